@@ -1,0 +1,228 @@
+"""The core, where key, policy, formats and store meet: plan a request, look it up, replay an entry, keep an answer.
+
+It knows no mitmproxy and reads no clock; the proxy, the importers and the tests all go through it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from urllib.parse import urlencode
+
+import orjson
+
+from computer_use_cache import credentials, formats, key, policy
+from computer_use_cache.errors import FormatError, RequestError
+from computer_use_cache.formats.base import Format, Json, dump, load_object
+from computer_use_cache.models import Bypass, Entry, Event, Reason, Request, Response, Shape, Skipped
+from computer_use_cache.policy import Controls
+from computer_use_cache.settings import Mode, Scope, Settings
+from computer_use_cache.store import Store
+
+logger = logging.getLogger(__name__)
+
+_DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)$")
+"""Azure names the model in the path."""
+
+_KEPT_HEADERS = ("content-type", "request-id", "x-request-id", "x-generation-id", "apim-request-id")
+_KEPT_OPENAI_HEADERS = ("openai-model", "openai-processing-ms", "openai-version")
+"""Recorded and replayed. OpenAI's other headers name the caller's organisation and project."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done with one request to a cached API.
+
+    `verdict` is a Bypass, or the Controls of a request that has a `key`. `body` is the parsed request and `forward`
+    the bytes to send upstream; they hold no controls of ours. `shape` is the one the client wants, and
+    `resource` the model where the path names it.
+    """
+
+    format: Format
+    resource: str
+    verdict: Controls | Bypass
+    key: str
+    model: str
+    shape: Shape
+    with_usage: bool
+    body: Json
+    forward: bytes
+
+
+class Cache:
+    """The core of one proxy; whether it listens to this machine only (`loopback`) settles the scope `auto`."""
+
+    def __init__(self, settings: Settings, store: Store, *, loopback: bool) -> None:
+        self.settings = settings
+        self.store = store
+        self._shared = settings.scope is Scope.SHARED or (settings.scope is Scope.AUTO and loopback)
+
+    def plan(self, request: Request) -> Plan:
+        """The plan for a request to a cached API (one that `formats.match` knows).
+
+        Raises RequestError for what is refused here.
+        """
+        found = formats.match(request.path)
+        assert found is not None, request.path
+        format, resource = found
+        if not resource and (deployment := _DEPLOYMENT.search(request.upstream)):
+            resource = deployment[1]
+        try:
+            sent = key.parse_body(request.body)
+        except FormatError as error:
+            return self._unreadable(format, request, Bypass(Reason.FORM, str(error)))
+        format.check_request(sent, resource)
+        verdict: Controls | Bypass = policy.read_controls(request.headers, sent, self.settings)
+        body = policy.without_controls(sent)
+        forward = request.body if body is sent else orjson.dumps(body)
+        model = format.model(body, resource)
+        computed = ""
+        if isinstance(verdict, Controls) and verdict.read | verdict.write:
+            verdict = self._bypass(format, request, body, model) or verdict
+        if isinstance(verdict, Controls):
+            try:
+                computed = self._key(format, resource, request, body, verdict)
+            except FormatError as error:
+                verdict = Bypass(Reason.FORM, str(error))
+        if isinstance(verdict, Bypass) and self.settings.mode is Mode.OFFLINE:
+            raise offline_error(str(verdict))
+        return Plan(
+            format=format,
+            resource=resource,
+            verdict=verdict,
+            key=computed,
+            model=model,
+            shape=format.wanted_shape(body, request.path, request.query),
+            with_usage=format.wants_usage(body),
+            body=body,
+            forward=forward,
+        )
+
+    def _unreadable(self, format: Format, request: Request, verdict: Bypass) -> Plan:
+        if self.settings.mode is Mode.OFFLINE:
+            raise offline_error(str(verdict))
+        return Plan(format, "", verdict, "", "", Shape.JSON, True, {}, request.body)
+
+    def _bypass(self, format: Format, request: Request, body: Json, model: str) -> Bypass | None:
+        if len(request.body) > self.settings.max_input_chars:
+            return Bypass(Reason.TOO_LARGE)
+        if reason := format.bypass_reason(body):
+            return Bypass(Reason.STATE, reason)
+        return policy.model_verdict(model, self.settings)
+
+    def _key(self, format: Format, resource: str, request: Request, body: Json, controls: Controls) -> str:
+        return key.compute(
+            scope=self._scope(request),
+            namespace=controls.namespace,
+            sample=controls.sample,
+            upstream=request.upstream,
+            format_name=format.name,
+            resource=resource,
+            query=_relevant_query(request.query),
+            headers=request.headers,
+            body=key.remove_pointers(format.key_body(body), self.settings.ignore_keys),
+        )
+
+    def _scope(self, request: Request) -> str:
+        if request.client and self.settings.scope is not Scope.SHARED:
+            return f"client {request.client}"
+        if self._shared:
+            return ""
+        return credentials.digest(credentials.of_caller(request.headers, request.query))
+
+    def plan_part(self, plan: Plan, request: Request, body: Json) -> Plan:
+        """The plan for a part of a planned request that could have been asked for alone; raises FormatError."""
+        assert isinstance(plan.verdict, Controls), "a bypass has no parts"
+        return replace(plan, key=self._key(plan.format, plan.resource, request, body, plan.verdict), body=body)
+
+    def lookup(self, plan: Plan, now: float) -> Entry | None:
+        """The fresh entry that answers the plan at `now`, if there is one; raises StoreError."""
+        if isinstance(plan.verdict, Bypass) or not plan.verdict.read:
+            return None
+        entry = self.store.get(plan.key)
+        if entry is None or entry.key != plan.key or not entry.is_fresh(now):
+            return None
+        limit = plan.verdict.max_age
+        return entry if limit is None or now - entry.created_at <= limit else None
+
+    def credential(self, plan: Plan) -> Bypass | None:
+        """The verdict on a request whose text holds a credential. Slow: call it off the event loop.
+
+        Only a miss needs to ask: what holds a credential was never stored.
+        """
+        kind = credentials.find(plan.body)
+        return Bypass(Reason.CREDENTIAL, kind) if kind else None
+
+    def judge(self, plan: Plan, response: Response, now: float) -> Entry | Skipped:
+        """The entry to keep of an upstream's complete answer, received at `now`."""
+        if isinstance(plan.verdict, Bypass):
+            return Skipped(str(plan.verdict))
+        if not plan.verdict.write:
+            return Skipped("the request or the mode allows no storing")
+        shape = policy.judge_answer(plan.format, response, plan.shape, self.settings)
+        if isinstance(shape, Skipped):
+            return shape
+        ttl = self.settings.ttl_seconds if plan.verdict.ttl is None else plan.verdict.ttl
+        return Entry(
+            key=plan.key,
+            format=plan.format.name,
+            shape=shape,
+            model=plan.model,
+            namespace=plan.verdict.namespace,
+            headers=tuple(item for item in sorted(response.headers.items()) if _is_kept(item[0])),
+            body=response.body,
+            created_at=now,
+            expires_at=now + ttl if ttl else None,
+            seconds=response.seconds,
+            with_usage=plan.with_usage,
+            chunks=response.chunks,
+        )
+
+    def keep(self, entry: Entry, now: float) -> bool:
+        """Write an entry; True when it took the place of another. Raises StoreError."""
+        return self.store.put(entry, None if entry.expires_at is None else max(entry.expires_at - now, 0.0))
+
+
+def replay(plan: Plan, entry: Entry) -> list[bytes] | None:
+    """The pieces of the answer in the shape that the plan wants, one per event of a stream, or None when the
+    recording cannot give it (no usage was recorded and it is asked for)."""
+    try:
+        return _reshape(plan, entry)
+    except FormatError as error:
+        logger.warning("entry %s cannot be replayed as %s: %s", entry.key[:8], plan.shape, error)
+        return None
+
+
+def _reshape(plan: Plan, entry: Entry) -> list[bytes] | None:
+    format = plan.format
+    if entry.shape is Shape.JSON:
+        if plan.shape is Shape.JSON:
+            return [format.adapt_answer(entry.body, plan.body)]
+        return format.join_stream(format.explode(load_object(entry.body), with_usage=plan.with_usage), plan.shape)
+    if (entry.shape, entry.with_usage) == (plan.shape, plan.with_usage):
+        return [entry.body]
+    recorded = format.split_stream(entry.body, entry.shape)
+    if plan.shape is Shape.JSON:
+        return [dump(format.assemble(recorded))]
+    events: Sequence[Event] | None = recorded
+    if entry.with_usage is not plan.with_usage:
+        events = format.reshape_events(recorded, with_usage=plan.with_usage)
+    return None if events is None else format.join_stream(events, plan.shape)
+
+
+def offline_error(why: str) -> RequestError:
+    """What a request gets that would have to go upstream although nothing may."""
+    return RequestError(504, f"Nothing goes upstream in this mode ({why}).", code="cache_offline_miss")
+
+
+def _relevant_query(query: Mapping[str, str]) -> str:
+    """The query as it belongs to the key: without the credential, and without the shape that `alt` asks for
+    (of `$alt=sse;enum-encoding=int` the second part changes the answer)."""
+    kept = {name: value.partition(";")[2] if name in ("alt", "$alt") else value for name, value in query.items()}
+    return urlencode(sorted((name, value) for name, value in kept.items() if name != "key" and value))
+
+
+def _is_kept(header: str) -> bool:
+    return header in _KEPT_HEADERS or header in _KEPT_OPENAI_HEADERS

@@ -1,0 +1,49 @@
+"""An entry as bytes: a version byte, then a zstd frame with a checksum. Never pickle.
+
+What cannot be read (another version, a truncated or flipped frame) is None, so that it counts as a miss.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import astuple
+from typing import Any
+
+import msgpack
+import zstandard
+
+from computer_use_cache.models import Entry, Shape
+
+_VERSION = b"\x01"
+_LEVEL = 3
+_per_thread = threading.local()
+
+
+def encode(entry: Entry) -> bytes:
+    """The bytes to store."""
+    frame: bytes = _compressor().compress(msgpack.packb(astuple(entry)))
+    return _VERSION + frame
+
+
+def decode(data: bytes) -> Entry | None:
+    """The entry in `data`, or None when it is not one that this version can read whole."""
+    if not data.startswith(_VERSION):
+        return None
+    try:
+        key, format_name, shape, *rest = msgpack.unpackb(_decompressor().decompress(data[1:]), use_list=False)
+        return Entry(key, format_name, Shape(shape), *rest)
+    except (zstandard.ZstdError, ValueError, TypeError, msgpack.UnpackException):
+        return None
+
+
+def _compressor() -> Any:
+    # zstd contexts must not be shared between threads, and making one costs more than a small entry.
+    if not hasattr(_per_thread, "compressor"):
+        _per_thread.compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
+    return _per_thread.compressor
+
+
+def _decompressor() -> Any:
+    if not hasattr(_per_thread, "decompressor"):
+        _per_thread.decompressor = zstandard.ZstdDecompressor()
+    return _per_thread.decompressor

@@ -1,0 +1,24 @@
+"""The APIs whose answers are cached, one file each."""
+
+from __future__ import annotations
+
+from computer_use_cache.formats.base import Format
+from computer_use_cache.formats.chat_completions import ChatCompletions
+from computer_use_cache.formats.completions import Completions
+from computer_use_cache.formats.embeddings import Embeddings
+from computer_use_cache.formats.gemini import Gemini
+from computer_use_cache.formats.messages import Messages
+from computer_use_cache.formats.responses import Responses
+
+FORMATS: tuple[Format, ...] = (ChatCompletions(), Completions(), Embeddings(), Responses(), Messages(), Gemini())
+
+
+def match(path: str) -> tuple[Format, str] | None:
+    """The API that a path below an API's base belongs to, and what of the path belongs to the key."""
+    found = ((format, format.match(path)) for format in FORMATS)
+    return next(((format, resource) for format, resource in found if resource is not None), None)
+
+
+def by_name(name: str) -> Format:
+    """The API of this name; raises KeyError."""
+    return {format.name: format for format in FORMATS}[name]

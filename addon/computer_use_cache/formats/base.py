@@ -1,0 +1,133 @@
+"""What every API's format answers: its route, its request's shape, and how its two shapes turn into each other.
+
+A format is pure: bodies in, bodies out. It raises FormatError where a body is not complete or not the
+API's, and RequestError where a request is refused here; everything the provider should judge is let through.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from computer_use_cache import sse
+from computer_use_cache.errors import FormatError, RequestError
+from computer_use_cache.models import Event, Shape
+
+Json = dict[str, Any]
+
+
+def dump(value: object) -> bytes:
+    """Compact JSON as UTF-8, as providers send it; lone surrogates stay escaped."""
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+def load_object(data: bytes) -> Json:
+    """The JSON object in `data`; FormatError when it is anything else."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise FormatError("the body is not JSON") from error
+    if not isinstance(value, dict):
+        raise FormatError("the body is not a JSON object")
+    return value
+
+
+class Format(ABC):
+    """One API. Instances hold no state."""
+
+    name: ClassVar[str]
+    """Enters the key and the entries; never change it."""
+    key_excluded: ClassVar[frozenset[str]]
+    """Top-level fields of the request that do not change the answer."""
+
+    terminal_is_final: ClassVar[bool] = True
+    """Whether a stream is whole once its terminal event was seen, even if the connection breaks right after it."""
+    credential_header: ClassVar[str] = "authorization"
+    """Where the API carries the caller's key when the caller sent none."""
+
+    @abstractmethod
+    def match(self, path: str) -> str | None:
+        """For a path below the API's base (`/chat/completions`, no query): what of it belongs to the
+        key ("" when nothing does, as the model in Gemini's path does), or None when it is not this API's."""
+
+    def model(self, body: Json, resource: str) -> str:
+        """The model a request names, else the one its path does (`resource`, what `match` gave)."""
+        model = body.get("model")
+        return model if isinstance(model, str) else resource
+
+    def wanted_shape(self, body: Json, path: str, query: Mapping[str, str]) -> Shape:
+        """The shape in which the client wants its answer."""
+        return Shape.SSE if body.get("stream") is True else Shape.JSON
+
+    def wants_usage(self, body: Json) -> bool:
+        """Whether a streamed answer is to carry its usage; only chat and legacy completions leave it out."""
+        return True
+
+    def key_body(self, body: Json) -> Json:
+        """The part of the request that decides the answer (a new object; `body` is left alone)."""
+        return {name: value for name, value in body.items() if name not in self.key_excluded}
+
+    def check_request(self, body: Json, resource: str) -> None:
+        """Raise RequestError for what can be refused here without asking the provider."""
+
+    def bypass_reason(self, body: Json) -> str | None:
+        """Why this request must not be cached (state on the provider's side), or None."""
+        return None
+
+    @abstractmethod
+    def check_answer(self, answer: Json) -> None:
+        """Raise FormatError when a JSON answer must not be stored (an error inside, nothing in it)."""
+
+    @abstractmethod
+    def check_events(self, events: Sequence[Event]) -> None:
+        """Raise FormatError unless the stream is whole: every event well-formed, no error, its terminal event seen."""
+
+    @abstractmethod
+    def assemble(self, events: Sequence[Event]) -> Json:
+        """The JSON answer that the provider would have sent instead of this complete stream."""
+
+    @abstractmethod
+    def explode(self, answer: Json, *, with_usage: bool) -> list[Event]:
+        """The stream that the provider would have sent instead of this JSON answer."""
+
+    def adapt_answer(self, answer: bytes, request: Json) -> bytes:
+        """A recorded JSON answer as this request wants it written (embeddings: floats or base64)."""
+        return answer
+
+    def reshape_events(self, events: Sequence[Event], *, with_usage: bool) -> Sequence[Event] | None:
+        """A stream recorded with the other wish for usage; None when usage is wanted and was not recorded."""
+        return events
+
+    def split_stream(self, body: bytes, shape: Shape) -> list[Event]:
+        """The events of a recorded stream. Raises FormatError when it is not a stream of this shape, or not whole."""
+        return list(sse.parse(body))
+
+    def join_stream(self, events: Sequence[Event], shape: Shape) -> list[bytes]:
+        """The frames of a stream in `shape`, one per event; joined they are the body."""
+        return list(sse.encode(events))
+
+    @abstractmethod
+    def error(self, error: RequestError) -> Json:
+        """The API's own error object."""
+
+
+class OpenAIErrors:
+    """OpenAI's error object, which most other providers share."""
+
+    _TYPES: ClassVar[dict[int, str]] = {
+        400: "invalid_request_error",
+        401: "authentication_error",
+        403: "permission_error",
+        413: "invalid_request_error",
+        502: "upstream_error",
+        504: "upstream_error",
+    }
+
+    def error(self, error: RequestError) -> Json:
+        kind = self._TYPES.get(error.status, "server_error")
+        return {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}}

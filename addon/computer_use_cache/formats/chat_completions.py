@@ -1,0 +1,174 @@
+"""Chat completions: what the deltas of a stream make together is the message of the answer.
+
+Text grows, labels such as `role` and `id` stay, objects and lists are joined member by member; this holds
+for fields that the API does not define as well.
+Rules: https://platform.openai.com/docs/api-reference/chat-streaming
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import NoneType
+from typing import Any
+
+from computer_use_cache.errors import FormatError, RequestError
+from computer_use_cache.formats.base import Json
+from computer_use_cache.formats.openai_stream import ChoiceFormat, join_extras, without
+from computer_use_cache.models import Event
+
+_LABELS = frozenset({"role", "id", "type", "name", "format"})
+"""Strings that come whole. Some servers repeat them in every delta, so they must not grow."""
+_TEXTS = ("reasoning", "reasoning_content", "content", "refusal")
+"""Strings of a message that get a delta of their own, in the order in which a model writes them."""
+
+
+class ChatCompletions(ChoiceFormat):
+    """`/chat/completions`."""
+
+    name = "chat_completions"
+    path = "/chat/completions"
+    answer_object = "chat.completion"
+    chunk_object = "chat.completion.chunk"
+
+    def check_request(self, body: Json, resource: str) -> None:
+        super().check_request(body, resource)
+        messages = body.get("messages")
+        if not isinstance(messages, list) or not messages:
+            raise RequestError(400, "`messages` must be an array with at least one message", param="messages")
+
+    def assemble(self, events: Sequence[Event]) -> Json:
+        answer = super().assemble(events)
+        for choice in answer["choices"]:
+            if calls := _tool_calls(choice["message"]):
+                choice["message"]["tool_calls"] = [_whole_call(call) for call in calls]
+        return answer
+
+    def join_part(self, choice: Json, part: Json) -> None:
+        message = choice.setdefault("message", {"role": "assistant", "content": None})
+        delta = part.get("delta") or {}
+        if not isinstance(delta, dict):
+            raise FormatError("the `delta` of a choice is not an object")
+        choice["message"] = _joined_object(message, delta)
+        # Perplexity repeats the message so far beside each delta.
+        join_extras(choice, without(part, "delta", "message"))
+
+    def split_choice(self, choice: Json) -> list[Json]:
+        message = choice.get("message") or {}
+        if not isinstance(message, dict):
+            raise FormatError("the `message` of a choice is not an object")
+        extras = without(choice, "message", "finish_reason", "logprobs")
+        labels = {name: value for name, value in extras.items() if not isinstance(value, (dict, list))}
+        parts: list[Json] = [{"delta": delta, "finish_reason": None} for delta in _split_message(message)]
+        # SDKs keep unknown fields of a choice's first part only; OpenRouter sends its own finish reason in the last.
+        parts[0] = extras | parts[0]
+        parts.append(labels | {"delta": {}, "finish_reason": choice.get("finish_reason")})
+        if "logprobs" in choice:
+            parts = [part | {"logprobs": None} for part in parts]
+            spoken = (part for part in parts[1:] if part["delta"].keys() & {"content", "refusal"})
+            next(spoken, parts[0])["logprobs"] = choice["logprobs"]
+        return parts
+
+
+def _split_message(message: Json) -> list[Json]:
+    """The deltas of a message: first what comes whole, then each text, then each tool call."""
+    texts = [name for name in _TEXTS if message.get(name) and isinstance(message[name], str)]
+    calls = _tool_calls(message)
+    whole = {
+        name: _told_apart(value) if isinstance(value, list) else value
+        for name, value in without(message, *texts, "tool_calls" if calls else "").items()
+    }
+    return [
+        whole,
+        *({name: message[name]} for name in texts),
+        *({"tool_calls": [call | {"index": position}]} for position, call in enumerate(calls)),
+    ]
+
+
+def _tool_calls(message: Json) -> list[Json]:
+    calls = message.get("tool_calls") or []
+    if not isinstance(calls, list) or not _are_objects(*calls):
+        raise FormatError("`tool_calls` is not a list of objects")
+    return calls
+
+
+def _whole_call(call: Json) -> Json:
+    """A joined call as an answer has it: without the `index` of streams, with the `type` that xAI streams omit."""
+    return {"type": "custom" if "custom" in call else "function"} | without(call, "index")
+
+
+def _told_apart(entries: list[Any]) -> list[Any]:
+    """The entries numbered anew if an `index` comes twice: SDKs join those, a summary and its encrypted form too."""
+    indices = [entry["index"] for entry in entries if isinstance(entry, dict) and "index" in entry]
+    if all(indices.count(index) == 1 for index in indices):
+        return entries
+    return [entry | {"index": position} if isinstance(entry, dict) else entry for position, entry in enumerate(entries)]
+
+
+def _joined_object(known: Json, delta: Json) -> Json:
+    return known | {name: _joined(name, known.get(name), value) for name, value in delta.items()}
+
+
+def _joined(name: str, known: Any, value: Any) -> Any:
+    """What two deltas give for the field `name` together."""
+    if value is None:
+        return known
+    if isinstance(value, list) and isinstance(known, (list, NoneType)):
+        return _joined_list(known or [], value, _same_call if name == "tool_calls" else _same_entry)
+    if known is None:
+        return value
+    if isinstance(known, str) and isinstance(value, str):
+        return (value or known) if name in _LABELS else known + value
+    if isinstance(known, dict) and isinstance(value, dict):
+        return _joined_object(known, value)
+    if isinstance(known, (int, float)) and isinstance(value, (int, float)):
+        return value
+    raise FormatError(f"the deltas give values of different types for `{name}`")
+
+
+def _joined_list(known: list[Any], more: list[Any], same: Callable[[Json, Json], bool]) -> list[Any]:
+    """The list with each new entry joined to the last one that it continues, else put at the end."""
+    entries = list(known)
+    for entry in more:
+        for place in reversed(range(len(entries))):
+            if _are_objects(entries[place], entry) and same(entries[place], entry):
+                entries[place] = _joined_object(entries[place], entry)
+                break
+        else:
+            entries.append(entry)
+    return entries
+
+
+def _are_objects(*values: Any) -> bool:
+    return all(isinstance(value, dict) for value in values)
+
+
+def _differ(one: Any, other: Any) -> bool:
+    return bool(one and other and one != other)
+
+
+def _same_entry(known: Json, entry: Json) -> bool:
+    """Whether an entry of a list (`reasoning_details`) continues a known one; without `index` it never does.
+
+    OpenRouter streams a summary and its encrypted form with one index: only type and id tell them apart.
+    """
+    return (
+        "index" in entry
+        and known.get("index") == entry["index"]
+        and not any(_differ(known.get(label), entry.get(label)) for label in ("type", "id"))
+    )
+
+
+def _same_call(known: Json, entry: Json) -> bool:
+    """Whether a delta continues a known tool call, also where a server omits `index` or gives all calls the same."""
+    if _differ(known.get("id"), entry.get("id")) or _differ(_called(known), _called(entry)):
+        return False
+    if entry.get("index") is not None:
+        return bool(known.get("index") == entry["index"])
+    if entry.get("id"):
+        return bool(known.get("id"))
+    return not _called(entry)
+
+
+def _called(call: Json) -> Any:
+    tool = call.get("function") or call.get("custom")
+    return tool.get("name") if isinstance(tool, dict) else None

@@ -1,0 +1,34 @@
+"""Legacy completions: a stream's chunks hold the same choices as the answer, with their text in pieces.
+
+Rules: https://platform.openai.com/docs/api-reference/completions
+"""
+
+from __future__ import annotations
+
+from computer_use_cache.errors import FormatError, RequestError
+from computer_use_cache.formats.base import Json
+from computer_use_cache.formats.openai_stream import ChoiceFormat, join_extras, without
+
+
+class Completions(ChoiceFormat):
+    """`/completions`."""
+
+    name = "completions"
+    path = "/completions"
+    answer_object = "text_completion"
+    chunk_object = "text_completion"
+
+    def check_request(self, body: Json, resource: str) -> None:
+        super().check_request(body, resource)
+        if "prompt" not in body:
+            raise RequestError(400, "`prompt` is missing", param="prompt")
+
+    def join_part(self, choice: Json, part: Json) -> None:
+        text = part.get("text") or ""
+        if not isinstance(text, str):
+            raise FormatError("the `text` of a choice is not a string")
+        choice["text"] = choice.get("text", "") + text
+        join_extras(choice, without(part, "text"))
+
+    def split_choice(self, choice: Json) -> list[Json]:
+        return [choice]

@@ -1,0 +1,176 @@
+"""Gemini: every event of a stream is a whole answer object that brings the next piece of the answer.
+
+The same object travels as one JSON document (`generateContent`), as server-sent events or as a JSON array
+(`streamGenerateContent` with and without `alt=sse`). So one event can hold a whole answer, and folding a
+stream means adding up the objects; fields that the API does not define are added up like the others.
+Rules: https://ai.google.dev/api/generate-content and https://ai.google.dev/gemini-api/docs/thought-signatures
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import unquote
+
+from computer_use_cache.errors import FormatError, RequestError
+from computer_use_cache.formats.base import Format, Json, dump, load_object
+from computer_use_cache.models import Event, Shape
+
+_STREAMED = ":streamGenerateContent"
+_ROUTE = re.compile(
+    r"(?:/projects/[^/]+/locations/[^/]+)?(?:/publishers/google)?"
+    rf"/(?P<resource>(?:models|tunedModels)/.+)(?::generateContent|{_STREAMED})"
+)
+_CONTINUED = frozenset({"citations", "citationSources", "topCandidates", "chosenCandidates"})
+"""Lists of which every chunk brings the next items: citations, and log probabilities by decoding step."""
+
+_STATUSES = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    413: "INVALID_ARGUMENT",
+    502: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+"""Names of https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto for the HTTP statuses used."""
+
+
+class Gemini(Format):
+    """`generateContent` and `streamGenerateContent` of the Gemini API and of Vertex AI."""
+
+    name = "gemini"
+    key_excluded = frozenset({"cache", "cache_control", "metadata", "labels"})
+    """`labels` are "for billing and reporting only" (Vertex AI's reference); `cachedContent` is part of the prompt."""
+    terminal_is_final = False  # some versions send a finishReason with every chunk
+    credential_header = "x-goog-api-key"
+
+    def match(self, path: str) -> str | None:
+        """`models/<name>` or `tunedModels/<name>` for both methods, so that they share a key; a Vertex AI
+        project is not part of it, for it pays but does not answer."""
+        route = _ROUTE.fullmatch(unquote(path))
+        return route["resource"] if route else None
+
+    def model(self, body: Json, resource: str) -> str:
+        return resource.removeprefix("models/")
+
+    def wanted_shape(self, body: Json, path: str, query: Mapping[str, str]) -> Shape:
+        if not unquote(path).endswith(_STREAMED):
+            return Shape.JSON
+        # Generated Google clients write `$alt=sse;enum-encoding=int`.
+        alt = query.get("alt") or query.get("$alt") or ""
+        return Shape.SSE if alt.startswith("sse") else Shape.ARRAY
+
+    def check_request(self, body: Json, resource: str) -> None:
+        if not isinstance(body.get("contents"), list):
+            raise RequestError(400, "`contents` must be an array", param="contents")
+
+    def check_answer(self, answer: Json) -> None:
+        """Raise FormatError for an error and for no candidates, which a blocked prompt gives too: whether
+        it is blocked again is for Google to say."""
+        if not _candidates(answer):
+            raise FormatError("the answer has no candidates")
+
+    def check_events(self, events: Sequence[Event]) -> None:
+        """Raise FormatError unless every candidate seen has a `finishReason`; that the stream came to a clean
+        end is for the transport (SSE) or `split_stream` (array) to say."""
+        finished: dict[int, bool] = {}
+        for event in events:
+            for index, candidate in _candidates(load_object(event.data)):
+                finished[index] = finished.get(index, False) or bool(candidate.get("finishReason"))
+        if not finished:
+            raise FormatError("the stream has no candidates")
+        if not all(finished.values()):
+            raise FormatError("the stream ends before every candidate has a finishReason")
+
+    def assemble(self, events: Sequence[Event]) -> Json:
+        """The chunks added up: lists of parts, citations and log probabilities go on, of other fields the
+        last value counts."""
+        head: Json = {}
+        candidates: dict[int, Json] = {}
+        for event in events:
+            chunk = load_object(event.data)
+            for index, candidate in _candidates(chunk):
+                _add(candidates.setdefault(index, {}), candidate)
+            chunk.pop("candidates", None)
+            _add(head, chunk)
+        return {"candidates": [candidates[index] for index in sorted(candidates)]} | head
+
+    def explode(self, answer: Json, *, with_usage: bool) -> list[Event]:
+        """One event with everything, as Google streams short answers."""
+        return [Event("", dump(answer))]
+
+    def split_stream(self, body: bytes, shape: Shape) -> list[Event]:
+        """The events of a recorded stream; FormatError when an array lacks its closing bracket.
+
+        An array's objects are written anew on one line each: Google indents them, and its own SDKs read
+        no event of more than one line.
+        """
+        if shape is not Shape.ARRAY:
+            return super().split_stream(body, shape)
+        try:
+            chunks = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise FormatError("the streamed array is not complete JSON") from error
+        if not isinstance(chunks, list):
+            raise FormatError("the streamed body is not a JSON array")
+        return [Event("", dump(chunk)) for chunk in chunks]
+
+    def join_stream(self, events: Sequence[Event], shape: Shape) -> list[bytes]:
+        """The frames of a stream; an array has one more than events, the closing bracket."""
+        if shape is not Shape.ARRAY:
+            return super().join_stream(events, shape)
+        return [*((b",\r\n" if position else b"[") + event.data for position, event in enumerate(events)), b"]"]
+
+    def error(self, error: RequestError) -> Json:
+        """Google's error object: https://cloud.google.com/apis/design/errors#http_mapping."""
+        status = _STATUSES.get(error.status, "INTERNAL")
+        return {"error": {"code": error.status, "message": error.message, "status": status}}
+
+
+def _candidates(chunk: Json) -> list[tuple[int, Json]]:
+    """The candidates of an answer or chunk, each with its index; raises FormatError for an error or nonsense.
+
+    Vertex AI leaves `index` out where it is 0, some servers always: then the position counts.
+    """
+    if chunk.get("error"):
+        raise FormatError("the answer holds an error")
+    candidates = chunk.get("candidates") or []
+    if not isinstance(candidates, list) or not all(isinstance(candidate, dict) for candidate in candidates):
+        raise FormatError("`candidates` is not a list of objects")
+    indexed = [(candidate.get("index", position), candidate) for position, candidate in enumerate(candidates)]
+    if not all(isinstance(index, int) for index, _ in indexed):
+        raise FormatError("a candidate's index is not an integer")
+    return indexed
+
+
+def _add(whole: Json, piece: Json) -> None:
+    """Add a chunk's fields to those of the chunks before; a null never hides a value."""
+    for name, value in piece.items():
+        before = whole.get(name)
+        if name == "parts" and isinstance(before, list) and isinstance(value, list):
+            _add_parts(before, value)
+        elif name in _CONTINUED and isinstance(before, list) and isinstance(value, list):
+            before.extend(value)
+        elif isinstance(before, dict) and isinstance(value, dict):
+            _add(before, value)
+        elif value is not None or before is None:
+            whole[name] = value
+
+
+def _add_parts(parts: list[Any], more: list[Any]) -> None:
+    """Append the parts of the next chunk; text that goes on across the border of two chunks becomes one part.
+
+    Only bare text does: a part with a signature must go back to the model as it came.
+    """
+    if parts and more and _is_bare_text(parts[-1]) and _is_bare_text(more[0]):
+        last, first = parts[-1], more[0]
+        if last.get("thought") == first.get("thought"):
+            last["text"] += first["text"]
+            more = more[1:]
+    parts.extend(more)
+
+
+def _is_bare_text(part: object) -> bool:
+    return isinstance(part, dict) and isinstance(part.get("text"), str) and part.keys() <= {"text", "thought"}

@@ -1,0 +1,238 @@
+"""Anthropic Messages: an answer is folded from, and cut into, the events of one streamed message.
+
+Rules: https://docs.anthropic.com/en/api/messages-streaming
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from computer_use_cache.errors import FormatError, RequestError
+from computer_use_cache.formats.base import Format, Json, dump, load_object
+from computer_use_cache.models import Event
+
+# https://docs.anthropic.com/en/api/errors
+_ERROR_TYPES = {
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+# The fields of a block that travel as deltas, in Anthropic's order; all else stands in content_block_start.
+_STREAMED = {
+    "text": ("citations", "text"),
+    "thinking": ("thinking", "signature"),
+    "tool_use": ("input",),
+    "server_tool_use": ("input",),
+}
+# What is known only when the message ends, and so is null at its start.
+_ENDING = ("stop_reason", "stop_sequence", "stop_details", "container")
+# The parts of usage that message_delta gives; the late ones are not in message_start.
+_LATE_TOTALS = ("server_tool_use", "output_tokens_details")
+_TOTALS = (
+    "input_tokens",
+    "cache_creation_input_tokens",
+    "cache_read_input_tokens",
+    "output_tokens",
+    "iterations",
+    "fallback_credit",
+    *_LATE_TOTALS,
+)
+
+
+class Messages(Format):
+    """`POST /messages`. https://docs.anthropic.com/en/api/messages"""
+
+    name = "messages"
+    key_excluded = frozenset({"stream", "cache", "cache_control", "metadata"})
+
+    def match(self, path: str) -> str | None:
+        return "" if path == "/messages" else None
+
+    def key_body(self, body: Json) -> Json:
+        """Leaves out `cache_control` of system, message and tool blocks too: it changes billing, not the answer."""
+        key = super().key_body(body)
+        for name in ("system", "tools"):
+            if name in key:
+                key[name] = _uncontrolled(key[name])
+        if isinstance(key.get("messages"), list):
+            key["messages"] = [
+                {**message, "content": _uncontrolled(message["content"])}
+                if isinstance(message, dict) and "content" in message
+                else message
+                for message in key["messages"]
+            ]
+        return key
+
+    def check_request(self, body: Json, resource: str) -> None:
+        """RequestError (400) without a model or without a list of messages."""
+        if not self.model(body, resource):
+            raise RequestError(400, "model: Field required")
+        if not isinstance(body.get("messages"), list):
+            raise RequestError(400, "messages: a list is required")
+
+    def bypass_reason(self, body: Json) -> str | None:
+        return "container is mutable state" if body.get("container") else None
+
+    def check_answer(self, answer: Json) -> None:
+        if answer.get("type") == "error" or answer.get("error"):
+            raise FormatError("the answer holds an error")
+        if answer.get("type") != "message":
+            raise FormatError("the answer is not a message")
+        content = answer.get("content")
+        if not isinstance(content, list) or not all(isinstance(block, dict) for block in content):
+            raise FormatError("the message has no list of content blocks")
+
+    def check_events(self, events: Sequence[Event]) -> None:
+        payloads = _payloads(events)
+        if any(event.name == "error" for event in events) or any(
+            payload.get("type") == "error" or payload.get("error") for payload in payloads
+        ):
+            raise FormatError("the stream holds an error")
+        types = [payload.get("type") for payload in payloads]
+        if "message_start" not in types or "message_stop" not in types:
+            raise FormatError("the stream does not go from message_start to message_stop")
+
+    def assemble(self, events: Sequence[Event]) -> Json:
+        """The message of a complete stream; FormatError for an event or delta that could not be kept."""
+        message: Json = {}
+        blocks: dict[int, _Block] = {}
+        for payload in _payloads(events):
+            match payload:
+                case {"type": "message_start", "message": dict(start)}:
+                    message = start
+                case {"type": "content_block_start", "index": int(index), "content_block": dict(block)}:
+                    blocks[index] = _Block(block)
+                    match block:
+                        # Another model took over; a JSON answer names only that one.
+                        case {"type": "fallback", "to": {"model": model}}:
+                            message["model"] = model
+                case {"type": "content_block_delta", "index": int(index), "delta": dict(delta)} if index in blocks:
+                    blocks[index].add(delta)
+                case {"type": "message_delta", "delta": dict(delta), **rest}:
+                    usage = _updated(message.get("usage") or {}, rest.pop("usage", None) or {})
+                    message = _updated(message, delta | rest) | {"usage": usage}
+                case {"type": "content_block_stop" | "message_stop" | "ping"}:
+                    pass
+                case _:
+                    raise FormatError(f"the event {payload.get('type')!r} is unknown or malformed")
+        return message | {"content": [block.finished() for block in blocks.values()]}
+
+    def explode(self, answer: Json, *, with_usage: bool) -> list[Event]:
+        return [Event(payload["type"], dump(payload)) for payload in _stream(answer)]
+
+    def error(self, error: RequestError) -> Json:
+        """Anthropic's error object. https://docs.anthropic.com/en/api/errors"""
+        other = "api_error" if error.status >= 500 else "invalid_request_error"
+        kind = _ERROR_TYPES.get(error.status, other)
+        return {"type": "error", "error": {"type": kind, "message": error.message}}
+
+
+class _Block:
+    """One content block while its deltas arrive."""
+
+    def __init__(self, start: Json) -> None:
+        self._block = start
+        self._pieces: dict[str, list[str]] = {}
+
+    def add(self, delta: Json) -> None:
+        """Take in one delta; a field it holds beside the documented ones becomes the block's."""
+        match delta:
+            case {"type": "text_delta", "text": str(piece), **rest}:
+                self._pieces.setdefault("text", []).append(piece)
+            case {"type": "thinking_delta", "thinking": str(piece), **rest}:
+                self._pieces.setdefault("thinking", []).append(piece)
+                # A progress hint, which no JSON answer has.
+                rest.pop("estimated_tokens", None)
+            case {"type": "input_json_delta", "partial_json": str(piece), **rest}:
+                self._pieces.setdefault("input", []).append(piece)
+            case {"type": "citations_delta", "citation": citation, **rest}:
+                self._block["citations"] = self._block.get("citations") or []
+                self._block["citations"].append(citation)
+            case {"type": "signature_delta" | "compaction_delta", **rest}:
+                pass
+            case _:
+                raise FormatError(f"the delta {delta.get('type')!r} is unknown or malformed")
+        self._block.update(rest)
+
+    def finished(self) -> Json:
+        """The whole block; FormatError when a tool's input is not a JSON object."""
+        for field, pieces in self._pieces.items():
+            value = "".join(pieces)
+            if field != "input":
+                self._block[field] = (self._block.get(field) or "") + value
+            elif value:
+                self._block[field] = load_object(value.encode("utf-8", "surrogatepass"))
+        return self._block
+
+
+def _payloads(events: Sequence[Event]) -> list[Json]:
+    """The JSON objects of a stream; the `[DONE]` that OpenRouter sends at the end is none."""
+    return [load_object(event.data) for event in events if event.data.strip() != b"[DONE]"]
+
+
+def _updated(known: Json, news: Json) -> Json:
+    """What is known with the news; a null is no news about a field that is already there."""
+    return known | {name: value for name, value in news.items() if value is not None or name not in known}
+
+
+def _uncontrolled(blocks: Any) -> Any:
+    """The same blocks without `cache_control`, also inside tool results; the originals are left alone."""
+    if isinstance(blocks, list):
+        return [_uncontrolled_block(block) if isinstance(block, dict) else block for block in blocks]
+    return blocks
+
+
+def _uncontrolled_block(block: Json) -> Json:
+    plain = {name: value for name, value in block.items() if name != "cache_control"}
+    if block.get("type") == "tool_result" and "content" in block:
+        plain["content"] = _uncontrolled(block["content"])
+    return plain
+
+
+def _stream(answer: Json) -> Iterator[Json]:
+    """The events' objects for a message."""
+    usage = answer.get("usage") or {}
+    start = {**answer, "content": [], **{name: None for name in _ENDING if name in answer}}
+    start["usage"] = {name: value for name, value in usage.items() if name not in _LATE_TOTALS}
+    if "output_tokens" in usage:
+        start["usage"]["output_tokens"] = 1
+    yield {"type": "message_start", "message": start}
+    for index, block in enumerate(answer["content"]):
+        opened = dict(block)
+        deltas = []
+        for field in _STREAMED.get(block.get("type"), ()):
+            if found := _deltas(field, block.get(field)):
+                opened[field] = type(block[field])()
+                deltas += found
+        yield {"type": "content_block_start", "index": index, "content_block": opened}
+        for delta in deltas:
+            yield {"type": "content_block_delta", "index": index, "delta": delta}
+        yield {"type": "content_block_stop", "index": index}
+    end = {
+        "type": "message_delta",
+        "delta": {name: answer[name] for name in _ENDING if name in answer},
+        "usage": {name: usage[name] for name in _TOTALS if name in usage},
+    }
+    if "context_management" in answer:
+        end["context_management"] = answer["context_management"]
+    yield end
+    yield {"type": "message_stop"}
+
+
+def _deltas(field: str, value: Any) -> list[Json]:
+    """The deltas of a block's field; none when it is empty or of a type that is not the API's."""
+    match field, value:
+        case "text" | "thinking" | "signature", str() if value:
+            return [{"type": f"{field}_delta", field: value}]
+        case "citations", list():
+            return [{"type": "citations_delta", "citation": citation} for citation in value]
+        case "input", dict() if value:
+            return [{"type": "input_json_delta", "partial_json": dump(value).decode()}]
+        case _:
+            return []

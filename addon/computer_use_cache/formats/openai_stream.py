@@ -1,0 +1,181 @@
+"""What chat and legacy completions share: an answer is a head and choices, a stream is chunks of the same two.
+
+Every chunk repeats the head (id, created, model, ...) beside a part of one or more choices; `[DONE]` ends the
+stream. Fields that the API does not define are carried like those that it does.
+Rules: https://platform.openai.com/docs/api-reference/chat-streaming
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, repeat
+from typing import Any, ClassVar
+
+from computer_use_cache.errors import FormatError, RequestError
+from computer_use_cache.formats.base import Format, Json, OpenAIErrors, dump, load_object
+from computer_use_cache.models import Event
+
+_DONE = b"[DONE]"
+_PADDING = "obfuscation"
+"""Random text that hides the length of a chunk; it means nothing and no JSON answer has it."""
+
+
+class ChoiceFormat(OpenAIErrors, Format):
+    """An API whose answers and chunks hold `choices`; what is inside a choice is for the subclass."""
+
+    path: ClassVar[str]
+    answer_object: ClassVar[str]
+    chunk_object: ClassVar[str]
+    key_excluded = frozenset(
+        {
+            "stream",
+            "stream_options",
+            "cache",
+            "cache_control",
+            "metadata",
+            "user",
+            "safety_identifier",
+            "prompt_cache_key",
+            "prompt_cache_retention",
+        }
+    )
+
+    @abstractmethod
+    def join_part(self, choice: Json, part: Json) -> None:
+        """Add a chunk's part of a choice to the answer's choice, {} at first; FormatError when they do not fit."""
+
+    @abstractmethod
+    def split_choice(self, choice: Json) -> list[Json]:
+        """The parts in which a stream carries this choice, without `index`; FormatError when it cannot."""
+
+    def match(self, path: str) -> str | None:
+        return "" if path == self.path else None
+
+    def wants_usage(self, body: Json) -> bool:
+        options = body.get("stream_options")
+        return isinstance(options, dict) and options.get("include_usage") is True
+
+    def check_request(self, body: Json, resource: str) -> None:
+        if not resource and not self.model(body, resource):
+            raise RequestError(400, "`model` must be a string that names a model", param="model")
+
+    def check_answer(self, answer: Json) -> None:
+        _refuse_error(answer)
+        if not _choices(answer):
+            raise FormatError("the answer has no choices")
+
+    def check_events(self, events: Sequence[Event]) -> None:
+        parts = [part for chunk in _chunks(events) for part in _choices(chunk)]
+        if not parts:
+            raise FormatError("the stream has no choices")
+        if not any(event.data.strip() == _DONE for event in events):
+            raise FormatError("the stream ends without [DONE]")
+
+    def assemble(self, events: Sequence[Event]) -> Json:
+        head: Json = {}
+        choices: dict[int, Json] = {}
+        for chunk in _chunks(events):
+            _join_head(head, chunk)
+            for position, part in _choices(chunk):
+                self.join_part(choices.setdefault(position, {}), part)
+        ordered = [{"index": position} | choices[position] for position in sorted(choices)]
+        return head | {"object": self.answer_object, "choices": ordered}
+
+    def explode(self, answer: Json, *, with_usage: bool) -> list[Event]:
+        first_head = without(answer | {"object": self.chunk_object}, "choices", "usage")
+        # Lists and objects are too large to repeat; SDKs keep unknown fields of the first chunk only.
+        head = {name: value for name, value in first_head.items() if not isinstance(value, (dict, list))}
+        parts = [
+            {"index": position} | part for position, choice in _choices(answer) for part in self.split_choice(choice)
+        ]
+        heads = chain([first_head], repeat(head))
+        chunks = [start | {"choices": [part]} for start, part in zip(heads, parts, strict=False)]
+        if with_usage and "usage" in answer:
+            chunks = [chunk | {"usage": None} for chunk in chunks]
+            chunks.append(head | {"choices": [], "usage": answer["usage"]})
+        return [*(Event("", dump(chunk)) for chunk in chunks), Event("", _DONE)]
+
+    def reshape_events(self, events: Sequence[Event], *, with_usage: bool) -> Sequence[Event] | None:
+        chunks = list(_chunks(events))
+        if with_usage:
+            return events if any(chunk.get("usage") for chunk in chunks) else None
+        return [
+            _without_usage(event, chunk)
+            for event, chunk in zip(events, chunks, strict=True)
+            if not _is_usage_only(chunk)
+        ]
+
+
+def without(value: Json, *names: str) -> Json:
+    """The object but for these members."""
+    return {name: member for name, member in value.items() if name not in names}
+
+
+def join_extras(choice: Json, extras: Json) -> None:
+    """Add to the answer's choice what a part holds beside its text: lists and objects grow, the rest is replaced.
+
+    An empty value never replaces another: `finish_reason` is null again after the chunk that gave it.
+    """
+    for name, value in extras.items():
+        known = choice.get(name)
+        if name == "logprobs" and isinstance(known, dict) and isinstance(value, dict):
+            choice[name] = {field: _grown(known.get(field), value.get(field)) for field in known | value}
+        else:
+            choice[name] = _grown(known, value)
+
+
+def _grown(known: Any, value: Any) -> Any:
+    if not value:
+        return value if known is None else known
+    if isinstance(known, list) and isinstance(value, list):
+        return known + value
+    if isinstance(known, dict) and isinstance(value, dict):
+        return known | value
+    return value
+
+
+def _join_head(head: Json, chunk: Json) -> None:
+    """Add a chunk's head to the answer's. Names and numbers stay as first given; lists and objects may come fuller."""
+    for name, value in chunk.items():
+        known = head.get(name)
+        if name in ("choices", _PADDING) or (known and not isinstance(value, (dict, list))):
+            continue
+        if isinstance(known, dict) and isinstance(value, dict) and name != "usage":
+            head[name] = known | value
+        elif value or name not in head:
+            head[name] = value
+
+
+def _chunks(events: Iterable[Event]) -> Iterator[Json]:
+    """The chunk in each event, {} for `[DONE]`; FormatError for an error or anything but a chunk."""
+    for event in events:
+        chunk = {} if event.data.strip() == _DONE else load_object(event.data)
+        _refuse_error(chunk)
+        yield chunk
+
+
+def _choices(body: Json) -> list[tuple[int, Json]]:
+    """The choices of an answer or chunk, each as its index and the rest of it."""
+    choices = body.get("choices") or []
+    if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+        raise FormatError("`choices` is not a list of objects")
+    positions = [choice.get("index") or 0 for choice in choices]
+    if not all(isinstance(position, int) for position in positions):
+        raise FormatError("the `index` of a choice is not a number")
+    return [(position, without(choice, "index")) for position, choice in zip(positions, choices, strict=True)]
+
+
+def _refuse_error(body: Json) -> None:
+    if body.get("error"):
+        raise FormatError("there is an error in the answer")
+
+
+def _is_usage_only(chunk: Json) -> bool:
+    return bool(chunk.get("usage")) and not chunk.get("choices")
+
+
+def _without_usage(event: Event, chunk: Json) -> Event:
+    if "usage" not in chunk:
+        return event
+    return Event(event.name, dump(without(chunk, "usage")))

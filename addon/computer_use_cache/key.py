@@ -1,0 +1,176 @@
+"""The key of a request: SHA-256 over a length-delimited sequence, so that no two sequences can run together.
+
+Two equivalent requests share a key and two different ones never do. Canonical JSON sorts object keys and keeps
+array order; numbers equal in value are one, whatever their spelling or size; strings are compared by code point.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any, NoReturn
+
+import orjson
+
+from computer_use_cache.errors import FormatError, RequestError
+
+SCHEMA = "1"
+"""Enters every key: raise it when the meaning of a key changes, and old entries are simply not found."""
+
+RELEVANT_HEADERS = ("anthropic-version", "anthropic-beta", "openai-beta")
+"""Request headers that change the answer."""
+
+_INT64 = range(-(2**63), 2**64)
+
+
+def parse_body(body: bytes) -> dict[str, Any]:
+    """The request's JSON object; its fractional numbers are `orjson.Fragment`s of their canonical text.
+
+    Raises RequestError (400) when the body is not a JSON object, and FormatError for JSON that has no
+    canonical form here: nested too deeply, or with a number that Python cannot hold.
+    """
+    try:
+        value = json.loads(body.decode(), parse_float=_canonical_fraction, parse_constant=_refuse_constant)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RequestError(400, f"The request body is not valid JSON: {error}") from None
+    except (ValueError, InvalidOperation):
+        raise FormatError("a number has too many digits") from None
+    except RecursionError:
+        raise FormatError("nested too deeply") from None
+    if not isinstance(value, dict):
+        raise RequestError(400, "The request body must be a JSON object.")
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise json.JSONDecodeError(f"{name} is not JSON", name, 0)
+
+
+def _canonical_fraction(text: str) -> int | orjson.Fragment:
+    """A number written with a fraction or an exponent: an int where it is one, else sign, digits and exponent."""
+    sign, digit_tuple, exponent = Decimal(text).as_tuple()
+    assert isinstance(exponent, int), "JSON has no NaN"
+    digits = "".join(map(str, digit_tuple))
+    coefficient = digits.rstrip("0")
+    exponent += len(digits) - len(coefficient)
+    if not coefficient:
+        return 0
+    if exponent >= 0 and len(coefficient) + exponent <= 20:
+        whole: int = int(coefficient) * 10**exponent * (-1 if sign else 1)
+        if whole in _INT64:
+            return whole
+    return orjson.Fragment(_scientific(bool(sign), coefficient, exponent))
+
+
+def _scientific(negative: bool, coefficient: str, exponent: int) -> bytes:
+    return f"{'-' if negative else ''}{coefficient}e{exponent}".encode()
+
+
+def canonical(value: object) -> bytes:
+    """Canonical JSON of a value made by `parse_body`. Raises FormatError when it is nested too deeply."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        # orjson refuses integers beyond 64 bits, lone surrogates and deep nesting: the slow way takes those,
+        # and gives the same bytes as orjson for everything else.
+        try:
+            return b"".join(_canonical_pieces(value))
+        except RecursionError:
+            raise FormatError("nested too deeply") from None
+
+
+def _canonical_pieces(value: object) -> Iterable[bytes]:
+    match value:
+        case dict():
+            yield b"{"
+            for index, name in enumerate(sorted(value)):
+                yield (b"," if index else b"") + _canonical_string(name) + b":"
+                yield from _canonical_pieces(value[name])
+            yield b"}"
+        case list():
+            yield b"["
+            for index, item in enumerate(value):
+                yield b"," if index else b""
+                yield from _canonical_pieces(item)
+            yield b"]"
+        case str():
+            yield _canonical_string(value)
+        case orjson.Fragment():
+            yield value.contents if isinstance(value.contents, bytes) else value.contents.encode()
+        case int() if value not in _INT64:
+            digits = str(abs(value))
+            coefficient = digits.rstrip("0")
+            yield _scientific(value < 0, coefficient, len(digits) - len(coefficient))
+        case _:
+            yield orjson.dumps(value)
+
+
+def _canonical_string(text: str) -> bytes:
+    return json.dumps(text, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def compute(
+    *,
+    scope: str,
+    namespace: str,
+    sample: int,
+    upstream: str,
+    format_name: str,
+    resource: str,
+    query: str,
+    headers: Mapping[str, str],
+    body: object,
+) -> str:
+    """The key in hex.
+
+    `scope` is "" for shared entries, `upstream` the API's base URL, `resource` and `query` what of path and query
+    belongs to the key, `headers` the request's (lower-case names), `body` what `Format.key_body` left of it.
+    """
+    digest = hashlib.sha256()
+    relevant = [f"{name}:{headers[name]}" for name in RELEVANT_HEADERS if name in headers]
+    texts = (
+        SCHEMA,
+        scope,
+        namespace,
+        str(sample),
+        upstream,
+        format_name,
+        resource,
+        query,
+        str(len(relevant)),
+        *relevant,
+    )
+    for part in (*(text.encode("utf-8", "surrogatepass") for text in texts), canonical(body)):
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def remove_pointers(body: dict[str, Any], pointers: Iterable[str]) -> dict[str, Any]:
+    """`body` without what the JSON pointers (RFC 6901, `*` for any member or index) name; `body` is left alone.
+
+    A name without a slash at its start is a top-level field.
+    """
+    for pointer in pointers:
+        path = pointer.split("/")[1:] if pointer.startswith("/") else [pointer]
+        body = _without(body, [part.replace("~1", "/").replace("~0", "~") for part in path])
+    return body
+
+
+def _without(value: Any, path: list[str]) -> Any:
+    head, *rest = path
+    match value:
+        case dict():
+            chosen = {name for name in value if head in ("*", name)}
+            kept = {name: item for name, item in value.items() if rest or name not in chosen}
+            return {name: _without(item, rest) if rest and name in chosen else item for name, item in kept.items()}
+        case list():
+            chosen_items = {index for index in range(len(value)) if head in ("*", str(index))}
+            return [
+                _without(item, rest) if rest and index in chosen_items else item
+                for index, item in enumerate(value)
+                if rest or index not in chosen_items
+            ]
+    return value

@@ -1,0 +1,123 @@
+"""The values that pass between the parts; all frozen, none knows mitmproxy, HTTP libraries or the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """What became of a request; the values are those of the `X-Computer-Use-Cache` header."""
+
+    HIT = "HIT"
+    MISS = "MISS"
+    BYPASS = "BYPASS"
+    STALE = "STALE"
+
+
+class Reason(StrEnum):
+    """Why a request went past the cache; the statistics count by these words."""
+
+    ROUTE = "not a cached route"
+    DISABLED = "cache disabled"
+    DISABLED_BY_REQUEST = "cache disabled for request"
+    HEADER = "X-Cache-Bypass"
+    MODE = "cache mode is off"
+    TOO_LARGE = "request is larger than CACHE_MAX_INPUT_CHARS"
+    MODEL = "model is not cacheable"
+    CREDENTIAL = "request holds a credential"
+    STATE = "answer depends on state at the provider"
+    FORM = "request has no canonical form"
+
+
+@dataclass(frozen=True, slots=True)
+class Bypass:
+    """The verdict that a request goes past the cache: neither looked up nor stored."""
+
+    reason: Reason
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}" if self.detail else self.reason
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """The verdict that an answer is not stored, and why."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"skipped: {self.reason}"
+
+
+class Shape(StrEnum):
+    """How an answer travels: one JSON document, server-sent events, or a streamed JSON array (Gemini)."""
+
+    JSON = "json"
+    SSE = "sse"
+    ARRAY = "array"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One server-sent event: its name ("" when the stream gives none) and its data as raw bytes."""
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request to a model API.
+
+    `upstream` is the API's base URL, `path` what follows it (`/chat/completions`), without the query. Header names
+    are lower-case. `client` is the name that the caller's token gave it, "" for none.
+    """
+
+    upstream: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+    client: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An upstream's answer, its body decoded. `chunks` are as in `Entry`; `seconds` is how long it took."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    seconds: float
+    chunks: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One recorded answer.
+
+    `body` holds the upstream's bytes unchanged. `chunks` are (bytes, milliseconds since the chunk
+    before) of a recorded stream, empty for a JSON answer. `created_at` and `expires_at` are Unix
+    seconds; `expires_at` is None for an entry that never expires. `seconds` is how long the upstream
+    took, and `with_usage` whether its stream was asked for usage. Only headers that clients read are kept.
+    """
+
+    key: str
+    format: str
+    shape: Shape
+    model: str
+    namespace: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    created_at: float
+    expires_at: float | None
+    seconds: float
+    with_usage: bool = True
+    chunks: tuple[tuple[int, int], ...] = ()
+
+    def is_fresh(self, now: float) -> bool:
+        """Whether the entry may be served at `now` (Unix seconds)."""
+        return self.expires_at is None or now < self.expires_at

@@ -1,0 +1,191 @@
+"""The hooks: guard, translate, ask the core, act. What is decided is decided in the core.
+
+A failure of the cache itself is a miss and one warning, never a failed request; a failure of the guard is a refusal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from mitmproxy import ctx, exceptions, http
+from mitmproxy.addonmanager import Loader
+from mitmproxy.connection import Client
+from mitmproxy.proxy.layer import NextLayer
+from mitmproxy.proxy.layers.http import HttpLayer
+
+from computer_use_cache.cache import Cache
+from computer_use_cache.errors import RequestError, SettingError, StoreError
+from computer_use_cache.ledger import Ledger
+from computer_use_cache.models import Bypass, Reason
+from computer_use_cache.proxy import bridge, listening, replay
+from computer_use_cache.proxy.exchange import Exchanges
+from computer_use_cache.proxy.gate import Gate
+from computer_use_cache.proxy.layer import UPSTREAM_FAULT, CacheHttpLayer, Feed
+from computer_use_cache.proxy.routes import LocalRoutes
+from computer_use_cache.settings import Settings
+from computer_use_cache.store.disk import DiskStore
+
+logger = logging.getLogger(__name__)
+
+_FLUSH_SECONDS = 1.0
+_FLUSHES_PER_MAINTENANCE = 60
+
+
+class _Parts:
+    """What lives as long as one set of settings does."""
+
+    def __init__(self, settings: Settings, loopback: bool) -> None:
+        """Opens the store; raises StoreError."""
+        self.settings = settings
+        self.cache = Cache(settings, DiskStore(Path(settings.dir), settings.size_limit), loopback=loopback)
+        self.ledger = Ledger(self.cache.store)
+        self.gate = Gate(settings)
+        self.exchanges = Exchanges(self.cache, self.ledger, self.write)
+        self.local = LocalRoutes(self.cache, self.ledger, self.write, loopback=loopback)
+        self._writer = ThreadPoolExecutor(1, "cache-writer")
+
+    async def write(self, function: Callable[..., Any], *arguments: object) -> Any:
+        """Run what blocks in the one thread that writes."""
+        return await asyncio.get_running_loop().run_in_executor(self._writer, function, *arguments)
+
+    def close(self) -> None:
+        """Finish what is being written, keep the counts, let go of the store."""
+        self._writer.shutdown(wait=True)
+        try:
+            self.ledger.flush()
+            self.cache.store.close()
+        except StoreError as error:
+            logger.warning("not closed cleanly: %s", error)
+
+
+class ComputerUseCache:
+    """The addon. From `configure` to `done` it holds the store open."""
+
+    def __init__(self) -> None:
+        self._parts: _Parts | None = None
+        self._upkeep: asyncio.Task[None] | None = None
+
+    # -- life
+
+    def load(self, loader: Loader) -> None:
+        for item in Settings.declarations():
+            if item.option:
+                loader.add_option(item.option, str, item.text_from(os.environ), f"{item.help} ({item.variables[0]})")
+
+    def configure(self, updated: set[str]) -> None:
+        options = [item.option for item in Settings.declarations() if item.option]
+        if updated.isdisjoint((*options, "mode", "listen_host", "listen_port")):
+            return
+        try:
+            settings, loopback = listening.settle(ctx.options, {name: getattr(ctx.options, name) for name in options})
+            parts = _Parts(settings, loopback)
+        except (SettingError, StoreError) as error:
+            raise exceptions.OptionsError(str(error)) from None
+        self.done()
+        self._parts = parts
+        ctx.options.update(**listening.wanted_options(ctx.options, settings))
+
+    def running(self) -> None:
+        self._upkeep = asyncio.create_task(self._keep_up())
+
+    async def _keep_up(self) -> None:
+        flushes = 0
+        while True:
+            await asyncio.sleep(_FLUSH_SECONDS)
+            if self._parts is None:
+                continue
+            try:
+                await self._parts.write(self._parts.ledger.flush)
+                flushes += 1
+                if flushes % _FLUSHES_PER_MAINTENANCE == 0:
+                    await self._parts.write(self._parts.cache.store.maintain)
+            except StoreError as error:
+                logger.warning("no upkeep: %s", error)
+
+    def done(self) -> None:
+        if self._parts:
+            self._parts.close()
+            self._parts = None
+
+    # -- layers
+
+    def next_layer(self, next_layer: NextLayer) -> None:
+        if next_layer.layer is None:
+            # Scripts are asked before mitmproxy's own decision: have it made, then put our layer in its place.
+            ctx.master.addons.get("nextlayer").next_layer(next_layer)
+        layer = next_layer.layer
+        if type(layer) is HttpLayer and self._parts:
+            next_layer.context.layers.remove(layer)
+            next_layer.layer = CacheHttpLayer(next_layer.context, layer.mode, self._parts.exchanges)
+
+    async def cache_next_chunk(self, feed: Feed) -> None:
+        await replay.next_chunk(feed)
+
+    async def client_disconnected(self, client: Client) -> None:
+        if self._parts:
+            await self._parts.exchanges.client_left(client.id)
+
+    # -- flows
+
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        if not self._parts or flow.response or flow.error or not self._parts.gate.concerns(flow):
+            return
+        try:
+            self._parts.gate.admit(flow)
+        except RequestError as error:
+            bridge.refuse(flow, error, self._parts.settings)
+        except Exception:
+            logger.exception("the guard failed; the request is refused")
+            failure = RequestError(500, "The cache's guard failed; see its log.")
+            bridge.refuse(flow, failure, self._parts.settings)
+
+    async def request(self, flow: http.HTTPFlow) -> None:
+        if not self._parts or flow.response or flow.error or not self._parts.gate.concerns(flow):
+            return
+        try:
+            if bridge.is_addressed_to_proxy(flow) and (answer := await self._parts.local.answer(flow)):
+                bridge.answer(flow, answer)
+            else:
+                await self._parts.exchanges.request(flow)
+        except RequestError as error:
+            bridge.refuse(flow, error, self._parts.settings)
+        except Exception:
+            logger.exception("the cache failed; the request goes upstream without it")
+            bridge.prepare_to_forward(flow, self._parts.settings)
+
+    async def responseheaders(self, flow: http.HTTPFlow) -> None:
+        if not self._parts or not flow.response or not self._parts.gate.concerns(flow):
+            return
+        try:
+            handled = await self._parts.exchanges.response_headers(flow)
+            if not handled and not bridge.is_own_answer(flow):
+                bypass = Bypass(Reason.ROUTE)
+                self._parts.ledger.bypassed(bypass)
+                bridge.pass_through(flow, flow.response, bypass, self._parts.settings)
+        except Exception:
+            logger.exception("the cache failed; the answer passes unrecorded")
+        self._parts.gate.allow_page(flow, flow.response)
+
+    async def response(self, flow: http.HTTPFlow) -> None:
+        if self._parts:
+            try:
+                await self._parts.exchanges.response(flow)
+            except Exception:
+                logger.exception("the cache failed; the answer was not recorded")
+
+    async def error(self, flow: http.HTTPFlow) -> None:
+        if not self._parts or not self._parts.gate.concerns(flow):
+            return
+        try:
+            await self._parts.exchanges.error(flow)
+        except Exception:
+            logger.exception("the cache failed while an exchange ended")
+        status = flow.metadata.get(UPSTREAM_FAULT)
+        if status and flow.response is None and flow.error:
+            bridge.refuse(flow, bridge.upstream_error(flow, status, flow.error.msg), self._parts.settings)

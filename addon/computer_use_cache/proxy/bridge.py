@@ -1,0 +1,207 @@
+"""Between mitmproxy's flows and the core's values: translation only, no decisions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+from mitmproxy import http
+from mitmproxy.proxy.mode_specs import ReverseMode
+
+from computer_use_cache import credentials, formats, policy, upstream
+from computer_use_cache.errors import FormatError, RequestError
+from computer_use_cache.formats.base import Format, Json, dump, load_object
+from computer_use_cache.models import Bypass, Outcome, Request
+from computer_use_cache.settings import BaseUrl, Settings
+
+CACHE_NAME = "computer-use-cache"
+
+
+_CLIENT = "cache_client"
+_OWN_ANSWER = "cache_own_answer"
+"""In a flow's metadata, which holds plain data only: saved flows must load without this addon."""
+
+_LARGE = 1024 * 1024
+
+
+def is_addressed_to_proxy(flow: http.HTTPFlow) -> bool:
+    """Whether the client asked this proxy itself (reverse mode), and not a host that is being intercepted."""
+    return isinstance(flow.client_conn.proxy_mode, ReverseMode)
+
+
+def path_and_query(flow: http.HTTPFlow) -> tuple[str, str]:
+    """The path without its query, and the query as sent."""
+    path, _, query = flow.request.path.partition("?")
+    return path, query
+
+
+def remember_client(flow: http.HTTPFlow, name: str) -> None:
+    """Note the name that the caller's token stands for."""
+    flow.metadata[_CLIENT] = name
+
+
+def send_to_upstream(flow: http.HTTPFlow, settings: Settings) -> None:
+    """Point a request that was addressed to the proxy at the configured upstream."""
+    path, query = path_and_query(flow)
+    target = upstream.resolve(settings.upstream_base_url, path)
+    flow.request.path = f"{target}?{query}" if query else target
+    authority = settings.upstream_base_url.origin.partition("://")[2]
+    if flow.request.is_http2 or flow.request.is_http3:
+        flow.request.authority = authority
+    else:
+        flow.request.authority = ""
+        flow.request.headers["host"] = authority
+
+
+def format_of(flow: http.HTTPFlow, settings: Settings) -> Format | None:
+    """The API that a request belongs to, once it points at its upstream; None when its answers are not cached."""
+    found = formats.match(_split(flow, settings)[1]) if flow.request.method == "POST" else None
+    return found[0] if found else None
+
+
+def request_of(flow: http.HTTPFlow, settings: Settings) -> Request:
+    """The request as the core sees it; the flow already points at its upstream."""
+    base, below = _split(flow, settings)
+    _, query = path_and_query(flow)
+    headers = lower_headers(flow.request.headers)
+    client = flow.metadata.get(_CLIENT, "")
+    return Request(base, below, dict(parse_qsl(query)), headers, flow.request.content or b"", client)
+
+
+def _split(flow: http.HTTPFlow, settings: Settings) -> tuple[str, str]:
+    path, _ = path_and_query(flow)
+    origin = settings.upstream_base_url.origin
+    if not is_addressed_to_proxy(flow):
+        host = flow.request.pretty_host
+        host = f"[{host}]" if ":" in host else host
+        origin = BaseUrl.parse(f"{flow.request.scheme}://{host}:{flow.request.port}").origin
+    return upstream.split(origin, path, settings.upstream_base_url)
+
+
+def lower_headers(headers: http.Headers) -> dict[str, str]:
+    """Headers by lower-case name; repeated ones are joined with a comma (RFC 9110, section 5.3)."""
+    return {name.lower(): ", ".join(headers.get_all(name)) for name in headers}
+
+
+def prepare_to_forward(flow: http.HTTPFlow, settings: Settings) -> None:
+    """Take out what is the cache's own, and put the operator's headers in. The path already is the upstream's."""
+    headers = flow.request.headers
+    for name in policy.CONTROL_HEADERS:
+        headers.pop(name, None)
+    if not is_addressed_to_proxy(flow):
+        return
+    if settings.client_token:
+        _remove_credentials(flow)
+    if settings.upstream_api_key:
+        _replace_credential(flow, settings)
+    if settings.openrouter_http_referer:
+        headers["HTTP-Referer"] = settings.openrouter_http_referer
+    if settings.openrouter_x_title:
+        headers["X-Title"] = settings.openrouter_x_title
+
+
+def _remove_credentials(flow: http.HTTPFlow) -> list[str]:
+    carriers = [name for name in credentials.CARRIERS if flow.request.headers.pop(name, None) is not None]
+    if "key" in flow.request.query:
+        del flow.request.query["key"]
+    return carriers
+
+
+def _replace_credential(flow: http.HTTPFlow, settings: Settings) -> None:
+    format = format_of(flow, settings)
+    key = settings.upstream_api_key
+    for name in _remove_credentials(flow) or [format.credential_header if format else "authorization"]:
+        flow.request.headers[name] = f"Bearer {key}" if name == "authorization" else key
+
+
+def answer(flow: http.HTTPFlow, response: http.Response) -> None:
+    """Answer a flow here, with something that no upstream said."""
+    flow.metadata[_OWN_ANSWER] = True
+    flow.response = response
+
+
+def is_own_answer(flow: http.HTTPFlow) -> bool:
+    """Whether `answer` was used, so that the hooks that follow leave the response alone."""
+    return _OWN_ANSWER in flow.metadata
+
+
+def refuse(flow: http.HTTPFlow, error: RequestError, settings: Settings) -> None:
+    """Answer with an error in the form of the API that was asked, OpenAI's where it is none."""
+    path, _ = path_and_query(flow)
+    below = upstream.split("", upstream.resolve(settings.upstream_base_url, path), settings.upstream_base_url)[1]
+    found = formats.match(below)
+    format = found[0] if found else formats.by_name("chat_completions")
+    answer(flow, json_response(error.status, format.error(error)))
+
+
+def upstream_error(flow: http.HTTPFlow, status: int, why: str) -> RequestError:
+    """What a client is told when its upstream failed: 502, or 504 when it took too long."""
+    what = "did not answer in time" if status == 504 else "could not be reached or broke off"
+    message = f"The upstream {flow.request.pretty_host} {what}: {why}. Check UPSTREAM_BASE_URL and the network."
+    return RequestError(status, message, code="upstream_timeout" if status == 504 else "upstream_request_failed")
+
+
+def pass_through(flow: http.HTTPFlow, response: http.Response, bypass: Bypass, settings: Settings) -> None:
+    """Let an answer pass that is no cached API's: events and what is large or of unknown length as they come."""
+    told = Told(Outcome.BYPASS, f"fwd=bypass; fwd-status={response.status_code}", reason=str(bypass))
+    tell(response, told, settings)
+    length = response.headers.get("content-length", "")
+    if not response.stream and not (length.isdigit() and int(length) <= _LARGE):
+        response.stream = True
+        if response.status_code >= 200 and response.status_code not in (204, 304):
+            delimit(flow.request, response)
+
+
+def json_response(status: int, payload: Json) -> http.Response:
+    """A JSON response of this proxy."""
+    return http.Response.make(status, dump(payload), {"content-type": "application/json; charset=utf-8"})
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the response headers tell of the cache; `status` are the parameters of Cache-Status (RFC 9211)."""
+
+    outcome: Outcome
+    status: str
+    key: str = ""
+    store: str = ""
+    reason: str = ""
+
+
+def tell(response: http.Response, told: Told, settings: Settings) -> None:
+    """Set the cache's headers, and with INCLUDE_CACHE_METADATA add them to a JSON object that is not streamed."""
+    headers = response.headers
+    values = {"": told.outcome, "-Key": told.key, "-Store": told.store, "-Reason": told.reason}
+    for suffix, value in values.items():
+        if value:
+            headers["X-Computer-Use-Cache" + suffix] = _header_text(value)
+            headers["X-Code-Model-Cache" + suffix.replace("Reason", "Bypass-Reason")] = _header_text(value)
+    member = f"{CACHE_NAME}; {told.status}" + (f'; key="{told.key}"' if told.key else "")
+    headers["Cache-Status"] = ", ".join((*headers.get_all("cache-status"), member))
+    if settings.include_metadata and response.raw_content and "json" in headers.get("content-type", ""):
+        _add_metadata(response, told)
+
+
+def _header_text(text: str) -> str:
+    """Text for a header: some of it may come from the client."""
+    return "".join(character if " " <= character <= "~" else "?" for character in text[:300])
+
+
+def _add_metadata(response: http.Response, told: Told) -> None:
+    try:
+        answer = load_object(response.raw_content or b"")
+    except FormatError:
+        return
+    metadata = {
+        "cache_hit": told.outcome in (Outcome.HIT, Outcome.STALE),
+        "cache_key": told.key or None,
+        "store_status": told.store or None,
+        "bypass_reason": told.reason or None,
+    }
+    response.content = dump(answer | {"computer_use_cache": metadata, "code_model_cache": metadata})
+
+
+def delimit(request: http.Request, response: http.Response) -> None:
+    """Let an HTTP/1.1 client see where a stream of unknown length ends, so that a cut one never looks complete."""
+    if request.is_http11 and "content-length" not in response.headers:
+        response.headers["transfer-encoding"] = "chunked"

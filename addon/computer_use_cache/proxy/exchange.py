@@ -1,0 +1,290 @@
+"""One exchange with a cached API, from request to stored answer: looked up, followed, led, recorded, released."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+from mitmproxy import http
+
+from computer_use_cache import policy
+from computer_use_cache.batches import Batch, complete, join_known, open_batch
+from computer_use_cache.cache import Cache, Plan, offline_error, replay
+from computer_use_cache.coalesce import Flight, Flights, Released, Stream
+from computer_use_cache.errors import FormatError, StoreError
+from computer_use_cache.formats.embeddings import Embeddings
+from computer_use_cache.ledger import Ledger
+from computer_use_cache.models import Bypass, Entry, Outcome, Request, Response, Shape, Skipped
+from computer_use_cache.proxy import bridge
+from computer_use_cache.proxy.layer import UPSTREAM_FAULT, Feed
+from computer_use_cache.proxy.replay import Replayer
+from computer_use_cache.proxy.tee import decoder, tee
+from computer_use_cache.recorder import Recorder
+
+logger = logging.getLogger(__name__)
+
+type InThread = Callable[..., Awaitable[Any]]
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A flow on its way upstream. `started` is on the monotonic clock."""
+
+    plan: Plan
+    client_id: str
+    started: float
+    batch: Batch | None = None
+    flight: Flight | None = None
+    scan: asyncio.Task[Bypass | None] | None = None
+    recorder: Recorder | None = None
+
+
+class Exchanges:
+    """The exchanges of this moment. `write` runs a function of the core in the one thread that writes."""
+
+    def __init__(self, cache: Cache, ledger: Ledger, write: InThread) -> None:
+        self._cache = cache
+        self._ledger = ledger
+        self._write = write
+        self._replayer = Replayer(cache.settings)
+        self._flights = Flights()
+        self._by_flow: dict[str, Exchange] = {}
+
+    # -- asked by the layer
+
+    def feed_of(self, flow: http.HTTPFlow) -> Feed | None:
+        return self._replayer.feed_of(flow)
+
+    def is_held(self, flow: http.HTTPFlow) -> bool:
+        exchange = self._by_flow.get(flow.id)
+        return bool(exchange and exchange.flight and exchange.flight.is_wanted)
+
+    def upstream_timeout(self) -> float:
+        return self._cache.settings.upstream_timeout_seconds
+
+    # -- the way of a request
+
+    async def request(self, flow: http.HTTPFlow) -> None:
+        """Answer a request from the store or a flight, or send it upstream. Raises RequestError."""
+        if bridge.format_of(flow, self._cache.settings) is None:
+            return
+        request = bridge.request_of(flow, self._cache.settings)
+        plan = self._cache.plan(request)
+        if plan.forward is not request.body:
+            flow.request.content = plan.forward
+        if isinstance(plan.verdict, Bypass):
+            self._send_upstream(flow, plan, None)
+            return
+        is_embedding = isinstance(plan.format, Embeddings)
+        batch = await asyncio.to_thread(self._open_batch, plan, request) if is_embedding else None
+        if not await self._answered(flow, plan, plan.verdict, batch):
+            self._send_upstream(flow, plan, batch)
+
+    async def _answered(self, flow: http.HTTPFlow, plan: Plan, controls: policy.Controls, batch: Batch | None) -> bool:
+        """Whether the flow has its answer; False when it is to lead, or to ask upstream on its own."""
+        while True:
+            now = time.time()
+            entry = self._find(plan, now) or (join_known(batch) if batch and batch.unseen is None else None)
+            pieces = replay(plan, entry) if entry else None
+            if entry and pieces is not None:
+                self._replayer.serve(flow, plan, entry, pieces, outcome=Outcome.HIT, now=now)
+                self._ledger.served(Outcome.HIT, plan.model)
+                return True
+            if not controls.upstream:
+                raise offline_error("no entry answers this request")
+            flight = self._flights.find(plan.key) if controls.read and controls.write else None
+            if flight is None:
+                return False
+            flight.follow(lambda: flow.client_conn.connected)
+            begun = await flight.begun()
+            if isinstance(begun, Stream) and (begun.shape, begun.with_usage) == (plan.shape, plan.with_usage):
+                self._replayer.serve_live(flow, plan, begun, flight)
+                self._ledger.coalesced()
+                return True
+            outcome = begun if not isinstance(begun, Stream) else await flight.landed()
+            match outcome:
+                case Entry():
+                    pieces = replay(plan, outcome)
+                    if pieces is None:
+                        return False
+                    self._replayer.serve(flow, plan, outcome, pieces, outcome=Outcome.MISS, now=time.time())
+                case Response():
+                    self._replayer.serve_error(flow, plan, outcome)
+                case Released.ALONE:
+                    return False
+                case Released.TOGETHER:
+                    continue
+            self._ledger.coalesced()
+            return True
+
+    def _find(self, plan: Plan, now: float) -> Entry | None:
+        try:
+            return self._cache.lookup(plan, now)
+        except StoreError as error:
+            logger.warning("not looked up: %s", error)
+            return None
+
+    def _open_batch(self, plan: Plan, request: Request) -> Batch | None:
+        try:
+            return open_batch(self._cache, plan, request, time.time())
+        except (StoreError, FormatError) as error:
+            logger.warning("a batch was not taken apart: %s", error)
+            return None
+
+    def _send_upstream(self, flow: http.HTTPFlow, plan: Plan, batch: Batch | None) -> None:
+        exchange = Exchange(plan, flow.client_conn.id, time.monotonic(), batch)
+        self._by_flow[flow.id] = exchange
+        if batch and not batch.is_whole:
+            flow.request.content = orjson.dumps(batch.unseen)
+        bridge.prepare_to_forward(flow, self._cache.settings)
+        if isinstance(plan.verdict, Bypass):
+            return
+        # The tee must see plain bytes.
+        flow.request.headers["accept-encoding"] = "identity"
+        if plan.verdict.write:
+            exchange.scan = asyncio.create_task(asyncio.to_thread(self._cache.credential, plan))
+        if plan.verdict.read and plan.verdict.write and self._flights.find(plan.key) is None:
+            exchange.flight = self._flights.begin(plan.key)
+
+    # -- the way of an answer
+
+    async def response_headers(self, flow: http.HTTPFlow) -> bool:
+        """Decide how the answer passes; False for a flow that is not an exchange of ours."""
+        exchange = self._by_flow.get(flow.id)
+        if exchange is None or flow.response is None:
+            return False
+        if exchange.scan and (found := await exchange.scan):
+            exchange.plan = replace(exchange.plan, verdict=found, key="")
+            self._land(exchange, Released.ALONE)
+        shape = policy.shape_of(flow.response.headers.get("content-type", ""), exchange.plan.shape)
+        if flow.response.status_code == 200 and shape in (Shape.SSE, Shape.ARRAY):
+            self._stream(flow, flow.response, exchange, shape)
+        return True
+
+    def _stream(self, flow: http.HTTPFlow, response: http.Response, exchange: Exchange, shape: Shape) -> None:
+        headers = response.headers
+        coding = headers.get("content-encoding")
+        decode = decoder(coding) if coding else None
+        if decode:
+            del headers["content-encoding"]
+            headers.pop("content-length", None)
+        if exchange.flight and (decode or coding is None):
+            kept = (("content-type", headers["content-type"]),)
+            exchange.flight.begin_stream(Stream(shape, exchange.plan.with_usage, kept))
+        exchange.recorder = Recorder(self._cache.settings.max_response_chars, exchange.started)
+        already = response.stream
+        response.stream = tee(exchange.recorder, exchange.flight, decode, already if callable(already) else None)
+        bridge.delimit(flow.request, response)
+        self._describe(flow, exchange, store="pending")
+
+    async def response(self, flow: http.HTTPFlow) -> None:
+        """Keep a complete answer and release the followers."""
+        exchange = self._by_flow.get(flow.id)
+        if exchange is None or flow.response is None:
+            return
+        if exchange.recorder:
+            flow.response.data.content = exchange.recorder.body
+            await self._finish(flow, exchange, self._answer(flow.response, exchange))
+            return
+        flow.response.decode(strict=False)
+        answer, parts = self._answer(flow.response, exchange), list[Entry]()
+        if exchange.batch and answer.status == 200:
+            try:
+                body, parts = await asyncio.to_thread(complete, self._cache, exchange.batch, answer, time.time())
+            except FormatError as error:
+                self._forget(flow, exchange)
+                bridge.refuse(flow, bridge.upstream_error(flow, 502, str(error)), self._cache.settings)
+                return
+            flow.response.content = body
+            answer = self._answer(flow.response, exchange)
+        store = await self._finish(flow, exchange, answer, parts)
+        self._describe(flow, exchange, store=store)
+
+    def _answer(self, response: http.Response, exchange: Exchange) -> Response:
+        return Response(
+            response.status_code,
+            bridge.lower_headers(response.headers),
+            response.raw_content or b"",
+            time.monotonic() - exchange.started,
+            exchange.recorder.pace if exchange.recorder else (),
+        )
+
+    async def _finish(
+        self, flow: http.HTTPFlow, exchange: Exchange, answer: Response, parts: Sequence[Entry] = ()
+    ) -> str:
+        """Store before release; what became of the answer, as the Store header says it."""
+        plan = exchange.plan
+        outcome: Entry | Response | Released = Released.ALONE
+        try:
+            if isinstance(plan.verdict, Bypass):
+                self._ledger.bypassed(plan.verdict)
+                return ""
+            self._ledger.served(Outcome.MISS, plan.model)
+            if exchange.recorder and exchange.recorder.overflowed:
+                return str(Skipped("answer is larger than CACHE_MAX_RESPONSE_CHARS"))
+            kept: tuple[Entry | None, str] = await self._write(self._record, plan, answer, parts, time.time())
+            outcome = kept[0] or (answer if answer.status >= 400 else Released.ALONE)
+            return kept[1]
+        finally:
+            self._forget(flow, exchange, outcome)
+
+    def _record(self, plan: Plan, answer: Response, parts: Sequence[Entry], now: float) -> tuple[Entry | None, str]:
+        """The entry of an answer that may be stored, and what became of it; in the thread that writes."""
+        entry = self._cache.judge(plan, answer, now)
+        if isinstance(entry, Skipped):
+            logger.info("%s %s", plan.key[:8], entry)
+            return None, str(entry)
+        try:
+            replaced = self._cache.keep(entry, now)
+            for part in parts:
+                self._cache.keep(part, now)
+        except StoreError as error:
+            logger.warning("not stored: %s", error)
+            return entry, str(Skipped("the store cannot be written"))
+        self._ledger.stored(now)
+        return entry, "updated" if replaced else "stored"
+
+    async def error(self, flow: http.HTTPFlow) -> None:
+        """The upstream failed, or the client left."""
+        exchange = self._by_flow.get(flow.id)
+        if exchange is None:
+            return
+        if exchange.recorder and flow.response and exchange.plan.format.terminal_is_final:
+            # A client may leave as soon as it has the terminal event, before the upstream closes.
+            flow.response.data.content = exchange.recorder.body
+            await self._finish(flow, exchange, self._answer(flow.response, exchange))
+        else:
+            self._forget(flow, exchange, Released.ALONE if UPSTREAM_FAULT in flow.metadata else Released.TOGETHER)
+
+    def _forget(
+        self, flow: http.HTTPFlow, exchange: Exchange, outcome: Entry | Response | Released = Released.ALONE
+    ) -> None:
+        self._by_flow.pop(flow.id, None)
+        self._land(exchange, outcome)
+
+    async def client_left(self, client_id: str) -> None:
+        """Wait while others still want what this client's calls bring: its connections close when this returns."""
+        held = [e.flight for e in self._by_flow.values() if e.client_id == client_id and e.flight]
+        for flight in held:
+            await flight.landed_or_unwanted(self.upstream_timeout())
+
+    def _describe(self, flow: http.HTTPFlow, exchange: Exchange, *, store: str) -> None:
+        assert flow.response
+        status = f"fwd-status={flow.response.status_code}"
+        verdict = exchange.plan.verdict
+        if isinstance(verdict, Bypass):
+            told = bridge.Told(Outcome.BYPASS, f"fwd=bypass; {status}", reason=str(verdict))
+        else:
+            stored = "; stored" if store in ("stored", "updated") else ""
+            reason = store.partition("skipped: ")[2]
+            told = bridge.Told(Outcome.MISS, f"fwd=miss; {status}{stored}", exchange.plan.key, store, reason)
+        bridge.tell(flow.response, told, self._cache.settings)
+
+    def _land(self, exchange: Exchange, outcome: Entry | Response | Released) -> None:
+        if exchange.flight:
+            self._flights.land(exchange.flight, outcome)

@@ -1,0 +1,73 @@
+"""Admits requests: which flows are the cache's business, who may use it, and what of it a web page may see."""
+
+from __future__ import annotations
+
+import fnmatch
+
+from mitmproxy import http
+
+from computer_use_cache.proxy import bridge, guard, routes
+from computer_use_cache.settings import Settings
+
+_EXPOSED = "X-Computer-Use-Cache, X-Computer-Use-Cache-Key, X-Computer-Use-Cache-Store, Cache-Status, Age, X-Request-Id"
+
+
+class Gate:
+    """Stands before everything else in the hooks."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def concerns(self, flow: http.HTTPFlow) -> bool:
+        """Whether the flow is addressed to the proxy, or to an intercepted host whose answers are cached."""
+        if bridge.is_addressed_to_proxy(flow):
+            return True
+        host = flow.request.pretty_host.lower()
+        return any(fnmatch.fnmatchcase(host, pattern.lower()) for pattern in self._settings.hosts)
+
+    def admit(self, flow: http.HTTPFlow) -> None:
+        """Check a request as soon as its headers are there, and point it at its upstream. Raises RequestError."""
+        if not bridge.is_addressed_to_proxy(flow):
+            return
+        headers = bridge.lower_headers(flow.request.headers)
+        path, _ = bridge.path_and_query(flow)
+        if self._preflight(flow, headers):
+            return
+        if path != "/healthz":
+            client = guard.check_client(headers, dict(flow.request.query), self._settings)
+            bridge.remember_client(flow, client)
+        authorities = tuple(filter(None, (headers.get("host", ""), flow.request.authority)))
+        guard.check_host(authorities, flow.client_conn.sockname[0], self._settings)
+        guard.check_origin(flow.request.method, path, headers, self._settings)
+        if routes.is_local(flow.request.method, path):
+            return
+        bridge.send_to_upstream(flow, self._settings)
+        if bridge.format_of(flow, self._settings) is None:
+            # Uploads and the like pass through as they come.
+            bridge.prepare_to_forward(flow, self._settings)
+            flow.request.stream = True
+
+    def _preflight(self, flow: http.HTTPFlow, headers: dict[str, str]) -> bool:
+        """Answer a CORS preflight (Fetch standard, section 4.8); pages carry no token in it."""
+        if flow.request.method != "OPTIONS" or "access-control-request-method" not in headers:
+            return False
+        guard.check_origin("OPTIONS", "", headers, self._settings)
+        bridge.answer(flow, http.Response.make(204))
+        return True
+
+    def allow_page(self, flow: http.HTTPFlow, response: http.Response) -> None:
+        """Let a page of an allowed origin read the answer."""
+        origin = flow.request.headers.get("origin")
+        if (
+            origin is None
+            or not bridge.is_addressed_to_proxy(flow)
+            or not guard.is_allowed_origin(origin, self._settings)
+        ):
+            return
+        response.headers["access-control-allow-origin"] = origin
+        response.headers["access-control-expose-headers"] = _EXPOSED
+        response.headers["vary"] = "Origin"
+        if flow.request.method == "OPTIONS":
+            response.headers["access-control-allow-methods"] = "GET, POST, DELETE, OPTIONS"
+            asked = flow.request.headers.get("access-control-request-headers", "")
+            response.headers["access-control-allow-headers"] = asked or "Authorization, Content-Type"

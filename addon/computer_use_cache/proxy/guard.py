@@ -1,0 +1,77 @@
+"""Who may ask this proxy anything: the client's token, the Host it was called by, the page it was called from.
+
+A web page can reach a server on this machine by its own name (DNS rebinding) or across origins; both are refused.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from collections.abc import Mapping
+
+from computer_use_cache import credentials
+from computer_use_cache.errors import RequestError
+from computer_use_cache.settings import Settings
+
+
+def check_client(headers: Mapping[str, str], query: Mapping[str, str], settings: Settings) -> str:
+    """The name of the client whose token was sent ("" for the nameless one or when no token is needed).
+
+    Raises RequestError (401) for a missing or unknown token. Takes as long for a wrong token as for a right one.
+    """
+    sent = credentials.of_caller(headers, query).encode("utf-8", "surrogateescape")
+    names = [name for name, token in settings.client_token if hmac.compare_digest(sent, token.encode())]
+    if settings.client_token and not names:
+        message = "Send the client token of this cache (CACHE_CLIENT_TOKEN) as your API key."
+        raise RequestError(401, message, code="invalid_api_key")
+    return names[0] if names else ""
+
+
+def check_admin(headers: Mapping[str, str], settings: Settings, *, loopback: bool) -> None:
+    """Raise RequestError unless the caller may administer the cache: 401 for a bad token, 403 where it is off."""
+    if not settings.admin_token:
+        if loopback:
+            return
+        raise RequestError(403, "Set CACHE_ADMIN_TOKEN to administer a cache that is not on a loopback address.")
+    bearer = headers.get("authorization", "").removeprefix("Bearer ")
+    sent = (headers.get("x-cache-admin-token") or bearer).strip()
+    if not hmac.compare_digest(sent.encode("utf-8", "surrogateescape"), settings.admin_token.encode()):
+        raise RequestError(401, "Invalid cache admin token.", code="invalid_api_key")
+
+
+def check_host(authorities: tuple[str, ...], reached_at: str, settings: Settings) -> None:
+    """Raise RequestError (403) unless every authority names this proxy: the Host header, and an absolute target's."""
+    for authority in authorities:
+        host = host_of(authority)
+        if not (is_loopback(host) or host == reached_at or host in settings.allowed_hosts):
+            raise RequestError(403, f"This cache does not answer to the host {host!r}; see CACHE_ALLOWED_HOSTS.")
+
+
+def check_origin(method: str, path: str, headers: Mapping[str, str], settings: Settings) -> None:
+    """Raise RequestError (403) for a web page that CORS_ALLOW_ORIGIN does not list."""
+    origin = headers.get("origin")
+    harmless = path == "/healthz" and method in ("GET", "HEAD")
+    if origin is not None and not harmless and not is_allowed_origin(origin, settings):
+        raise RequestError(403, f"Web pages of {origin!r} may not use this cache; see CORS_ALLOW_ORIGIN.")
+
+
+def is_allowed_origin(origin: str, settings: Settings) -> bool:
+    """Whether a page of this origin may use the proxy; `null` is never named by `*`."""
+    return origin in settings.cors_allow_origin or ("*" in settings.cors_allow_origin and origin != "null")
+
+
+def host_of(authority: str) -> str:
+    """The lower-case host of `host`, `host:port` or `[v6]:port`."""
+    if authority.startswith("["):
+        return authority[1:].partition("]")[0].lower()
+    return authority.partition(":")[0].lower()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's loopback."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,76 @@
+"""Where the proxy listens and which upstream it stands for, from mitmproxy's modes and the settings together."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+
+from mitmproxy.options import Options
+from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
+
+from computer_use_cache.errors import SettingError
+from computer_use_cache.proxy.guard import is_loopback
+from computer_use_cache.settings import BaseUrl, Settings
+
+LOOPBACK = "127.0.0.1"
+
+
+def settle(options: Options, texts: Mapping[str, str]) -> tuple[Settings, bool]:
+    """The settings, and whether every mode listens on a loopback address only.
+
+    Raises SettingError for a bad setting, for a reverse mode whose upstream is not the one that is set, and for an
+    address that others can reach when no client token is set.
+    """
+    modes = [ProxyMode.parse(text) for text in options.mode]
+    ports = {str(mode.listen_port(options.listen_port)) for mode in modes}
+    environment = {**os.environ, "PORT": ports.pop()} if len(ports) == 1 else dict(os.environ)
+    settings = Settings.load(environment, texts)
+    for mode in modes:
+        if isinstance(mode, ReverseMode) and mode.scheme in ("http", "https"):
+            target = BaseUrl.parse(f"{mode.scheme}://{_bracketed(mode.address[0])}:{mode.address[1]}")
+            settings = dataclasses.replace(settings, upstream_base_url=_upstream(target, settings, environment))
+    hosts = {mode.listen_host(options.listen_host) for mode in modes}
+    if hosts == {""} and _all_reverse(modes):
+        hosts = {LOOPBACK}
+    exposed = sorted(host or "every address" for host in hosts if not is_loopback(host))
+    if exposed and _all_reverse(modes) and not settings.client_token:
+        raise SettingError(
+            f"HOST: {', '.join(exposed)} can be reached from other machines; "
+            "set CACHE_CLIENT_TOKEN, or listen on 127.0.0.1"
+        )
+    return settings, not exposed
+
+
+def wanted_options(options: Options, settings: Settings) -> dict[str, object]:
+    """mitmproxy's options as the cache needs them, where they are not so yet."""
+    wanted: dict[str, object] = {}
+    modes = [ProxyMode.parse(text) for text in options.mode]
+    if _all_reverse(modes):
+        # Without the client's own Host header the guard cannot tell by which name the proxy was called.
+        wanted["keep_host_header"] = True
+        if not options.listen_host:
+            wanted["listen_host"] = LOOPBACK
+    if not settings.keep_connection_strategy:
+        wanted["connection_strategy"] = "lazy"
+    return {name: value for name, value in wanted.items() if getattr(options, name) != value}
+
+
+def _all_reverse(modes: list[ProxyMode]) -> bool:
+    return all(isinstance(mode, ReverseMode) for mode in modes)
+
+
+def _upstream(target: BaseUrl, settings: Settings, environment: Mapping[str, str]) -> BaseUrl:
+    """The base URL behind `--mode reverse:target`: the one that is set if its origin is the target's."""
+    configured = settings.upstream_base_url
+    if configured.origin == target.origin:
+        return configured
+    declared = next(item for item in Settings.declarations() if item.name == "upstream_base_url")
+    by_default = str(configured) in (declared.default, environment.get("OPENAI_BASE_URL", "").rstrip("/"))
+    if by_default and not environment.get("UPSTREAM_BASE_URL"):
+        return BaseUrl(target.origin, "/v1")
+    raise SettingError(f"UPSTREAM_BASE_URL: {configured} is not on {target}, the mode's upstream; give one of them")
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,90 @@
+"""Answers that do not come from upstream: a hit as one body or paced, the live stream of a leader, a leader's error."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from mitmproxy import http
+
+from computer_use_cache.cache import Plan
+from computer_use_cache.coalesce import Flight, Stream, StreamCut
+from computer_use_cache.models import Entry, Outcome, Response, Shape
+from computer_use_cache.pace import schedule
+from computer_use_cache.proxy import bridge
+from computer_use_cache.proxy.layer import Feed
+from computer_use_cache.settings import Settings
+
+_CONTENT_TYPES = {
+    Shape.JSON: "application/json; charset=utf-8",
+    Shape.SSE: "text/event-stream; charset=utf-8",
+    Shape.ARRAY: "application/json; charset=utf-8",
+}
+
+
+class Replayer:
+    """Sets the responses of flows; what is streamed is kept until the layer asks for it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._feeds: dict[str, Feed] = {}
+
+    def feed_of(self, flow: http.HTTPFlow) -> Feed | None:
+        """The feed of a flow's answer, once."""
+        return self._feeds.pop(flow.id, None)
+
+    def serve(
+        self, flow: http.HTTPFlow, plan: Plan, entry: Entry, pieces: list[bytes], *, outcome: Outcome, now: float
+    ) -> None:
+        """Answer with an entry in the shape the plan wants, `pieces` of which are the body."""
+        headers = dict(entry.headers)
+        if plan.shape is not entry.shape or "content-type" not in headers:
+            headers["content-type"] = _CONTENT_TYPES[plan.shape]
+        age = max(int(now - entry.created_at), 0)
+        headers["age"] = headers["x-computer-use-cache-age"] = str(age)
+        ttl = "" if entry.expires_at is None else f"; ttl={int(entry.expires_at - now)}"
+        status = f"hit{ttl}" if outcome is Outcome.HIT else "fwd=miss; collapsed"
+        paced = [] if plan.shape is Shape.JSON else schedule(self._settings.replay_speed, pieces, entry)
+        told = bridge.Told(outcome, status, plan.key)
+        if paced:
+            self._stream(flow, headers, told, _paced(paced))
+        else:
+            flow.response = http.Response.make(200, b"".join(pieces), headers)
+            bridge.tell(flow.response, told, self._settings)
+
+    def serve_live(self, flow: http.HTTPFlow, plan: Plan, stream: Stream, flight: Flight) -> None:
+        """Answer with a leader's stream: what it has had so far, then each chunk as it comes."""
+        told = bridge.Told(Outcome.MISS, "fwd=miss; collapsed", plan.key)
+        self._stream(flow, dict(stream.headers), told, flight.tail())
+
+    def serve_error(self, flow: http.HTTPFlow, plan: Plan, response: Response) -> None:
+        """Answer with the error that the leader's upstream gave."""
+        headers = {name: value for name, value in response.headers.items() if name in ("content-type", "retry-after")}
+        flow.response = http.Response.make(response.status, response.body, headers)
+        status = f"fwd=miss; fwd-status={response.status}; collapsed"
+        bridge.tell(flow.response, bridge.Told(Outcome.MISS, status, plan.key), self._settings)
+
+    def _stream(
+        self, flow: http.HTTPFlow, headers: dict[str, str], told: bridge.Told, pieces: AsyncIterator[bytes]
+    ) -> None:
+        flow.response = http.Response.make(200, b"", headers)
+        del flow.response.headers["content-length"]
+        bridge.delimit(flow.request, flow.response)
+        bridge.tell(flow.response, told, self._settings)
+        self._feeds[flow.id] = Feed(pieces)
+
+
+async def next_chunk(feed: Feed) -> None:
+    """Wait for a feed's next chunk."""
+    try:
+        feed.chunk = await anext(feed.pieces)
+    except StopAsyncIteration:
+        feed.chunk = None
+    except StreamCut:
+        feed.chunk, feed.cut = None, True
+
+
+async def _paced(pieces: list[tuple[float, bytes]]) -> AsyncIterator[bytes]:
+    for wait, piece in pieces:
+        await asyncio.sleep(wait)
+        yield piece

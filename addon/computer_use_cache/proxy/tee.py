@@ -1,0 +1,56 @@
+"""What mitmproxy calls with each chunk of a streamed answer: take off the content coding, record, pass on.
+
+An exception here would hang the connection, so there is none: what cannot be decoded is not recorded.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import zlib
+from collections.abc import Callable, Iterable
+
+import brotli
+import zstandard
+
+from computer_use_cache.coalesce import Flight
+from computer_use_cache.recorder import Recorder
+
+logger = logging.getLogger(__name__)
+
+type Decoder = Callable[[bytes], bytes]
+type Chunks = bytes | Iterable[bytes]
+
+_DECODERS: dict[str, Callable[[], Decoder]] = {
+    "gzip": lambda: zlib.decompressobj(wbits=zlib.MAX_WBITS | 16).decompress,
+    "deflate": lambda: zlib.decompressobj().decompress,
+    "br": lambda: brotli.Decompressor().process,
+    "zstd": lambda: zstandard.ZstdDecompressor().decompressobj().decompress,
+}
+
+
+def decoder(coding: str) -> Decoder | None:
+    """Turns chunks of a coded body into chunks of the plain one; None for a coding that is not known."""
+    make = _DECODERS.get(coding.strip().lower())
+    return make() if make else None
+
+
+def tee(
+    recorder: Recorder, flight: Flight | None, decode: Decoder | None, other: Callable[[bytes], Chunks] | None
+) -> Callable[[bytes], Chunks]:
+    """The callable for `flow.response.stream`; `other` is one that was there before."""
+
+    def pass_on(chunk: bytes) -> Chunks:
+        if decode:
+            try:
+                chunk = decode(chunk)
+            except Exception as error:
+                logger.warning("a chunk cannot be decoded: %s", error)
+                recorder.give_up()
+        if chunk:
+            recorder.feed(chunk, time.monotonic())
+            if flight:
+                flight.feed(chunk)
+        return other(chunk) if other else chunk
+
+    return pass_on

@@ -1,0 +1,42 @@
+"""The tee of one streamed miss: what passed, in which pieces and at which pace; never in the way of the stream."""
+
+from __future__ import annotations
+
+
+class Recorder:
+    """Collects the chunks of a stream up to `limit` bytes; what is longer is not recorded, and `overflowed`."""
+
+    def __init__(self, limit: int, started: float) -> None:
+        """`started` is when the upstream was asked, in seconds of any steady clock."""
+        self.chunks: list[bytes] = []
+        self.overflowed = False
+        self._pace: list[tuple[int, int]] = []
+        self._room = limit
+        self._last = started
+
+    def feed(self, chunk: bytes, now: float) -> None:
+        """Take the next chunk, received at `now` on the clock of `started`."""
+        self._room -= len(chunk)
+        if self._room < 0:
+            self.give_up()
+        else:
+            self.chunks.append(chunk)
+            self._pace.append((len(chunk), round((now - self._last) * 1000)))
+        self._last = now
+
+    def give_up(self) -> None:
+        """Record no more, and forget what was recorded."""
+        self.overflowed = True
+        self._room = -1
+        self.chunks.clear()
+        self._pace.clear()
+
+    @property
+    def body(self) -> bytes:
+        """Everything that passed."""
+        return b"".join(self.chunks)
+
+    @property
+    def pace(self) -> tuple[tuple[int, int], ...]:
+        """(bytes, milliseconds since the chunk before) of every chunk."""
+        return tuple(self._pace)

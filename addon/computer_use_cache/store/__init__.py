@@ -1,0 +1,61 @@
+"""Where entries are kept: the Store protocol, which every store fulfils and one suite of tests checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from computer_use_cache.models import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much a store holds: `entries`, and the `bytes` they take."""
+
+    entries: int
+    bytes: int
+
+
+class Store(Protocol):
+    """Entries by key, and counters by name.
+
+    Every method blocks, may be called from any thread, and raises StoreError when the store cannot be used. `get` is
+    quick enough for the event loop; everything else belongs in a thread.
+    """
+
+    def get(self, key: str) -> Entry | None:
+        """The entry, fresh or not; None when there is none or it cannot be read."""
+
+    def put(self, entry: Entry, keep_seconds: float | None) -> bool:
+        """Keep the entry for so long (None: for ever); True when it took the place of another."""
+
+    def delete(self, key: str) -> bool:
+        """True when there was such an entry."""
+
+    def entries(self) -> Iterator[Entry]:
+        """Every readable entry, newest first."""
+
+    def clear(self, chosen: Callable[[Entry], bool] | None = None) -> int:
+        """Remove the chosen entries, or all; how many there were. Works in short pieces."""
+
+    def probe(self) -> None:
+        """Write and remove something, to see that it can be done."""
+
+    def size(self) -> Size:
+        """How much is kept."""
+
+    def maintain(self) -> None:
+        """Expire what is too old and evict what is too much, in short pieces."""
+
+    def add_counts(self, counts: Mapping[str, float], latest: Mapping[str, float]) -> None:
+        """Add `counts` to the counters and raise those in `latest` to at least that value.
+
+        They survive a restart and are shared by all who use the store; all change together or none does.
+        """
+
+    def counts(self) -> dict[str, float]:
+        """The counters."""
+
+    def close(self) -> None:
+        """Let go of files and connections; the store is not used afterwards."""

@@ -1,0 +1,44 @@
+"""Which URL a request stands for: the API's base URL, and the path below it.
+
+The same upstream has the same base whether it is reached through an alias of this proxy or intercepted on its way,
+so that an entry recorded one way is a hit the other way.
+"""
+
+from __future__ import annotations
+
+import re
+
+from computer_use_cache.settings import BaseUrl
+
+_ALIASED = re.compile(r"(?:/api/v1|/v1|/api)?(/(?:chat/completions|completions|embeddings|responses|messages|models))")
+_VERSIONED = re.compile(r"(?:/api)?/v1(/.*)?")
+_KEPT = ("/v1beta/", "/openai/deployments/")
+_BASE = re.compile(r"(/(?:.*/)?(?:v[0-9]+\w*|deployments/[^/]+))(?=/)")
+
+
+def resolve(base: BaseUrl, path: str) -> str:
+    """The path on the upstream's origin for a `path` (no query) asked of this proxy.
+
+    Aliases, and any other path under `/v1` or `/api/v1`, lie below the base path; `/v1beta` (Gemini),
+    `/openai/deployments` (Azure) and everything else keep their path.
+    """
+    if path.startswith(_KEPT):
+        return path
+    if alias := _ALIASED.fullmatch(path):
+        return base.path + alias[1]
+    if versioned := _VERSIONED.fullmatch(path):
+        return base.path + (versioned[1] or "")
+    return path
+
+
+def split(origin: str, path: str, configured: BaseUrl) -> tuple[str, str]:
+    """(base URL, path below it) of a request to an upstream.
+
+    `configured` settles it for its own origin; elsewhere the base ends with the last version (`/v1`) or Azure
+    deployment in the path, and is the origin alone where there is none.
+    """
+    if origin == configured.origin and path.startswith(configured.path + "/") and not path.startswith(_KEPT):
+        return str(configured), path.removeprefix(configured.path)
+    found = _BASE.match(path)
+    base = found[1] if found else ""
+    return origin + base, path.removeprefix(base)

@@ -442,9 +442,10 @@ class TestReshapingARecordedStream:
         assert chunks_of(list(reshaped)) == [chunk({"content": "a"}), HEAD | {"x": 1, "choices": []}]
         assert list(reshaped[1:]) == [self.asked[1], self.asked[3]]
 
-    @pytest.mark.parametrize("events", [unasked, none])
-    def test_a_stream_without_a_chunk_for_usage_stays_as_it_is(self, events: list[Event]) -> None:
-        assert CHAT.reshape_events(events, with_usage=False) is events
+    def test_usage_beside_a_choice_is_taken_out_too(self) -> None:
+        reshaped = CHAT.reshape_events(self.unasked, with_usage=False)
+        assert reshaped is not None
+        assert chunks_of(list(reshaped)) == [chunk({"content": "a"}), chunk({})]
 
     @pytest.mark.parametrize("events", [asked, unasked])
     def test_recorded_usage_is_given_when_wanted(self, events: list[Event]) -> None:

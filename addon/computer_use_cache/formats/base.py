@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from computer_use_cache import sse
@@ -19,11 +19,16 @@ Json = dict[str, Any]
 
 
 def dump(value: object) -> bytes:
-    """Compact JSON as UTF-8, as providers send it; lone surrogates stay escaped."""
+    """Compact JSON as UTF-8, as providers send it; lone surrogates stay escaped.
+
+    Raises FormatError for a number that was too large to be read.
+    """
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:
         return json.dumps(value, separators=(",", ":")).encode()
+    except ValueError:
+        raise FormatError("a number is too large to be written again") from None
 
 
 def load_object(data: bytes) -> Json:
@@ -35,6 +40,11 @@ def load_object(data: bytes) -> Json:
     if not isinstance(value, dict):
         raise FormatError("the body is not a JSON object")
     return value
+
+
+def load_objects(events: Iterable[Event]) -> list[Json]:
+    """The JSON objects of a stream; the `[DONE]` that OpenRouter sends at the end of any is none."""
+    return [load_object(event.data) for event in events if event.data.strip() != b"[DONE]"]
 
 
 class Format(ABC):

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats.base import Format, Json, dump, load_object
+from computer_use_cache.formats.base import Format, Json, dump, load_object, load_objects
 from computer_use_cache.models import Event
 
 # https://docs.anthropic.com/en/api/errors
@@ -49,6 +49,7 @@ class Messages(Format):
     """`POST /messages`. https://docs.anthropic.com/en/api/messages"""
 
     name = "messages"
+    credential_header = "x-api-key"
     key_excluded = frozenset({"stream", "cache", "cache_control", "metadata"})
 
     def match(self, path: str) -> str | None:
@@ -89,7 +90,7 @@ class Messages(Format):
             raise FormatError("the message has no list of content blocks")
 
     def check_events(self, events: Sequence[Event]) -> None:
-        payloads = _payloads(events)
+        payloads = load_objects(events)
         if any(event.name == "error" for event in events) or any(
             payload.get("type") == "error" or payload.get("error") for payload in payloads
         ):
@@ -102,7 +103,7 @@ class Messages(Format):
         """The message of a complete stream; FormatError for an event or delta that could not be kept."""
         message: Json = {}
         blocks: dict[int, _Block] = {}
-        for payload in _payloads(events):
+        for payload in load_objects(events):
             match payload:
                 case {"type": "message_start", "message": dict(start)}:
                     message = start
@@ -169,11 +170,6 @@ class _Block:
             elif value:
                 self._block[field] = load_object(value.encode("utf-8", "surrogatepass"))
         return self._block
-
-
-def _payloads(events: Sequence[Event]) -> list[Json]:
-    """The JSON objects of a stream; the `[DONE]` that OpenRouter sends at the end is none."""
-    return [load_object(event.data) for event in events if event.data.strip() != b"[DONE]"]
 
 
 def _updated(known: Json, news: Json) -> Json:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats.base import Format, Json, OpenAIErrors, dump, load_object
+from computer_use_cache.formats.base import Format, Json, OpenAIErrors, dump, load_objects
 from computer_use_cache.models import Event
 
 _Step = tuple[str, Json]
@@ -104,7 +104,7 @@ class Responses(OpenAIErrors, Format):
         _objects(answer, "output")
 
     def check_events(self, events: Sequence[Event]) -> None:
-        payloads = _payloads(events)
+        payloads = load_objects(events)
         if any(event.name == "error" for event in events) or any(
             payload.get("type") in ("error", "response.failed") or payload.get("error") for payload in payloads
         ):
@@ -113,7 +113,7 @@ class Responses(OpenAIErrors, Format):
 
     def assemble(self, events: Sequence[Event]) -> Json:
         """The terminal event's response; FormatError without one, or when an item is not in it and never ended."""
-        return _folded(_payloads(events))
+        return _folded(load_objects(events))
 
     def explode(self, answer: Json, *, with_usage: bool) -> list[Event]:
         events = []
@@ -121,11 +121,6 @@ class Responses(OpenAIErrors, Format):
             name = f"response.{kind}"
             events.append(Event(name, dump({"type": name, "sequence_number": number, **fields})))
         return events
-
-
-def _payloads(events: Sequence[Event]) -> list[Json]:
-    """The JSON objects of a stream; the `[DONE]` that OpenRouter sends at the end is none."""
-    return [load_object(event.data) for event in events if event.data.strip() != b"[DONE]"]
 
 
 def _objects(owner: Json, name: str) -> list[Json]:

@@ -22,7 +22,7 @@ from mitmproxy.proxy.layers.http import HttpLayer
 from computer_use_cache.cache import Cache
 from computer_use_cache.errors import RequestError, SettingError, StoreError
 from computer_use_cache.ledger import Ledger
-from computer_use_cache.models import Bypass, Reason
+from computer_use_cache.models import Bypass, Outcome, Reason
 from computer_use_cache.proxy import bridge, listening, replay
 from computer_use_cache.proxy.exchange import Exchanges
 from computer_use_cache.proxy.gate import Gate
@@ -182,10 +182,13 @@ class ComputerUseCache:
     async def error(self, flow: http.HTTPFlow) -> None:
         if not self._parts or not self._parts.gate.concerns(flow):
             return
+        told = bridge.Told(Outcome.BYPASS, "fwd=bypass")
         try:
-            await self._parts.exchanges.error(flow)
+            told = await self._parts.exchanges.error(flow)
         except Exception:
             logger.exception("the cache failed while an exchange ended")
         status = flow.metadata.get(UPSTREAM_FAULT)
         if status and flow.response is None and flow.error:
             bridge.refuse(flow, bridge.upstream_error(flow, status, flow.error.msg), self._parts.settings)
+            assert flow.response
+            bridge.tell(flow.response, told, self._parts.settings)

@@ -19,7 +19,7 @@ from computer_use_cache.coalesce import Flight, Flights, Released, Stream
 from computer_use_cache.errors import FormatError, StoreError
 from computer_use_cache.formats.embeddings import Embeddings
 from computer_use_cache.ledger import Ledger
-from computer_use_cache.models import Bypass, Entry, Outcome, Request, Response, Shape, Skipped
+from computer_use_cache.models import Bypass, Entry, Outcome, Reason, Request, Response, Shape, Skipped
 from computer_use_cache.proxy import bridge
 from computer_use_cache.proxy.layer import UPSTREAM_FAULT, Feed
 from computer_use_cache.proxy.replay import Replayer
@@ -249,17 +249,18 @@ class Exchanges:
         self._ledger.stored(now)
         return entry, "updated" if replaced else "stored"
 
-    async def error(self, flow: http.HTTPFlow) -> None:
-        """The upstream failed, or the client left."""
+    async def error(self, flow: http.HTTPFlow) -> bridge.Told:
+        """The upstream failed, or the client left; what to tell of it where nothing was answered yet."""
         exchange = self._by_flow.get(flow.id)
         if exchange is None:
-            return
+            return bridge.Told(Outcome.BYPASS, "fwd=bypass", reason=Reason.ROUTE)
         if exchange.recorder and flow.response and exchange.plan.format.terminal_is_final:
             # A client may leave as soon as it has the terminal event, before the upstream closes.
             flow.response.data.content = exchange.recorder.body
             await self._finish(flow, exchange, self._answer(flow.response, exchange))
         else:
             self._forget(flow, exchange, Released.ALONE if UPSTREAM_FAULT in flow.metadata else Released.TOGETHER)
+        return _told(exchange.plan, str(Skipped("the upstream failed")))
 
     def _forget(
         self, flow: http.HTTPFlow, exchange: Exchange, outcome: Entry | Response | Released = Released.ALONE
@@ -275,16 +276,17 @@ class Exchanges:
 
     def _describe(self, flow: http.HTTPFlow, exchange: Exchange, *, store: str) -> None:
         assert flow.response
-        status = f"fwd-status={flow.response.status_code}"
-        verdict = exchange.plan.verdict
-        if isinstance(verdict, Bypass):
-            told = bridge.Told(Outcome.BYPASS, f"fwd=bypass; {status}", reason=str(verdict))
-        else:
-            stored = "; stored" if store in ("stored", "updated") else ""
-            reason = store.partition("skipped: ")[2]
-            told = bridge.Told(Outcome.MISS, f"fwd=miss; {status}{stored}", exchange.plan.key, store, reason)
+        told = _told(exchange.plan, store, f"; fwd-status={flow.response.status_code}")
         bridge.tell(flow.response, told, self._cache.settings)
 
     def _land(self, exchange: Exchange, outcome: Entry | Response | Released) -> None:
         if exchange.flight:
             self._flights.land(exchange.flight, outcome)
+
+
+def _told(plan: Plan, store: str, status: str = "") -> bridge.Told:
+    if isinstance(plan.verdict, Bypass):
+        return bridge.Told(Outcome.BYPASS, f"fwd=bypass{status}", reason=str(plan.verdict))
+    stored = "; stored" if store in ("stored", "updated") else ""
+    reason = store.partition("skipped: ")[2]
+    return bridge.Told(Outcome.MISS, f"fwd=miss{status}{stored}", plan.key, store, reason)

@@ -6,8 +6,10 @@ import fnmatch
 
 from mitmproxy import http
 
+from computer_use_cache.cache import offline_error
+from computer_use_cache.models import Reason
 from computer_use_cache.proxy import bridge, guard, routes
-from computer_use_cache.settings import Settings
+from computer_use_cache.settings import Mode, Settings
 
 _EXPOSED = "X-Computer-Use-Cache, X-Computer-Use-Cache-Key, X-Computer-Use-Cache-Store, Cache-Status, Age, X-Request-Id"
 
@@ -36,13 +38,15 @@ class Gate:
         if path != "/healthz":
             client = guard.check_client(headers, dict(flow.request.query), self._settings)
             bridge.remember_client(flow, client)
-        authorities = tuple(filter(None, (headers.get("host", ""), flow.request.authority)))
-        guard.check_host(authorities, flow.client_conn.sockname[0], self._settings)
+        authority = flow.request.authority  # of an absolute target, and of HTTP/2
+        guard.check_host((headers.get("host", authority), authority or headers.get("host", "")), flow.client_conn.sockname[0], self._settings)
         guard.check_origin(flow.request.method, path, headers, self._settings)
         if routes.is_local(flow.request.method, path):
             return
         bridge.send_to_upstream(flow, self._settings)
         if bridge.format_of(flow, self._settings) is None:
+            if self._settings.mode is Mode.OFFLINE:
+                raise offline_error(Reason.ROUTE)
             # Uploads and the like pass through as they come.
             bridge.prepare_to_forward(flow, self._settings)
             flow.request.stream = True

@@ -49,8 +49,9 @@ class Replayer:
         if paced:
             self._stream(flow, headers, told, _paced(paced))
         else:
-            flow.response = http.Response.make(200, b"".join(pieces), headers)
-            bridge.tell(flow.response, told, self._settings)
+            response = http.Response.make(200, b"".join(pieces), headers)
+            bridge.tell(response, told, self._settings)
+            bridge.answer(flow, response)
 
     def serve_live(self, flow: http.HTTPFlow, plan: Plan, stream: Stream, flight: Flight) -> None:
         """Answer with a leader's stream: what it has had so far, then each chunk as it comes."""
@@ -60,17 +61,19 @@ class Replayer:
     def serve_error(self, flow: http.HTTPFlow, plan: Plan, response: Response) -> None:
         """Answer with the error that the leader's upstream gave."""
         headers = {name: value for name, value in response.headers.items() if name in ("content-type", "retry-after")}
-        flow.response = http.Response.make(response.status, response.body, headers)
+        shared = http.Response.make(response.status, response.body, headers)
         status = f"fwd=miss; fwd-status={response.status}; collapsed"
-        bridge.tell(flow.response, bridge.Told(Outcome.MISS, status, plan.key), self._settings)
+        bridge.tell(shared, bridge.Told(Outcome.MISS, status, plan.key), self._settings)
+        bridge.answer(flow, shared)
 
     def _stream(
         self, flow: http.HTTPFlow, headers: dict[str, str], told: bridge.Told, pieces: AsyncIterator[bytes]
     ) -> None:
-        flow.response = http.Response.make(200, b"", headers)
-        del flow.response.headers["content-length"]
-        bridge.delimit(flow.request, flow.response)
-        bridge.tell(flow.response, told, self._settings)
+        response = http.Response.make(200, b"", headers)
+        del response.headers["content-length"]
+        bridge.delimit(flow.request, response)
+        bridge.tell(response, told, self._settings)
+        bridge.answer(flow, response)
         self._feeds[flow.id] = Feed(pieces)
 
 

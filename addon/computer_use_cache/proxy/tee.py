@@ -40,17 +40,21 @@ def tee(
 ) -> Callable[[bytes], Chunks]:
     """The callable for `flow.response.stream`; `other` is one that was there before."""
 
-    def pass_on(chunk: bytes) -> Chunks:
-        if decode:
+    def pass_on(sent: bytes) -> Chunks:
+        chunk = sent
+        if decode and sent:
             try:
-                chunk = decode(chunk)
+                chunk = decode(sent)
             except Exception as error:
                 logger.warning("a chunk cannot be decoded: %s", error)
                 recorder.give_up()
+                return ()
         if chunk:
             recorder.feed(chunk, time.monotonic())
             if flight:
                 flight.feed(chunk)
+        elif sent:
+            return ()  # nothing decoded yet: an empty chunk would end a chunked body
         return other(chunk) if other else chunk
 
     return pass_on

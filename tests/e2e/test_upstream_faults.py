@@ -1,0 +1,117 @@
+"""Whatever the upstream does, the client gets what it sent or an error in the API's own form, and none is stored."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import Answer, Asked, Handler, Proxy, Send, Upstream, always, completion, response, running_proxy
+
+CHAT = ("/v1/chat/completions", {"model": "m", "messages": [{"role": "user", "content": "x"}]})
+MESSAGES = ("/v1/messages", {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]})
+GEMINI = ("/v1beta/models/m:generateContent", {"contents": [{"parts": [{"text": "x"}]}]})
+
+
+def kind_of_error(answer: Answer) -> tuple[int, Any]:
+    """The status and the word that each API's clients look at."""
+    error = answer.json()["error"]
+    return answer.status, error.get("status") or error["type"]
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"), [(CHAT, "upstream_error"), (MESSAGES, "api_error"), (GEMINI, "UNAVAILABLE")]
+)
+def test_an_upstream_that_refuses_is_a_502_in_the_apis_form(
+    proxy: Proxy, upstream: Upstream, call: tuple[str, Any], expected: str
+) -> None:
+    upstream.stop()
+    answer = proxy.post(*call)
+    assert kind_of_error(answer) == (502, expected)
+    assert (answer.cache, answer.headers["x-computer-use-cache-store"]) == ("MISS", "skipped: the upstream failed")
+
+
+async def hang(asked: Asked, send: Send) -> None:
+    await asyncio.Event().wait()
+
+
+async def hang_halfway(asked: Asked, send: Send) -> None:
+    await send(response(json.dumps(completion("pong")).encode())[:-10])
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("handler", [hang, hang_halfway])
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_upstream_that_is_silent_for_too_long_is_a_504(
+    tmp_path: Path, upstream: Upstream, handler: Handler, stream: bool
+) -> None:
+    upstream.handler = handler
+    with running_proxy(tmp_path, upstream.url, UPSTREAM_TIMEOUT_SECONDS="0.3") as proxy:
+        answer = proxy.chat(stream=stream)
+        assert kind_of_error(answer) == (504, "upstream_error")
+        assert answer.json()["error"]["code"] == "upstream_timeout"
+        assert proxy.stats()["entries"] == 0
+        upstream.handler = always(response(json.dumps(completion("pong")).encode()))
+        assert proxy.chat(stream=stream).status == 200, "the proxy is none the worse for it"
+
+
+def test_a_slow_upstream_that_keeps_sending_is_not_cut(tmp_path: Path, upstream: Upstream) -> None:
+    body = json.dumps(completion("pong")).encode()
+
+    async def slow(asked: Asked, send: Send) -> None:
+        whole = response(body)
+        for start in range(0, len(whole), 100):
+            await send(whole[start : start + 100])
+            await asyncio.sleep(0.2)
+
+    upstream.handler = slow
+    with running_proxy(tmp_path, upstream.url, UPSTREAM_TIMEOUT_SECONDS="0.6") as proxy:
+        assert proxy.chat().body == body
+
+
+BROKEN: dict[str, bytes] = {
+    "no HTTP": b"220 mail.example ESMTP\r\n\r\n",
+    "closed before an answer": b"",
+    "closed in the headers": b"HTTP/1.1 200 OK\r\ncontent-ty",
+    "closed in the body": response(json.dumps(completion("pong")).encode())[:-5],
+    "two lengths": b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 5\r\n\r\n{}",
+    "a bad chunk": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-type: application/json\r\n\r\nzz\r\n",
+    "length and chunked": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 3\r\n\r\n0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN)
+def test_a_broken_answer_is_a_502(proxy: Proxy, upstream: Upstream, data: bytes) -> None:
+    upstream.handler, upstream.keep_alive = always(data), False
+    answer = proxy.chat()
+    assert kind_of_error(answer) == (502, "upstream_error")
+    assert proxy.stats()["entries"] == 0
+
+
+USELESS = {
+    "an error inside a 200": ({"error": {"message": "no"}} | completion("x"), {}),
+    "no choices": (completion("x", choices=[]), {}),
+    "HTML": (b"<html>login</html>", {"content_type": "text/html"}),
+    "not JSON": (b"{", {}),
+    "not an object": (b"[]", {}),
+    "a rate limit": ({"error": {"message": "slow"}}, {"status": 429}),
+    "a 201": (completion("x"), {"status": 201}),
+    "a server error": ({"error": {"message": "oops"}}, {"status": 500}),
+}
+
+
+@pytest.mark.parametrize(("body", "how"), USELESS.values(), ids=USELESS)
+def test_an_answer_that_must_not_be_stored_is_passed_on_as_it_is(
+    proxy: Proxy, upstream: Upstream, body: Any, how: dict[str, Any]
+) -> None:
+    sent = body if isinstance(body, bytes) else json.dumps(body).encode()
+    upstream.handler = always(response(sent, **how))
+    for number in (1, 2):
+        answer = proxy.chat()
+        assert (answer.status, answer.body) == (how.get("status", 200), sent)
+        assert answer.headers["x-computer-use-cache-store"].startswith("skipped: ")
+        assert len(upstream.asked) == number
+    assert proxy.stats()["entries"] == 0

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -46,7 +47,7 @@ class Upstream:
     connection stays open if `keep_alive` is set and is closed otherwise.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.asked: list[Asked] = []
         self.handler: Handler = answer_chat
         self.keep_alive = True
@@ -54,9 +55,9 @@ class Upstream:
         self._arrivals = threading.Condition()
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()
-        self._server = self._run(asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**24))
+        self._server = self._run(asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**24, ssl=tls))
         self.port: int = self._server.sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}/v1"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}/v1"
 
     def _run(self, awaitable: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(awaitable, self.loop).result(30)

@@ -17,7 +17,6 @@ from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.connection import Client
 from mitmproxy.proxy.layer import NextLayer
-from mitmproxy.proxy.layers.http import HttpLayer
 
 from computer_use_cache.cache import Cache
 from computer_use_cache.errors import RequestError, SettingError, StoreError
@@ -26,7 +25,7 @@ from computer_use_cache.models import Bypass, Outcome, Reason
 from computer_use_cache.proxy import bridge, listening, replay
 from computer_use_cache.proxy.exchange import Exchanges
 from computer_use_cache.proxy.gate import Gate
-from computer_use_cache.proxy.layer import UPSTREAM_FAULT, CacheHttpLayer, Feed
+from computer_use_cache.proxy.layer import UPSTREAM_FAULT, Feed, with_cache_layer
 from computer_use_cache.proxy.routes import LocalRoutes
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore
@@ -119,10 +118,8 @@ class ComputerUseCache:
         if next_layer.layer is None:
             # Scripts are asked before mitmproxy's own decision: have it made, then put our layer in its place.
             ctx.master.addons.get("nextlayer").next_layer(next_layer)
-        layer = next_layer.layer
-        if type(layer) is HttpLayer and self._parts:
-            next_layer.context.layers.remove(layer)
-            next_layer.layer = CacheHttpLayer(next_layer.context, layer.mode, self._parts.exchanges)
+        if self._parts and next_layer.layer:
+            next_layer.layer = with_cache_layer(next_layer.layer, self._parts.exchanges)
 
     async def cache_next_chunk(self, feed: Feed) -> None:
         await replay.next_chunk(feed)

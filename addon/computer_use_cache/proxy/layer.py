@@ -16,7 +16,7 @@ from mitmproxy import http
 from mitmproxy.net.http.validate import validate_headers
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.context import Context
-from mitmproxy.proxy.layer import CommandGenerator
+from mitmproxy.proxy.layer import CommandGenerator, Layer
 from mitmproxy.proxy.layers.http import (
     ErrorCode,
     HttpErrorHook,
@@ -31,6 +31,7 @@ from mitmproxy.proxy.layers.http import (
     ResponseProtocolError,
     SendHttp,
 )
+from mitmproxy.proxy.tunnel import TunnelLayer
 
 UPSTREAM_FAULT = "cache_upstream_fault"
 """In a flow's metadata when the upstream failed: the HTTP status that says how, 502 or 504."""
@@ -159,6 +160,16 @@ class CacheStream(HttpStream):
         self.server_state = self.state_done
         if self.client_state == self.state_done:
             yield from self.flow_done()
+
+
+def with_cache_layer(layer: Layer, owner: Owner) -> Layer:
+    """A decision of `next_layer` with mitmproxy's HTTP layer replaced by ours, also where it lies under TLS layers."""
+    if type(layer) is HttpLayer:
+        layer.context.layers.remove(layer)
+        return CacheHttpLayer(layer.context, layer.mode, owner)
+    if isinstance(layer, TunnelLayer):
+        layer.child_layer = with_cache_layer(layer.child_layer, owner)
+    return layer
 
 
 class CacheHttpLayer(HttpLayer):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from computer_use_cache.errors import SettingError
 
@@ -58,6 +58,9 @@ KNOWN_HOSTS = (
 """The model APIs that are cached when they are intercepted."""
 
 
+_PORTS = {"http": 80, "https": 443}
+
+
 @dataclass(frozen=True, slots=True)
 class BaseUrl:
     """Where an API lives: `origin` is scheme, lower-case host and any port that is not the scheme's own; `path` has
@@ -72,20 +75,20 @@ class BaseUrl:
     @classmethod
     def parse(cls, text: str) -> BaseUrl:
         """Raises ValueError unless `text` is an http or https URL with a host, and no user, query or fragment."""
-        parts = urlsplit(text.strip())
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError("an http or https URL such as https://api.openai.com/v1")
-        if "@" in parts.netloc:
-            raise ValueError("a URL without user or password")
-        return cls(_origin(parts), parts.path.rstrip("/"))
-
-
-def _origin(parts: SplitResult) -> str:
-    host = (parts.hostname or "").lower()
-    host = f"[{host}]" if ":" in host else host
-    default = {"http": 80, "https": 443}[parts.scheme]
-    port = parts.port if parts.port is not None else default
-    return f"{parts.scheme}://{host}" + (f":{port}" if port != default else "")
+        allowed = ValueError("an http or https URL such as https://api.openai.com/v1, without user, query or fragment")
+        try:
+            parts = urlsplit(text.strip())
+            port = parts.port
+        except ValueError:
+            raise allowed from None
+        host = (parts.hostname or "").lower()
+        if parts.scheme not in _PORTS or not re.fullmatch(r"[^\s@]+", host) or parts.username is not None:
+            raise allowed
+        if parts.query or parts.fragment:
+            raise allowed
+        host = f"[{host}]" if ":" in host else host
+        suffix = "" if port in (None, _PORTS[parts.scheme]) else f":{port}"
+        return cls(f"{parts.scheme}://{host}{suffix}", parts.path.rstrip("/"))
 
 
 def _boolean(text: str) -> bool:
@@ -170,11 +173,14 @@ def _text(text: str) -> str:
 
 def _is_own_address(url: str, environment: Mapping[str, str]) -> bool:
     """Whether `url` is this proxy itself: agents are told OPENAI_BASE_URL, and so would be the proxy's own shell."""
-    parts = urlsplit(url)
-    own_hosts = ("localhost", "::1", environment.get("HOST") or "127.0.0.1")
-    return (parts.hostname in own_hosts or str(parts.hostname).startswith("127.")) and str(parts.port) == (
-        environment.get("PORT") or "8000"
-    )
+    try:
+        parts = urlsplit(url.strip())
+        port = parts.port or _PORTS.get(parts.scheme)
+    except ValueError:
+        return False
+    host = parts.hostname or ""
+    own_host = host in ("localhost", "::1", environment.get("HOST")) or host.startswith("127.")
+    return own_host and str(port) == (environment.get("PORT") or "8000")
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +219,8 @@ class Declaration:
         try:
             return self.parse(text)
         except ValueError as error:
-            shown = repr(text) if self.surface is not Surface.ENVIRONMENT else "its value (not shown)"
+            is_secret = self.surface is Surface.ENVIRONMENT or "@" in text  # the password of a URL
+            shown = "its value (not shown)" if is_secret else repr(text)
             names = f"{self.variables[0]} (option {self.option})" if self.option else self.variables[0]
             raise SettingError(f"{names}: {shown} is not allowed; give {error}") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
@@ -80,7 +81,11 @@ def _split(flow: http.HTTPFlow, settings: Settings) -> tuple[str, str]:
 
 def lower_headers(headers: http.Headers) -> dict[str, str]:
     """Headers by lower-case name; repeated ones are joined with a comma (RFC 9110, section 5.3)."""
-    return {name.lower(): ", ".join(headers.get_all(name)) for name in headers}
+    found: dict[str, str] = {}
+    for raw_name, raw_value in headers.fields:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("utf-8", "surrogateescape")
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
 
 
 def prepare_to_forward(flow: http.HTTPFlow, settings: Settings) -> None:
@@ -184,7 +189,7 @@ def tell(response: http.Response, told: Told, settings: Settings) -> None:
 
 def _header_text(text: str) -> str:
     """Text for a header: some of it may come from the client."""
-    return "".join(character if " " <= character <= "~" else "?" for character in text[:300])
+    return re.sub(r"[^ -~]", "?", text[:300])
 
 
 def _add_metadata(response: http.Response, told: Told) -> None:

@@ -158,13 +158,19 @@ class Exchanges:
         exchange = self._by_flow.get(flow.id)
         if exchange is None or flow.response is None:
             return False
+        shape = policy.shape_of(flow.response.headers.get("content-type", ""), exchange.plan.shape)
+        if flow.response.status_code == 200 and shape in (Shape.SSE, Shape.ARRAY):
+            # A stream does not wait for the search; it is waited for before anything is stored.
+            if exchange.scan and exchange.scan.done():
+                await self._heed_scan(exchange)
+            self._stream(flow, flow.response, exchange, shape)
+        return True
+
+    async def _heed_scan(self, exchange: Exchange) -> None:
+        """A request that holds a credential has gone past the cache."""
         if exchange.scan and (found := await exchange.scan):
             exchange.plan = replace(exchange.plan, verdict=found, key="")
             self._land(exchange, Released.ALONE)
-        shape = policy.shape_of(flow.response.headers.get("content-type", ""), exchange.plan.shape)
-        if flow.response.status_code == 200 and shape in (Shape.SSE, Shape.ARRAY):
-            self._stream(flow, flow.response, exchange, shape)
-        return True
 
     def _stream(self, flow: http.HTTPFlow, response: http.Response, exchange: Exchange, shape: Shape) -> None:
         headers = response.headers
@@ -218,9 +224,10 @@ class Exchanges:
         self, flow: http.HTTPFlow, exchange: Exchange, answer: Response, parts: Sequence[Entry] = ()
     ) -> str:
         """Store before release; what became of the answer, as the Store header says it."""
-        plan = exchange.plan
         outcome: Entry | Response | Released = Released.ALONE
         try:
+            await self._heed_scan(exchange)
+            plan = exchange.plan
             if isinstance(plan.verdict, Bypass):
                 self._ledger.bypassed(plan.verdict)
                 return ""

@@ -35,11 +35,15 @@ class Gate:
         path, _ = bridge.path_and_query(flow)
         if self._preflight(flow, headers):
             return
-        if path != "/healthz":
+        if self._settings.client_token and path != "/healthz":
             client = guard.check_client(headers, dict(flow.request.query), self._settings)
             bridge.remember_client(flow, client)
         authority = flow.request.authority  # of an absolute target, and of HTTP/2
-        guard.check_host((headers.get("host", authority), authority or headers.get("host", "")), flow.client_conn.sockname[0], self._settings)
+        guard.check_host(
+            (headers.get("host", authority), authority or headers.get("host", "")),
+            flow.client_conn.sockname[0],
+            self._settings,
+        )
         guard.check_origin(flow.request.method, path, headers, self._settings)
         if routes.is_local(flow.request.method, path):
             return

@@ -15,16 +15,16 @@ from computer_use_cache.settings import Settings
 
 
 def check_client(headers: Mapping[str, str], query: Mapping[str, str], settings: Settings) -> str:
-    """The name of the client whose token was sent ("" for the nameless one or when no token is needed).
+    """The name of the client whose token was sent, "" for the nameless one; for when tokens are set.
 
     Raises RequestError (401) for a missing or unknown token. Takes as long for a wrong token as for a right one.
     """
     sent = credentials.of_caller(headers, query).encode("utf-8", "surrogateescape")
     names = [name for name, token in settings.client_token if hmac.compare_digest(sent, token.encode())]
-    if settings.client_token and not names:
+    if not names:
         message = "Send the client token of this cache (CACHE_CLIENT_TOKEN) as your API key."
         raise RequestError(401, message, code="invalid_api_key")
-    return names[0] if names else ""
+    return names[0]
 
 
 def check_admin(headers: Mapping[str, str], settings: Settings, *, loopback: bool) -> None:

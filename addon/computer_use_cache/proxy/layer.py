@@ -197,8 +197,7 @@ class CacheHttpLayer(HttpLayer):
 
     def _keep_watch(self) -> CommandGenerator[None]:
         """One timer a connection, not one a request: mitmproxy cannot take a timer back."""
-        waiting = self._waiting()
-        if waiting and self._watch is None:
+        if self._watch is None and (waiting := self._waiting()):
             oldest = min(stream.heard_upstream or 0.0 for stream in waiting)
             self._watch = commands.RequestWakeup(max(oldest + self._owner.upstream_timeout() - time.time(), 0.01))
             yield self._watch

@@ -18,8 +18,9 @@ from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.base import Format, Json, dump, load_object
 from computer_use_cache.models import Bypass, Entry, Event, Reason, Request, Response, Shape, Skipped
 from computer_use_cache.policy import Controls
-from computer_use_cache.settings import Mode, Scope, Settings
+from computer_use_cache.settings import Settings
 from computer_use_cache.store import Store
+from computer_use_cache.values import Scope
 
 logger = logging.getLogger(__name__)
 
@@ -71,22 +72,24 @@ class Cache:
             resource = deployment[1]
         try:
             sent = key.parse_body(request.body)
+            unreadable = None
         except FormatError as error:
-            return self._unreadable(format, request, Bypass(Reason.FORM, str(error)))
-        format.check_request(sent, resource)
-        verdict: Controls | Bypass = policy.read_controls(request.headers, sent, self.settings)
+            sent, unreadable = {}, Bypass(Reason.FORM, str(error))
+        else:
+            format.check_request(sent, resource)
         body = policy.without_controls(sent)
-        forward = request.body if body is sent else orjson.dumps(body)
         model = format.model(body, resource)
+        controls = policy.read_controls(request.headers, sent, self.settings)
+        verdict: Controls | Bypass = (
+            controls.bypass or unreadable or self._bypass(format, request, body, model) or controls
+        )
         computed = ""
-        if isinstance(verdict, Controls) and verdict.read | verdict.write:
-            verdict = self._bypass(format, request, body, model) or verdict
         if isinstance(verdict, Controls):
             try:
                 computed = self._key(format, resource, request, body, verdict)
-            except FormatError as error:
+            except (FormatError, RecursionError) as error:
                 verdict = Bypass(Reason.FORM, str(error))
-        if isinstance(verdict, Bypass) and self.settings.mode is Mode.OFFLINE:
+        if isinstance(verdict, Bypass) and not controls.upstream:
             raise offline_error(str(verdict))
         return Plan(
             format=format,
@@ -97,13 +100,8 @@ class Cache:
             shape=format.wanted_shape(body, request.path, request.query),
             with_usage=format.wants_usage(body),
             body=body,
-            forward=forward,
+            forward=request.body if unreadable or body is sent else _written(body, request.body),
         )
-
-    def _unreadable(self, format: Format, request: Request, verdict: Bypass) -> Plan:
-        if self.settings.mode is Mode.OFFLINE:
-            raise offline_error(str(verdict))
-        return Plan(format, "", verdict, "", "", Shape.JSON, True, {}, request.body)
 
     def _bypass(self, format: Format, request: Request, body: Json, model: str) -> Bypass | None:
         if len(request.body) > self.settings.max_input_chars:
@@ -222,6 +220,14 @@ def _relevant_query(query: Mapping[str, str]) -> str:
     (of `$alt=sse;enum-encoding=int` the second part changes the answer)."""
     kept = {name: value.partition(";")[2] if name in ("alt", "$alt") else value for name, value in query.items()}
     return urlencode(sorted((name, value) for name, value in kept.items() if name != "key" and value))
+
+
+def _written(body: Json, sent: bytes) -> bytes:
+    """The body to forward when controls were taken out of what was sent."""
+    try:
+        return orjson.dumps(body)
+    except TypeError:  # an integer beyond 64 bits, a lone surrogate, deep nesting
+        return dump(policy.without_controls(load_object(sent)))
 
 
 def _is_kept(header: str) -> bool:

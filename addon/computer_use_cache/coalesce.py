@@ -44,6 +44,7 @@ class Flight:
         self.key = key
         self.stream: Stream | None = None
         self._chunks: list[bytes] = []
+        self._ended = False
         self._outcome: Outcome | None = None
         self._changed = asyncio.Event()
         self._followers: list[Callable[[], bool]] = []
@@ -65,6 +66,11 @@ class Flight:
     def feed(self, chunk: bytes) -> None:
         """The leader received a chunk. Nobody can begin to follow a stream whose first chunks were not kept."""
         self._chunks.append(chunk)
+        self._wake()
+
+    def end_stream(self) -> None:
+        """The upstream has ended its stream, and did not break off: whoever follows it has had all of it."""
+        self._ended = True
         self._wake()
 
     def land(self, outcome: Outcome) -> None:
@@ -100,17 +106,17 @@ class Flight:
                 return
 
     async def tail(self) -> AsyncIterator[bytes]:
-        """The chunks so far, joined, then each as it comes; raises StreamCut when no complete answer comes of it."""
+        """The chunks so far, joined, then each as it comes; raises StreamCut when the upstream breaks off."""
         position = 0
         while True:
             changed, outcome = self._changed, self._outcome
             if position < len(self._chunks):
                 backlog, position = b"".join(self._chunks[position:]), len(self._chunks)
                 yield backlog
-            elif isinstance(outcome, Released):
-                raise StreamCut
-            elif outcome is not None:
+            elif self._ended or isinstance(outcome, Entry):
                 return
+            elif outcome is not None:
+                raise StreamCut
             else:
                 await changed.wait()
 

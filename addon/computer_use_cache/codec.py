@@ -21,7 +21,7 @@ _per_thread = threading.local()
 
 def encode(entry: Entry) -> bytes:
     """The bytes to store."""
-    frame: bytes = _compressor().compress(msgpack.packb(astuple(entry)))
+    frame: bytes = _compressor().compress(msgpack.packb(astuple(entry), unicode_errors="surrogatepass"))
     return _VERSION + frame
 
 
@@ -30,7 +30,9 @@ def decode(data: bytes) -> Entry | None:
     if not data.startswith(_VERSION):
         return None
     try:
-        key, format_name, shape, *rest = msgpack.unpackb(_decompressor().decompress(data[1:]), use_list=False)
+        key, format_name, shape, *rest = msgpack.unpackb(
+            _decompressor().decompress(data[1:]), use_list=False, unicode_errors="surrogatepass"
+        )
         return Entry(key, format_name, Shape(shape), *rest)
     except (zstandard.ZstdError, ValueError, TypeError, msgpack.UnpackException):
         return None

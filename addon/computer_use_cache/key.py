@@ -97,8 +97,6 @@ def _canonical_pieces(value: object) -> Iterable[bytes]:
             yield b"]"
         case str():
             yield _canonical_string(value)
-        case orjson.Fragment():
-            yield value.contents if isinstance(value.contents, bytes) else value.contents.encode()
         case int() if value not in _INT64:
             digits = str(abs(value))
             coefficient = digits.rstrip("0")

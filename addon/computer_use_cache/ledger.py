@@ -7,13 +7,14 @@ from collections import Counter
 from typing import Any
 
 from computer_use_cache.models import Bypass, Outcome
+from computer_use_cache.settings import Settings
 from computer_use_cache.store import Store
 
 _SEPARATOR = "\t"
 
 
 class Ledger:
-    """Counters of one proxy. Counting is quick and safe from any thread; `flush` and `read` use the store."""
+    """Counters of one proxy. Counting is quick and safe from any thread; `flush` and `statistics` use the store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -26,7 +27,7 @@ class Ledger:
         name = {Outcome.HIT: "hits", Outcome.MISS: "misses", Outcome.STALE: "stale"}[outcome]
         with self._lock:
             self._pending[name] += 1
-            self._pending[_SEPARATOR.join(("models", model, name))] += 1
+            self._pending[_SEPARATOR.join(("models", _written(model), name))] += 1
 
     def coalesced(self) -> None:
         """A request was answered by another one's upstream call."""
@@ -58,8 +59,13 @@ class Ledger:
                 self._pending.update(pending)
             raise
 
-    def read(self) -> dict[str, Any]:
-        """The totals of all proxies on this store, as `/cache/stats` gives them; raises StoreError."""
+    def statistics(self, settings: Settings) -> dict[str, Any]:
+        """What `/cache/stats` answers: the store's size and the totals of all proxies on it; raises StoreError."""
+        size = self._store.size()
+        fixed = {"ttl_seconds": settings.ttl_seconds, "cache_dir": settings.dir}
+        return {"entries": size.entries, "bytes": size.bytes} | self._totals() | fixed
+
+    def _totals(self) -> dict[str, Any]:
         self.flush()
         counts = self._store.counts()
         bypasses: dict[str, int] = {}
@@ -82,3 +88,8 @@ class Ledger:
             "last_updated_at": counts.get("last_updated_at"),
             "models": models,
         }
+
+
+def _written(model: str) -> str:
+    """A model's name as a part of a counter's: what clients send may hold anything."""
+    return model.encode("utf-8", "replace").decode().replace(_SEPARATOR, " ")

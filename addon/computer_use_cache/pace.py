@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 from computer_use_cache.models import Entry
-from computer_use_cache.settings import Speed
+from computer_use_cache.values import Speed
 
 _BYTES_PER_TOKEN = 4
 

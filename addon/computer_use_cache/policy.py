@@ -15,7 +15,8 @@ from typing import Any
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.base import Format, load_object
 from computer_use_cache.models import Bypass, Reason, Response, Shape, Skipped
-from computer_use_cache.settings import Mode, Settings
+from computer_use_cache.settings import Settings
+from computer_use_cache.values import Mode
 
 CONTROL_HEADERS = (
     "x-cache-bypass",
@@ -33,8 +34,10 @@ _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 @dataclass(frozen=True, slots=True)
 class Controls:
-    """What one request may do. `max_age` and `ttl` are in seconds, None where the request gives none."""
+    """What one request may do, and the `bypass` it wishes. `max_age` and `ttl` are in seconds, None where it gives
+    none; without `upstream` it may not be answered but from the store."""
 
+    bypass: Bypass | None
     read: bool
     write: bool
     upstream: bool
@@ -44,16 +47,14 @@ class Controls:
     sample: int
 
 
-def read_controls(headers: Mapping[str, str], body: Mapping[str, Any], settings: Settings) -> Controls | Bypass:
+def read_controls(headers: Mapping[str, str], body: Mapping[str, Any], settings: Settings) -> Controls:
     """The controls of a request. Raises RequestError (400) for a bad value in an X-Cache-* header."""
     mode = _mode(headers, settings)
     directives = _directives(headers.get("cache-control", ""))
-    bypass = _refusal(headers, body, mode, settings)
-    if bypass and mode is not Mode.OFFLINE:
-        return bypass
     max_age = directives.get("max-age", "")
     return Controls(
-        read=not bypass and mode is not Mode.REFRESH and "no-cache" not in directives,
+        bypass=_wished_bypass(headers, body, mode, settings),
+        read=mode is not Mode.REFRESH and "no-cache" not in directives,
         write=mode in (Mode.READWRITE, Mode.REFRESH) and "no-store" not in directives,
         upstream=mode is not Mode.OFFLINE and "only-if-cached" not in directives,
         max_age=int(max_age) if re.fullmatch(r"[0-9]{1,12}", max_age) else None,
@@ -72,7 +73,9 @@ def _mode(headers: Mapping[str, str], settings: Settings) -> Mode:
     return settings.mode if settings.mode is Mode.OFFLINE else wanted
 
 
-def _refusal(headers: Mapping[str, str], body: Mapping[str, Any], mode: Mode, settings: Settings) -> Bypass | None:
+def _wished_bypass(
+    headers: Mapping[str, str], body: Mapping[str, Any], mode: Mode, settings: Settings
+) -> Bypass | None:
     if _header_flag(headers, "x-cache-bypass"):
         return Bypass(Reason.HEADER)
     if mode is Mode.OFF:

@@ -20,9 +20,10 @@ class Recorder:
         if self._room < 0:
             self.give_up()
         else:
+            milliseconds = round((now - self._last) * 1000)
+            self._last += milliseconds / 1000  # not `now`: what rounding takes from one chunk comes with the next
             self.chunks.append(chunk)
-            self._pace.append((len(chunk), round((now - self._last) * 1000)))
-        self._last = now
+            self._pace.append((len(chunk), milliseconds))
 
     def give_up(self) -> None:
         """Record no more, and forget what was recorded."""

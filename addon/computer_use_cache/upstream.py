@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from computer_use_cache.settings import BaseUrl
+from computer_use_cache.values import BaseUrl
 
 _ALIASED = re.compile(r"(?:/api/v1|/v1|/api)?(/(?:chat/completions|completions|embeddings|responses|messages|models))")
 _VERSIONED = re.compile(r"(?:/api)?/v1(/.*)?")

@@ -178,7 +178,7 @@ def _updated(known: Json, news: Json) -> Json:
 
 
 def _uncontrolled(blocks: Any) -> Any:
-    """The same blocks without `cache_control`, also inside tool results; the originals are left alone."""
+    """The same blocks without `cache_control`, also on those inside them; the originals are left alone."""
     if isinstance(blocks, list):
         return [_uncontrolled_block(block) if isinstance(block, dict) else block for block in blocks]
     return blocks
@@ -186,8 +186,11 @@ def _uncontrolled(blocks: Any) -> Any:
 
 def _uncontrolled_block(block: Json) -> Json:
     plain = {name: value for name, value in block.items() if name != "cache_control"}
-    if block.get("type") == "tool_result" and "content" in block:
+    if block.get("type") in ("tool_result", "search_result") and "content" in block:
         plain["content"] = _uncontrolled(block["content"])
+    source = block.get("source")
+    if block.get("type") == "document" and isinstance(source, dict) and "content" in source:
+        plain["source"] = source | {"content": _uncontrolled(source["content"])}
     return plain
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,8 +19,9 @@ from mitmproxy.addonmanager import Loader
 from mitmproxy.connection import Client
 from mitmproxy.proxy.layer import NextLayer
 
+from computer_use_cache import legacy
 from computer_use_cache.cache import Cache
-from computer_use_cache.errors import RequestError, SettingError, StoreError
+from computer_use_cache.errors import CacheError, RequestError, SettingError, StoreError
 from computer_use_cache.ledger import Ledger
 from computer_use_cache.models import Bypass, Outcome, Reason
 from computer_use_cache.proxy import bridge, listening, replay
@@ -42,12 +44,17 @@ class _Parts:
     def __init__(self, settings: Settings, loopback: bool) -> None:
         """Opens the store; raises StoreError."""
         self.settings = settings
+        self._loopback = loopback
         self.cache = Cache(settings, DiskStore(Path(settings.dir), settings.size_limit), loopback=loopback)
         self.ledger = Ledger(self.cache.store)
         self.gate = Gate(settings)
         self.exchanges = Exchanges(self.cache, self.ledger, self.write)
         self.local = LocalRoutes(self.cache, self.ledger, self.write, loopback=loopback)
         self._writer = ThreadPoolExecutor(1, "cache-writer")
+
+    def import_once(self) -> legacy.Summary | None:
+        """Take over what CACHE_DB_PATH names; blocks, and raises CacheError."""
+        return legacy.import_once(self.settings, self.cache.store, loopback=self._loopback, now=time.time())
 
     async def write(self, function: Callable[..., Any], *arguments: object) -> Any:
         """Run what blocks in the one thread that writes."""
@@ -94,6 +101,8 @@ class ComputerUseCache:
         self._upkeep = asyncio.create_task(self._keep_up())
 
     async def _keep_up(self) -> None:
+        if self._parts:
+            await self._import_once(self._parts)
         flushes = 0
         while True:
             await asyncio.sleep(_FLUSH_SECONDS)
@@ -106,6 +115,15 @@ class ComputerUseCache:
                     await self._parts.write(self._parts.cache.store.maintain)
             except StoreError as error:
                 logger.warning("no upkeep: %s", error)
+
+    async def _import_once(self, parts: _Parts) -> None:
+        try:
+            done = await parts.write(parts.import_once)
+        except CacheError as error:
+            logger.warning("CACHE_DB_PATH was not imported: %s", error)
+        else:
+            if done:
+                logger.info("imported %d entries of CACHE_DB_PATH, skipped %s", done.kept, done.skipped or "none")
 
     def done(self) -> None:
         if self._parts:

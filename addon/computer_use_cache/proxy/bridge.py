@@ -13,7 +13,8 @@ from computer_use_cache import credentials, formats, policy, upstream
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.base import Format, Json, dump, load_object
 from computer_use_cache.models import Bypass, Outcome, Request
-from computer_use_cache.settings import BaseUrl, Settings
+from computer_use_cache.settings import Settings
+from computer_use_cache.values import BaseUrl
 
 CACHE_NAME = "computer-use-cache"
 

@@ -9,7 +9,8 @@ from mitmproxy import http
 from computer_use_cache.cache import offline_error
 from computer_use_cache.models import Reason
 from computer_use_cache.proxy import bridge, guard, routes
-from computer_use_cache.settings import Mode, Settings
+from computer_use_cache.settings import Settings
+from computer_use_cache.values import Mode
 
 _EXPOSED = "X-Computer-Use-Cache, X-Computer-Use-Cache-Key, X-Computer-Use-Cache-Store, Cache-Status, Age, X-Request-Id"
 

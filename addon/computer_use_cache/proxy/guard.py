@@ -6,12 +6,12 @@ A web page can reach a server on this machine by its own name (DNS rebinding) or
 from __future__ import annotations
 
 import hmac
-import ipaddress
 from collections.abc import Mapping
 
 from computer_use_cache import credentials
 from computer_use_cache.errors import RequestError
 from computer_use_cache.settings import Settings
+from computer_use_cache.values import is_loopback
 
 
 def check_client(headers: Mapping[str, str], query: Mapping[str, str], settings: Settings) -> str:
@@ -33,9 +33,8 @@ def check_admin(headers: Mapping[str, str], settings: Settings, *, loopback: boo
         if loopback:
             return
         raise RequestError(403, "Set CACHE_ADMIN_TOKEN to administer a cache that is not on a loopback address.")
-    bearer = headers.get("authorization", "").removeprefix("Bearer ")
-    sent = (headers.get("x-cache-admin-token") or bearer).strip()
-    if not hmac.compare_digest(sent.encode("utf-8", "surrogateescape"), settings.admin_token.encode()):
+    sent = headers.get("x-cache-admin-token") or credentials.without_scheme(headers.get("authorization", ""))
+    if not hmac.compare_digest(sent.strip().encode("utf-8", "surrogateescape"), settings.admin_token.encode()):
         raise RequestError(401, "Invalid cache admin token.", code="invalid_api_key")
 
 
@@ -43,7 +42,7 @@ def check_host(authorities: tuple[str, ...], reached_at: str, settings: Settings
     """Raise RequestError (403) unless every authority names this proxy: the Host header, and an absolute target's."""
     for authority in authorities:
         host = host_of(authority)
-        if not (is_loopback(host) or host == reached_at or host in settings.allowed_hosts):
+        if not (is_loopback(host) or host == reached_at or host in map(str.lower, settings.allowed_hosts)):
             raise RequestError(403, f"This cache does not answer to the host {host!r}; see CACHE_ALLOWED_HOSTS.")
 
 
@@ -65,13 +64,3 @@ def host_of(authority: str) -> str:
     if authority.startswith("["):
         return authority[1:].partition("]")[0].lower()
     return authority.partition(":")[0].lower()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's loopback."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

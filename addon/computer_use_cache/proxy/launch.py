@@ -10,23 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import computer_use_cache
-from computer_use_cache.errors import SettingError
-from computer_use_cache.proxy.guard import is_loopback
 from computer_use_cache.settings import Settings
 
 
 def entry_path() -> Path:
     """The file for mitmproxy's `-s`. It lies beside the package, in a checkout and when installed."""
     return Path(computer_use_cache.__file__).parent.with_name("computer_use_cache_addon.py")
-
-
-def check_exposure(settings: Settings) -> None:
-    """Raise SettingError for an address that other machines can reach when no client token is set."""
-    if not is_loopback(settings.host) and not settings.client_token:
-        raise SettingError(
-            f"HOST: {settings.host!r} can be reached from other machines; "
-            "set CACHE_CLIENT_TOKEN, or give a loopback address such as 127.0.0.1"
-        )
 
 
 def arguments(settings: Settings, options: Mapping[str, str], own: Sequence[str], *, web: bool) -> list[str]:

@@ -10,8 +10,8 @@ from mitmproxy.options import Options
 from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
 
 from computer_use_cache.errors import SettingError
-from computer_use_cache.proxy.guard import is_loopback
-from computer_use_cache.settings import BaseUrl, Settings
+from computer_use_cache.settings import Settings
+from computer_use_cache.values import BaseUrl, is_loopback
 
 LOOPBACK = "127.0.0.1"
 
@@ -33,13 +33,9 @@ def settle(options: Options, texts: Mapping[str, str]) -> tuple[Settings, bool]:
     hosts = {mode.listen_host(options.listen_host) for mode in modes}
     if hosts == {""} and _all_reverse(modes):
         hosts = {LOOPBACK}
-    exposed = sorted(host or "every address" for host in hosts if not is_loopback(host))
-    if exposed and _all_reverse(modes) and not settings.client_token:
-        raise SettingError(
-            f"HOST: {', '.join(exposed)} can be reached from other machines; "
-            "set CACHE_CLIENT_TOKEN, or listen on 127.0.0.1"
-        )
-    return settings, not exposed
+    if _all_reverse(modes):
+        return settings, settings.check_exposure(hosts)
+    return settings, all(map(is_loopback, hosts))
 
 
 def wanted_options(options: Options, settings: Settings) -> dict[str, object]:

@@ -19,6 +19,7 @@ from computer_use_cache.ledger import Ledger
 from computer_use_cache.metrics import exposition
 from computer_use_cache.models import Entry
 from computer_use_cache.proxy import bridge, guard
+from computer_use_cache.store import Choice
 
 logger = logging.getLogger(__name__)
 
@@ -105,14 +106,8 @@ class LocalRoutes:
         return await self._entry(flow.request.method, path.removeprefix(_ENTRIES + "/"))
 
     async def _stats(self) -> Json:
-        stats: Json = await self._write(self._read_stats)
+        stats: Json = await self._write(self._ledger.statistics, self._cache.settings)
         return stats
-
-    def _read_stats(self) -> Json:
-        size = self._cache.store.size()
-        settings = self._cache.settings
-        fixed = {"ttl_seconds": settings.ttl_seconds, "cache_dir": settings.dir}
-        return {"entries": size.entries, "bytes": size.bytes} | self._ledger.read() | fixed
 
     async def _ready(self) -> http.Response:
         try:
@@ -123,18 +118,10 @@ class LocalRoutes:
 
     async def _clear(self, flow: http.HTTPFlow) -> http.Response:
         wish = _clear_wish(flow)
-        model, namespace, older_than = wish.get("model"), wish.get("namespace"), wish.get("older_than")
-        limit = time.time() - older_than if older_than is not None else None
-
-        def is_chosen(entry: Entry) -> bool:
-            return (
-                (model is None or entry.model == model)
-                and (namespace is None or entry.namespace == namespace)
-                and (limit is None or entry.created_at < limit)
-            )
-
-        chosen = is_chosen if wish else None
-        deleted = await self._write(self._cache.store.clear, chosen)
+        older_than = wish.pop("older_than", None)
+        before = None if older_than is None else time.time() - older_than
+        chosen = Choice(**wish, before=before)
+        deleted = await self._write(self._cache.store.clear, None if chosen == Choice() else chosen)
         logger.info("cleared %d entries", deleted)
         return bridge.json_response(200, {"ok": True, "deleted": deleted})
 

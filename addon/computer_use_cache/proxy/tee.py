@@ -55,6 +55,8 @@ def tee(
                 flight.feed(chunk)
         elif sent:
             return ()  # nothing decoded yet: an empty chunk would end a chunked body
+        elif flight:
+            flight.end_stream()
         return other(chunk) if other else chunk
 
     return pass_on

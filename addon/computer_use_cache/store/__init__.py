@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +15,22 @@ class Size:
 
     entries: int
     bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which entries are meant: every condition that is not None must hold; `before` is in Unix seconds."""
+
+    model: str | None = None
+    namespace: str | None = None
+    before: float | None = None
+
+    def __call__(self, entry: Entry) -> bool:
+        return (
+            (self.model is None or entry.model == self.model)
+            and (self.namespace is None or entry.namespace == self.namespace)
+            and (self.before is None or entry.created_at < self.before)
+        )
 
 
 class Store(Protocol):
@@ -34,9 +50,9 @@ class Store(Protocol):
         """True when there was such an entry."""
 
     def entries(self) -> Iterator[Entry]:
-        """Every readable entry, newest first."""
+        """Every readable entry, the one stored last first."""
 
-    def clear(self, chosen: Callable[[Entry], bool] | None = None) -> int:
+    def clear(self, chosen: Choice | None = None) -> int:
         """Remove the chosen entries, or all; how many there were. Works in short pieces."""
 
     def probe(self) -> None:

@@ -7,7 +7,7 @@ import heapq
 import os
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import diskcache
 from computer_use_cache import codec
 from computer_use_cache.errors import StoreError
 from computer_use_cache.models import Entry
-from computer_use_cache.store import Size
+from computer_use_cache.store import Choice, Size
 
 _SHARDS = 8
 """Each shard is a database of its own, so that two writers seldom wait for each other."""
@@ -35,7 +35,7 @@ class RawDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
 
     def get(self, key: Any, raw: bool) -> str:
         if not raw or type(key) is not str:
-            raise StoreError("the store holds a key that was not written by this program")
+            return ""  # not written by this program: names no entry
         return key
 
     def store(self, value: Any, read: bool, key: str = "") -> Any:
@@ -103,7 +103,7 @@ class DiskStore:
                 if (entry := self.get(key)) is not None:
                     yield entry
 
-    def clear(self, chosen: Callable[[Entry], bool] | None = None) -> int:
+    def clear(self, chosen: Choice | None = None) -> int:
         if chosen is None:
             with _failures(self._folder):
                 return sum(shard.clear() for shard in self._shards)
@@ -121,8 +121,7 @@ class DiskStore:
     def maintain(self) -> None:
         with _failures(self._folder):
             for shard in self._shards:
-                shard.expire()
-                shard.cull()
+                shard.cull()  # expires first
 
     def add_counts(self, counts: Mapping[str, float], latest: Mapping[str, float]) -> None:
         with _failures(self._folder), self._counters.transact():

@@ -1,0 +1,61 @@
+"""The command line. The modules here parse arguments and print; what is done, is done elsewhere.
+
+Errors go to standard error and say what to do next; the exit status is 1 for a failure and 2 for wrong usage.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from computer_use_cache.cli.about import entry_path, version
+from computer_use_cache.cli.doctor import doctor
+from computer_use_cache.cli.entries import clear, stats
+from computer_use_cache.cli.importing import import_recordings
+from computer_use_cache.cli.install import install
+from computer_use_cache.cli.setup import env, init
+from computer_use_cache.cli.start import start
+from computer_use_cache.errors import CacheError
+
+_ALIASES = {"serve": "start", "proxy": "start"}
+
+
+class _Commands(click.Group):
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, _ALIASES.get(cmd_name, cmd_name))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def commands() -> None:
+    """A response cache for AI agents: exact repeats of model calls come from disk, the rest goes upstream.
+
+    Settings are environment variables; `computer-use-cache doctor` lists them all with their values.
+    """
+
+
+for _command in (start, init, install, env, stats, clear, doctor, import_recordings, entry_path, version):
+    commands.add_command(_command)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (this process's own for None); its exit status."""
+    try:
+        status = commands.main(argv, prog_name="computer-use-cache", standalone_mode=False)
+    except click.Abort:
+        click.echo("Aborted; nothing was changed.", err=True)
+        return 1
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except CacheError as error:
+        click.echo(f"Error: {error}", err=True)
+        return 1
+    return status if isinstance(status, int) else 0
+
+
+def run() -> NoReturn:
+    """The console script."""
+    sys.exit(main())

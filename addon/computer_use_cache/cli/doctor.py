@@ -1,0 +1,139 @@
+"""`doctor`: would `start` work here, and what would it work with? Secrets are looked for, never printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import stat
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from computer_use_cache.cli import running
+from computer_use_cache.errors import CacheError, SettingError
+from computer_use_cache.proxy import launch
+from computer_use_cache.settings import Declaration, Settings, Surface
+from computer_use_cache.store.disk import DiskStore
+from computer_use_cache.values import Mode
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    name: str
+    ok: bool
+    detail: str
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print checks and settings as JSON.")
+@click.pass_context
+def doctor(ctx: click.Context, as_json: bool) -> None:
+    """Check what `start` needs, and list every setting.
+
+    Exits with 1 when something would not work. Secrets are never printed.
+    """
+    checks = list(_checks())
+    settings = [_told(item) for item in Settings.declarations()]
+    ok = all(check.ok for check in checks)
+    if as_json:
+        click.echo(json.dumps({"ok": ok, "checks": [asdict(check) for check in checks], "settings": settings}))
+    else:
+        _print(checks, settings)
+    ctx.exit(0 if ok else 1)
+
+
+def _checks() -> Iterator[_Check]:
+    yield _Check("python", sys.version_info >= (3, 12), f"{platform.python_version()} (3.12 or later is needed)")
+    yield _mitmproxy()
+    entry = launch.entry_path()
+    yield _Check("entry", entry.is_file(), f"{entry}" if entry.is_file() else f"{entry} is missing; install again")
+    try:
+        settings = Settings.load(os.environ)
+        settings.check_exposure([settings.host])
+    except SettingError as error:
+        # Nothing below can be said without settings.
+        yield _Check("settings", False, str(error))
+        return
+    yield _Check("settings", True, "every value is allowed")
+    yield _port(settings)
+    yield _folder(settings)
+    yield _upstream(settings)
+    yield _key(settings)
+
+
+def _mitmproxy() -> _Check:
+    try:
+        version = metadata.version("mitmproxy")
+    except metadata.PackageNotFoundError:
+        return _Check("mitmproxy", False, "not installed; install computer-use-cache again")
+    ok = (12, 2) <= tuple(map(int, version.split(".")[:2])) < (13, 0)
+    return _Check("mitmproxy", ok, f"{version} (12.2 or a later 12 is needed)")
+
+
+def _port(settings: Settings) -> _Check:
+    url = running.address(settings)
+    if running.health(url):
+        return _Check("port", True, f"a cache is running at {url}")
+    if reason := running.bind_error(settings):
+        return _Check("port", False, f"{url}: {reason}; stop what uses it, or set PORT")
+    return _Check("port", True, f"{url} is free")
+
+
+def _folder(settings: Settings) -> _Check:
+    folder = Path(settings.dir)
+    if not folder.exists():
+        parent = next(parent for parent in folder.resolve().parents if parent.exists())
+        ok = os.access(parent, os.W_OK | os.X_OK)
+        return _Check("folder", ok, f"{folder} will be made" if ok else f"{parent} is not writable; set CACHE_DIR")
+    try:
+        store = DiskStore(folder, settings.size_limit)
+        try:
+            store.probe()
+        finally:
+            store.close()
+    except CacheError as error:
+        return _Check("folder", False, str(error))
+    return _Check("folder", True, f"{folder} is writable, mode {stat.S_IMODE(folder.stat().st_mode):04o}")
+
+
+def _upstream(settings: Settings) -> _Check:
+    url = str(settings.upstream_base_url)
+    if settings.mode is Mode.OFFLINE:
+        return _Check("upstream", True, f"{url} is not asked in CACHE_MODE=offline")
+    try:
+        # Without a key: any answer shows that it can be reached.
+        status, _ = running.fetch(url + "/models")
+    except CacheError as error:
+        return _Check("upstream", False, f"{error}; check the network and UPSTREAM_BASE_URL")
+    return _Check("upstream", True, f"{url} answers ({status})")
+
+
+def _key(settings: Settings) -> _Check:
+    if settings.upstream_api_key:
+        return _Check("key", True, "set; it takes the place of the client's key")
+    if settings.client_token:
+        return _Check("key", True, "not set; clients send a token of the cache, so the upstream gets no key")
+    return _Check("key", True, "not set; the client's key is forwarded")
+
+
+def _told(item: Declaration) -> dict[str, str]:
+    text = item.text_from(os.environ)
+    source = next((name for name in item.variables if text and os.environ.get(name) == text), "default")
+    shown = "(set, not shown)" if text and item.surface is Surface.ENVIRONMENT else text
+    return {"name": item.variables[0], "option": item.option or "", "value": shown, "source": source}
+
+
+def _print(checks: list[_Check], settings: list[dict[str, str]]) -> None:
+    for check in checks:
+        click.echo(f"{'ok  ' if check.ok else 'FAIL'} {check.name}: {check.detail}")
+    table = Table("setting", "value", "from")
+    for told in settings:
+        table.add_row(told["name"], told["value"], told["source"])
+    Console().print(table)

@@ -1,0 +1,74 @@
+"""`install`: shows what would point an agent at the cache; `--write` does it, and keeps a copy of the file before."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import click
+
+from computer_use_cache.cli import running
+from computer_use_cache.cli.agents import AGENTS, Place, Plan
+from computer_use_cache.errors import FormatError
+from computer_use_cache.settings import Settings
+
+
+@click.command()
+@click.argument("agent", type=click.Choice([*AGENTS, "all"]), default="all")
+@click.option("--write", is_flag=True, help="Write the files; without it nothing is touched.")
+@click.option("--dir", "project", type=click.Path(path_type=Path), default=".", help="The project, for Cursor.  [.]")
+@running.address_options
+@click.pass_context
+def install(ctx: click.Context, agent: str, *, write: bool, project: Path, host: str | None, port: str | None) -> None:
+    """Point agents at the cache.
+
+    Prints what each agent's own configuration file would say. What a file says already is never changed: one that
+    names another provider or URL, or that cannot be read, is left alone with the reason.
+    """
+    environment = running.environment(host, port)
+    place = Place(running.address(Settings.load(environment)), Path.home(), project, environment)
+    refused = False
+    for name in AGENTS if agent == "all" else [agent]:
+        click.echo(f"== {name}")
+        try:
+            plan = AGENTS[name](place)
+            if agent == "all" and plan.file and not plan.file.parent.is_dir():
+                click.echo(f"No {plan.file.parent} here; `install {name}` makes it.")
+            else:
+                _carry_out(plan, write)
+        except (FormatError, OSError) as error:
+            click.echo(f"Error: {name}: {error}", err=True)
+            refused = True
+    ctx.exit(1 if refused else 0)
+
+
+def _carry_out(plan: Plan, write: bool) -> None:
+    if plan.file and plan.text is None:
+        click.echo(f"{plan.file} says so already.")
+    elif plan.file and plan.text is not None:
+        click.echo(f"{'Added' if write else '--write would add'} to {plan.file}:\n\n{plan.added}")
+        if write:
+            click.echo(_write(plan.file, plan.text))
+    for step in plan.steps:
+        click.echo(f"By hand: {step}")
+
+
+def _write(file: Path, text: str) -> str:
+    """Put the new file in the old one's place in one step; how to undo it."""
+    # A link to a file kept elsewhere stays a link.
+    file = file.resolve()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    with open(handle, "w", encoding="utf-8", newline="") as new:
+        new.write(text)
+    if not file.exists():
+        os.replace(name, file)
+        return f"To undo it: remove {file}"
+    backup = file.with_name(f"{file.name}.{time.strftime('%Y%m%d-%H%M%S')}.bak")
+    shutil.copy2(file, backup)
+    shutil.copymode(file, name)
+    os.replace(name, file)
+    return f"To undo it: put {backup} back, or take these lines out"

@@ -1,0 +1,114 @@
+"""An entry survives as bytes; damaged bytes are no entry."""
+
+from __future__ import annotations
+
+import pickle
+import random
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import msgpack
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from computer_use_cache.codec import decode, encode
+from computer_use_cache.models import Entry, Shape
+
+ENTRY = Entry(
+    key="ab" * 32,
+    format="chat_completions",
+    shape=Shape.SSE,
+    model="m",
+    namespace="run 42",
+    headers=(("content-type", "text/event-stream"), ("x-request-id", "r")),
+    body=b"data: {}\n\n" * 20,
+    created_at=1_700_000_000.25,
+    expires_at=None,
+    seconds=0.5,
+    with_usage=False,
+    chunks=((120, 3), (80, 900)),
+)
+LARGE = replace(ENTRY, body=random.Random(1).randbytes(70_000))
+
+
+@given(
+    st.builds(
+        Entry,
+        key=st.text(),
+        format=st.text(),
+        shape=st.sampled_from(Shape),
+        model=st.text(st.characters(exclude_categories=[])),
+        namespace=st.text(),
+        headers=st.lists(st.tuples(st.text(), st.text(st.characters(exclude_categories=[])))).map(tuple),
+        body=st.binary(),
+        created_at=st.floats(0, 1e11),
+        expires_at=st.none() | st.floats(0, 1e11),
+        seconds=st.floats(0, 1e6),
+        with_usage=st.booleans(),
+        chunks=st.lists(st.tuples(st.integers(0, 2**40), st.integers(0, 2**40))).map(tuple),
+    )
+)
+def test_an_entry_survives_as_bytes(entry: Entry) -> None:
+    assert decode(encode(entry)) == entry
+
+
+@pytest.mark.parametrize("size", range(len(encode(ENTRY))))
+def test_a_truncated_entry_is_none(size: int) -> None:
+    assert decode(encode(ENTRY)[:size]) is None
+
+
+@pytest.mark.parametrize("position", range(len(encode(ENTRY))))
+def test_a_flipped_byte_makes_no_entry(position: int) -> None:
+    data = bytearray(encode(ENTRY))
+    data[position] ^= 0xFF
+    assert decode(bytes(data)) is None
+
+
+@pytest.mark.parametrize("entry", [ENTRY, LARGE], ids=["small", "large"])
+def test_a_flipped_bit_never_makes_another_entry(entry: Entry) -> None:
+    data = encode(entry)
+    for position in (*range(40), *range(len(data) - 40, len(data))):
+        for bit in range(8):
+            flipped = bytearray(data)
+            flipped[position] ^= 1 << bit
+            # zstd itself does not look at one bit of its header; then the entry is unharmed.
+            assert decode(bytes(flipped)) in (None, entry)
+
+
+def framed(payload: bytes) -> bytes:
+    return encode(ENTRY)[:1] + zstandard.compress(payload)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x00" + encode(ENTRY)[1:],
+        b"\x02" + encode(ENTRY)[1:],
+        pickle.dumps(ENTRY.body),
+        framed(b""),
+        framed(b"\xc1"),
+        framed(msgpack.packb(1)),
+        framed(msgpack.packb([])),
+        framed(msgpack.packb(["k", "f", "no shape", *[None] * 8])),
+        framed(msgpack.packb(["k", "f", "json"])),
+        framed(msgpack.packb(["k", "f", "json", *[None] * 30])),
+        framed(msgpack.packb("text")),
+        framed(pickle.dumps(ENTRY.body)),
+    ],
+)
+def test_what_this_version_did_not_write_is_none(data: bytes) -> None:
+    assert decode(data) is None
+
+
+@given(st.binary())
+def test_arbitrary_bytes_are_none(data: bytes) -> None:
+    assert decode(encode(ENTRY)[:1] + data) is None
+
+
+def test_threads_do_not_disturb_each_other() -> None:
+    entries = [replace(LARGE, key=str(number)) for number in range(16)]
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(decode, threads.map(encode, entries))) == entries

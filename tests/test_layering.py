@@ -1,0 +1,144 @@
+"""Imports point one way: the table below is the architecture's, and the core runs where mitmproxy is not installed."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "addon" / "computer_use_cache"
+VALUES = {"errors", "models", "values"}
+CORE = {
+    *VALUES,
+    "settings",
+    "sse",
+    "recorder",
+    "coalesce",
+    "codec",
+    "normalize",
+    "credentials",
+    "formats",
+    "key",
+    "policy",
+    "explain",
+    "store",
+    "ledger",
+    "pace",
+    "upstream",
+    "metrics",
+    "cache",
+    "batches",
+    "legacy",
+}
+MAY_IMPORT: dict[str, set[str]] = {
+    "__init__": set(),
+    "__main__": {"cli"},
+    "errors": set(),
+    "models": set(),
+    "values": set(),
+    "settings": VALUES,
+    "sse": VALUES,
+    "recorder": VALUES,
+    "coalesce": VALUES,
+    "codec": VALUES,
+    "normalize": VALUES,
+    "credentials": VALUES,
+    "formats": VALUES | {"sse", "formats"},
+    "key": VALUES | {"formats"},
+    "policy": VALUES | {"formats", "settings"},
+    "explain": VALUES | {"formats", "key", "normalize", "store"},
+    "store": VALUES | {"codec", "store"},
+    "ledger": VALUES | {"settings", "store"},
+    "pace": VALUES | {"settings"},
+    "upstream": VALUES | {"settings"},
+    "metrics": set(),
+    "cache": VALUES | {"settings", "credentials", "formats", "key", "policy", "store"},
+    "batches": VALUES | {"settings", "formats", "key", "policy", "store", "cache"},
+    "legacy": VALUES | {"settings", "formats", "key", "policy", "store", "cache", "upstream"},
+    "proxy": CORE | {"proxy", "__init__"},
+    "cli": CORE | {"cli", "__init__", "proxy.launch"},
+}
+"""What of this package a module or folder may import; a new one must be given its place here."""
+LIBRARIES = {
+    "mitmproxy": {"proxy"},
+    "click": {"cli"},
+    "rich": {"cli"},
+    "diskcache": {"store/disk.py"},
+    "redis": {"store/redis.py"},
+}
+"""Where a library may be imported: a folder, or one file."""
+FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
+
+
+def imports(file: Path) -> set[str]:
+    """The full names that a file imports, wherever in it: modules, and what is taken from them."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse((PACKAGE / file).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"relative import in {file}"
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+def own_parts(file: Path) -> set[str]:
+    """The parts of this package that a file imports: `store`, `proxy.launch`."""
+    parts = set()
+    for name in imports(file):
+        first, _, rest = name.partition(".")
+        if first == PACKAGE.name:
+            words = rest.split(".") if rest else ["__init__"]
+            is_part = (PACKAGE / words[0]).is_dir() or (PACKAGE / f"{words[0]}.py").exists()
+            parts.add(".".join(words[: 2 if words[0] == "proxy" else 1]) if is_part else "__init__")
+    return parts
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_a_module_imports_only_what_lies_below_it(file: Path) -> None:
+    allowed = MAY_IMPORT[file.parts[0].removesuffix(".py")]
+    assert {part for part in own_parts(file) if part not in allowed and part.partition(".")[0] not in allowed} == set()
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_a_library_is_imported_in_its_place_only(file: Path) -> None:
+    for library in {name.partition(".")[0] for name in imports(file)} & LIBRARIES.keys():
+        assert LIBRARIES[library] & {file.parts[0], file.as_posix()}, library
+
+
+WITHOUT = """
+import importlib, sys
+
+class Refusal:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {refused!r}:
+            raise ImportError(name + " is not installed")
+
+sys.meta_path.insert(0, Refusal())
+for name in {modules!r}:
+    importlib.import_module(name)
+"""
+
+
+def modules(parts: set[str]) -> list[str]:
+    """The modules of these parts, store/redis.py aside: its library is optional."""
+    chosen = [file for file in FILES if file.parts[0].removesuffix(".py") in parts and file.name != "redis.py"]
+    return [".".join((PACKAGE.name, *file.with_suffix("").parts)).removesuffix(".__init__") for file in chosen]
+
+
+@pytest.mark.parametrize(
+    ("parts", "refused"),
+    [
+        pytest.param(CORE | {"__init__"}, ("mitmproxy", "click", "rich"), id="the core"),
+        pytest.param({"cli"}, ("mitmproxy",), id="the command line"),
+    ],
+)
+def test_it_can_be_imported_where_mitmproxy_is_not_installed(parts: set[str], refused: tuple[str, ...]) -> None:
+    script = WITHOUT.format(refused=refused, modules=modules(parts))
+    environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,400 @@
+"""What every store does, checked on each of them; then what only the one on disk has to do."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import random
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import diskcache
+import pytest
+
+from computer_use_cache.errors import StoreError
+from computer_use_cache.models import Entry, Shape
+from computer_use_cache.store import Store
+from computer_use_cache.store.disk import DiskStore, RawDisk
+
+ADDON = Path(__file__).parents[1] / "addon"
+LIMIT = 2**25
+CROWDED_LIMIT = 2**23
+
+type Opener = Callable[..., Store]
+
+
+@pytest.fixture(params=["disk"])
+def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
+    """Opens the same entries again and again."""
+    opened: list[Store] = []
+
+    def open_again(size_limit: int = LIMIT) -> Store:
+        assert request.param == "disk"
+        opened.append(DiskStore(tmp_path / "store", size_limit))
+        return opened[-1]
+
+    yield open_again
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def store(open_store: Opener) -> Store:
+    return open_store()
+
+
+def entry(number: int, **changes: object) -> Entry:
+    made = Entry(
+        key=f"{number:064x}",
+        format="chat_completions",
+        shape=Shape.JSON,
+        model=f"model-{number % 2}",
+        namespace="",
+        headers=(("content-type", "application/json"),),
+        body=b"%d" % number,
+        created_at=1_700_000_000.0 + number,
+        expires_at=None,
+        seconds=1.0,
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def large(number: int, size: int = 100_000) -> Entry:
+    return entry(number, body=random.Random(number).randbytes(size))
+
+
+def test_a_new_store_is_empty(store: Store) -> None:
+    assert store.get(entry(1).key) is None
+    assert list(store.entries()) == []
+    assert store.size().entries == 0
+    assert store.counts() == {}
+
+
+@pytest.mark.parametrize("made", [entry(1), large(2), large(3, 3_000_000)], ids=["small", "large", "huge"])
+def test_what_was_put_is_got(store: Store, made: Entry) -> None:
+    assert store.put(made, None) is False
+    assert store.get(made.key) == made
+
+
+def test_a_second_entry_of_a_key_takes_the_place_of_the_first(store: Store) -> None:
+    store.put(large(1), None)
+    assert store.put(entry(1), None) is True
+    assert store.get(entry(1).key) == entry(1)
+    assert store.size().entries == 1
+
+
+def test_a_deleted_entry_is_gone(store: Store) -> None:
+    store.put(entry(1), None)
+    store.put(entry(2), None)
+    assert store.delete(entry(1).key) is True
+    assert store.delete(entry(1).key) is False
+    assert list(store.entries()) == [entry(2)]
+
+
+def test_entries_come_newest_first(store: Store) -> None:
+    for number in range(30):
+        store.put(entry(number), None)
+    store.put(entry(5, created_at=entry(31).created_at), None)
+    keys = [found.key for found in store.entries()]
+    assert keys == [entry(number).key for number in (5, *(number for number in reversed(range(30)) if number != 5))]
+
+
+def test_every_entry_comes_once_whatever_its_age_when_it_was_put(store: Store) -> None:
+    numbers = list(range(40))
+    random.Random(1).shuffle(numbers)
+    for number in numbers:
+        store.put(entry(number), None)
+    assert sorted(found.key for found in store.entries()) == [entry(number).key for number in range(40)]
+
+
+def test_entries_can_be_deleted_while_they_are_listed(store: Store) -> None:
+    for number in range(20):
+        store.put(entry(number), None)
+    assert sum(store.delete(found.key) for found in store.entries()) == 20
+
+
+def test_clear_removes_everything_but_the_counters(store: Store) -> None:
+    store.add_counts({"hits": 1}, {})
+    for number in range(20):
+        store.put(entry(number), None)
+    assert store.clear() == 20
+    assert list(store.entries()) == []
+    assert store.counts() == {"hits": 1}
+
+
+def test_clear_removes_the_chosen_entries_only(store: Store) -> None:
+    for number in range(20):
+        store.put(entry(number), None)
+    assert store.clear(lambda found: found.model == "model-1") == 10
+    assert {found.model for found in store.entries()} == {"model-0"}
+    assert store.clear(lambda found: False) == 0
+
+
+def test_size_counts_entries_and_the_bytes_they_take(store: Store) -> None:
+    before = store.size().bytes
+    for number in range(5):
+        store.put(large(number), None)
+    assert store.size().entries == 5
+    assert store.size().bytes - before >= 500_000
+
+
+def test_entries_and_counters_survive_a_restart(open_store: Opener) -> None:
+    first = open_store()
+    first.put(entry(1), None)
+    first.put(large(2), 3600.0)
+    first.add_counts({"hits": 2}, {"last_updated_at": 7.5})
+    first.close()
+    again = open_store()
+    assert list(again.entries()) == [large(2), entry(1)]
+    assert again.counts() == {"hits": 2, "last_updated_at": 7.5}
+
+
+def test_maintaining_drops_what_has_expired(store: Store) -> None:
+    store.put(entry(1), 0.0)
+    store.put(entry(2), 3600.0)
+    store.put(entry(3), None)
+    store.maintain()
+    assert {found.key for found in store.entries()} == {entry(2).key, entry(3).key}
+    assert store.size().entries == 2
+
+
+@pytest.fixture
+def crowded(open_store: Opener) -> Store:
+    """Half of 600 entries fit into it; the first ten were read, and the ten after them put again."""
+    store = open_store()
+    for number in range(600):
+        store.put(large(number, 30_000), None)
+    for number in range(10):
+        store.get(entry(number).key)
+        store.put(large(10 + number, 30_000), None)
+    store.close()
+    return open_store(CROWDED_LIMIT)
+
+
+def test_maintaining_evicts_what_was_stored_longest_ago(crowded: Store) -> None:
+    crowded.maintain()
+    assert crowded.size().bytes <= CROWDED_LIMIT
+    left = {int(found.key, 16) for found in crowded.entries()}
+    assert len(left) > 100
+    assert left.isdisjoint((*range(10), *range(20, 100)))
+    assert left.issuperset((*range(10, 20), *range(550, 600)))
+
+
+def test_counters_add_up_and_the_latest_only_rise(store: Store) -> None:
+    store.add_counts({"hits": 1, "saved": 0.5}, {"last": 5.0})
+    store.add_counts({"hits": 2, "saved": 0.25}, {"last": 3.0})
+    store.add_counts({"models\t\u00e9 '%\thits": 1}, {"last": 4.0})
+    assert store.counts() == {"hits": 3, "saved": 0.75, "last": 5.0, "models\t\u00e9 '%\thits": 1}
+
+
+def test_counters_change_together_or_not_at_all(store: Store) -> None:
+    with pytest.raises((TypeError, StoreError)):
+        store.add_counts({"hits": 1, "misses": "two"}, {})  # type: ignore[dict-item]
+    assert store.counts() == {}
+
+
+def test_probing_leaves_no_trace(store: Store) -> None:
+    store.probe()
+    assert store.counts() == {}
+    assert store.size().entries == 0
+
+
+def test_many_threads_use_one_store(store: Store) -> None:
+    numbers = count()
+    failures: list[Exception] = []
+
+    def work() -> None:
+        try:
+            for _ in range(25):
+                number = next(numbers)
+                store.put(entry(number), None)
+                assert store.get(entry(number).key) == entry(number)
+                store.add_counts({"hits": 1}, {})
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert store.size().entries == 100
+    assert store.counts() == {"hits": 100}
+
+
+# -- on disk
+
+FOLDER = "store"
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[DiskStore]:
+    store = DiskStore(tmp_path / FOLDER, LIMIT)
+    yield store
+    store.close()
+
+
+def databases(tmp_path: Path) -> list[Path]:
+    return sorted((tmp_path / FOLDER / "entries").glob("*/cache.db"))
+
+
+def execute(tmp_path: Path, statement: str, *values: object) -> int:
+    """Run a statement on every database of entries; how many rows it changed."""
+    changed = 0
+    for database in databases(tmp_path):
+        connection = sqlite3.connect(database)
+        with connection:
+            changed += connection.execute(statement, values).rowcount
+        connection.close()
+    return changed
+
+
+WRITER = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from computer_use_cache.models import Entry, Shape
+from computer_use_cache.store.disk import DiskStore
+
+store = DiskStore(Path(sys.argv[1]), 2**25)
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(int(sys.argv[2]), int(sys.argv[2]) + 60):
+    entry = Entry(f"{number:064x}", "f", Shape.JSON, "m", "", (), b"x" * 100, float(number), None, 1.0)
+    store.put(entry, None)
+    store.put(replace(entry, key="f" * 64), None)
+    assert store.get(entry.key) == entry
+    store.add_counts({"hits": 1}, {"last": float(number)})
+store.close()
+"""
+
+
+def test_processes_may_write_to_one_folder_at_the_same_time(tmp_path: Path, disk: DiskStore) -> None:
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path / FOLDER), str(start)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(ADDON)},
+        )
+        for start in (0, 1000)
+    ]
+    for writer in writers:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    for writer in writers:
+        writer.communicate()
+        assert writer.returncode == 0
+    assert disk.size().entries == 121
+    assert disk.counts() == {"hits": 120, "last": 1059.0}
+
+
+class Trap:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return exec, (f"open({str(self.file)!r}, 'w').close()",)
+
+
+@pytest.mark.parametrize("mode", [diskcache.core.MODE_RAW, diskcache.core.MODE_TEXT, diskcache.core.MODE_PICKLE])
+def test_a_pickled_row_is_a_miss_and_is_not_unpickled(tmp_path: Path, disk: DiskStore, mode: int) -> None:
+    disk.put(entry(1), None)
+    sprung = tmp_path / "sprung"
+    pickled = pickle.dumps(Trap(sprung))
+    assert execute(tmp_path, "UPDATE Cache SET mode = ?, value = ?", mode, pickled) == 1
+    assert disk.get(entry(1).key) is None
+    assert list(disk.entries()) == []
+    assert not sprung.exists()
+
+
+def test_a_pickled_key_is_not_unpickled(tmp_path: Path, disk: DiskStore) -> None:
+    disk.put(entry(1), None)
+    sprung = tmp_path / "sprung"
+    assert execute(tmp_path, "UPDATE Cache SET key = ?, raw = 0", pickle.dumps(Trap(sprung))) == 1
+    disk.put(entry(2), None)
+    assert disk.get(entry(1).key) is None
+    assert disk.get(entry(2).key) == entry(2)
+    with contextlib.suppress(StoreError):
+        list(disk.entries())
+    assert disk.clear() == 2
+    assert not sprung.exists()
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, "text", None, (1,)])
+def test_what_would_be_pickled_is_not_written(tmp_path: Path, value: object) -> None:
+    with diskcache.Cache(str(tmp_path / "raw"), disk=RawDisk) as raw:
+        with pytest.raises(TypeError):
+            raw.set("key", value)
+        with pytest.raises(TypeError):
+            raw.set((1, 2), b"value")
+        assert len(raw) == 0
+
+
+@pytest.mark.parametrize("made", [entry(1), large(2)], ids=["in the database", "in a file"])
+@pytest.mark.parametrize(
+    "harm", [lambda data: data[:-1], lambda data: b"", lambda data: data[:40] + bytes([data[40] ^ 1]) + data[41:]]
+)
+def test_a_harmed_entry_is_a_miss(tmp_path: Path, disk: DiskStore, made: Entry, harm: Callable[[bytes], bytes]) -> None:
+    disk.put(made, None)
+    for file in (tmp_path / FOLDER).rglob("*.val"):
+        file.write_bytes(harm(file.read_bytes()))
+    for database in databases(tmp_path):
+        connection = sqlite3.connect(database)
+        connection.create_function("harm", 1, lambda data: harm(data) if data else data)
+        with connection:
+            connection.execute("UPDATE Cache SET value = harm(value) WHERE value IS NOT NULL")
+        connection.close()
+    assert disk.get(made.key) is None
+    assert list(disk.entries()) == []
+    assert disk.put(made, None) is True
+    assert disk.get(made.key) == made
+
+
+def test_an_entry_whose_file_is_gone_is_a_miss(tmp_path: Path, disk: DiskStore) -> None:
+    disk.put(large(1), None)
+    for file in (tmp_path / FOLDER).rglob("*.val"):
+        file.unlink()
+    assert disk.get(large(1).key) is None
+    disk.put(large(1), None)
+    assert disk.get(large(1).key) == large(1)
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_the_folder_is_for_its_owner_only(tmp_path: Path, exists: bool) -> None:
+    folder = tmp_path / "new" / "store"
+    if exists:
+        folder.mkdir(parents=True, mode=0o755)
+    DiskStore(folder, LIMIT).close()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_folder_that_cannot_be_used_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreError, match="CACHE_DIR") as caught:
+        DiskStore(tmp_path / "file", LIMIT)
+    assert str(tmp_path / "file") in str(caught.value)
+
+
+def test_a_database_that_is_none_is_named_with_what_to_do(tmp_path: Path) -> None:
+    DiskStore(tmp_path / FOLDER, LIMIT).close()
+    for database in databases(tmp_path):
+        database.write_bytes(b"no database" * 1000)
+    with pytest.raises(StoreError, match="CACHE_DIR"):
+        DiskStore(tmp_path / FOLDER, LIMIT)

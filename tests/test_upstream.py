@@ -1,0 +1,81 @@
+"""One upstream has one base URL, whichever way a request takes to it."""
+
+from __future__ import annotations
+
+import pytest
+
+from computer_use_cache.upstream import resolve, split
+from computer_use_cache.values import BaseUrl
+
+OPENROUTER = BaseUrl.parse("https://openrouter.ai/api/v1")
+OPENAI = BaseUrl.parse("https://api.openai.com/v1")
+BARE = BaseUrl.parse("http://127.0.0.1:9999")
+ROUTES = ("/chat/completions", "/completions", "/embeddings", "/responses", "/messages", "/models")
+
+
+@pytest.mark.parametrize("base", [OPENROUTER, OPENAI, BARE], ids=str)
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("prefix", ["", "/v1", "/api", "/api/v1"])
+def test_every_alias_of_a_route_lies_below_the_base_path(base: BaseUrl, route: str, prefix: str) -> None:
+    assert resolve(base, prefix + route) == base.path + route
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("/v1/files/f/content", "/api/v1/files/f/content"),
+        ("/api/v1/audio/speech", "/api/v1/audio/speech"),
+        ("/v1/models/m", "/api/v1/models/m"),
+        ("/v1", "/api/v1"),
+        ("/v1/", "/api/v1/"),
+        ("/v1/chat/completions/", "/api/v1/chat/completions/"),
+        ("/v10/files", "/v10/files"),
+        ("/files", "/files"),
+        ("/api/files", "/api/files"),
+        ("/", "/"),
+        ("/v1beta/models/m:generateContent", "/v1beta/models/m:generateContent"),
+        ("/openai/deployments/d/chat/completions", "/openai/deployments/d/chat/completions"),
+    ],
+)
+def test_other_paths_stand_for_the_base_path_or_keep_their_own(path: str, target: str) -> None:
+    assert resolve(OPENROUTER, path) == target
+
+
+@pytest.mark.parametrize(
+    ("origin", "path", "base", "below"),
+    [
+        ("https://openrouter.ai", "/api/v1/chat/completions", "https://openrouter.ai/api/v1", "/chat/completions"),
+        ("https://openrouter.ai", "/api/v1", "https://openrouter.ai", "/api/v1"),
+        ("https://openrouter.ai", "/api/v10/messages", "https://openrouter.ai/api/v10", "/messages"),
+        ("https://openrouter.ai", "/v1beta/models/m:x", "https://openrouter.ai/v1beta", "/models/m:x"),
+        ("https://api.openai.com", "/v1/responses", "https://api.openai.com/v1", "/responses"),
+        ("https://h", "/a/v1/b/v2/messages", "https://h/a/v1/b/v2", "/messages"),
+        ("https://h", "/v1alpha1/models/m:x", "https://h/v1alpha1", "/models/m:x"),
+        ("https://h", "/openai/deployments/d/chat/completions", "https://h/openai/deployments/d", "/chat/completions"),
+        ("https://h", "/chat/completions", "https://h", "/chat/completions"),
+        ("https://h", "/version/chat/completions", "https://h", "/version/chat/completions"),
+        ("https://h", "/", "https://h", "/"),
+    ],
+)
+def test_a_path_is_split_after_the_base_of_its_api(origin: str, path: str, base: str, below: str) -> None:
+    assert split(origin, path, OPENROUTER) == (base, below)
+
+
+@pytest.mark.parametrize("base", [OPENROUTER, OPENAI, BARE], ids=str)
+@pytest.mark.parametrize("route", ROUTES)
+def test_the_configured_upstream_is_split_at_its_own_base(base: BaseUrl, route: str) -> None:
+    assert split(base.origin, resolve(base, "/v1" + route), base) == (str(base), route)
+
+
+def test_an_azure_deployment_is_the_base_even_below_the_configured_one() -> None:
+    azure = BaseUrl.parse("https://h/openai")
+    below = "/openai/deployments/d/chat/completions"
+    assert split("https://h", resolve(azure, below), azure) == ("https://h/openai/deployments/d", "/chat/completions")
+
+
+@pytest.mark.parametrize("base", [OPENROUTER, OPENAI], ids=str)
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1beta/models/m:generateContent"])
+def test_an_entry_recorded_through_the_proxy_is_found_when_intercepted(base: BaseUrl, path: str) -> None:
+    elsewhere = BaseUrl.parse("https://api.elsewhere.example/v1")
+    target = resolve(base, path)
+    assert split(base.origin, target, base) == split(base.origin, target, elsewhere)

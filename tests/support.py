@@ -53,6 +53,7 @@ class Upstream:
         self.keep_alive = True
         self.loop = asyncio.new_event_loop()
         self._arrivals = threading.Condition()
+        self._serving: set[asyncio.Task[None] | None] = set()  # the loop itself would let go of a task that waits
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()
         self._server = self._run(asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**24, ssl=tls))
@@ -63,6 +64,8 @@ class Upstream:
         return asyncio.run_coroutine_threadsafe(awaitable, self.loop).result(30)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._serving.add(asyncio.current_task())
+
         async def send(data: bytes) -> None:
             writer.write(data)
             await writer.drain()

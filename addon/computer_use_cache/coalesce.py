@@ -113,12 +113,12 @@ class Flight:
             if position < len(self._chunks):
                 backlog, position = b"".join(self._chunks[position:]), len(self._chunks)
                 yield backlog
+            elif outcome is None:
+                await changed.wait()
             elif self._ended or isinstance(outcome, Entry):
                 return
-            elif outcome is not None:
-                raise StreamCut
             else:
-                await changed.wait()
+                raise StreamCut
 
 
 class Flights:
@@ -136,8 +136,12 @@ class Flights:
         flight = self._by_key[key] = Flight(key)
         return flight
 
-    def land(self, flight: Flight, outcome: Outcome) -> None:
-        """End a flight: later requests of its key begin another."""
+    def withdraw(self, flight: Flight) -> None:
+        """Let nobody follow this flight any more: later requests of its key begin another."""
         if self._by_key.get(flight.key) is flight:
             del self._by_key[flight.key]
+
+    def land(self, flight: Flight, outcome: Outcome) -> None:
+        """End a flight."""
+        self.withdraw(flight)
         flight.land(outcome)

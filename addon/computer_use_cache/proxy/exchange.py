@@ -62,7 +62,12 @@ class Exchanges:
 
     def is_held(self, flow: http.HTTPFlow) -> bool:
         exchange = self._by_flow.get(flow.id)
-        return bool(exchange and exchange.flight and exchange.flight.is_wanted)
+        if exchange is None or exchange.flight is None:
+            return False
+        if not exchange.flight.is_wanted:
+            self._flights.withdraw(exchange.flight)
+            return False
+        return True
 
     def upstream_timeout(self) -> float:
         return self._cache.settings.upstream_timeout_seconds

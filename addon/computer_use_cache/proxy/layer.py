@@ -62,7 +62,8 @@ class Owner(Protocol):
         """The feed that answers a flow whose response was set without a body."""
 
     def is_held(self, flow: http.HTTPFlow) -> bool:
-        """Whether others still want the answer of a flow whose client left."""
+        """Whether others still want the answer of a flow whose client left. If not, nobody may want it any more:
+        the call is given up."""
 
     def upstream_timeout(self) -> float:
         """Seconds to the first byte, and between bytes."""
@@ -104,7 +105,8 @@ class CacheStream(HttpStream):
 
     def check_killed(self, emit_error_hook: bool) -> CommandGenerator[bool]:
         killed = self.flow.error and self.flow.error.msg == mitmproxy_flow.Error.KILLED_MESSAGE
-        if not killed and self._owner.is_held(self.flow):
+        left = any(isinstance(event, RequestProtocolError) for event in self._paused_event_queue)
+        if left and not killed and self._owner.is_held(self.flow):
             return False
         return (yield from super().check_killed(emit_error_hook))
 

@@ -34,6 +34,9 @@ _PROVIDER_KEYS = (
 
 _DATA_URL = re.compile(r"data:[a-z]+/[\w.+-]+;base64,")
 
+_SUSPECT = re.compile(r"[\w+/=.-]{16}|://|PRIVATE KEY|xox")
+"""What a line holds that any of the rules could fire on: a long word, or the start of one of the few short forms."""
+
 _LONGEST_WORD = 4096
 """A string with no white space in its first so many characters is encoded data (an image, audio, a file), not prose."""
 
@@ -57,11 +60,14 @@ def _rules() -> tuple[tuple[str, re.Pattern[str]], ...]:
 def find(body: Mapping[str, Any]) -> str | None:
     """The kind of the first credential in any text of a request's body ("GitHub Token"), or None.
 
-    Takes about 0.15 ms a kilobyte: call it off the event loop.
+    Takes up to 0.15 ms a kilobyte: call it off the event loop.
     """
     from detect_secrets.filters.heuristic import is_templated_secret  # noqa: PLC0415
 
-    text = "\n".join(_texts(body))
+    lines = (line for text in _texts(body) for line in text.splitlines())
+    text = "\n".join(line for line in lines if _SUSPECT.search(line))
+    if not text:
+        return None
     for kind, pattern in _rules():
         if any(not is_templated_secret(match[match.lastindex or 0]) for match in pattern.finditer(text)):
             return kind

@@ -163,6 +163,10 @@ def json_response(status: int, payload: Json) -> http.Response:
     return http.Response.make(status, dump(payload), {"content-type": "application/json; charset=utf-8"})
 
 
+_TOLD = (b"x-computer-use-cache", b"x-code-model-cache")
+"""What another cache of this kind behind this one told gives way; its Cache-Status stays, as RFC 9211 wants it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """What the response headers tell of the cache; `status` are the parameters of Cache-Status (RFC 9211)."""
@@ -172,25 +176,27 @@ class Told:
     key: str = ""
     store: str = ""
     reason: str = ""
+    age: str = ""
 
 
 def tell(response: http.Response, told: Told, settings: Settings) -> None:
     """Set the cache's headers, and with INCLUDE_CACHE_METADATA add them to a JSON object that is not streamed."""
-    headers = response.headers
-    values = {"": told.outcome, "-Key": told.key, "-Store": told.store, "-Reason": told.reason}
-    for suffix, value in values.items():
-        if value:
-            headers["X-Computer-Use-Cache" + suffix] = _header_text(value)
-            headers["X-Code-Model-Cache" + suffix.replace("Reason", "Bypass-Reason")] = _header_text(value)
     member = f"{CACHE_NAME}; {told.status}" + (f'; key="{told.key}"' if told.key else "")
-    headers["Cache-Status"] = ", ".join((*headers.get_all("cache-status"), member))
+    added = [(b"Cache-Status", _header_text(member))]
+    texts = (told.outcome, told.key, told.store, told.reason, told.age)
+    for suffix, value in zip((b"", b"-Key", b"-Store", b"-Reason", b"-Age"), texts, strict=True):
+        if value:
+            added.append((b"X-Computer-Use-Cache" + suffix, _header_text(value)))
+            added.append((b"X-Code-Model-Cache" + suffix.replace(b"Reason", b"Bypass-Reason"), _header_text(value)))
+    headers = response.headers
+    headers.fields = (*(item for item in headers.fields if not item[0].lower().startswith(_TOLD)), *added)
     if settings.include_metadata and response.raw_content and "json" in headers.get("content-type", ""):
         _add_metadata(response, told)
 
 
-def _header_text(text: str) -> str:
+def _header_text(text: str) -> bytes:
     """Text for a header: some of it may come from the client."""
-    return re.sub(r"[^ -~]", "?", text[:300])
+    return re.sub(r"[^ -~]", "?", text[:300]).encode()
 
 
 def _add_metadata(response: http.Response, told: Told) -> None:

@@ -20,6 +20,7 @@ from computer_use_cache.errors import FormatError, StoreError
 from computer_use_cache.formats.embeddings import Embeddings
 from computer_use_cache.ledger import Ledger
 from computer_use_cache.models import Bypass, Entry, Outcome, Reason, Request, Response, Shape, Skipped
+from computer_use_cache.policy import Controls
 from computer_use_cache.proxy import bridge
 from computer_use_cache.proxy.layer import UPSTREAM_FAULT, Feed
 from computer_use_cache.proxy.replay import Replayer
@@ -27,6 +28,9 @@ from computer_use_cache.proxy.tee import decoder, tee
 from computer_use_cache.recorder import Recorder
 
 logger = logging.getLogger(__name__)
+
+_SCAN_AFTER_SECONDS = 0.005
+"""The search for credentials is not to hold up the request on its way out; few upstreams answer sooner."""
 
 type InThread = Callable[..., Awaitable[Any]]
 
@@ -90,7 +94,7 @@ class Exchanges:
         if not await self._answered(flow, plan, plan.verdict, batch):
             self._send_upstream(flow, plan, batch)
 
-    async def _answered(self, flow: http.HTTPFlow, plan: Plan, controls: policy.Controls, batch: Batch | None) -> bool:
+    async def _answered(self, flow: http.HTTPFlow, plan: Plan, controls: Controls, batch: Batch | None) -> bool:
         """Whether the flow has its answer; False when it is to lead, or to ask upstream on its own."""
         while True:
             now = time.time()
@@ -152,7 +156,7 @@ class Exchanges:
         # The tee must see plain bytes.
         flow.request.headers["accept-encoding"] = "identity"
         if plan.verdict.write:
-            exchange.scan = asyncio.create_task(asyncio.to_thread(self._cache.credential, plan))
+            asyncio.get_running_loop().call_later(_SCAN_AFTER_SECONDS, self._scan, exchange)
         if plan.verdict.read and plan.verdict.write and self._flights.find(plan.key) is None:
             exchange.flight = self._flights.begin(plan.key)
 
@@ -165,15 +169,22 @@ class Exchanges:
             return False
         shape = policy.shape_of(flow.response.headers.get("content-type", ""), exchange.plan.shape)
         if flow.response.status_code == 200 and shape in (Shape.SSE, Shape.ARRAY):
-            # A stream does not wait for the search; it is waited for before anything is stored.
+            # A stream's headers do not wait for the search; nothing is stored before it is done.
             if exchange.scan and exchange.scan.done():
                 await self._heed_scan(exchange)
             self._stream(flow, flow.response, exchange, shape)
         return True
 
+    def _scan(self, exchange: Exchange) -> asyncio.Task[Bypass | None]:
+        """The search for credentials in the request, which goes on in a thread."""
+        if exchange.scan is None:
+            exchange.scan = asyncio.create_task(asyncio.to_thread(self._cache.credential, exchange.plan))
+        return exchange.scan
+
     async def _heed_scan(self, exchange: Exchange) -> None:
         """A request that holds a credential has gone past the cache."""
-        if exchange.scan and (found := await exchange.scan):
+        verdict = exchange.plan.verdict
+        if isinstance(verdict, Controls) and verdict.write and (found := await self._scan(exchange)):
             exchange.plan = replace(exchange.plan, verdict=found, key="")
             self._land(exchange, Released.ALONE)
 

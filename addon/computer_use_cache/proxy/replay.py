@@ -40,12 +40,11 @@ class Replayer:
         headers = dict(entry.headers)
         if plan.shape is not entry.shape or "content-type" not in headers:
             headers["content-type"] = _CONTENT_TYPES[plan.shape]
-        age = max(int(now - entry.created_at), 0)
-        headers["age"] = headers["x-computer-use-cache-age"] = str(age)
+        headers["age"] = age = str(max(int(now - entry.created_at), 0))
         ttl = "" if entry.expires_at is None else f"; ttl={int(entry.expires_at - now)}"
         status = f"hit{ttl}" if outcome is Outcome.HIT else "fwd=miss; collapsed"
         paced = [] if plan.shape is Shape.JSON else schedule(self._settings.replay_speed, pieces, entry)
-        told = bridge.Told(outcome, status, plan.key)
+        told = bridge.Told(outcome, status, plan.key, age=age)
         if paced:
             self._stream(flow, headers, told, _paced(paced))
         else:

@@ -25,6 +25,7 @@ from computer_use_cache.proxy import bridge
 from computer_use_cache.proxy.layer import UPSTREAM_FAULT, Feed
 from computer_use_cache.proxy.replay import Replayer
 from computer_use_cache.proxy.tee import decoder, tee
+from computer_use_cache.proxy.trouble import Trouble
 from computer_use_cache.recorder import Recorder
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class Exchanges:
         self._write = write
         self._replayer = Replayer(cache.settings)
         self._flights = Flights()
+        self._reading, self._writing = Trouble("looking up"), Trouble("storing")
         self._by_flow: dict[str, Exchange] = {}
 
     # -- asked by the layer
@@ -133,17 +135,21 @@ class Exchanges:
 
     def _find(self, plan: Plan, now: float) -> Entry | None:
         try:
-            return self._cache.lookup(plan, now)
+            entry = self._cache.lookup(plan, now)
         except StoreError as error:
-            logger.warning("not looked up: %s", error)
+            self._reading.failed(error)
             return None
+        self._reading.worked()
+        return entry
 
     def _open_batch(self, plan: Plan, request: Request) -> Batch | None:
         try:
             return open_batch(self._cache, plan, request, time.time())
-        except (StoreError, FormatError) as error:
+        except StoreError as error:
+            self._reading.failed(error)
+        except FormatError as error:
             logger.warning("a batch was not taken apart: %s", error)
-            return None
+        return None
 
     def _send_upstream(self, flow: http.HTTPFlow, plan: Plan, batch: Batch | None) -> None:
         exchange = Exchange(plan, flow.client_conn.id, time.monotonic(), batch)
@@ -267,8 +273,9 @@ class Exchanges:
             for part in parts:
                 self._cache.keep(part, now)
         except StoreError as error:
-            logger.warning("not stored: %s", error)
+            self._writing.failed(error)
             return entry, str(Skipped("the store cannot be written"))
+        self._writing.worked()
         self._ledger.stored(now)
         return entry, "updated" if replaced else "stored"
 

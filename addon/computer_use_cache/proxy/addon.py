@@ -116,7 +116,7 @@ class ComputerUseCache:
                 flushes += 1
                 if flushes % _FLUSHES_PER_MAINTENANCE == 0:
                     await self._parts.write(self._parts.cache.store.maintain)
-            except StoreError as error:
+            except Exception as error:
                 upkeep.failed(error)
             else:
                 upkeep.worked()

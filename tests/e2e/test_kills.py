@@ -13,6 +13,8 @@ import random
 import threading
 from pathlib import Path
 
+import pytest
+
 from support import (
     STREAM_HEAD,
     Answer,
@@ -103,6 +105,7 @@ class Load:
             thread.join()
 
 
+@pytest.mark.timeout(60 + 10 * KILLS)
 def test_nothing_wrong_or_truncated_is_replayed_after_kills(tmp_path: Path, upstream: Upstream) -> None:
     upstream.handler = answer
     chance = random.Random(1)

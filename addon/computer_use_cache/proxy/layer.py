@@ -96,6 +96,9 @@ class CacheStream(HttpStream):
         assert self.flow.response is not None
         try:
             validate_headers(self.flow.response)
+            if 100 <= self.flow.response.status_code < 200 and self.flow.response.status_code != 101:
+                # mitmproxy takes it for the answer, and the client would wait for another one for ever.
+                raise ValueError(f"an interim answer ({self.flow.response.status_code})")
         except ValueError as error:
             yield commands.CloseConnection(self.flow.server_conn)
             message = f"The upstream sent {error}"

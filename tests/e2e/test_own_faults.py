@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from support import ENTRY, Upstream, chat_events, running_proxy
+from support import ENTRY, Asked, Send, Upstream, answer_chat, chat_events, response, running_proxy
 
 TOKEN = "-".join(("client", "token"))
 UPSTREAM_KEY = "-".join(("upstream", "key"))
@@ -53,6 +55,9 @@ PARTS = [
     "ledger:Ledger.served",
     "ledger:Ledger.stored",
     "ledger:Ledger.flush",
+    "proxy.exchange:replay",
+    "proxy.exchange:Exchanges._answer",
+    "proxy.exchange:Exchange",
     "proxy.bridge:tell",
     "proxy.bridge:delimit",
 ]
@@ -73,6 +78,44 @@ def test_a_part_that_raises_does_not_fail_the_request(tmp_path: Path, upstream: 
         assert asked.headers["authorization"] == f"Bearer {UPSTREAM_KEY}"
         assert TOKEN not in str(asked)
         assert not [header for header in asked.headers if header.startswith("x-cache")]
+
+
+def test_followers_of_a_leader_whose_answer_is_not_kept_ask_for_themselves(tmp_path: Path, upstream: Upstream) -> None:
+    script = tmp_path / "break.py"
+    script.write_text(BREAK.format(name="proxy.exchange:Exchanges._answer"))
+    gate = upstream.new_event()
+
+    async def held(asked: Asked, send: Send) -> None:
+        await gate.wait()
+        await answer_chat(asked, send)
+
+    upstream.handler = held
+    with running_proxy(tmp_path, upstream.url, "-s", str(script)) as proxy, ThreadPoolExecutor(4) as pool:
+        leader = pool.submit(proxy.chat)
+        upstream.wait_for(1)
+        followers = [pool.submit(proxy.chat) for _ in range(3)]
+        proxy.wait_for_log("client connect", 4)
+        gate.open()
+        assert {answer.result().status for answer in (leader, *followers)} == {200}
+
+
+def test_a_part_of_a_batch_never_passes_for_the_whole(tmp_path: Path, upstream: Upstream) -> None:
+    script = tmp_path / "break.py"
+    script.write_text(BREAK.format(name="batches:_join"))
+
+    async def embed(asked: Asked, send: Send) -> None:
+        given = asked.json()["input"]
+        data = [
+            {"object": "embedding", "index": index, "embedding": [1.0]}
+            for index, _ in enumerate(given if isinstance(given, list) else [given])
+        ]
+        await send(response(json.dumps({"object": "list", "data": data, "model": "e", "usage": {}}).encode()))
+
+    upstream.handler = embed
+    with running_proxy(tmp_path, upstream.url, "-s", str(script)) as proxy:
+        assert proxy.post("/v1/embeddings", {"model": "e", "input": ["a", "b"]}).status == 200
+        assert proxy.post("/v1/embeddings", {"model": "e", "input": ["a", "c"]}).status == 502
+        assert proxy.post("/v1/embeddings", {"model": "e", "input": ["d", "e"]}).status == 200
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux limits the files of a running process")

@@ -211,25 +211,34 @@ class Exchanges:
         self._describe(flow, exchange, store="pending")
 
     async def response(self, flow: http.HTTPFlow) -> None:
-        """Keep a complete answer and release the followers."""
+        """Keep a complete answer and release the followers, even if this fails."""
         exchange = self._by_flow.get(flow.id)
         if exchange is None or flow.response is None:
             return
-        if exchange.recorder:
-            flow.response.data.content = exchange.recorder.body
-            await self._finish(flow, exchange, self._answer(flow.response, exchange))
-            return
-        flow.response.decode(strict=False)
-        answer, parts = self._answer(flow.response, exchange), list[Entry]()
+        try:
+            if exchange.recorder:
+                flow.response.data.content = exchange.recorder.body
+                await self._finish(flow, exchange, self._answer(flow.response, exchange))
+            else:
+                await self._answer_whole(flow, flow.response, exchange)
+        finally:
+            self._forget(flow, exchange)
+
+    async def _answer_whole(self, flow: http.HTTPFlow, response: http.Response, exchange: Exchange) -> None:
+        response.decode(strict=False)
+        answer, parts = self._answer(response, exchange), list[Entry]()
         if exchange.batch and answer.status == 200:
             try:
                 body, parts = await asyncio.to_thread(complete, self._cache, exchange.batch, answer, time.time())
-            except FormatError as error:
-                self._forget(flow, exchange)
+            except Exception as error:
+                if not isinstance(error, FormatError):
+                    if exchange.batch.is_whole:
+                        raise
+                    logger.exception("the cache failed; an answer to a part of a batch is none to the whole")
                 bridge.refuse(flow, bridge.upstream_error(flow, 502, str(error)), self._cache.settings)
                 return
-            flow.response.content = body
-            answer = self._answer(flow.response, exchange)
+            response.content = body
+            answer = self._answer(response, exchange)
         store = await self._finish(flow, exchange, answer, parts)
         self._describe(flow, exchange, store=store)
 

@@ -9,7 +9,9 @@ import json
 import os
 import re
 import signal
+import socket
 import ssl
+import struct
 import subprocess
 import sys
 import threading
@@ -44,13 +46,14 @@ class Upstream:
     """A provider on a loopback port, speaking HTTP/1.1 as raw as a test wants it.
 
     A test replaces `handler`, which gets each request and a function that sends bytes; when it returns, the
-    connection stays open if `keep_alive` is set and is closed otherwise.
+    connection stays open if `keep_alive` is set, and is closed otherwise, or reset if `resets` is set.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.asked: list[Asked] = []
         self.handler: Handler = answer_chat
         self.keep_alive = True
+        self.resets = False
         self.loop = asyncio.new_event_loop()
         self._arrivals = threading.Condition()
         self._serving: set[asyncio.Task[None] | None] = set()  # the loop itself would let go of a task that waits
@@ -77,6 +80,10 @@ class Upstream:
                     self.asked.append(asked)
                     self._arrivals.notify_all()
                 await self.handler(asked, send)
+                if self.resets:
+                    linger = struct.pack("ii", 1, 0)
+                    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                    break
                 if not self.keep_alive:
                     break
 
@@ -250,7 +257,8 @@ class Proxy:
 
     process: subprocess.Popen[str]
     port: int
-    log: list[str] = field(default_factory=list)
+    log: list[str]
+    reader: threading.Thread
     live: list[Live] = field(default_factory=list)
 
     @property
@@ -325,6 +333,8 @@ def running_proxy(
             answer.leave()
         process.kill()
         process.wait(30)
+        if proxy:
+            proxy.reader.join(30)
         assert process.stdout
         process.stdout.close()
 
@@ -335,7 +345,7 @@ def _when_listening(process: subprocess.Popen[str]) -> Proxy:
     for line in process.stdout:
         log.append(line)
         if found := re.search(r"listening at 127\.0\.0\.1:(\d+)", line):
-            proxy = Proxy(process, int(found[1]), log)
-            threading.Thread(target=log.extend, args=(process.stdout,), daemon=True).start()
-            return proxy
+            reader = threading.Thread(target=log.extend, args=(process.stdout,), daemon=True)
+            reader.start()
+            return Proxy(process, int(found[1]), log, reader)
     raise AssertionError("the proxy did not start:\n" + "".join(log))

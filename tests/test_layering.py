@@ -67,7 +67,7 @@ LIBRARIES = {
     "mitmproxy": {"proxy"},
     "click": {"cli"},
     "rich": {"cli"},
-    "diskcache": {"store/disk.py"},
+    "diskcache": {"store/database.py"},
     "redis": {"store/redis.py"},
 }
 """Where a library may be imported: a folder, or one file."""

@@ -22,7 +22,8 @@ import pytest
 from computer_use_cache.errors import StoreError
 from computer_use_cache.models import Entry, Shape
 from computer_use_cache.store import Store
-from computer_use_cache.store.disk import DiskStore, RawDisk
+from computer_use_cache.store.database import RawDisk
+from computer_use_cache.store.disk import DiskStore
 
 ADDON = Path(__file__).parents[1] / "addon"
 LIMIT = 2**25
@@ -244,7 +245,7 @@ def disk(tmp_path: Path) -> Iterator[DiskStore]:
 
 
 def databases(tmp_path: Path) -> list[Path]:
-    return sorted((tmp_path / FOLDER / "entries").glob("*/cache.db"))
+    return sorted((tmp_path / FOLDER / "entries").glob("[0-9]/cache.db"))
 
 
 def execute(tmp_path: Path, statement: str, *values: object) -> int:
@@ -392,9 +393,130 @@ def test_a_folder_that_cannot_be_used_is_named_with_what_to_do(tmp_path: Path) -
     assert str(tmp_path / "file") in str(caught.value)
 
 
-def test_a_database_that_is_none_is_named_with_what_to_do(tmp_path: Path) -> None:
-    DiskStore(tmp_path / FOLDER, LIMIT).close()
-    for database in databases(tmp_path):
-        database.write_bytes(b"no database" * 1000)
-    with pytest.raises(StoreError, match="CACHE_DIR"):
-        DiskStore(tmp_path / FOLDER, LIMIT)
+def garbage(database: Path) -> None:
+    database.write_bytes(b"no database" * 1000)
+
+
+def half(database: Path) -> None:
+    database.write_bytes(database.read_bytes()[:6000])
+
+
+def emptied(database: Path) -> None:
+    database.write_bytes(b"")
+
+
+def folder_in_its_place(database: Path) -> None:
+    database.unlink()
+    database.mkdir()
+
+
+def another_programs(database: Path) -> None:
+    database.unlink()
+    connection = sqlite3.connect(database)
+    connection.execute("CREATE TABLE Settings (name)")
+    connection.close()
+
+
+@pytest.mark.parametrize("harm", [garbage, half, emptied, folder_in_its_place, another_programs])
+def test_a_corrupt_database_is_set_aside_at_the_start(
+    tmp_path: Path, harm: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    before = DiskStore(tmp_path / FOLDER, LIMIT)
+    for number in range(40):
+        before.put(entry(number), None)
+    before.close()
+    harmed = databases(tmp_path)[3]
+    harm(harmed)
+    store = DiskStore(tmp_path / FOLDER, LIMIT)
+    kept = sum(store.get(entry(number).key) == entry(number) for number in range(40))
+    assert 20 < kept < 40, "the other databases are whole"
+    for number in range(40):
+        store.put(entry(number), None)
+    assert all(store.get(entry(number).key) == entry(number) for number in range(40))
+    store.close()
+    if harm is not emptied:  # to SQLite an empty file is a new database
+        assert (tmp_path / FOLDER / "entries" / "3.corrupt-1").is_dir()
+        assert len(caplog.messages) == 1
+        assert "3.corrupt-1" in caplog.messages[0]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_database_that_becomes_corrupt_is_set_aside_at_its_next_use(
+    tmp_path: Path, disk: DiskStore, times: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(times):
+        disk.put(entry(1), None)
+        disk.put(large(1), None)
+        used = max(databases(tmp_path), key=lambda file: file.with_name("cache.db-wal").stat().st_size)
+        connection = sqlite3.connect(used)
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.close()
+        used.write_bytes(b"\xff" * used.stat().st_size)
+        with pytest.raises(StoreError, match="CACHE_DIR"):
+            disk.put(entry(1), None)
+        assert disk.get(entry(1).key) is None
+        disk.put(entry(1), None)
+        assert disk.get(entry(1).key) == entry(1)
+    set_aside = sorted(path.name for path in (tmp_path / FOLDER / "entries").glob("*.corrupt-*"))
+    assert [name.partition(".")[2] for name in set_aside] == [f"corrupt-{number + 1}" for number in range(times)]
+    assert len(caplog.messages) == times
+
+
+def test_random_harm_to_a_database_never_makes_an_answer(tmp_path: Path) -> None:
+    made = [entry(number, body=b"answer %d " % number * 50) for number in range(200)]
+    chance = random.Random(7)
+    store = DiskStore(tmp_path / FOLDER, LIMIT)
+    for item in made:
+        store.put(item, None)
+    store.close()
+    sound = {database: database.read_bytes() for database in databases(tmp_path)}
+    for _ in range(20):
+        for database, data in sound.items():
+            harmed = bytearray(data)
+            for _ in range(20):
+                harmed[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+            database.parent.mkdir(exist_ok=True)
+            database.write_bytes(harmed)
+            for beside in database.parent.glob("cache.db-*"):
+                beside.unlink()
+        store = DiskStore(tmp_path / FOLDER, LIMIT)
+        for item in made:
+            with contextlib.suppress(StoreError):
+                found = store.get(item.key)
+                assert found is None or found == made[int(found.key, 16)]
+                # A row may have got another's key: the cache compares the entry's own with the one asked for.
+            with contextlib.suppress(StoreError):
+                store.put(item, None)
+        with contextlib.suppress(StoreError):
+            store.maintain()
+        store.close()
+
+
+def test_files_without_a_row_are_removed_once_they_are_old(tmp_path: Path, disk: DiskStore) -> None:
+    disk.put(large(1), None)
+    [kept] = (tmp_path / FOLDER).rglob("*.val")
+    orphans = [kept.with_name(kept.name.replace("-", f"-{number}")) for number in (1, 2)]
+    orphans.append(kept.with_name(kept.name.replace("1-", "2-")))
+    for orphan in orphans:
+        orphan.write_bytes(b"half")
+    for path in (kept, *orphans[1:]):
+        os.utime(path, (0, 0))
+    for _ in range(256):
+        disk.maintain()
+    assert set((tmp_path / FOLDER).rglob("*.val")) == {kept, orphans[0]}, "a young file may be about to get its row"
+    assert disk.get(large(1).key) == large(1)
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_its_files_are_for_its_owner_only_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        store = DiskStore(tmp_path / FOLDER, LIMIT)
+        store.put(entry(1), None)
+        store.put(large(2), None)
+        files = [path for path in (tmp_path / FOLDER).rglob("*") if path.is_file()]
+        assert {path.suffix for path in files} == {".db", ".db-wal", ".db-shm", ".val"}
+        assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+        store.close()
+    finally:
+        os.umask(before)

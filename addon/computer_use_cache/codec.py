@@ -31,10 +31,10 @@ def decode(data: bytes) -> Entry | None:
         return None
     try:
         key, format_name, shape, *rest = msgpack.unpackb(
-            _decompressor().decompress(data[1:]), use_list=False, unicode_errors="surrogatepass"
+            _decompressor().decompress(data[1:], allow_extra_data=False), use_list=False, unicode_errors="surrogatepass"
         )
         return Entry(key, format_name, Shape(shape), *rest)
-    except (zstandard.ZstdError, ValueError, TypeError, msgpack.UnpackException):
+    except (zstandard.ZstdError, ValueError, TypeError, msgpack.UnpackException, MemoryError):
         return None
 
 

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support import Answer, Asked, Handler, Proxy, Send, Upstream, always, completion, response, running_proxy
+from support import (
+    STREAM_HEAD,
+    Answer,
+    Asked,
+    Handler,
+    Proxy,
+    Send,
+    Upstream,
+    always,
+    answer_chat,
+    chat_events,
+    chunk,
+    completion,
+    response,
+    running_proxy,
+)
 
 CHAT = ("/v1/chat/completions", {"model": "m", "messages": [{"role": "user", "content": "x"}]})
 MESSAGES = ("/v1/messages", {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]})
@@ -80,6 +96,11 @@ BROKEN: dict[str, bytes] = {
     "two lengths": b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 5\r\n\r\n{}",
     "a bad chunk": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-type: application/json\r\n\r\nzz\r\n",
     "length and chunked": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 3\r\n\r\n0\r\n\r\n",
+    "an interim answer only": b"HTTP/1.1 100 Continue\r\n\r\n",
+    "an endless header": b"HTTP/1.1 200 OK\r\nx-long: " + b"x" * 2**20,
+    "a negative length": b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n{}",
+    "a header that is none": b"HTTP/1.1 200 OK\r\nno header\r\ncontent-length: 2\r\n\r\n{}",
+    "a truncated chunk": STREAM_HEAD.replace(b"text/event-stream", b"application/json") + b"ff\r\n{}\r\n",
 }
 
 
@@ -89,6 +110,65 @@ def test_a_broken_answer_is_a_502(proxy: Proxy, upstream: Upstream, data: bytes)
     answer = proxy.chat()
     assert kind_of_error(answer) == (502, "upstream_error")
     assert proxy.stats()["entries"] == 0
+
+
+def test_a_connection_that_is_reset_in_a_json_answer_is_a_502(proxy: Proxy, upstream: Upstream) -> None:
+    upstream.handler = always(response(json.dumps(completion("pong")).encode())[:-50])
+    upstream.resets = True
+    assert kind_of_error(proxy.chat()) == (502, "upstream_error")
+    assert proxy.stats()["entries"] == 0
+
+
+def test_a_connection_that_is_reset_in_a_stream_breaks_it_off_and_stores_nothing(
+    proxy: Proxy, upstream: Upstream
+) -> None:
+    gate, events = upstream.new_event(), chat_events("po", "ng")
+
+    async def half(asked: Asked, send: Send) -> None:
+        await send(STREAM_HEAD + chunk(events[0]))
+        await gate.wait()
+
+    upstream.handler, upstream.resets = half, True
+    answer = proxy.stream()
+    assert answer.read(len(events[0])) == events[0]
+    gate.open()
+    with pytest.raises(http.client.IncompleteRead):
+        answer.read()
+    assert proxy.stats()["entries"] == 0
+    upstream.handler, upstream.resets = answer_chat, False
+    assert proxy.chat(stream=True).cache == "MISS"
+
+
+def test_headers_that_come_slowly_are_a_504(tmp_path: Path, upstream: Upstream) -> None:
+    async def drip(asked: Asked, send: Send) -> None:
+        await send(b"HTTP/1.1 200 OK\r\n")
+        while True:
+            await send(b"x-a: b\r\n")
+            await asyncio.sleep(0.1)
+
+    upstream.handler = drip
+    with running_proxy(tmp_path, upstream.url, UPSTREAM_TIMEOUT_SECONDS="0.5") as proxy:
+        assert kind_of_error(proxy.chat()) == (504, "upstream_error")
+
+
+LENGTHS = {
+    "more than the length says": response(json.dumps(completion("pong")).encode()) + b"HTTP/1.1 200 OK\r\n\r\nmore",
+    "garbage after the length": response(json.dumps(completion("pong")).encode()) + b"\x00garbage" * 100,
+    "garbage after the chunks": STREAM_HEAD.replace(b"text/event-stream", b"application/json")
+    + chunk(json.dumps(completion("pong")).encode())
+    + chunk(b"")
+    + b"\x00garbage" * 100,
+}
+
+
+@pytest.mark.parametrize("data", LENGTHS.values(), ids=LENGTHS)
+def test_what_follows_an_answer_on_its_connection_is_nobodys(proxy: Proxy, upstream: Upstream, data: bytes) -> None:
+    upstream.handler = always(data)
+    for text in ("one", "two", "three"):
+        answer = proxy.chat(text)
+        assert (answer.status, answer.body) == (200, json.dumps(completion("pong")).encode())
+    upstream.handler = answer_chat
+    assert proxy.chat("four").body == json.dumps(completion("pong")).encode()
 
 
 USELESS = {

@@ -25,10 +25,12 @@ from computer_use_cache.errors import CacheError, RequestError, SettingError, St
 from computer_use_cache.ledger import Ledger
 from computer_use_cache.models import Bypass, Outcome, Reason
 from computer_use_cache.proxy import bridge, listening, replay
+from computer_use_cache.proxy.drain import drain
 from computer_use_cache.proxy.exchange import Exchanges
 from computer_use_cache.proxy.gate import Gate
 from computer_use_cache.proxy.layer import UPSTREAM_FAULT, Feed, with_cache_layer
 from computer_use_cache.proxy.routes import LocalRoutes
+from computer_use_cache.proxy.trouble import Trouble
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore
 
@@ -76,6 +78,7 @@ class ComputerUseCache:
     def __init__(self) -> None:
         self._parts: _Parts | None = None
         self._upkeep: asyncio.Task[None] | None = None
+        self._ending = False
 
     # -- life
 
@@ -93,7 +96,7 @@ class ComputerUseCache:
             parts = _Parts(settings, loopback)
         except (SettingError, StoreError) as error:
             raise exceptions.OptionsError(str(error)) from None
-        self.done()
+        self._close()
         self._parts = parts
         ctx.options.update(**listening.wanted_options(ctx.options, settings))
 
@@ -103,7 +106,7 @@ class ComputerUseCache:
     async def _keep_up(self) -> None:
         if self._parts:
             await self._import_once(self._parts)
-        flushes = 0
+        flushes, upkeep = 0, Trouble("upkeep")
         while True:
             await asyncio.sleep(_FLUSH_SECONDS)
             if self._parts is None:
@@ -113,8 +116,10 @@ class ComputerUseCache:
                 flushes += 1
                 if flushes % _FLUSHES_PER_MAINTENANCE == 0:
                     await self._parts.write(self._parts.cache.store.maintain)
-            except StoreError as error:
-                logger.warning("no upkeep: %s", error)
+            except Exception as error:
+                upkeep.failed(error)
+            else:
+                upkeep.worked()
 
     async def _import_once(self, parts: _Parts) -> None:
         try:
@@ -125,7 +130,19 @@ class ComputerUseCache:
             if done:
                 logger.info("imported %d entries of CACHE_DB_PATH, skipped %s", done.kept, done.skipped or "none")
 
-    def done(self) -> None:
+    def done(self) -> asyncio.Task[None] | None:
+        """Close the store; at the end of mitmproxy, which awaits what is returned, running exchanges finish first."""
+        if self._parts and ctx.master.should_exit.is_set():
+            return asyncio.create_task(self._end())
+        self._close()
+        return None
+
+    async def _end(self) -> None:
+        self._ending = True
+        await drain()
+        self._close()
+
+    def _close(self) -> None:
         if self._parts:
             self._parts.close()
             self._parts = None
@@ -152,6 +169,8 @@ class ComputerUseCache:
         if not self._parts or flow.response or flow.error or not self._parts.gate.concerns(flow):
             return
         try:
+            if self._ending:
+                raise RequestError(503, "The cache is ending; ask again in a moment.", code="shutting_down")
             self._parts.gate.admit(flow)
         except RequestError as error:
             bridge.refuse(flow, error, self._parts.settings)

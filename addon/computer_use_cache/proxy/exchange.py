@@ -25,6 +25,7 @@ from computer_use_cache.proxy import bridge
 from computer_use_cache.proxy.layer import UPSTREAM_FAULT, Feed
 from computer_use_cache.proxy.replay import Replayer
 from computer_use_cache.proxy.tee import decoder, tee
+from computer_use_cache.proxy.trouble import Trouble
 from computer_use_cache.recorder import Recorder
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class Exchanges:
         self._write = write
         self._replayer = Replayer(cache.settings)
         self._flights = Flights()
+        self._reading, self._writing = Trouble("looking up"), Trouble("storing")
         self._by_flow: dict[str, Exchange] = {}
 
     # -- asked by the layer
@@ -133,17 +135,21 @@ class Exchanges:
 
     def _find(self, plan: Plan, now: float) -> Entry | None:
         try:
-            return self._cache.lookup(plan, now)
+            entry = self._cache.lookup(plan, now)
         except StoreError as error:
-            logger.warning("not looked up: %s", error)
+            self._reading.failed(error)
             return None
+        self._reading.worked()
+        return entry
 
     def _open_batch(self, plan: Plan, request: Request) -> Batch | None:
         try:
             return open_batch(self._cache, plan, request, time.time())
-        except (StoreError, FormatError) as error:
+        except StoreError as error:
+            self._reading.failed(error)
+        except FormatError as error:
             logger.warning("a batch was not taken apart: %s", error)
-            return None
+        return None
 
     def _send_upstream(self, flow: http.HTTPFlow, plan: Plan, batch: Batch | None) -> None:
         exchange = Exchange(plan, flow.client_conn.id, time.monotonic(), batch)
@@ -205,25 +211,34 @@ class Exchanges:
         self._describe(flow, exchange, store="pending")
 
     async def response(self, flow: http.HTTPFlow) -> None:
-        """Keep a complete answer and release the followers."""
+        """Keep a complete answer and release the followers, even if this fails."""
         exchange = self._by_flow.get(flow.id)
         if exchange is None or flow.response is None:
             return
-        if exchange.recorder:
-            flow.response.data.content = exchange.recorder.body
-            await self._finish(flow, exchange, self._answer(flow.response, exchange))
-            return
-        flow.response.decode(strict=False)
-        answer, parts = self._answer(flow.response, exchange), list[Entry]()
+        try:
+            if exchange.recorder:
+                flow.response.data.content = exchange.recorder.body
+                await self._finish(flow, exchange, self._answer(flow.response, exchange))
+            else:
+                await self._answer_whole(flow, flow.response, exchange)
+        finally:
+            self._forget(flow, exchange)
+
+    async def _answer_whole(self, flow: http.HTTPFlow, response: http.Response, exchange: Exchange) -> None:
+        response.decode(strict=False)
+        answer, parts = self._answer(response, exchange), list[Entry]()
         if exchange.batch and answer.status == 200:
             try:
                 body, parts = await asyncio.to_thread(complete, self._cache, exchange.batch, answer, time.time())
-            except FormatError as error:
-                self._forget(flow, exchange)
+            except Exception as error:
+                if not isinstance(error, FormatError):
+                    if exchange.batch.is_whole:
+                        raise
+                    logger.exception("the cache failed; an answer to a part of a batch is none to the whole")
                 bridge.refuse(flow, bridge.upstream_error(flow, 502, str(error)), self._cache.settings)
                 return
-            flow.response.content = body
-            answer = self._answer(flow.response, exchange)
+            response.content = body
+            answer = self._answer(response, exchange)
         store = await self._finish(flow, exchange, answer, parts)
         self._describe(flow, exchange, store=store)
 
@@ -267,8 +282,9 @@ class Exchanges:
             for part in parts:
                 self._cache.keep(part, now)
         except StoreError as error:
-            logger.warning("not stored: %s", error)
+            self._writing.failed(error)
             return entry, str(Skipped("the store cannot be written"))
+        self._writing.worked()
         self._ledger.stored(now)
         return entry, "updated" if replaced else "stored"
 

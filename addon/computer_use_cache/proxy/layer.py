@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Protocol
+from weakref import WeakSet
 
 from mitmproxy import flow as mitmproxy_flow
 from mitmproxy import http
@@ -95,6 +96,9 @@ class CacheStream(HttpStream):
         assert self.flow.response is not None
         try:
             validate_headers(self.flow.response)
+            if 100 <= self.flow.response.status_code < 200 and self.flow.response.status_code != 101:
+                # mitmproxy takes it for the answer, and the client would wait for another one for ever.
+                raise ValueError(f"an interim answer ({self.flow.response.status_code})")
         except ValueError as error:
             yield commands.CloseConnection(self.flow.server_conn)
             message = f"The upstream sent {error}"
@@ -181,6 +185,7 @@ class CacheHttpLayer(HttpLayer):
         super().__init__(context, mode)
         self._owner = owner
         self._watch: commands.RequestWakeup | None = None
+        _alive.add(self)
 
     def make_stream(self, stream_id: int) -> CommandGenerator[None]:
         self.streams[stream_id] = CacheStream(self.context.fork(), stream_id, self._owner)
@@ -229,3 +234,11 @@ class CacheHttpLayer(HttpLayer):
             yield from self.event_to_child(server, leave)
         late = ResponseProtocolError(stream.stream_id, message, ErrorCode.GENERIC_SERVER_ERROR)
         yield from self.event_to_child(stream, late)
+
+
+_alive: WeakSet[CacheHttpLayer] = WeakSet()
+
+
+def running() -> int:
+    """How many exchanges of all connections have not ended; tunnels and websockets, which have no end, are none."""
+    return sum(stream.child_layer is None for layer in _alive for stream in layer.streams.values())

@@ -40,6 +40,18 @@ def tee(
 ) -> Callable[[bytes], Chunks]:
     """The callable for `flow.response.stream`; `other` is one that was there before."""
 
+    def keep(chunk: bytes) -> None:
+        try:
+            if chunk:
+                recorder.feed(chunk, time.monotonic())
+            if flight and chunk:
+                flight.feed(chunk)
+            elif flight:
+                flight.end_stream()
+        except Exception:
+            logger.exception("the cache failed; the stream goes on unrecorded")
+            recorder.give_up()
+
     def pass_on(sent: bytes) -> Chunks:
         chunk = sent
         if decode and sent:
@@ -49,14 +61,9 @@ def tee(
                 logger.warning("a chunk cannot be decoded: %s", error)
                 recorder.give_up()
                 return ()
-        if chunk:
-            recorder.feed(chunk, time.monotonic())
-            if flight:
-                flight.feed(chunk)
-        elif sent:
+        if sent and not chunk:
             return ()  # nothing decoded yet: an empty chunk would end a chunked body
-        elif flight:
-            flight.end_stream()
+        keep(chunk)
         return other(chunk) if other else chunk
 
     return pass_on

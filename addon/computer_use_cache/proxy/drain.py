@@ -1,0 +1,45 @@
+"""The end: what is running may finish, for a few seconds; what still runs then, or at a second signal, is cut."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+
+from mitmproxy import ctx
+
+from computer_use_cache.proxy.layer import running
+
+logger = logging.getLogger(__name__)
+
+_DRAIN_SECONDS = 8.0
+"""Container engines kill ten seconds after the first signal."""
+_LOOK_SECONDS = 0.05
+
+
+async def drain() -> None:
+    """Return when every running exchange is over and sent, or when they have had their time."""
+    hurry = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows
+            loop.add_signal_handler(name, hurry.set)
+    if number := _running():
+        logger.warning("ending: %d exchanges may finish; a second signal cuts them", number)
+    try:
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            while _running() and not hurry.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(hurry.wait(), _LOOK_SECONDS)
+    except TimeoutError:
+        pass
+    if number := _running():
+        logger.warning("ending: %d exchanges are cut", number)
+
+
+def _running() -> int:
+    """How many exchanges have not ended, and answers are not sent yet."""
+    handlers = ctx.master.addons.get("proxyserver").connections.values()
+    writers = [io.writer for handler in handlers if (io := handler.transports.get(handler.client))]
+    return running() + sum(1 for writer in writers if writer and writer.transport.get_write_buffer_size())

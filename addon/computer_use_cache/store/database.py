@@ -1,0 +1,192 @@
+"""One SQLite database with the files beside it, by diskcache: raw bytes only, and what is corrupt is set aside.
+
+A database that cannot be read is renamed to `<name>.corrupt-<n>` and an empty one takes its place, at the start or at
+whichever use finds it out. Its owner alone can read what is here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from itertools import count, cycle
+from pathlib import Path
+from typing import Any
+
+import diskcache
+
+from computer_use_cache.errors import StoreError
+
+logger = logging.getLogger(__name__)
+
+_FILE = "cache.db"
+"""diskcache's own name for it."""
+_BUSY_SECONDS = 5.0
+_FILE_FROM_BYTES = 64 * 1024
+"""Larger values are files of their own beside the database."""
+_ORPHAN_SECONDS = 3600.0
+"""A value's file is written before its row: a younger file may still get one."""
+_CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_FAILURES = (OSError, sqlite3.Error, diskcache.Timeout, TypeError, UnicodeDecodeError)
+"""What diskcache raises; the last two come of harmed settings and names in the database."""
+
+
+class RawDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
+    """Text keys and bytes values only: what diskcache would pickle is refused, read or written (CVE-2025-69872).
+
+    A value's file bears its key, so that one without a row can be found.
+    """
+
+    def put(self, key: str) -> tuple[str, bool]:
+        if type(key) is not str:
+            raise TypeError(f"keys are text, not {type(key).__name__}")
+        return key, True
+
+    def get(self, key: Any, raw: bool) -> str:
+        if not raw or type(key) is not str:
+            return ""  # not written by this program: names no entry
+        return key
+
+    def store(self, value: Any, read: bool, key: str = "") -> Any:
+        if type(value) not in (bytes, int, float):
+            raise TypeError(f"values are bytes or numbers, not {type(value).__name__}")
+        return super().store(value, read, key)
+
+    def filename(self, key: str = "", value: Any = None) -> tuple[str, str]:
+        name = os.path.join(key[:2], key[2:4], f"{key}-{os.urandom(8).hex()}.val")
+        return name, os.path.join(self._directory, name)
+
+    def _write(self, full_path: str, iterator: Iterable[bytes], mode: str, encoding: str | None = None) -> Any:
+        try:
+            size = super()._write(full_path, iterator, mode, encoding)
+            os.chmod(full_path, 0o600)
+        except OSError:  # on a full disk half a file would be left
+            with contextlib.suppress(OSError):
+                os.remove(full_path)
+            raise
+        return size
+
+    def fetch(self, mode: int, filename: Any, value: Any, read: bool) -> Any:
+        if mode == diskcache.core.MODE_RAW:
+            return super().fetch(mode, filename, value, read)
+        if mode == diskcache.core.MODE_BINARY and type(filename) is str and "\0" not in filename:
+            return super().fetch(mode, filename, value, read)
+        return None
+
+
+class Database:
+    """A diskcache in `folder`."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        """Opens or makes it; `settings` are diskcache's. Raises StoreError."""
+        self._folder = folder
+        self._settings = settings
+        self._lock = threading.Lock()
+        # A proxy that runs for minutes only is to come round everywhere, too.
+        self._places = cycle(f"{number:02x}" for number in random.sample(range(256), 256))
+        with failures(folder):
+            if (folder.exists() and not folder.is_dir()) or (folder / _FILE).is_dir():
+                self._set_aside("it is none")
+            try:
+                self._cache = self._open()
+            except Exception as error:  # harmed settings can make diskcache raise anything
+                if not _is_corrupt(error):
+                    raise
+                self._set_aside(error)
+                self._cache = self._open()
+
+    def _open(self) -> Any:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # SQLite gives its other files the mode of this one.
+        os.close(os.open(self._folder / _FILE, os.O_RDWR | os.O_CREAT, 0o600))
+        for path in (self._folder, *self._folder.glob(_FILE + "*")):
+            path.chmod(0o700 if path == self._folder else 0o600)
+        self._number = (self._folder / _FILE).stat().st_ino
+        return diskcache.Cache(
+            str(self._folder),
+            timeout=_BUSY_SECONDS,
+            disk=RawDisk,
+            disk_min_file_size=_FILE_FROM_BYTES,
+            **self._settings,
+        )
+
+    @contextlib.contextmanager
+    def use(self) -> Iterator[Any]:
+        """The diskcache, whose failures become StoreErrors. When it turns out to be corrupt, this use fails and the
+        next one has an empty one."""
+        cache = self._cache
+        with failures(self._folder):
+            try:
+                yield cache
+            except _FAILURES as error:
+                with contextlib.suppress(sqlite3.Error):
+                    cache.close()  # a transaction whose end failed would stay open in this thread's connection
+                if _is_corrupt(error):
+                    self._replace(cache, error)
+                raise
+
+    def _replace(self, cache: Any, why: Exception) -> None:
+        with self._lock:
+            if self._cache is not cache:
+                return
+            with contextlib.suppress(FileNotFoundError):
+                if (self._folder / _FILE).stat().st_ino == self._number:  # else another process has done it
+                    self._set_aside(why)
+            self._cache = self._open()
+
+    def _set_aside(self, why: object) -> None:
+        names = (self._folder.with_name(f"{self._folder.name}.corrupt-{number}") for number in count(1))
+        aside = next(name for name in names if not name.exists())
+        self._folder.rename(aside)
+        logger.warning(
+            "the database %s is corrupt (%s): set aside as %s, an empty one begins", self._folder, why, aside
+        )
+
+    def remove_orphans(self) -> None:
+        """Remove the files that no row names, which a killed process leaves; one part in 256 of them a call."""
+        limit = time.time() - _ORPHAN_SECONDS  # the clock of the files' times
+        for path in (self._folder / next(self._places)).glob("*/*-*.val"):
+            with contextlib.suppress(FileNotFoundError), self.use() as cache:
+                if path.stat().st_mtime < limit and path != _file_of(cache, path.name.partition("-")[0]):
+                    path.unlink()
+
+
+def _file_of(cache: Any, key: str) -> Path | None:
+    """The file that holds a key's value."""
+    value = cache.get(key, read=True)
+    if not hasattr(value, "name"):
+        return None
+    with contextlib.closing(value):
+        return Path(value.name)
+
+
+def _is_corrupt(error: Exception) -> bool:
+    """Whether the file is no database, or not one of ours: then our statements are errors (SQLITE_ERROR)."""
+    cause = _cause(error)
+    if not isinstance(cause, sqlite3.Error):
+        return not isinstance(cause, (OSError, diskcache.Timeout))
+    code = getattr(cause, "sqlite_errorcode", -1)  # an extended code has the plain one in its low byte
+    return code & 0xFF in _CORRUPT or (code == sqlite3.SQLITE_ERROR and "transaction" not in str(cause))
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What diskcache hides behind its Timeout, or behind a rollback that was not needed any more."""
+    while isinstance(error.__context__, (OSError, sqlite3.Error)):
+        error = error.__context__
+    return error
+
+
+@contextlib.contextmanager
+def failures(folder: Path) -> Iterator[None]:
+    """Raise StoreError, with what to do, for what goes wrong with the files in `folder`."""
+    try:
+        yield
+    except _FAILURES as error:
+        cause = _cause(error)
+        reason = str(cause) or type(cause).__name__
+        raise StoreError(f"the store in {folder} cannot be used: {reason}; check the folder and CACHE_DIR") from error

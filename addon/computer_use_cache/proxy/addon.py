@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 from mitmproxy import ctx, exceptions, http
@@ -30,7 +29,7 @@ from computer_use_cache.proxy.gate import Gate
 from computer_use_cache.proxy.layer import UPSTREAM_FAULT, Feed, with_cache_layer
 from computer_use_cache.proxy.routes import LocalRoutes
 from computer_use_cache.settings import Settings
-from computer_use_cache.store.disk import DiskStore
+from computer_use_cache.store.opening import open_store
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +44,7 @@ class _Parts:
         """Opens the store; raises StoreError."""
         self.settings = settings
         self._loopback = loopback
-        self.cache = Cache(settings, DiskStore(Path(settings.dir), settings.size_limit), loopback=loopback)
+        self.cache = Cache(settings, open_store(settings), loopback=loopback)
         self.ledger = Ledger(self.cache.store)
         self.gate = Gate(settings)
         self.exchanges = Exchanges(self.cache, self.ledger, self.write)
@@ -62,6 +61,7 @@ class _Parts:
 
     def close(self) -> None:
         """Finish what is being written, keep the counts, let go of the store."""
+        self.exchanges.close()
         self._writer.shutdown(wait=True)
         try:
             self.ledger.flush()
@@ -114,7 +114,7 @@ class ComputerUseCache:
                 if flushes % _FLUSHES_PER_MAINTENANCE == 0:
                     await self._parts.write(self._parts.cache.store.maintain)
             except StoreError as error:
-                logger.warning("no upkeep: %s", error)
+                logger.log(error.level, "no upkeep: %s", error)
 
     async def _import_once(self, parts: _Parts) -> None:
         try:

@@ -52,6 +52,9 @@ class RawDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
 class DiskStore:
     """The default store. `size_limit` is in bytes. Several processes may use one folder."""
 
+    is_quick = True
+    leases = None
+
     def __init__(self, folder: Path, size_limit: int) -> None:
         """Opens or makes the folder, readable by its owner only; raises StoreError."""
         with _failures(folder):

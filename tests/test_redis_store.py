@@ -273,6 +273,30 @@ def test_the_password_comes_from_the_environment_and_is_in_no_message(store_serv
     assert "CACHE_STORE_PASSWORD" in str(caught.value)
 
 
+def test_a_user_with_the_rights_that_the_readme_names_can_do_everything(store_server: Any, client: Any) -> None:
+    rights = "+@read +@write +@scripting +@connection +time"
+    assert f"`{rights}`" in (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    client.execute_command(
+        "ACL", "SETUSER", "team", "reset", "on", f">{PASSWORD}", "~computer-use-cache:1:*", *rights.split()
+    )
+    url = store_server.connection_url.replace("//", "//team@")
+    with contextlib.closing(opened(url, PASSWORD)) as store:
+        store.probe()
+        store.put(entry(), 3600.0)
+        assert store.get(KEY) == entry()
+        store.add_counts({"hits": 1}, {"last": 1.0})
+        assert (store.counts(), store.size().entries) == ({"hits": 1, "last": 1.0}, 1)
+        store.maintain()
+        assert list(store.entries()) == [entry()]
+        assert store.clear() == 1
+        leases = store.leases
+        assert leases
+        assert leases.take(KEY, "me") == "me"
+        leases.renew(KEY, "me")
+        leases.release(KEY, "me")
+    client.execute_command("ACL", "DELUSER", "team")
+
+
 def test_a_server_that_is_down_stops_no_start_and_is_named(tmp_path: Path) -> None:
     url = f"redis://127.0.0.1:{free_port()}"
     store = opened(url)

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from support import Gate, Proxy, Upstream, always, completion, response, running_proxy
+from computer_use_cache import codec
+from support import FAKE_KEY, Gate, Proxy, Upstream, always, completion, response, running_proxy
 
 DOWN = "does not answer"
 LEASES = "computer-use-cache:1:lease:*"
@@ -65,6 +66,25 @@ def test_an_answer_that_one_proxy_stored_is_a_hit_on_the_other(
     assert not (tmp_path / "one" / "store").exists()
     assert two.ask("POST", "/cache/clear").json()["deleted"] == 1
     assert one.stats()["entries"] == 0
+
+
+def test_nothing_on_the_server_holds_the_callers_credential(
+    proxies: tuple[Proxy, Proxy], upstream: Upstream, store_server: Any
+) -> None:
+    commands = []
+    with store_server.client() as client, client.monitor() as monitor:
+        proxies[0].chat("first")
+        proxies[0].chat("first")
+        proxies[0].ask("DELETE", "/cache/entries/last-command-of-this-test")
+        while "last-command-of-this-test" not in "".join(commands):
+            commands.append(monitor.next_command()["command"])
+        proxies[0].chat("second")
+        data = [client.get(key) for key in client.keys("computer-use-cache:1:entry:*")]
+    told = "".join(commands) + "".join(repr(codec.decode(each)) for each in data)
+    assert len(data) == 2
+    assert "pong" in told
+    assert FAKE_KEY in upstream.asked[0].headers["authorization"]
+    assert FAKE_KEY not in told
 
 
 def test_simultaneous_requests_on_two_proxies_make_one_upstream_call(
@@ -169,6 +189,9 @@ def test_the_proxy_starts_while_the_server_is_down(tmp_path: Path, upstream: Ups
     with running_proxy(tmp_path, upstream.url, CACHE_STORE_URL=url) as proxy:
         assert [proxy.chat().cache for _ in range(5)] == ["MISS"] * 5
         assert proxy.ask("GET", "/readyz").status == 503
+        health = proxy.ask("GET", "/healthz")
+        assert (health.status, health.json()["ok"]) == (200, True)
+        assert url in health.json()["cache"]["error"]
         assert len([line for line in proxy.log if DOWN in line]) == 1
         store_server.start()
         while proxy.chat().cache != "HIT":

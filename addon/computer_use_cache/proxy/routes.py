@@ -89,8 +89,9 @@ class LocalRoutes:
                 about = {"name": bridge.CACHE_NAME, "version": __version__, "status": "ok"}
                 return bridge.json_response(200, about | {"upstream_base_url": upstream, "endpoints": _ENDPOINTS})
             case "/healthz":
-                health = {"ok": True, "cache": await self._stats(), "upstream_base_url": upstream}
-                return bridge.json_response(200, health)
+                return bridge.json_response(
+                    200, {"ok": True, "cache": await self._health(), "upstream_base_url": upstream}
+                )
             case "/readyz":
                 return await self._ready()
             case "/cache/stats" | "/stats":
@@ -108,6 +109,13 @@ class LocalRoutes:
     async def _stats(self) -> Json:
         stats: Json = await self._write(self._ledger.statistics, self._cache.settings)
         return stats
+
+    async def _health(self) -> Json:
+        """The statistics; a store that fails makes the proxy no less alive, since it answers without."""
+        try:
+            return await self._stats()
+        except StoreError as error:
+            return {"error": str(error)}
 
     async def _ready(self) -> http.Response:
         try:

@@ -23,6 +23,7 @@ from computer_use_cache.models import Entry, Shape
 from computer_use_cache.settings import Settings
 from computer_use_cache.store import Store, opening
 from computer_use_cache.store.hot import HotEntries
+from tls import certificate, tls_front
 
 redis_store = pytest.importorskip("computer_use_cache.store.redis", reason="the redis package is not installed")
 
@@ -295,6 +296,23 @@ def test_a_user_with_the_rights_that_the_readme_names_can_do_everything(store_se
         leases.renew(KEY, "me")
         leases.release(KEY, "me")
     client.execute_command("ACL", "DELUSER", "team")
+
+
+def test_a_connection_by_tls_is_made_to_a_server_that_proves_its_name_only(
+    store_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failure(host: str) -> str:
+        with contextlib.closing(opened(f"rediss://{host}:{port}")) as store, pytest.raises(StoreDown) as caught:
+            store.probe()
+        return str(caught.value)
+
+    with tls_front(store_server.port, certificate(tmp_path)) as port:
+        assert "CERTIFICATE_VERIFY_FAILED" in failure("localhost"), "nobody vouches for it"
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.pem"))
+        assert "IP address mismatch" in failure("127.0.0.1")
+        with contextlib.closing(opened(f"rediss://localhost:{port}")) as store:
+            store.put(entry(), None)
+            assert store.get(KEY) == entry()
 
 
 def test_a_server_that_is_down_stops_no_start_and_is_named(tmp_path: Path) -> None:

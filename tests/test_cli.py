@@ -247,7 +247,7 @@ def test_doctor_is_content_where_everything_works(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv("UPSTREAM_BASE_URL", url + "/v1")
         status, checks = checked(capsys)
     assert status == 0
-    assert set(checks) == {"python", "mitmproxy", "entry", "settings", "port", "folder", "upstream", "key"}
+    assert set(checks) == {"python", "mitmproxy", "entry", "settings", "port", "store", "upstream", "key"}
 
 
 @pytest.mark.parametrize(
@@ -255,8 +255,9 @@ def test_doctor_is_content_where_everything_works(monkeypatch: pytest.MonkeyPatc
     [
         ({"UPSTREAM_BASE_URL": "http://127.0.0.1:9/v1"}, "upstream"),
         ({"CACHE_MODE": "offline", "PORT": "{used}"}, "port"),
-        ({"CACHE_MODE": "offline", "CACHE_DIR": "a-file"}, "folder"),
-        ({"CACHE_MODE": "offline", "CACHE_DIR": "a-file/below"}, "folder"),
+        ({"CACHE_MODE": "offline", "CACHE_DIR": "a-file"}, "store"),
+        ({"CACHE_MODE": "offline", "CACHE_DIR": "a-file/below"}, "store"),
+        ({"CACHE_MODE": "offline", "CACHE_STORE_URL": "redis://127.0.0.1:9"}, "store"),
         ({"CACHE_MODE": "fast"}, "settings"),
         ({"HOST": "0.0.0.0"}, "settings"),
     ],
@@ -277,8 +278,7 @@ def test_doctor_tells_each_setting_with_its_source_and_no_secret(
     monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
     monkeypatch.setenv("CACHE_MODE", "offline")
-    secrets = {"OPENROUTER_API_KEY": "UPSTREAM_API_KEY", "CACHE_ADMIN_TOKEN": "CACHE_ADMIN_TOKEN"}
-    for variable in secrets:
+    for variable in ("OPENROUTER_API_KEY", "CACHE_ADMIN_TOKEN", "CACHE_STORE_PASSWORD"):
         monkeypatch.setenv(variable, HIDDEN)
     assert main(["doctor", "--json"]) == 0
     output = capsys.readouterr().out
@@ -288,6 +288,14 @@ def test_doctor_tells_each_setting_with_its_source_and_no_secret(
     assert told["UPSTREAM_API_KEY"]["source"] == "OPENROUTER_API_KEY"
     assert len(told) == len(list(Settings.declarations()))
     assert main(["doctor"]) == 0
+    assert HIDDEN not in output + capsys.readouterr().out
+
+
+def test_doctor_shows_no_password_of_a_url(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    monkeypatch.setenv("CACHE_STORE_URL", f"redis://:{HIDDEN}@127.0.0.1")
+    assert main(["doctor", "--json"]) == 1
+    output = capsys.readouterr().out
+    assert main(["doctor"]) == 1
     assert HIDDEN not in output + capsys.readouterr().out
 
 

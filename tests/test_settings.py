@@ -39,7 +39,7 @@ def test_the_first_variable_that_is_set_wins(declaration: Declaration) -> None:
 
 @by_name
 def test_only_credentials_and_old_names_have_no_option_and_no_flag(declaration: Declaration) -> None:
-    hidden = {"upstream_api_key", "db_path", "admin_token", "client_token"}
+    hidden = {"upstream_api_key", "db_path", "store_password", "admin_token", "client_token"}
     assert (declaration.flag is None) is (declaration.name in hidden)
     assert (declaration.option is None) is (declaration.name in hidden | {"host", "port"})
 
@@ -70,6 +70,8 @@ def test_an_option_gives_no_setting_that_has_none() -> None:
         ("UPSTREAM_TIMEOUT_SECONDS", "0.5", 0.5),
         ("PORT", "0", 0),
         ("PORT", "65535", 65535),
+        ("CACHE_STORE_URL", " rediss://team@cache.example:6380/2 ", "rediss://team@cache.example:6380/2"),
+        ("CACHE_STORE_URL", "redis://[::1]", "redis://[::1]"),
         ("CACHE_ENABLED", " Yes ", True),
         ("CACHE_ENABLED", "off", False),
         ("CACHE_MODE", " Offline ", Mode.OFFLINE),
@@ -110,6 +112,18 @@ BAD_VALUES = [
     ),
     *(("UPSTREAM_TIMEOUT_SECONDS", text, "seconds above 0") for text in ("0", "-1", "nan", "inf", "1e3", "ten")),
     *(("PORT", text, "0 to 65535") for text in ("65536", "-1", "8000/tcp", "\u0661")),
+    *(
+        ("CACHE_STORE_URL", text, "redis://host:6379/0")
+        for text in (
+            "redis",
+            "http://h",
+            "redis://",
+            "redis://h:port",
+            "redis://h/name",
+            "redis://h?a=b",
+            "redis://[::1",
+        )
+    ),
     *(("CACHE_ENABLED", text, "1, true, yes or on") for text in ("2", "maybe")),
     ("CACHE_MODE", "fast", "readwrite, readonly, refresh, offline, off"),
     *(("CACHE_TTL_SECONDS", text, "a whole number") for text in ("-1", "1.5", "1h", "9" * 16)),
@@ -150,6 +164,8 @@ def test_a_bad_option_is_refused_like_a_bad_variable(variable: str, text: str, a
         ("CACHE_CLIENT_TOKEN", f"a:,b:{SECRET}"),
         ("UPSTREAM_BASE_URL", f"https://user:{SECRET}@h/v1"),
         ("UPSTREAM_BASE_URL", f"https://{SECRET}@h/v1"),
+        ("CACHE_STORE_URL", f"redis://user:{SECRET}@h"),
+        ("CACHE_STORE_URL", f"rediss://:{SECRET}@h:6379/0"),
     ],
 )
 def test_a_message_about_a_bad_value_shows_no_secret(variable: str, text: str) -> None:
@@ -160,8 +176,8 @@ def test_a_message_about_a_bad_value_shows_no_secret(variable: str, text: str) -
 
 
 def test_credentials_are_read_from_the_environment_only() -> None:
-    secrets = [item for item in DECLARATIONS.values() if item.name.endswith(("_key", "_token"))]
-    assert [item.surface for item in secrets] == [Surface.ENVIRONMENT] * 3
+    secrets = [item for item in DECLARATIONS.values() if item.name.endswith(("_key", "_token", "_password"))]
+    assert [item.surface for item in secrets] == [Surface.ENVIRONMENT] * 4
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ import pytest
 
 from computer_use_cache.errors import StoreError
 from computer_use_cache.models import Entry, Shape
-from computer_use_cache.store import Store
+from computer_use_cache.settings import Settings
+from computer_use_cache.store import Store, opening
 from computer_use_cache.store.database import RawDisk
 from computer_use_cache.store.disk import DiskStore
 
@@ -32,16 +33,18 @@ CROWDED_LIMIT = 2**23
 type Opener = Callable[..., Store]
 
 
-@pytest.fixture(params=["disk"])
+@pytest.fixture(params=["disk", "redis"])
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
     """Opens the same entries again and again."""
     opened: list[Store] = []
 
     def open_again(size_limit: int = LIMIT) -> Store:
-        assert request.param == "disk"
-        opened.append(DiskStore(tmp_path / "store", size_limit))
+        changes = {} if request.param == "disk" else {"CACHE_STORE_URL": server.connection_url}
+        given = {"CACHE_DIR": str(tmp_path / "store"), "CACHE_SIZE_LIMIT": str(size_limit)}
+        opened.append(opening.open_store(Settings.load(given | changes)))
         return opened[-1]
 
+    server = request.getfixturevalue("store_server") if request.param == "redis" else None
     yield open_again
     for store in opened:
         store.close()

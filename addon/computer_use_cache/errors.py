@@ -5,7 +5,10 @@ CacheError
 ├── RequestError    the client's request is refused here, with a status and a message for the client
 ├── FormatError     a body is not what its API sends, or cannot be turned into the other shape
 └── StoreError      the store could not be opened, read or written
+    └── StoreDown   its server does not answer, which the store has logged already
 """
+
+import logging
 
 
 class CacheError(Exception):
@@ -36,4 +39,15 @@ class FormatError(CacheError):
 
 
 class StoreError(CacheError):
-    """The store could not be opened, read or written; the message says what to do."""
+    """The store could not be opened, read or written; the message says what to do.
+
+    `level` is the logging level for who catches it.
+    """
+
+    level = logging.WARNING
+
+
+class StoreDown(StoreError):
+    """The store's server does not answer. The store warns once, and says when it does again."""
+
+    level = logging.DEBUG

@@ -62,7 +62,7 @@ class Ledger:
     def statistics(self, settings: Settings) -> dict[str, Any]:
         """What `/cache/stats` answers: the store's size and the totals of all proxies on it; raises StoreError."""
         size = self._store.size()
-        fixed = {"ttl_seconds": settings.ttl_seconds, "cache_dir": settings.dir}
+        fixed = {"ttl_seconds": settings.ttl_seconds, "cache_dir": settings.store_place}
         return {"entries": size.entries, "bytes": size.bytes} | self._totals() | fixed
 
     def _totals(self) -> dict[str, Any]:

@@ -77,13 +77,16 @@ class Declaration:
                 return text
         return self.default
 
+    def is_secret(self, text: str) -> bool:
+        """Whether `text` must not be shown: it is a credential, or a URL that may hold one."""
+        return bool(text) and (self.surface is Surface.ENVIRONMENT or "@" in text)
+
     def value_from(self, text: str) -> Any:
         """The parsed value; raises SettingError."""
         try:
             return self.parse(text)
         except ValueError as error:
-            is_secret = self.surface is Surface.ENVIRONMENT or "@" in text  # the password of a URL
-            shown = "its value (not shown)" if is_secret else repr(text)
+            shown = "its value (not shown)" if self.is_secret(text) else repr(text)
             names = f"{self.variables[0]} (option {self.option})" if self.option else self.variables[0]
             raise SettingError(f"{names}: {shown} is not allowed; give {error}") from None
 
@@ -138,6 +141,15 @@ class Settings:
         values.text,
         "The original tool's SQLite file; its entries are imported once.",
         Surface.ENVIRONMENT,
+    )
+    store_url: str = _setting(
+        "CACHE_STORE_URL",
+        "disk",
+        values.store_url,
+        "disk keeps entries in CACHE_DIR; redis://host:6379/0, or rediss:// for TLS, shares them between machines.",
+    )
+    store_password: str = _setting(
+        "CACHE_STORE_PASSWORD", "", values.text, "The password of a shared store's server.", Surface.ENVIRONMENT
     )
     enabled: bool = _setting(
         "CACHE_ENABLED", "1", values.boolean, "0 bypasses the cache; a request's `cache: true` wins."
@@ -243,6 +255,11 @@ class Settings:
         given = options or {}
         texts = {item: given.get(item.option or "", item.text_from(environment)) for item in cls.declarations()}
         return cls(**{item.name: item.value_from(text) for item, text in texts.items()})
+
+    @property
+    def store_place(self) -> str:
+        """Where entries are kept, as users are told."""
+        return self.dir if self.store_url == "disk" else self.store_url
 
     def check_exposure(self, hosts: Iterable[str]) -> bool:
         """Whether every address listened on is this machine's loopback ("" is every address).

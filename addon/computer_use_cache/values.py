@@ -155,6 +155,21 @@ def speed(text: str) -> Speed | float:
         raise ValueError("instant, recorded, or a number of tokens a second") from None
 
 
+def store_url(text: str) -> str:
+    """Where entries are kept."""
+    given = text.strip()
+    try:
+        parts = urlsplit(given)
+        is_server = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_server = False
+    if given == "disk" or (
+        is_server and parts.password is None and re.fullmatch(r"/?[0-9]*", parts.path + parts.query + parts.fragment)
+    ):
+        return given
+    raise ValueError("disk, or redis://host:6379/0 (rediss:// for TLS); a password goes into CACHE_STORE_PASSWORD")
+
+
 def text(given: str) -> str:
     """Any text, without white space around it."""
     return given.strip()

@@ -19,8 +19,8 @@ from rich.table import Table
 from computer_use_cache.cli import running
 from computer_use_cache.errors import CacheError, SettingError
 from computer_use_cache.proxy import launch
-from computer_use_cache.settings import Declaration, Settings, Surface
-from computer_use_cache.store.disk import DiskStore
+from computer_use_cache.settings import Declaration, Settings
+from computer_use_cache.store.opening import open_store
 from computer_use_cache.values import Mode
 
 
@@ -63,7 +63,7 @@ def _checks() -> Iterator[_Check]:
         return
     yield _Check("settings", True, "every value is allowed")
     yield _port(settings)
-    yield _folder(settings)
+    yield _store(settings)
     yield _upstream(settings)
     yield _key(settings)
 
@@ -86,21 +86,23 @@ def _port(settings: Settings) -> _Check:
     return _Check("port", True, f"{url} is free")
 
 
-def _folder(settings: Settings) -> _Check:
+def _store(settings: Settings) -> _Check:
     folder = Path(settings.dir)
-    if not folder.exists():
+    if settings.store_url == "disk" and not folder.exists():
         parent = next(parent for parent in folder.resolve().parents if parent.exists())
         ok = os.access(parent, os.W_OK | os.X_OK)
-        return _Check("folder", ok, f"{folder} will be made" if ok else f"{parent} is not writable; set CACHE_DIR")
+        return _Check("store", ok, f"{folder} will be made" if ok else f"{parent} is not writable; set CACHE_DIR")
     try:
-        store = DiskStore(folder, settings.size_limit)
+        store = open_store(settings)
         try:
             store.probe()
         finally:
             store.close()
     except CacheError as error:
-        return _Check("folder", False, str(error))
-    return _Check("folder", True, f"{folder} is writable, mode {stat.S_IMODE(folder.stat().st_mode):04o}")
+        return _Check("store", False, str(error))
+    if settings.store_url != "disk":
+        return _Check("store", True, f"{settings.store_url} can be written")
+    return _Check("store", True, f"{folder} is writable, mode {stat.S_IMODE(folder.stat().st_mode):04o}")
 
 
 def _upstream(settings: Settings) -> _Check:
@@ -126,7 +128,7 @@ def _key(settings: Settings) -> _Check:
 def _told(item: Declaration) -> dict[str, str]:
     text = item.text_from(os.environ)
     source = next((name for name in item.variables if text and os.environ.get(name) == text), "default")
-    shown = "(set, not shown)" if text and item.surface is Surface.ENVIRONMENT else text
+    shown = "(set, not shown)" if item.is_secret(text) else text
     return {"name": item.variables[0], "option": item.option or "", "value": shown, "source": source}
 
 

@@ -19,7 +19,7 @@ from computer_use_cache.formats.base import Json
 from computer_use_cache.ledger import Ledger
 from computer_use_cache.settings import Settings
 from computer_use_cache.store import Choice, Store
-from computer_use_cache.store.disk import DiskStore
+from computer_use_cache.store.opening import open_store
 
 _url_option = click.option("--url", help="The proxy to ask, such as http://127.0.0.1:8000; by default HOST and PORT.")
 
@@ -53,7 +53,7 @@ def clear(model: str | None, older_than: float | None, namespace: str | None, ye
     given = {"model": model, "older_than": older_than, "namespace": namespace}
     wish = {name: value for name, value in given.items() if value is not None}
     health = _health(url, settings)
-    folder = health["cache"]["cache_dir"] if health else settings.dir
+    folder = health["cache"]["cache_dir"] if health else settings.store_place
     if not yes:
         which = ", ".join(f"{name} {value}" for name, value in wish.items()) or "all"
         click.confirm(f"Remove entries ({which}) of {folder}? (--yes does not ask)", abort=True, err=True)
@@ -80,10 +80,10 @@ def _health(url: str | None, settings: Settings) -> Json | None:
 @contextlib.contextmanager
 def _store(settings: Settings) -> Iterator[Store]:
     folder = Path(settings.dir)
-    if not folder.is_dir():
+    if settings.store_url == "disk" and not folder.is_dir():
         where = running.address(settings)
         raise StoreError(f"no cache answers at {where} and there is no folder {folder}; start one, or set CACHE_DIR")
-    store = DiskStore(folder, settings.size_limit)
+    store = open_store(settings)
     try:
         yield store
     finally:

@@ -18,7 +18,7 @@ from computer_use_cache import legacy
 from computer_use_cache.legacy import Recording
 from computer_use_cache.models import Skipped
 from computer_use_cache.settings import Settings
-from computer_use_cache.store.disk import DiskStore
+from computer_use_cache.store.opening import open_store
 from computer_use_cache.values import is_loopback
 
 
@@ -33,7 +33,7 @@ def import_recordings(sources: tuple[Path, ...], as_json: bool) -> None:
     is replaced by something older.
     """
     settings = Settings.load(os.environ)
-    store = DiskStore(Path(settings.dir), settings.size_limit)
+    store = open_store(settings)
     try:
         cache = legacy.importing_cache(settings, store, loopback=is_loopback(settings.host))
         recordings = chain.from_iterable(legacy.read(path, str(settings.upstream_base_url)) for path in sources)
@@ -41,9 +41,11 @@ def import_recordings(sources: tuple[Path, ...], as_json: bool) -> None:
     finally:
         store.close()
     if as_json:
-        click.echo(json.dumps({"imported": summary.kept, "skipped": summary.skipped, "cache_dir": settings.dir}))
+        click.echo(
+            json.dumps({"imported": summary.kept, "skipped": summary.skipped, "cache_dir": settings.store_place})
+        )
         return
-    click.echo(f"Imported {summary.kept} entries into {settings.dir} for {settings.upstream_base_url}.")
+    click.echo(f"Imported {summary.kept} entries into {settings.store_place} for {settings.upstream_base_url}.")
     for reason, count in sorted(summary.skipped.items()):
         click.echo(f"Skipped {count}: {reason}")
 

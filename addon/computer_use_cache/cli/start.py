@@ -56,7 +56,7 @@ def start(web: bool, pairs: tuple[str, ...], mitmproxy_arguments: tuple[str, ...
     settings.check_exposure([settings.host])
     _check_port(settings)
     place = running.address(settings) + "/v1" if settings.port else "a free port, named below"
-    click.echo(f"computer-use-cache: {place} -> {settings.upstream_base_url}, entries in {settings.dir}")
+    click.echo(f"computer-use-cache: {place} -> {settings.upstream_base_url}, entries in {settings.store_place}")
     return launch.start(launch.arguments(settings, options, own, web=web), web=web)
 
 

@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 from mitmproxy import ctx, exceptions, http
@@ -32,7 +31,7 @@ from computer_use_cache.proxy.layer import UPSTREAM_FAULT, Feed, with_cache_laye
 from computer_use_cache.proxy.routes import LocalRoutes
 from computer_use_cache.proxy.trouble import Trouble
 from computer_use_cache.settings import Settings
-from computer_use_cache.store.disk import DiskStore
+from computer_use_cache.store.opening import open_store
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +46,7 @@ class _Parts:
         """Opens the store; raises StoreError."""
         self.settings = settings
         self._loopback = loopback
-        self.cache = Cache(settings, DiskStore(Path(settings.dir), settings.size_limit), loopback=loopback)
+        self.cache = Cache(settings, open_store(settings), loopback=loopback)
         self.ledger = Ledger(self.cache.store)
         self.gate = Gate(settings)
         self.exchanges = Exchanges(self.cache, self.ledger, self.write)
@@ -64,6 +63,7 @@ class _Parts:
 
     def close(self) -> None:
         """Finish what is being written, keep the counts, let go of the store."""
+        self.exchanges.close()
         self._writer.shutdown(wait=True)
         try:
             self.ledger.flush()

@@ -17,6 +17,7 @@ from computer_use_cache.batches import Batch, complete, join_known, open_batch
 from computer_use_cache.cache import Cache, Plan, offline_error, replay
 from computer_use_cache.coalesce import Flight, Flights, Released, Stream
 from computer_use_cache.errors import FormatError, StoreError
+from computer_use_cache.fleet import Fleet, Lease
 from computer_use_cache.formats.embeddings import Embeddings
 from computer_use_cache.ledger import Ledger
 from computer_use_cache.models import Bypass, Entry, Outcome, Reason, Request, Response, Shape, Skipped
@@ -42,9 +43,10 @@ class Exchange:
 
     plan: Plan
     client_id: str
-    started: float
     batch: Batch | None = None
+    started: float = 0.0
     flight: Flight | None = None
+    lease: Lease | None = None
     scan: asyncio.Task[Bypass | None] | None = None
     recorder: Recorder | None = None
 
@@ -59,6 +61,7 @@ class Exchanges:
         self._replayer = Replayer(cache.settings)
         self._flights = Flights()
         self._reading, self._writing = Trouble("looking up"), Trouble("storing")
+        self._fleet = Fleet(cache.store.leases, cache.settings.upstream_timeout_seconds)
         self._by_flow: dict[str, Exchange] = {}
 
     # -- asked by the layer
@@ -89,21 +92,20 @@ class Exchanges:
         if plan.forward is not request.body:
             flow.request.content = plan.forward
         if isinstance(plan.verdict, Bypass):
-            self._send_upstream(flow, plan, None)
+            self._send_upstream(flow, self._begin(flow, plan, None))
             return
         is_embedding = isinstance(plan.format, Embeddings)
         batch = await asyncio.to_thread(self._open_batch, plan, request) if is_embedding else None
         if not await self._answered(flow, plan, plan.verdict, batch):
-            self._send_upstream(flow, plan, batch)
+            exchange = self._begin(flow, plan, batch)
+            if not await self._answered_by_fleet(flow, exchange):
+                self._send_upstream(flow, exchange)
 
     async def _answered(self, flow: http.HTTPFlow, plan: Plan, controls: Controls, batch: Batch | None) -> bool:
         """Whether the flow has its answer; False when it is to lead, or to ask upstream on its own."""
         while True:
-            now = time.time()
-            entry = self._find(plan, now) or (join_known(batch) if batch and batch.unseen is None else None)
-            pieces = replay(plan, entry) if entry else None
-            if entry and pieces is not None:
-                self._replayer.serve(flow, plan, entry, pieces, outcome=Outcome.HIT, now=now)
+            if found := await self._find(plan, batch):
+                self._replayer.serve(flow, plan, *found, outcome=Outcome.HIT, now=time.time())
                 self._ledger.served(Outcome.HIT, plan.model)
                 return True
             if not controls.upstream:
@@ -133,14 +135,34 @@ class Exchanges:
             self._ledger.coalesced()
             return True
 
-    def _find(self, plan: Plan, now: float) -> Entry | None:
+    async def _find(self, plan: Plan, batch: Batch | None) -> tuple[Entry, list[bytes]] | None:
+        """The entry that answers a plan, and the pieces of its answer."""
+        entry = join_known(batch) if batch and batch.unseen is None else None
         try:
-            entry = self._cache.lookup(plan, now)
+            if self._cache.store.is_quick:
+                entry = self._cache.lookup(plan, time.time()) or entry
+            else:
+                entry = await asyncio.to_thread(self._cache.lookup, plan, time.time()) or entry
+            self._reading.worked()
         except StoreError as error:
             self._reading.failed(error)
-            return None
-        self._reading.worked()
-        return entry
+        pieces = replay(plan, entry) if entry else None
+        return None if entry is None or pieces is None else (entry, pieces)
+
+    async def _answered_by_fleet(self, flow: http.HTTPFlow, exchange: Exchange) -> bool:
+        """Whether another proxy's call brought the answer to a flow that leads here."""
+        if exchange.flight is None:
+            return False
+        plan = exchange.plan
+        found = await self._fleet.find_or_lead(plan.key, lambda: self._find(plan, None))
+        if found is None or isinstance(found, Lease):
+            exchange.lease = found
+            return False
+        entry, pieces = found
+        self._replayer.serve(flow, plan, entry, pieces, outcome=Outcome.MISS, now=time.time())
+        self._ledger.coalesced()
+        self._forget(flow, exchange, entry)
+        return True
 
     def _open_batch(self, plan: Plan, request: Request) -> Batch | None:
         try:
@@ -151,9 +173,17 @@ class Exchanges:
             logger.warning("a batch was not taken apart: %s", error)
         return None
 
-    def _send_upstream(self, flow: http.HTTPFlow, plan: Plan, batch: Batch | None) -> None:
-        exchange = Exchange(plan, flow.client_conn.id, time.monotonic(), batch)
-        self._by_flow[flow.id] = exchange
+    def _begin(self, flow: http.HTTPFlow, plan: Plan, batch: Batch | None) -> Exchange:
+        """The exchange of a flow that is not answered here; it leads unless another one of its key does."""
+        exchange = self._by_flow[flow.id] = Exchange(plan, flow.client_conn.id, batch)
+        shares = not isinstance(plan.verdict, Bypass) and plan.verdict.read and plan.verdict.write
+        if shares and self._flights.find(plan.key) is None:
+            exchange.flight = self._flights.begin(plan.key)
+        return exchange
+
+    def _send_upstream(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
+        exchange.started = time.monotonic()
+        plan, batch = exchange.plan, exchange.batch
         if batch and not batch.is_whole:
             flow.request.content = orjson.dumps(batch.unseen)
         bridge.prepare_to_forward(flow, self._cache.settings)
@@ -163,8 +193,6 @@ class Exchanges:
         flow.request.headers["accept-encoding"] = "identity"
         if plan.verdict.write:
             asyncio.get_running_loop().call_later(_SCAN_AFTER_SECONDS, self._scan, exchange)
-        if plan.verdict.read and plan.verdict.write and self._flights.find(plan.key) is None:
-            exchange.flight = self._flights.begin(plan.key)
 
     # -- the way of an answer
 
@@ -321,6 +349,12 @@ class Exchanges:
     def _land(self, exchange: Exchange, outcome: Entry | Response | Released) -> None:
         if exchange.flight:
             self._flights.land(exchange.flight, outcome)
+        if exchange.lease:
+            self._fleet.end(exchange.lease)
+
+    def close(self) -> None:
+        """Nothing is asked any more."""
+        self._fleet.close()
 
 
 def _told(plan: Plan, store: str, status: str = "") -> bridge.Told:

@@ -153,7 +153,7 @@ class LocalRoutes:
             deleted = await self._write(self._cache.store.delete, key)
             if deleted:
                 return bridge.json_response(200, {"ok": True, "deleted": 1})
-        elif entry := self._cache.store.get(key):
+        elif entry := await self._write(self._cache.store.get, key):
             body = entry.body.decode("utf-8", "replace")
             return bridge.json_response(200, _told(entry) | {"headers": dict(entry.headers), "body": body})
         raise RequestError(404, f"There is no entry {key!r}.", code="not_found")

@@ -33,12 +33,33 @@ class Choice:
         )
 
 
+class Leases(Protocol):
+    """Who, of all that share a store, makes the upstream call of a key. Every method blocks and raises StoreError."""
+
+    def take(self, key: str, owner: str) -> str:
+        """Take a key's lease for ten seconds unless another holds it; the owner who holds it now."""
+
+    def renew(self, key: str, owner: str) -> None:
+        """Ten seconds more, if `owner` still holds it."""
+
+    def release(self, key: str, owner: str) -> None:
+        """Give it back, if `owner` still holds it."""
+
+
 class Store(Protocol):
     """Entries by key, and counters by name.
 
-    Every method blocks, may be called from any thread, and raises StoreError when the store cannot be used. `get` is
-    quick enough for the event loop; everything else belongs in a thread.
+    Every method blocks, may be called from any thread, and raises StoreError when the store cannot be used. All but a
+    quick `get` belong in a thread.
     """
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether `get` is quick enough for the event loop."""
+
+    @property
+    def leases(self) -> Leases | None:
+        """The leases of a store that several machines share, None for a store of one machine."""
 
     def get(self, key: str) -> Entry | None:
         """The entry, fresh or not; None when there is none or it cannot be read."""

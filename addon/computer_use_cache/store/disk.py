@@ -19,6 +19,9 @@ _SHARDS = 8
 class DiskStore:
     """The default store. `size_limit` is in bytes. Several processes may use one folder."""
 
+    is_quick = True
+    leases = None
+
     def __init__(self, folder: Path, size_limit: int) -> None:
         """Opens or makes the folder, readable by its owner only; raises StoreError."""
         with failures(folder):

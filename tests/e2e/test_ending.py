@@ -98,9 +98,9 @@ def test_a_second_signal_ends_at_once(proxy: Proxy, upstream: Upstream, second: 
     proxy.process.send_signal(signal.SIGTERM)
     proxy.wait_for_log("ending: 1 exchanges may finish")
     proxy.process.send_signal(second)
+    assert proxy.process.wait(5) == 0, "the first signal alone gives eight seconds"
     with pytest.raises(http.client.IncompleteRead):
         answer.read()
-    assert proxy.process.wait(5) == 0, "the first signal alone gives eight seconds"
 
 
 def test_an_idle_connection_is_not_waited_for(proxy: Proxy) -> None:

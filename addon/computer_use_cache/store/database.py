@@ -124,8 +124,6 @@ class Database:
             try:
                 yield cache
             except _FAILURES as error:
-                with contextlib.suppress(sqlite3.Error):
-                    cache.close()  # a transaction whose end failed would stay open in this thread's connection
                 if _is_corrupt(error):
                     self._replace(cache, error)
                 raise
@@ -151,8 +149,10 @@ class Database:
         """Remove the files that no row names, which a killed process leaves; one part in 256 of them a call."""
         limit = time.time() - _ORPHAN_SECONDS  # the clock of the files' times
         for path in (self._folder / next(self._places)).glob("*/*-*.val"):
-            with contextlib.suppress(FileNotFoundError), self.use() as cache:
-                if path.stat().st_mtime < limit and path != _file_of(cache, path.name.partition("-")[0]):
+            with self.use() as cache:
+                named = _file_of(cache, path.name.partition("-")[0])
+            with contextlib.suppress(FileNotFoundError):  # its row may be gone by now, and the file with it
+                if path != named and path.stat().st_mtime < limit:
                     path.unlink()
 
 

@@ -250,6 +250,8 @@ class Proxy:
 
     process: subprocess.Popen[str]
     port: int
+    reader: threading.Thread
+    """Reads the log, and ends with the process."""
     log: list[str] = field(default_factory=list)
     live: list[Live] = field(default_factory=list)
 
@@ -338,7 +340,7 @@ def _when_listening(process: subprocess.Popen[str]) -> Proxy:
     for line in process.stdout:
         log.append(line)
         if found := re.search(r"listening at 127\.0\.0\.1:(\d+)", line):
-            proxy = Proxy(process, int(found[1]), log)
-            threading.Thread(target=log.extend, args=(process.stdout,), daemon=True).start()
-            return proxy
+            reader = threading.Thread(target=log.extend, args=(process.stdout,), daemon=True)
+            reader.start()
+            return Proxy(process, int(found[1]), reader, log)
     raise AssertionError("the proxy did not start:\n" + "".join(log))

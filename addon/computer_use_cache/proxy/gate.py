@@ -23,10 +23,15 @@ class Gate:
         self._settings = settings
 
     def concerns(self, flow: http.HTTPFlow) -> bool:
-        """Whether the flow is addressed to the proxy, or to an intercepted host whose answers are cached."""
+        """Whether the flow is addressed to the proxy, or to an intercepted host whose answers are cached.
+
+        The Host header alone proves nothing: it must name where the connection goes, or what its certificate names.
+        """
         if bridge.is_addressed_to_proxy(flow):
             return True
         host = flow.request.pretty_host.lower()
+        if host != (flow.client_conn.sni or flow.request.host).lower():
+            return False
         return any(fnmatch.fnmatchcase(host, pattern.lower()) for pattern in self._settings.hosts)
 
     def admit(self, flow: http.HTTPFlow) -> None:

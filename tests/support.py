@@ -259,6 +259,7 @@ class Proxy:
     port: int
     log: list[str]
     reader: threading.Thread
+    """Reads the log, and ends with the process."""
     live: list[Live] = field(default_factory=list)
 
     @property
@@ -322,7 +323,12 @@ def running_proxy(
     clean = {name: value for name, value in os.environ.items() if not name.endswith(("_API_KEY", "_BASE_URL"))}
     given = {"UPSTREAM_BASE_URL": upstream, "CACHE_DIR": str(folder / "store"), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
-        command, env=clean | given | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        env=clean | given | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
     )
     proxy = None
     try:

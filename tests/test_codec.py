@@ -97,6 +97,7 @@ def framed(payload: bytes) -> bytes:
         framed(msgpack.packb(["k", "f", "json", *[None] * 30])),
         framed(msgpack.packb("text")),
         framed(pickle.dumps(ENTRY.body)),
+        b"\x01\x28\xb5\x2f\xfd\xe4" + (2**62).to_bytes(8, "little") + b"\0\0\0\0\0",
     ],
 )
 def test_what_this_version_did_not_write_is_none(data: bytes) -> None:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from computer_use_cache.errors import RequestError
-from computer_use_cache.proxy.guard import check_admin, check_client, check_host, check_origin, host_of, is_loopback
+from computer_use_cache.proxy.guard import (
+    check_admin,
+    check_client,
+    check_host,
+    check_method,
+    check_origin,
+    host_of,
+    is_loopback,
+)
 from computer_use_cache.settings import Settings
 
 TOKENS = Settings.load({"CACHE_CLIENT_TOKEN": "ann:one,bob:two"})
@@ -121,6 +129,30 @@ HOSTS = [
     ("0.0.0.0:8000", False),
     ("cache.lan.evil.example", False),
     ("cache.lan@evil.example", False),
+    ("localhost:8000@evil.example", False),
+    ("user@localhost", False),
+    ("localhost/evil.example", False),
+    ("localhost\\evil.example", False),
+    ("localhost#evil.example", False),
+    ("localhost evil.example", False),
+    ("localhost,evil.example", False),
+    ("localhost:80:80", False),
+    ("localhost:port", False),
+    ("localhost:+80", False),
+    ("localhost.", False),
+    ("127.0.0.1.", False),
+    ("%6cocalhost", False),
+    ("loc\u0430lhost", False),
+    ("127.1", False),
+    ("0x7f.0.0.1", False),
+    ("2130706433", False),
+    ("[::1", False),
+    ("[::1]evil.example", False),
+    ("[::1]@evil.example", False),
+    ("::1", False),
+    ("[::]", False),
+    ("[fe80::1%25eth0]", False),
+    ("[evil.example]", False),
     ("", False),
 ]
 
@@ -170,6 +202,28 @@ def test_a_page_is_let_in_by_its_origin(settings: Settings, origin: str | None, 
         assert caught.value.status == 403
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "anything new"])
+def test_a_page_that_sends_no_origin_is_known_by_what_the_browser_tells_of_it(site: str) -> None:
+    """An image or a script of a page: the browser sends a GET without Origin."""
+    with pytest.raises(RequestError, match="another site") as caught:
+        check_origin("GET", "/v1/models", {"sec-fetch-site": site}, PAGES)
+    assert caught.value.status == 403
+    check_origin("GET", "/healthz", {"sec-fetch-site": site}, OPEN)
+    check_origin("GET", "/v1/models", {"sec-fetch-site": site, "origin": "https://app.example"}, PAGES)
+
+
+@pytest.mark.parametrize("site", ["none", "same-origin"])
+def test_the_address_bar_is_no_page(site: str) -> None:
+    check_origin("GET", "/cache/stats", {"sec-fetch-site": site}, OPEN)
+
+
+@pytest.mark.parametrize("method", ["TRACE", "trace", "TRACK"])
+def test_a_method_that_shows_what_was_sent_is_refused(method: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        check_method(method)
+    assert caught.value.status == 405
+
+
 @pytest.mark.parametrize("origin", ["https://evil.example", "null"])
 def test_any_page_may_see_whether_the_proxy_is_up_and_no_more(origin: str) -> None:
     check_origin("GET", "/healthz", {"origin": origin}, OPEN)
@@ -181,7 +235,19 @@ def test_any_page_may_see_whether_the_proxy_is_up_and_no_more(origin: str) -> No
 
 @pytest.mark.parametrize(
     ("authority", "host"),
-    [("h", "h"), ("H:80", "h"), ("[::1]:80", "::1"), ("[::1]", "::1"), ("[FE80::1]", "fe80::1"), ("", ""), (":80", "")],
+    [
+        ("h", "h"),
+        ("H:80", "h"),
+        ("h:", "h"),
+        ("[::1]:80", "::1"),
+        ("[::1]", "::1"),
+        ("[FE80::1]", "fe80::1"),
+        ("[::ffff:127.0.0.1]:80", "::ffff:127.0.0.1"),
+        ("", ""),
+        (":80", ""),
+        ("h@g", ""),
+        ("h:80@g", ""),
+    ],
 )
 def test_the_host_of_an_authority(authority: str, host: str) -> None:
     assert host_of(authority) == host

@@ -536,7 +536,16 @@ def test_what_is_not_a_json_object_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["1" * 5000, "1e99999999999999999999", "1e-99999999999999999999", nested(100_000)], ids=lambda v: v[:9]
+    "value",
+    [
+        "1" * 5000,
+        "1e99999999999999999999",
+        "1e-99999999999999999999",
+        nested(100_000),
+        '{"a": 1, "a": 1}',
+        '{"a": 1, "b": {"\\u0061": 1, "a": 2}}',
+    ],
+    ids=lambda value: value[:9],
 )
 def test_what_has_no_canonical_form_here_is_said_to_have_none(value: str) -> None:
     with pytest.raises(FormatError):

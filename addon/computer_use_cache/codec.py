@@ -34,7 +34,8 @@ def decode(data: bytes) -> Entry | None:
             _decompressor().decompress(data[1:], allow_extra_data=False), use_list=False, unicode_errors="surrogatepass"
         )
         return Entry(key, format_name, Shape(shape), *rest)
-    except (zstandard.ZstdError, ValueError, TypeError, msgpack.UnpackException, MemoryError):
+    except (zstandard.ZstdError, ValueError, TypeError, MemoryError, msgpack.UnpackException):
+        # MemoryError: a damaged frame may say that it holds any number of bytes.
         return None
 
 

@@ -29,10 +29,13 @@ def parse_body(body: bytes) -> dict[str, Any]:
     """The request's JSON object; its fractional numbers are `orjson.Fragment`s of their canonical text.
 
     Raises RequestError (400) when the body is not a JSON object, and FormatError for JSON that has no
-    canonical form here: nested too deeply, or with a number that Python cannot hold.
+    canonical form here: nested too deeply, with a number that Python cannot hold, or with a member twice (RFC 8259,
+    section 4: readers differ on which one counts, so the key could stand for another request than the provider read).
     """
     try:
-        value = json.loads(body.decode(), parse_float=_canonical_fraction, parse_constant=_refuse_constant)
+        value = json.loads(
+            body.decode(), parse_float=_canonical_fraction, parse_constant=_refuse_constant, object_pairs_hook=_object
+        )
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise RequestError(400, f"The request body is not valid JSON: {error}") from None
     except (ValueError, InvalidOperation):
@@ -41,6 +44,13 @@ def parse_body(body: bytes) -> dict[str, Any]:
         raise FormatError("nested too deeply") from None
     if not isinstance(value, dict):
         raise RequestError(400, "The request body must be a JSON object.")
+    return value
+
+
+def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(members)
+    if len(value) < len(members):
+        raise FormatError("a member is there twice")
     return value
 
 

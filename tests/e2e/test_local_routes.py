@@ -104,7 +104,8 @@ def test_clients_need_their_token_and_it_stays_here(tmp_path: Path, upstream: Up
     ann, bob = "-".join(("ann", "secret")), "-".join(("bob", "secret"))
     with running_proxy(tmp_path, upstream.url, CACHE_CLIENT_TOKEN=f"ann:{ann},bob:{bob}") as proxy:
         assert proxy.chat().status == proxy.ask("GET", "/cache/stats").status == 401
-        assert proxy.ask("GET", "/healthz").status == 200
+        assert proxy.ask("GET", "/healthz").json() == {"ok": True}, "and nothing of the cache, to whom it does not know"
+        assert "cache" in proxy.ask("GET", "/healthz", headers={"x-api-key": ann}).json()
         answers = [proxy.chat(headers={"authorization": f"Bearer {token}"}).cache for token in (ann, ann, bob, bob)]
         assert answers == ["MISS", "HIT", "MISS", "HIT"], "each client has entries of its own"
         messages = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}]}
@@ -147,6 +148,10 @@ def test_a_foreign_page_is_refused_on_everything_but_the_health_check(
         answer = proxy.ask(method, path, headers={"Origin": origin})
         assert answer.status == 403
         assert "access-control-allow-origin" not in answer.headers
+    upgrade = {"Origin": origin, "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    assert proxy.ask("GET", "/v1/realtime", headers=upgrade | {"Sec-WebSocket-Key": "eA=="}).status == 403
+    for method in ("GET", "HEAD"):
+        assert proxy.ask(method, "/v1/models", headers={"Sec-Fetch-Site": "cross-site"}).status == 403
     preflight = {"Origin": origin, "Access-Control-Request-Method": "POST"}
     assert proxy.ask("OPTIONS", "/v1/chat/completions", headers=preflight).status == 403
     assert proxy.ask("GET", "/healthz", headers={"Origin": origin}).status == 200

@@ -369,6 +369,7 @@ def test_a_delta_that_cannot_be_kept_is_an_error(delta: Json) -> None:
         {"type": "content_block_start", "index": 0},
         {"type": "content_block_delta", "index": 5, "delta": {"type": "text_delta", "text": "lost"}},
         {"type": "message_delta"},
+        {"type": "message_delta", "delta": {}, "usage": "much"},
     ],
 )
 def test_an_event_that_cannot_be_kept_is_an_error(event: Json) -> None:
@@ -445,6 +446,17 @@ def test_a_message_is_accepted(answer: Json) -> None:
 def test_an_answer_that_is_no_message_is_refused(answer: Json) -> None:
     with pytest.raises(FormatError):
         FORMAT.check_answer(answer)
+
+
+def test_usage_that_is_no_object_cannot_be_streamed() -> None:
+    with pytest.raises(FormatError):
+        FORMAT.explode(message(TEXT, usage="much"), with_usage=True)
+
+
+@pytest.mark.parametrize("kind", [None, 5, [], {"a": 1}])
+def test_a_block_of_no_known_type_is_streamed_whole(kind: Any) -> None:
+    block = {"type": kind, "of": "sheep"}
+    assert FORMAT.assemble(FORMAT.explode(message(block), with_usage=True))["content"] == [block]
 
 
 @pytest.mark.parametrize(

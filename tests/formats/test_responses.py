@@ -507,6 +507,12 @@ def test_an_answer_that_failed_or_did_not_end_is_refused(whole: Json) -> None:
         FORMAT.check_answer(whole)
 
 
+@pytest.mark.parametrize("kind", [None, 5, [], {"a": 1}])
+def test_an_item_or_part_of_no_known_type_is_streamed_whole(kind: Any) -> None:
+    whole = answer({"type": kind, "id": "x"}, {**MESSAGE, "content": [{"type": kind}]})
+    assert FORMAT.assemble(FORMAT.explode(whole, with_usage=True)) == whole
+
+
 @pytest.mark.parametrize("content", ["text", ["text"], {"type": "output_text"}])
 def test_content_that_is_not_a_list_of_parts_cannot_be_streamed(content: Any) -> None:
     with pytest.raises(FormatError):

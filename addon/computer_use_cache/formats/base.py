@@ -139,5 +139,5 @@ class OpenAIErrors:
     }
 
     def error(self, error: RequestError) -> Json:
-        kind = self._TYPES.get(error.status, "server_error")
+        kind = self._TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
         return {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}}

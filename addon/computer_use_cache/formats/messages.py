@@ -116,7 +116,7 @@ class Messages(Format):
                 case {"type": "content_block_delta", "index": int(index), "delta": dict(delta)} if index in blocks:
                     blocks[index].add(delta)
                 case {"type": "message_delta", "delta": dict(delta), **rest}:
-                    usage = _updated(message.get("usage") or {}, rest.pop("usage", None) or {})
+                    usage = _updated(_usage(message), _usage(rest))
                     message = _updated(message, delta | rest) | {"usage": usage}
                 case {"type": "content_block_stop" | "message_stop" | "ping"}:
                     pass
@@ -172,6 +172,13 @@ class _Block:
         return self._block
 
 
+def _usage(owner: Json) -> Json:
+    usage = owner.get("usage") or {}
+    if not isinstance(usage, dict):
+        raise FormatError("`usage` is not an object")
+    return usage
+
+
 def _updated(known: Json, news: Json) -> Json:
     """What is known with the news; a null is no news about a field that is already there."""
     return known | {name: value for name, value in news.items() if value is not None or name not in known}
@@ -196,7 +203,7 @@ def _uncontrolled_block(block: Json) -> Json:
 
 def _stream(answer: Json) -> Iterator[Json]:
     """The events' objects for a message."""
-    usage = answer.get("usage") or {}
+    usage = _usage(answer)
     start = {**answer, "content": [], **{name: None for name in _ENDING if name in answer}}
     start["usage"] = {name: value for name, value in usage.items() if name not in _LATE_TOTALS}
     if "output_tokens" in usage:
@@ -205,7 +212,7 @@ def _stream(answer: Json) -> Iterator[Json]:
     for index, block in enumerate(answer["content"]):
         opened = dict(block)
         deltas = []
-        for field in _STREAMED.get(block.get("type"), ()):
+        for field in _STREAMED.get(str(block.get("type")), ()):
             if found := _deltas(field, block.get(field)):
                 opened[field] = type(block[field])()
                 deltas += found

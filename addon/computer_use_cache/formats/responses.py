@@ -169,7 +169,7 @@ def _steps(answer: Json) -> Iterator[_Step]:
 
 
 def _item_steps(index: int, item: Json) -> Iterator[_Step]:
-    kind = item.get("type", "")
+    kind = str(item.get("type", ""))
     place = {"item_id": item.get("id", ""), "output_index": index}
     opened = _opened(item, {"status": "in_progress", **_OPEN_ITEM.get(kind, {})})
     yield "output_item.added", {"output_index": index, "item": opened}
@@ -197,7 +197,7 @@ def _item_steps(index: int, item: Json) -> Iterator[_Step]:
 
 def _part_steps(event: str, place: Json, part: Json) -> Iterator[_Step]:
     yield f"{event}.added", {**place, "part": _opened(part, _OPEN_PART)}
-    kind = part.get("type", "")
+    kind = str(part.get("type", ""))
     if kind in _PART_TEXT:
         yield from _text_steps(place, part, *_PART_TEXT[kind])
     yield f"{event}.done", {**place, "part": part}

@@ -207,11 +207,13 @@ class ComputerUseCache:
         self._parts.gate.allow_page(flow, flow.response)
 
     async def response(self, flow: http.HTTPFlow) -> None:
-        if self._parts:
-            try:
-                await self._parts.exchanges.response(flow)
-            except Exception:
-                logger.exception("the cache failed; the answer was not recorded")
+        if not self._parts or not self._parts.gate.concerns(flow):
+            return
+        try:
+            await self._parts.exchanges.response(flow)
+        except Exception:
+            logger.exception("the cache failed; the answer was not recorded")
+        bridge.forget_credentials(flow, self._parts.settings)
 
     async def error(self, flow: http.HTTPFlow) -> None:
         if not self._parts or not self._parts.gate.concerns(flow):
@@ -226,3 +228,4 @@ class ComputerUseCache:
             bridge.refuse(flow, bridge.upstream_error(flow, status, flow.error.msg), self._parts.settings)
             assert flow.response
             bridge.tell(flow.response, told, self._parts.settings)
+        bridge.forget_credentials(flow, self._parts.settings)

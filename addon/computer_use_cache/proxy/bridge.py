@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import zlib
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
+import zstandard
 from mitmproxy import http
 from mitmproxy.proxy.mode_specs import ReverseMode
 
@@ -25,6 +27,9 @@ _OWN_ANSWER = "cache_own_answer"
 
 _LARGE = 1024 * 1024
 
+LARGEST_REQUEST = 128 * 1024 * 1024
+"""Bytes of a body that is not streamed, as it comes and decoded. No model API takes more than 100 MB."""
+
 
 def is_addressed_to_proxy(flow: http.HTTPFlow) -> bool:
     """Whether the client asked this proxy itself (reverse mode), and not a host that is being intercepted."""
@@ -40,6 +45,11 @@ def path_and_query(flow: http.HTTPFlow) -> tuple[str, str]:
 def remember_client(flow: http.HTTPFlow, name: str) -> None:
     """Note the name that the caller's token stands for."""
     flow.metadata[_CLIENT] = name
+
+
+def is_known_client(flow: http.HTTPFlow) -> bool:
+    """Whether the caller's token was right."""
+    return _CLIENT in flow.metadata
 
 
 def send_to_upstream(flow: http.HTTPFlow, settings: Settings) -> None:
@@ -67,7 +77,7 @@ def request_of(flow: http.HTTPFlow, settings: Settings) -> Request:
     _, query = path_and_query(flow)
     headers = lower_headers(flow.request.headers)
     client = flow.metadata.get(_CLIENT, "")
-    return Request(base, below, dict(parse_qsl(query)), headers, flow.request.content or b"", client)
+    return Request(base, below, dict(parse_qsl(query)), headers, body_of(flow.request), client)
 
 
 def _split(flow: http.HTTPFlow, settings: Settings) -> tuple[str, str]:
@@ -80,6 +90,33 @@ def _split(flow: http.HTTPFlow, settings: Settings) -> tuple[str, str]:
     return upstream.split(origin, path, settings.upstream_base_url)
 
 
+def body_of(request: http.Request) -> bytes:
+    """The body without its content coding. Raises RequestError for one that cannot be taken off, or is a bomb."""
+    sent, coding = request.raw_content or b"", request.headers.get("content-encoding", "identity").strip().lower()
+    try:
+        match coding:
+            case "identity":
+                return sent
+            case "gzip" | "deflate":
+                inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)
+                body = inflater.decompress(sent, LARGEST_REQUEST + 1)
+                # What follows the end would be read by the provider, and not by the key.
+                is_whole = inflater.eof and not inflater.unused_data
+            case "zstd":
+                stream = zstandard.ZstdDecompressor().stream_reader(sent, read_across_frames=True)
+                body, is_whole = stream.read(LARGEST_REQUEST + 1), True
+            case _:
+                message = f"Content-Encoding: {coding!r} is not gzip, deflate, zstd or identity."
+                raise RequestError(415, message)
+    except (zlib.error, zstandard.ZstdError):
+        body, is_whole = b"", False
+    if len(body) > LARGEST_REQUEST:
+        raise RequestError(413, f"The request is larger than {LARGEST_REQUEST} bytes.")
+    if not is_whole:
+        raise RequestError(400, f"The request body is not valid {coding}.")
+    return body
+
+
 def lower_headers(headers: http.Headers) -> dict[str, str]:
     """Headers by lower-case name; repeated ones are joined with a comma (RFC 9110, section 5.3)."""
     found: dict[str, str] = {}
@@ -87,6 +124,22 @@ def lower_headers(headers: http.Headers) -> dict[str, str]:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("utf-8", "surrogateescape")
         found[name] = f"{found[name]}, {value}" if name in found else value
     return found
+
+
+def keep_end_to_end(headers: http.Headers) -> None:
+    """Take out what is meant for this hop only (RFC 9110, section 7.6.1), but for a websocket's handshake.
+
+    A header that Connection names would be dropped on the way: what the key counts must reach the provider. And
+    after another upgrade (h2c) nothing that is sent would pass here.
+    """
+    tokens = {token.strip() for token in headers.pop("connection", "").lower().split(",")}
+    upgrade = headers.pop("upgrade", "").lower()
+    for name in ("keep-alive", "proxy-connection", "http2-settings", "te"):
+        headers.pop(name, None)
+    if upgrade == "websocket":
+        headers["upgrade"], headers["connection"] = upgrade, "Upgrade"
+    elif "close" in tokens:
+        headers["connection"] = "close"
 
 
 def prepare_to_forward(flow: http.HTTPFlow, settings: Settings) -> None:
@@ -118,6 +171,22 @@ def _replace_credential(flow: http.HTTPFlow, settings: Settings) -> None:
     key = settings.upstream_api_key
     for name in _remove_credentials(flow) or [format.credential_header if format else "authorization"]:
         flow.request.headers[name] = f"Bearer {key}" if name == "authorization" else key
+
+
+_CALLERS_OWN = ("cookie", "openai-organization", "openai-project", "proxy-authorization", "x-cache-admin-token")
+
+
+def forget_credentials(flow: http.HTTPFlow, settings: Settings) -> None:
+    """Take every credential out of a flow that has its answer: what is shown, logged and saved holds none.
+
+    An upstream may quote the operator's key in an error; not even the client may see that.
+    """
+    _remove_credentials(flow)
+    for name in _CALLERS_OWN:
+        flow.request.headers.pop(name, None)
+    key = settings.upstream_api_key.encode()
+    if key and flow.response and flow.response.raw_content and key in flow.response.raw_content:
+        flow.response.raw_content = flow.response.raw_content.replace(key, b"*" * len(key))
 
 
 def answer(flow: http.HTTPFlow, response: http.Response) -> None:

@@ -16,7 +16,7 @@ from computer_use_cache import policy
 from computer_use_cache.batches import Batch, complete, join_known, open_batch
 from computer_use_cache.cache import Cache, Plan, offline_error, replay
 from computer_use_cache.coalesce import Flight, Flights, Released, Stream
-from computer_use_cache.errors import FormatError, StoreError
+from computer_use_cache.errors import FormatError, RequestError, StoreError
 from computer_use_cache.fleet import Fleet, Lease
 from computer_use_cache.formats.embeddings import Embeddings
 from computer_use_cache.ledger import Ledger
@@ -80,6 +80,12 @@ class Exchanges:
 
     def upstream_timeout(self) -> float:
         return self._cache.settings.upstream_timeout_seconds
+
+    def largest_request(self) -> int:
+        return bridge.LARGEST_REQUEST
+
+    def refuse(self, flow: http.HTTPFlow, error: RequestError) -> None:
+        bridge.refuse(flow, error, self._cache.settings)
 
     # -- the way of a request
 

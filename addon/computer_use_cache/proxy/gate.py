@@ -7,6 +7,7 @@ import fnmatch
 from mitmproxy import http
 
 from computer_use_cache.cache import offline_error
+from computer_use_cache.errors import RequestError
 from computer_use_cache.models import Reason
 from computer_use_cache.proxy import bridge, guard, routes
 from computer_use_cache.settings import Settings
@@ -22,10 +23,15 @@ class Gate:
         self._settings = settings
 
     def concerns(self, flow: http.HTTPFlow) -> bool:
-        """Whether the flow is addressed to the proxy, or to an intercepted host whose answers are cached."""
+        """Whether the flow is addressed to the proxy, or to an intercepted host whose answers are cached.
+
+        The Host header alone proves nothing: it must name where the connection goes, or what its certificate names.
+        """
         if bridge.is_addressed_to_proxy(flow):
             return True
         host = flow.request.pretty_host.lower()
+        if host != (flow.client_conn.sni or flow.request.host).lower():
+            return False
         return any(fnmatch.fnmatchcase(host, pattern.lower()) for pattern in self._settings.hosts)
 
     def admit(self, flow: http.HTTPFlow) -> None:
@@ -36,9 +42,9 @@ class Gate:
         path, _ = bridge.path_and_query(flow)
         if self._preflight(flow, headers):
             return
-        if self._settings.client_token and path != "/healthz":
-            client = guard.check_client(headers, dict(flow.request.query), self._settings)
-            bridge.remember_client(flow, client)
+        if self._settings.client_token:
+            self._know_client(flow, headers, path)
+        guard.check_method(flow.request.method)
         authority = flow.request.authority  # of an absolute target, and of HTTP/2
         guard.check_host(
             (headers.get("host", authority), authority or headers.get("host", "")),
@@ -48,6 +54,7 @@ class Gate:
         guard.check_origin(flow.request.method, path, headers, self._settings)
         if routes.is_local(flow.request.method, path):
             return
+        bridge.keep_end_to_end(flow.request.headers)
         bridge.send_to_upstream(flow, self._settings)
         if bridge.format_of(flow, self._settings) is None:
             if self._settings.mode is Mode.OFFLINE:
@@ -55,6 +62,13 @@ class Gate:
             # Uploads and the like pass through as they come.
             bridge.prepare_to_forward(flow, self._settings)
             flow.request.stream = True
+
+    def _know_client(self, flow: http.HTTPFlow, headers: dict[str, str], path: str) -> None:
+        try:
+            bridge.remember_client(flow, guard.check_client(headers, dict(flow.request.query), self._settings))
+        except RequestError:
+            if path != "/healthz":
+                raise
 
     def _preflight(self, flow: http.HTTPFlow, headers: dict[str, str]) -> bool:
         """Answer a CORS preflight (Fetch standard, section 4.8); pages carry no token in it."""

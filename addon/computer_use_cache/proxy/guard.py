@@ -6,12 +6,16 @@ A web page can reach a server on this machine by its own name (DNS rebinding) or
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Mapping
 
 from computer_use_cache import credentials
 from computer_use_cache.errors import RequestError
 from computer_use_cache.settings import Settings
 from computer_use_cache.values import is_loopback
+
+_AUTHORITY = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::[0-9]{0,5})?")
+"""RFC 9110, section 7.2: a host and perhaps a port; a Host header has no user, and no escapes worth allowing."""
 
 
 def check_client(headers: Mapping[str, str], query: Mapping[str, str], settings: Settings) -> str:
@@ -38,6 +42,12 @@ def check_admin(headers: Mapping[str, str], settings: Settings, *, loopback: boo
         raise RequestError(401, "Invalid cache admin token.", code="invalid_api_key")
 
 
+def check_method(method: str) -> None:
+    """Raise RequestError (405) for TRACE, whose answer would show the operator's key to the client."""
+    if method.upper() in ("TRACE", "TRACK"):
+        raise RequestError(405, f"{method} is not allowed here.")
+
+
 def check_host(authorities: tuple[str, ...], reached_at: str, settings: Settings) -> None:
     """Raise RequestError (403) unless every authority names this proxy: the Host header, and an absolute target's."""
     for authority in authorities:
@@ -49,6 +59,9 @@ def check_host(authorities: tuple[str, ...], reached_at: str, settings: Settings
 def check_origin(method: str, path: str, headers: Mapping[str, str], settings: Settings) -> None:
     """Raise RequestError (403) for a web page that CORS_ALLOW_ORIGIN does not list."""
     origin = headers.get("origin")
+    if origin is None and headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        # Images, scripts and links of a page send no Origin; browsers tell of the page here (Fetch Metadata).
+        origin = "another site"
     harmless = path == "/healthz" and method in ("GET", "HEAD")
     if origin is not None and not harmless and not is_allowed_origin(origin, settings):
         raise RequestError(403, f"Web pages of {origin!r} may not use this cache; see CORS_ALLOW_ORIGIN.")
@@ -60,7 +73,6 @@ def is_allowed_origin(origin: str, settings: Settings) -> bool:
 
 
 def host_of(authority: str) -> str:
-    """The lower-case host of `host`, `host:port` or `[v6]:port`."""
-    if authority.startswith("["):
-        return authority[1:].partition("]")[0].lower()
-    return authority.partition(":")[0].lower()
+    """The lower-case host of `host`, `host:port` or `[v6]:port`, "" for anything else: with a user, a path, …"""
+    found = _AUTHORITY.fullmatch(authority)
+    return (found[1] or found[2]).lower() if found else ""

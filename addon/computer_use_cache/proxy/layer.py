@@ -1,5 +1,6 @@
-"""mitmproxy's HTTP layer with three things it lacks: an answer in the API's form when the upstream fails, answers
-that are really streamed by an addon, and an upstream time-out. It also lets a call outlive its client for followers.
+"""mitmproxy's HTTP layer with what it lacks: an answer in the API's form when the upstream fails or the request is too
+large, answers that are really streamed by an addon, and an upstream time-out. It also lets a call outlive its client
+for followers.
 
 Chosen in the `next_layer` hook; everything else is left to mitmproxy's own layer.
 """
@@ -33,6 +34,9 @@ from mitmproxy.proxy.layers.http import (
     SendHttp,
 )
 from mitmproxy.proxy.tunnel import TunnelLayer
+
+from computer_use_cache.errors import RequestError
+from computer_use_cache.proxy.http1 import CacheHttp1Server, fault
 
 UPSTREAM_FAULT = "cache_upstream_fault"
 """In a flow's metadata when the upstream failed: the HTTP status that says how, 502 or 504."""
@@ -69,6 +73,12 @@ class Owner(Protocol):
     def upstream_timeout(self) -> float:
         """Seconds to the first byte, and between bytes."""
 
+    def largest_request(self) -> int:
+        """Bytes of a body that is held in memory, coming or going."""
+
+    def refuse(self, flow: http.HTTPFlow, error: RequestError) -> None:
+        """Set the flow's response to an error in the form of the API that was asked."""
+
 
 class CacheStream(HttpStream):
     """One exchange."""
@@ -90,9 +100,25 @@ class CacheStream(HttpStream):
         self.heard_upstream = time.time()
         return (yield from super().make_server_connection())
 
+    def check_body_size(self, request: bool) -> CommandGenerator[bool]:
+        # Before the body begins it is not known yet whether it will be streamed.
+        if not request or not self.request_body_buf:
+            return (yield from super().check_body_size(request))
+        declared = self.flow.request.headers.get("content-length", "0")
+        limit = self._owner.largest_request()
+        if len(self.request_body_buf) <= limit and int(declared) <= limit:
+            return (yield from super().check_body_size(request))
+        self.request_body_buf.clear()
+        self._owner.refuse(self.flow, RequestError(413, f"The request is larger than {limit} bytes."))
+        self.client_state = self.state_done  # the rest of it is let go of as it comes
+        yield from self.send_response()
+        return True
+
     def check_invalid(self, request: bool) -> CommandGenerator[bool]:
-        if request or not self.context.options.validate_inbound_headers:
-            return (yield from super().check_invalid(request))
+        if request:
+            return (yield from super().check_invalid(True)) or (yield from self._check_head())
+        if not self.context.options.validate_inbound_headers:
+            return False
         assert self.flow.response is not None
         try:
             validate_headers(self.flow.response)
@@ -106,6 +132,17 @@ class CacheStream(HttpStream):
             yield from self.handle_protocol_error(invalid)
             return True
         return False
+
+    def _check_head(self) -> CommandGenerator[bool]:
+        message = fault(self.flow.request, over_http1=self.context.client.alpn not in (b"h2", b"h3"))
+        if message is None:
+            return False
+        # No hook is told: what shows flows and logs them would show these bytes.
+        refusal = ResponseProtocolError(self.stream_id, message, ErrorCode.REQUEST_VALIDATION_FAILED)
+        yield SendHttp(refusal, self.context.client)
+        self.flow.live = False
+        self.client_state = self.server_state = self.state_errored
+        return True
 
     def check_killed(self, emit_error_hook: bool) -> CommandGenerator[bool]:
         killed = self.flow.error and self.flow.error.msg == mitmproxy_flow.Error.KILLED_MESSAGE
@@ -192,6 +229,8 @@ class CacheHttpLayer(HttpLayer):
         yield from self.event_to_child(self.streams[stream_id], events.Start())
 
     def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
+        if isinstance(event, events.Start) and self.context.client.alpn not in (b"h2", b"h3"):
+            self.connections[self.context.client] = CacheHttp1Server(self.context.fork())
         if isinstance(event, events.Wakeup) and event.command is self._watch:
             self._watch = None
             yield from self._end_silent_streams()

@@ -30,19 +30,16 @@ def settle(options: Options, texts: Mapping[str, str]) -> tuple[Settings, bool]:
         if isinstance(mode, ReverseMode) and mode.scheme in ("http", "https"):
             target = BaseUrl.parse(f"{mode.scheme}://{_bracketed(mode.address[0])}:{mode.address[1]}")
             settings = dataclasses.replace(settings, upstream_base_url=_upstream(target, settings, environment))
-    hosts = {mode.listen_host(options.listen_host) for mode in modes}
-    if hosts == {""} and _all_reverse(modes):
-        hosts = {LOOPBACK}
-    if _all_reverse(modes):
-        return settings, settings.check_exposure(hosts)
-    return settings, all(map(is_loopback, hosts))
+    default = options.listen_host or (LOOPBACK if _any_reverse(modes) else "")
+    settings.check_exposure(mode.listen_host(default) for mode in modes if isinstance(mode, ReverseMode))
+    return settings, all(is_loopback(mode.listen_host(default)) for mode in modes)
 
 
 def wanted_options(options: Options, settings: Settings) -> dict[str, object]:
     """mitmproxy's options as the cache needs them, where they are not so yet."""
     wanted: dict[str, object] = {}
     modes = [ProxyMode.parse(text) for text in options.mode]
-    if _all_reverse(modes):
+    if _any_reverse(modes):
         # Without the client's own Host header the guard cannot tell by which name the proxy was called.
         wanted["keep_host_header"] = True
         if not options.listen_host:
@@ -52,8 +49,8 @@ def wanted_options(options: Options, settings: Settings) -> dict[str, object]:
     return {name: value for name, value in wanted.items() if getattr(options, name) != value}
 
 
-def _all_reverse(modes: list[ProxyMode]) -> bool:
-    return all(isinstance(mode, ReverseMode) for mode in modes)
+def _any_reverse(modes: list[ProxyMode]) -> bool:
+    return any(isinstance(mode, ReverseMode) for mode in modes)
 
 
 def _upstream(target: BaseUrl, settings: Settings, environment: Mapping[str, str]) -> BaseUrl:

@@ -89,6 +89,8 @@ class LocalRoutes:
                 about = {"name": bridge.CACHE_NAME, "version": __version__, "status": "ok"}
                 return bridge.json_response(200, about | {"upstream_base_url": upstream, "endpoints": _ENDPOINTS})
             case "/healthz":
+                if self._cache.settings.client_token and not bridge.is_known_client(flow):
+                    return bridge.json_response(200, {"ok": True})
                 health = {"ok": True, "cache": await self._health(), "upstream_base_url": upstream}
                 return bridge.json_response(200, health)
             case "/readyz":
@@ -177,10 +179,10 @@ def _clear_wish(flow: http.HTTPFlow) -> dict[str, Any]:
     """What to clear, from the JSON body or the query; raises RequestError for a wish that cannot be understood,
     because understanding it as everything would lose what was to be kept."""
     wish: dict[str, Any] = dict(flow.request.query)
-    if flow.request.content:
+    if sent := bridge.body_of(flow.request):
         try:
-            body = json.loads(flow.request.content)
-        except ValueError:
+            body = json.loads(sent)
+        except (ValueError, RecursionError):
             raise RequestError(400, "The request body is not valid JSON.") from None
         if not isinstance(body, dict):
             raise RequestError(400, "The request body must be a JSON object.")

@@ -1,0 +1,112 @@
+"""mitmproxy's HTTP/1 server with what it lacks against hostile clients: strict heads, bounds, and JSON for errors.
+
+What is ambiguous is refused, never mended: two readers of one message must not disagree on where it ends (RFC 9112,
+sections 2.2, 5 and 11.2). A refused connection is closed, so that nothing after a bad message is read as another one.
+"""
+
+from __future__ import annotations
+
+import re
+
+from h11._receivebuffer import ReceiveBuffer
+from mitmproxy import http
+from mitmproxy.connection import ConnectionState
+from mitmproxy.net.http import http1
+from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.layer import CommandGenerator
+from mitmproxy.proxy.layers.http import (
+    ErrorCode,
+    Http1Server,
+    HttpEvent,
+    ReceiveHttp,
+    RequestProtocolError,
+    ResponseProtocolError,
+)
+
+from computer_use_cache.errors import RequestError
+from computer_use_cache.formats.base import OpenAIErrors
+from computer_use_cache.proxy import bridge
+
+_MOST_UNREAD = 256 * 1024
+"""Bytes that may wait to be understood: an unfinished head or chunk line, or requests sent ahead of an answer."""
+
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TARGET = re.compile(rb"[!-~]*")
+_UNSAFE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def fault(request: http.Request, *, over_http1: bool) -> str | None:
+    """Why a request's head is refused, None for a sound one."""
+    data = request.data
+    if over_http1 and data.http_version not in (b"HTTP/1.0", b"HTTP/1.1"):
+        return "Only HTTP/1.0 and HTTP/1.1 are spoken here."
+    if not _TOKEN.fullmatch(data.method) or not _TARGET.fullmatch(data.path) or not _TARGET.fullmatch(data.authority):
+        return "The request line holds characters that are not allowed there."
+    if any(_UNSAFE.search(value) for _, value in data.headers.fields):
+        return "A header holds control characters or goes on over several lines."
+    if len(data.headers.get_all("host")) > 1:
+        return "There is more than one Host header."
+    return None
+
+
+class CacheHttp1Server(Http1Server):
+    """One client's HTTP/1 connection."""
+
+    def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
+        yield from super()._handle_event(event)
+        if len(self.buf) <= _MOST_UNREAD or self.state == self.passthrough:
+            return
+        if self.state == self.done:
+            self.buf = ReceiveBuffer()
+        elif self.state == self.read_headers:
+            yield from self._give_up(431, "The request's headers are too large.")
+        else:
+            yield from self._give_up(400, "More was sent than can be waited for.")
+
+    def read_headers(self, event: events.ConnectionEvent) -> CommandGenerator[None]:
+        if isinstance(event, events.ConnectionClosed):
+            # mitmproxy would log what came of the head, the client's credential too.
+            yield commands.CloseConnection(self.conn)
+            return
+        for command in super().read_headers(event):
+            if isinstance(command, commands.SendData) and self.state == self.read_headers:
+                yield from self._give_up(400, "The request is not well-formed HTTP/1.1.")
+                return
+            yield command
+
+    def read_body(self, event: events.Event) -> CommandGenerator[None]:
+        is_broken_off = isinstance(event, events.ConnectionClosed)
+        try:
+            for command in super().read_body(event):
+                if isinstance(command, commands.CloseConnection) and not (is_broken_off or self.request_done):
+                    yield from self._refuse(400, "The request's body is not well-formed.")
+                else:
+                    yield command
+        except NotImplementedError:
+            yield from self._give_up(400, "Trailers are not supported.")
+
+    def send(self, event: HttpEvent) -> CommandGenerator[None]:
+        status = event.code.http_status_code() if isinstance(event, ResponseProtocolError) else None
+        if isinstance(event, ResponseProtocolError) and status:
+            yield from self._refuse(status, event.message)
+        else:
+            yield from super().send(event)
+
+    def _give_up(self, status: int, message: str) -> CommandGenerator[None]:
+        """Refuse what came, and what it belongs to."""
+        yield from self._refuse(status, message)
+        yield ReceiveHttp(RequestProtocolError(self.stream_id, message, ErrorCode.GENERIC_CLIENT_ERROR))
+
+    def _refuse(self, status: int, message: str) -> CommandGenerator[None]:
+        """Answer, if nothing was answered yet, and read no further.
+
+        Closing at once would have the kernel throw the answer away while the client still sends.
+        """
+        if not self.conn.state & ConnectionState.CAN_WRITE:
+            return
+        if not self.response:
+            response = bridge.json_response(status, OpenAIErrors().error(RequestError(status, message)))
+            response.headers["connection"] = "close"
+            yield commands.SendData(self.conn, http1.assemble_response(response))
+        yield commands.CloseTcpConnection(self.conn, half_close=True)
+        self.state = self.done

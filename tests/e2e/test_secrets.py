@@ -1,0 +1,96 @@
+"""No credential that passes through the proxy is left behind: not in store, log, statistics, metrics or saved flows."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from support import Asked, Send, Upstream, answer_chat, chat_request, response, running_proxy
+
+# Assembled here, so that no file holds what looks like a credential.
+SECRETS = {
+    name: "-".join((name, "0123456789abcdef"))
+    for name in ("operator", "admin", "bearer", "anthropic", "google", "azure", "query", "cookie", "org", "proxyauth")
+}
+PROMPTED = "_".join(("ghp", "0123456789abcdefghijklmnopqrstuvwxyz"[:36]))
+CARRIED = {
+    "Authorization": "Bearer " + SECRETS["bearer"],
+    "x-api-key": SECRETS["anthropic"],
+    "x-goog-api-key": SECRETS["google"],
+    "api-key": SECRETS["azure"],
+    "Cookie": "session=" + SECRETS["cookie"],
+    "OpenAI-Organization": SECRETS["org"],
+    "Proxy-Authorization": "Basic " + SECRETS["proxyauth"],
+    "X-Cache-Admin-Token": SECRETS["admin"],
+}
+QUERY = "?key=" + SECRETS["query"]
+
+
+async def quote_the_key(asked: Asked, send: Send) -> None:
+    """Quote the operator's key, as some providers do with one that they do not know."""
+    if b"good" in asked.body:
+        await answer_chat(asked, send)
+    else:
+        sent = [value for value in asked.headers.values() if SECRETS["operator"] in value]
+        await send(response(json.dumps({"error": {"message": f"bad key {sent}"}}).encode(), 401))
+
+
+def run_traffic(folder: Path, upstream: Upstream, *arguments: str, **environment: str) -> str:
+    """Requests of all kinds; what the proxy wrote to its log, and told of itself."""
+    flows = ("-w", str(folder / "flows.mitm"))
+    with running_proxy(folder, upstream.url, *flows, *arguments, **environment) as proxy:
+        for text in ("good", "good", "quoted", f"good {PROMPTED}"):
+            for fields in ({}, {"stream": True}):
+                for path in ("/v1/chat/completions", f"/v1/chat/completions{QUERY}", "/v1/messages"):
+                    body = chat_request(text, max_tokens=1, **fields)
+                    proxy.ask("POST", path, json.dumps(body).encode(), CARRIED)
+        for path in ("/v1/models", f"/v1/files{QUERY}", f"/cache/entries{QUERY}", "/nothing"):
+            proxy.ask("GET", path, headers=CARRIED)
+        proxy.ask("GET", "/v1/models", headers=CARRIED | {"Host": "evil.example"})
+        proxy.chat(headers=CARRIED | {"X-Cache-Mode": "bad"})
+        for end in (b"", b"\0\r\n\r\n", b"\r\nContent-Length: x\r\n\r\n", b"\r\nno colon\r\n\r\n"):
+            with socket.create_connection(("127.0.0.1", proxy.port)) as connection:
+                # Half a head, and heads that are refused.
+                head = f"POST /v1/x{QUERY} HTTP/1.1\r\nHost: 127.0.0.1\r\nx-api-key: {SECRETS['anthropic']}"
+                connection.sendall(head.encode() + end)
+                connection.shutdown(socket.SHUT_WR)
+                connection.recv(10_000)
+        told = [proxy.ask("GET", path, headers=CARRIED) for path in ("/cache/stats", "/metrics", "/healthz", "/")]
+        upstream.stop()
+        proxy.ask("POST", f"/v1/chat/completions{QUERY}", json.dumps(chat_request("good, not known")).encode(), CARRIED)
+        assert proxy.stop() == 0
+        proxy.reader.join(30)
+        return "".join(proxy.log) + "".join(f"{answer.headers}{answer.body!r}" for answer in told)
+
+
+@pytest.mark.parametrize("arguments", [(), ("-v",)], ids=["plain", "verbose"])
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"UPSTREAM_API_KEY": SECRETS["operator"]},
+        {"CACHE_CLIENT_TOKEN": "ann:" + SECRETS["bearer"], "CACHE_ADMIN_TOKEN": SECRETS["admin"]},
+        {"UPSTREAM_API_KEY": SECRETS["operator"], "CACHE_SCOPE": "credential", "INCLUDE_CACHE_METADATA": "1"},
+    ],
+    ids=["clients' keys", "operator's key", "client tokens", "scope credential"],
+)
+def test_no_credential_is_left_anywhere(
+    tmp_path: Path, upstream: Upstream, arguments: tuple[str, ...], environment: dict[str, str]
+) -> None:
+    upstream.handler = quote_the_key
+    told = run_traffic(tmp_path, upstream, *arguments, **environment).encode()
+    assert len(upstream.asked) > 5
+    if "UPSTREAM_API_KEY" in environment:
+        assert all(SECRETS["operator"] in str(asked.headers) for asked in upstream.asked), "it did go upstream"
+    store = b"".join(file.read_bytes() for file in (tmp_path / "store").rglob("*") if file.is_file())
+    assert store, "there is one to look into"
+    for name, secret in (*SECRETS.items(), ("prompted", PROMPTED)):
+        assert secret.encode() not in store, f"{name} in the store"
+        assert secret.encode() not in told, f"{name} in the log, the statistics or the metrics"
+    flows = (tmp_path / "flows.mitm").read_bytes()
+    assert flows.count(b"/v1/chat/completions") > 10, "prompts and answers are there, and what let a caller in is not:"
+    for name, secret in SECRETS.items():
+        assert secret.encode() not in flows, f"{name} in the saved flows"

@@ -1,0 +1,64 @@
+"""Where the proxy may listen: on this machine only, unless clients must show a token."""
+
+from __future__ import annotations
+
+import pytest
+from mitmproxy.options import Options
+
+from computer_use_cache.errors import SettingError
+from computer_use_cache.proxy import listening
+
+
+def with_modes(modes: list[str], listen_host: str = "") -> Options:
+    """mitmproxy's options, with those that its own addons declare."""
+    options = Options(mode=modes, listen_host=listen_host)
+    options.add_option("keep_host_header", bool, False, "")
+    options.add_option("connection_strategy", str, "eager", "")
+    return options
+
+
+UPSTREAM = "http://127.0.0.1:9"
+REVERSE = f"reverse:{UPSTREAM}"
+EXPOSED: dict[str, tuple[list[str], str]] = {
+    "every IPv4 address": ([f"{REVERSE}@0.0.0.0:8000"], ""),
+    "every IPv6 address": ([f"{REVERSE}@:::8000"], ""),
+    "another name": ([f"{REVERSE}@cache.example:8000"], ""),
+    "listen_host": ([REVERSE], "0.0.0.0"),
+    "listen_host beside a loopback mode": ([f"{REVERSE}@127.0.0.1:8001", REVERSE], "192.0.2.1"),
+    "the second of two modes": ([f"{REVERSE}@127.0.0.1:8000", f"{REVERSE}@0.0.0.0:8001"], ""),
+    "beside a mode of another kind": (["regular@127.0.0.1:8080", f"{REVERSE}@0.0.0.0:8001"], ""),
+}
+
+
+@pytest.mark.parametrize(("modes", "listen_host"), EXPOSED.values(), ids=EXPOSED)
+def test_an_address_that_others_reach_needs_a_token(
+    modes: list[str], listen_host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = with_modes(modes, listen_host)
+    texts = {"cache_upstream_base_url": f"{UPSTREAM}/v1"}
+    monkeypatch.delenv("CACHE_CLIENT_TOKEN", raising=False)
+    with pytest.raises(SettingError, match="CACHE_CLIENT_TOKEN"):
+        listening.settle(options, texts)
+    monkeypatch.setenv("CACHE_CLIENT_TOKEN", "token")
+    assert listening.settle(options, texts)[1] is False, "and what is for this machine only is off"
+
+
+@pytest.mark.parametrize(
+    "modes", [[REVERSE], [f"{REVERSE}@127.0.0.1:8000"], [f"{REVERSE}@::1:8000"], [REVERSE, "regular@8080"]], ids=str
+)
+def test_a_reverse_mode_listens_to_this_machine_and_keeps_the_name_it_was_called_by(
+    modes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CACHE_CLIENT_TOKEN", raising=False)
+    options = with_modes(modes)
+    settings, is_loopback = listening.settle(options, {"cache_upstream_base_url": f"{UPSTREAM}/v1"})
+    assert is_loopback
+    wanted = listening.wanted_options(options, settings)
+    assert (wanted["listen_host"], wanted["keep_host_header"]) == ("127.0.0.1", True)
+
+
+def test_other_modes_are_left_as_they_are() -> None:
+    options = with_modes(["regular"])
+    settings, is_loopback = listening.settle(options, {})
+    assert not is_loopback
+    assert listening.wanted_options(options, settings).keys() <= {"connection_strategy"}

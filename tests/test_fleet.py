@@ -14,7 +14,9 @@ redis_store = pytest.importorskip("computer_use_cache.store.redis", reason="the 
 
 
 @pytest.fixture
-def leases(store_server: Any) -> Iterator[Any]:
+def leases(store_server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The leases on the server, which do not expire while a test runs."""
+    monkeypatch.setattr(redis_store, "_LEASE_MILLISECONDS", 3_600_000)
     store = redis_store.RedisStore(store_server.connection_url, "", 2**20)
     yield store
     store.close()

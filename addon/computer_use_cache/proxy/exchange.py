@@ -43,8 +43,8 @@ class Exchange:
 
     plan: Plan
     client_id: str
+    started: float
     batch: Batch | None = None
-    started: float = 0.0
     flight: Flight | None = None
     lease: Lease | None = None
     scan: asyncio.Task[Bypass | None] | None = None
@@ -143,15 +143,17 @@ class Exchanges:
 
     async def _find(self, plan: Plan, batch: Batch | None) -> tuple[Entry, list[bytes]] | None:
         """The entry that answers a plan, and the pieces of its answer."""
-        entry = join_known(batch) if batch and batch.unseen is None else None
+        entry = None
         try:
             if self._cache.store.is_quick:
-                entry = self._cache.lookup(plan, time.time()) or entry
+                entry = self._cache.lookup(plan, time.time())
             else:
-                entry = await asyncio.to_thread(self._cache.lookup, plan, time.time()) or entry
+                entry = await asyncio.to_thread(self._cache.lookup, plan, time.time())
             self._reading.worked()
         except StoreError as error:
             self._reading.failed(error)
+        if entry is None and batch and batch.unseen is None:
+            entry = join_known(batch)
         pieces = replay(plan, entry) if entry else None
         return None if entry is None or pieces is None else (entry, pieces)
 
@@ -181,14 +183,14 @@ class Exchanges:
 
     def _begin(self, flow: http.HTTPFlow, plan: Plan, batch: Batch | None) -> Exchange:
         """The exchange of a flow that is not answered here; it leads unless another one of its key does."""
-        exchange = self._by_flow[flow.id] = Exchange(plan, flow.client_conn.id, batch)
+        exchange = self._by_flow[flow.id] = Exchange(plan, flow.client_conn.id, time.monotonic(), batch)
         shares = not isinstance(plan.verdict, Bypass) and plan.verdict.read and plan.verdict.write
         if shares and self._flights.find(plan.key) is None:
             exchange.flight = self._flights.begin(plan.key)
         return exchange
 
     def _send_upstream(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
-        exchange.started = time.monotonic()
+        exchange.started = time.monotonic()  # it may have waited for another proxy
         plan, batch = exchange.plan, exchange.batch
         if batch and not batch.is_whole:
             flow.request.content = orjson.dumps(batch.unseen)

@@ -115,14 +115,12 @@ class RedisStore:
         """Connects when it is first asked, so that a server that is down stops no start."""
         self._url = url
         self._size_limit = size_limit
-        # One attempt more, at once: connections that were idle while the server was restarted are dead.
-        retry = Retry(NoBackoff(), 1, (redis.ConnectionError,))
         self._client: Any = redis.Redis.from_url(
             url,
             password=password or None,
             socket_connect_timeout=_CONNECT_SECONDS,
             socket_timeout=_ANSWER_SECONDS,
-            retry=retry,
+            retry=Retry(NoBackoff(), 0),  # by default it tries for many seconds
             protocol=2,
         )
         self._put = self._client.register_script(_SCRIPT + _PUT)

@@ -317,6 +317,16 @@ def test_a_body_that_is_too_large_is_refused_as_it_comes(proxy: Proxy, upstream:
     assert [asked.path for asked in upstream.asked] == ["/v1/models"]
 
 
+def test_the_body_of_a_refused_request_is_let_go_of_as_it_comes(proxy: Proxy, upstream: Upstream) -> None:
+    with raw(proxy) as client:
+        client.send(head(POST, CHUNKED, host=b"Host: evil.example"))
+        for _ in range(LARGEST_REQUEST // 2**22 + 1):
+            client.send(b"%x\r\n%s\r\n" % (2**22, b" " * 2**22))
+        client.send(b"0\r\n\r\n")
+        assert (client.answer() or (0, b""))[0] == 403, "and not 413: it was never counted"
+    assert upstream.asked == []
+
+
 def test_an_upload_past_the_cache_is_not_bounded(proxy: Proxy, upstream: Upstream) -> None:
     with raw(proxy) as client:
         client.send(head("POST /v1/files HTTP/1.1", b"Content-Length: %d" % (LARGEST_REQUEST + 1)) + b"x")

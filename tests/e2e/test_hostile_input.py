@@ -68,34 +68,36 @@ def head(line: str = "GET /v1/models HTTP/1.1", *headers: bytes, host: bytes = b
 
 
 POST = f"POST {CHAT} HTTP/1.1"
+UPLOAD = "POST /v1/files HTTP/1.1"
+"""Passes the cache: whatever is not refused for its form goes upstream."""
 SMUGGLED = head("GET /v1/smuggled HTTP/1.1")
 CHUNKED = b"Transfer-Encoding: chunked"
 
 REFUSED: dict[str, bytes] = {
-    "length and chunked": head(POST, b"Content-Length: 4", CHUNKED) + b"0\r\n\r\n" + SMUGGLED,
-    "chunked and length": head(POST, CHUNKED, b"Content-Length: 4") + b"0\r\n\r\n" + SMUGGLED,
-    "two lengths": head(POST, b"Content-Length: 2", b"Content-Length: 50") + b"{}" + SMUGGLED,
-    "a list of lengths": head(POST, b"Content-Length: 2, 2") + b"{}" + SMUGGLED,
-    "a signed length": head(POST, b"Content-Length: +2") + b"{}" + SMUGGLED,
-    "a negative length": head(POST, b"Content-Length: -2") + SMUGGLED,
-    "a length in hex": head(POST, b"Content-Length: 0x2") + b"{}" + SMUGGLED,
-    "xchunked": head(POST, b"Transfer-Encoding: xchunked") + b"0\r\n\r\n" + SMUGGLED,
-    "chunked, identity": head(POST, b"Transfer-Encoding: chunked, identity") + b"0\r\n\r\n" + SMUGGLED,
-    "chunked twice": head(POST, CHUNKED, CHUNKED) + b"0\r\n\r\n" + SMUGGLED,
-    "chunked in HTTP/1.0": head(f"POST {CHAT} HTTP/1.0", CHUNKED) + b"0\r\n\r\n" + SMUGGLED,
-    "a space before the colon": head(POST, b"Content-Length : 2") + b"{}" + SMUGGLED,
-    "a folded header": head(POST, b"X-A: b", b" Content-Length: 2") + SMUGGLED,
-    "a folded first header": head(POST, host=b" Host: 127.0.0.1"),
-    "a NUL in a value": head(POST, b"X-A: b\0c"),
-    "a bare CR in a value": head(POST, b"X-A: b\rContent-Length: 99"),
-    "a control character in a value": head(POST, b"X-A: b\x1b[31m"),
-    "a byte above 0x7f in a name": head(POST, b"X-\xe9: b"),
-    "no name": head(POST, b": b"),
-    "no colon": head(POST, b"X-A"),
-    "two Hosts": head(POST, b"Host: evil.example"),
-    "the same Host twice": head(POST, b"Host: 127.0.0.1"),
-    "no Host": head(POST, host=b""),
-    "no Host in HTTP/1.0": head(f"POST {CHAT} HTTP/1.0", host=b""),
+    "length and chunked": head(UPLOAD, b"Content-Length: 4", CHUNKED) + b"0\r\n\r\n" + SMUGGLED,
+    "chunked and length": head(UPLOAD, CHUNKED, b"Content-Length: 4") + b"0\r\n\r\n" + SMUGGLED,
+    "two lengths": head(UPLOAD, b"Content-Length: 2", b"Content-Length: 50") + b"{}" + SMUGGLED,
+    "a list of lengths": head(UPLOAD, b"Content-Length: 2, 2") + b"{}" + SMUGGLED,
+    "a signed length": head(UPLOAD, b"Content-Length: +2") + b"{}" + SMUGGLED,
+    "a negative length": head(UPLOAD, b"Content-Length: -2") + SMUGGLED,
+    "a length in hex": head(UPLOAD, b"Content-Length: 0x2") + b"{}" + SMUGGLED,
+    "xchunked": head(UPLOAD, b"Transfer-Encoding: xchunked") + b"0\r\n\r\n" + SMUGGLED,
+    "chunked, identity": head(UPLOAD, b"Transfer-Encoding: chunked, identity") + b"0\r\n\r\n" + SMUGGLED,
+    "chunked twice": head(UPLOAD, CHUNKED, CHUNKED) + b"0\r\n\r\n" + SMUGGLED,
+    "chunked in HTTP/1.0": head("POST /v1/files HTTP/1.0", CHUNKED) + b"0\r\n\r\n" + SMUGGLED,
+    "a space before the colon": head(UPLOAD, b"Content-Length : 2") + b"{}" + SMUGGLED,
+    "a folded header": head(UPLOAD, b"X-A: b", b" Content-Length: 2") + SMUGGLED,
+    "a folded first header": head(UPLOAD, host=b" Host: 127.0.0.1"),
+    "a NUL in a value": head(UPLOAD, b"X-A: b\0c"),
+    "a bare CR in a value": head(UPLOAD, b"X-A: b\rContent-Length: 99"),
+    "a control character in a value": head(UPLOAD, b"X-A: b\x1b[31m"),
+    "a byte above 0x7f in a name": head(UPLOAD, b"X-\xe9: b"),
+    "no name": head(UPLOAD, b": b"),
+    "no colon": head(UPLOAD, b"X-A"),
+    "two Hosts": head(UPLOAD, b"Host: evil.example"),
+    "the same Host twice": head(UPLOAD, b"Host: 127.0.0.1"),
+    "no Host": head(UPLOAD, host=b""),
+    "no Host in HTTP/1.0": head("POST /v1/files HTTP/1.0", host=b""),
     "HTTP/0.9": b"GET /v1/models\r\n\r\n",
     "HTTP/1.2": head("GET /v1/models HTTP/1.2"),
     "HTTP/2.0 in clear": head("GET /v1/models HTTP/2.0"),
@@ -114,7 +116,7 @@ REFUSED: dict[str, bytes] = {
     "a bad chunk length": head(POST, CHUNKED) + b"zz\r\n{}\r\n0\r\n\r\n",
     "a chunk that is longer than it says": head(POST, CHUNKED) + b"1\r\n{}\r\n0\r\n\r\n",
     "trailers": head(POST, CHUNKED) + b"2\r\n{}\r\n0\r\nContent-Length: 9\r\n\r\n",
-    "a header of 1 MB": head(POST, b"X-A: " + b"a" * 2**20),
+    "a header of 1 MB": head(UPLOAD, b"X-A: " + b"a" * 2**20),
     "a head without end": b"GET /v1/models HTTP/1.1\r\n" + b"X-A: b\r\n" * 2**17,
     "a chunk line without end": head(POST, CHUNKED) + b"2;" + b"a" * 2**20,
     "bytes where gzip is": head(POST, b"Content-Encoding: gzip", b"Content-Length: 2") + b"{}",
@@ -157,6 +159,14 @@ def test_what_is_ambiguous_or_malformed_is_refused_and_nothing_of_it_goes_upstre
         assert other.answer() == (200, b'{"data": []}'), "another client is not affected"
     assert {asked.path for asked in upstream.asked[before:]} == {"/v1/models"}
     assert all(asked.headers.keys() == {"host"} for asked in upstream.asked[before:])
+
+
+def test_an_upload_that_is_malformed_halfway_is_refused_and_cut(proxy: Proxy, upstream: Upstream) -> None:
+    with raw(proxy) as client:
+        client.send(head(UPLOAD, CHUNKED) + b"2\r\n{}\r\nzz\r\n" + SMUGGLED)
+        assert (client.answer() or (0, b""))[0] == 400
+    assert proxy.ask("GET", "/v1/models").status == 200
+    assert [asked.path for asked in upstream.asked] == ["/v1/models"]
 
 
 def test_lines_that_end_in_a_bare_lf_are_the_same_to_all(proxy: Proxy, upstream: Upstream) -> None:
@@ -305,6 +315,16 @@ def test_a_body_that_is_too_large_is_refused_as_it_comes(proxy: Proxy, upstream:
         client.send(head())
         assert (client.answer() or (0, b""))[0] == 200, "the next request on it gets its own answer"
     assert [asked.path for asked in upstream.asked] == ["/v1/models"]
+
+
+def test_the_body_of_a_refused_request_is_let_go_of_as_it_comes(proxy: Proxy, upstream: Upstream) -> None:
+    with raw(proxy) as client:
+        client.send(head(POST, CHUNKED, host=b"Host: evil.example"))
+        for _ in range(LARGEST_REQUEST // 2**22 + 1):
+            client.send(b"%x\r\n%s\r\n" % (2**22, b" " * 2**22))
+        client.send(b"0\r\n\r\n")
+        assert (client.answer() or (0, b""))[0] == 403, "and not 413: it was never counted"
+    assert upstream.asked == []
 
 
 def test_an_upload_past_the_cache_is_not_bounded(proxy: Proxy, upstream: Upstream) -> None:

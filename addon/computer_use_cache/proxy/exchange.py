@@ -81,9 +81,6 @@ class Exchanges:
     def upstream_timeout(self) -> float:
         return self._cache.settings.upstream_timeout_seconds
 
-    def largest_request(self) -> int:
-        return bridge.LARGEST_REQUEST
-
     def refuse(self, flow: http.HTTPFlow, error: RequestError) -> None:
         bridge.refuse(flow, error, self._cache.settings)
 

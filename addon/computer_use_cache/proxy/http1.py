@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 
-from h11._receivebuffer import ReceiveBuffer
 from mitmproxy import http
 from mitmproxy.connection import ConnectionState
 from mitmproxy.net.http import http1
@@ -57,7 +56,7 @@ class CacheHttp1Server(Http1Server):
         if len(self.buf) <= _MOST_UNREAD or self.state == self.passthrough:
             return
         if self.state == self.done:
-            self.buf = ReceiveBuffer()
+            self.buf.maybe_extract_at_most(len(self.buf))
         elif self.state == self.read_headers:
             yield from self._give_up(431, "The request's headers are too large.")
         else:

@@ -36,6 +36,7 @@ from mitmproxy.proxy.layers.http import (
 from mitmproxy.proxy.tunnel import TunnelLayer
 
 from computer_use_cache.errors import RequestError
+from computer_use_cache.proxy.bridge import LARGEST_REQUEST
 from computer_use_cache.proxy.http1 import CacheHttp1Server, fault
 
 UPSTREAM_FAULT = "cache_upstream_fault"
@@ -73,9 +74,6 @@ class Owner(Protocol):
     def upstream_timeout(self) -> float:
         """Seconds to the first byte, and between bytes."""
 
-    def largest_request(self) -> int:
-        """Bytes of a body that is held in memory, coming or going."""
-
     def refuse(self, flow: http.HTTPFlow, error: RequestError) -> None:
         """Set the flow's response to an error in the form of the API that was asked."""
 
@@ -104,12 +102,14 @@ class CacheStream(HttpStream):
         # Before the body begins it is not known yet whether it will be streamed.
         if not request or not self.request_body_buf:
             return (yield from super().check_body_size(request))
-        declared = self.flow.request.headers.get("content-length", "0")
-        limit = self._owner.largest_request()
-        if len(self.request_body_buf) <= limit and int(declared) <= limit:
+        if self.flow.response:
+            self.request_body_buf.clear()  # the guard has refused it: nobody will read the body
+            return False
+        declared = int(self.flow.request.headers.get("content-length", "0"))
+        if max(len(self.request_body_buf), declared) <= LARGEST_REQUEST:
             return (yield from super().check_body_size(request))
         self.request_body_buf.clear()
-        self._owner.refuse(self.flow, RequestError(413, f"The request is larger than {limit} bytes."))
+        self._owner.refuse(self.flow, RequestError(413, f"The request is larger than {LARGEST_REQUEST} bytes."))
         self.client_state = self.state_done  # the rest of it is let go of as it comes
         yield from self.send_response()
         return True

@@ -1,4 +1,4 @@
-"""One exchange with a cached API, from request to stored answer: looked up, followed, led, recorded, released."""
+"""One exchange with a cached API, from request to stored answer: answered here, or led, recorded and released."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import orjson
 from mitmproxy import http
 
 from computer_use_cache import policy
-from computer_use_cache.batches import Batch, complete, join_known, open_batch
-from computer_use_cache.cache import Cache, Plan, offline_error, replay
+from computer_use_cache.batches import Batch, complete
+from computer_use_cache.cache import Cache, Plan
 from computer_use_cache.coalesce import Flight, Flights, Released, Stream
 from computer_use_cache.errors import FormatError, RequestError, StoreError
 from computer_use_cache.fleet import Fleet, Lease
-from computer_use_cache.formats.embeddings import Embeddings
 from computer_use_cache.ledger import Ledger
-from computer_use_cache.models import Bypass, Entry, Outcome, Reason, Request, Response, Shape, Skipped
+from computer_use_cache.models import Bypass, Entry, Outcome, Reason, Response, Shape, Skipped
 from computer_use_cache.policy import Controls
 from computer_use_cache.proxy import bridge
+from computer_use_cache.proxy.answers import Answers
 from computer_use_cache.proxy.layer import UPSTREAM_FAULT, Feed
 from computer_use_cache.proxy.replay import Replayer
 from computer_use_cache.proxy.tee import decoder, tee
@@ -60,7 +60,8 @@ class Exchanges:
         self._write = write
         self._replayer = Replayer(cache.settings)
         self._flights = Flights()
-        self._reading, self._writing = Trouble("looking up"), Trouble("storing")
+        self._answers = Answers(cache, ledger, self._replayer, self._flights)
+        self._storing = Trouble("storing")
         self._fleet = Fleet(cache.store.leases, cache.settings.upstream_timeout_seconds)
         self._by_flow: dict[str, Exchange] = {}
 
@@ -97,69 +98,18 @@ class Exchanges:
         if isinstance(plan.verdict, Bypass):
             self._send_upstream(flow, self._begin(flow, plan, None))
             return
-        is_embedding = isinstance(plan.format, Embeddings)
-        batch = await asyncio.to_thread(self._open_batch, plan, request) if is_embedding else None
-        if not await self._answered(flow, plan, plan.verdict, batch):
+        batch = await self._answers.batch_of(plan, request)
+        if not await self._answers.give(flow, plan, plan.verdict, batch):
             exchange = self._begin(flow, plan, batch)
             if not await self._answered_by_fleet(flow, exchange):
                 self._send_upstream(flow, exchange)
-
-    async def _answered(self, flow: http.HTTPFlow, plan: Plan, controls: Controls, batch: Batch | None) -> bool:
-        """Whether the flow has its answer; False when it is to lead, or to ask upstream on its own."""
-        while True:
-            if found := await self._find(plan, batch):
-                self._replayer.serve(flow, plan, *found, outcome=Outcome.HIT, now=time.time())
-                self._ledger.served(Outcome.HIT, plan.model)
-                return True
-            if not controls.upstream:
-                raise offline_error("no entry answers this request")
-            flight = self._flights.find(plan.key) if controls.read and controls.write else None
-            if flight is None:
-                return False
-            flight.follow(lambda: flow.client_conn.connected)
-            begun = await flight.begun()
-            if isinstance(begun, Stream) and (begun.shape, begun.with_usage) == (plan.shape, plan.with_usage):
-                self._replayer.serve_live(flow, plan, begun, flight)
-                self._ledger.coalesced()
-                return True
-            outcome = begun if not isinstance(begun, Stream) else await flight.landed()
-            match outcome:
-                case Entry():
-                    pieces = replay(plan, outcome)
-                    if pieces is None:
-                        return False
-                    self._replayer.serve(flow, plan, outcome, pieces, outcome=Outcome.MISS, now=time.time())
-                case Response():
-                    self._replayer.serve_error(flow, plan, outcome)
-                case Released.ALONE:
-                    return False
-                case Released.TOGETHER:
-                    continue
-            self._ledger.coalesced()
-            return True
-
-    async def _find(self, plan: Plan, batch: Batch | None) -> tuple[Entry, list[bytes]] | None:
-        """The entry that answers a plan, and the pieces of its answer."""
-        entry = None
-        try:
-            if self._cache.store.is_quick:
-                entry = self._cache.lookup(plan, time.time())
-            else:
-                entry = await asyncio.to_thread(self._cache.lookup, plan, time.time())
-            self._reading.worked()
-        except StoreError as error:
-            self._reading.failed(error)
-        if entry is None and batch and batch.unseen is None:
-            entry = join_known(batch)
-        pieces = replay(plan, entry) if entry else None
-        return None if entry is None or pieces is None else (entry, pieces)
 
     async def _answered_by_fleet(self, flow: http.HTTPFlow, exchange: Exchange) -> bool:
         """Whether another proxy's call brought the answer to a flow that leads here."""
         if exchange.flight is None:
             return False
         plan = exchange.plan
-        found = await self._fleet.find_or_lead(plan.key, lambda: self._find(plan, None))
+        found = await self._fleet.find_or_lead(plan.key, lambda: self._answers.find(plan, None))
         if found is None or isinstance(found, Lease):
             exchange.lease = found
             return False
@@ -168,15 +118,6 @@ class Exchanges:
         self._ledger.coalesced()
         self._forget(flow, exchange, entry)
         return True
-
-    def _open_batch(self, plan: Plan, request: Request) -> Batch | None:
-        try:
-            return open_batch(self._cache, plan, request, time.time())
-        except StoreError as error:
-            self._reading.failed(error)
-        except FormatError as error:
-            logger.warning("a batch was not taken apart: %s", error)
-        return None
 
     def _begin(self, flow: http.HTTPFlow, plan: Plan, batch: Batch | None) -> Exchange:
         """The exchange of a flow that is not answered here; it leads unless another one of its key does."""
@@ -315,9 +256,9 @@ class Exchanges:
             for part in parts:
                 self._cache.keep(part, now)
         except StoreError as error:
-            self._writing.failed(error)
+            self._storing.failed(error)
             return entry, str(Skipped("the store cannot be written"))
-        self._writing.worked()
+        self._storing.worked()
         self._ledger.stored(now)
         return entry, "updated" if replaced else "stored"
 

@@ -1,0 +1,98 @@
+"""Answers that need no upstream call: from the store, from the parts of a batch, or behind the call of another."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from mitmproxy import http
+
+from computer_use_cache.batches import Batch, join_known, open_batch
+from computer_use_cache.cache import Cache, Plan, offline_error, replay
+from computer_use_cache.coalesce import Flights, Released, Stream
+from computer_use_cache.errors import FormatError, StoreError
+from computer_use_cache.formats.embeddings import Embeddings
+from computer_use_cache.ledger import Ledger
+from computer_use_cache.models import Entry, Outcome, Request, Response
+from computer_use_cache.policy import Controls
+from computer_use_cache.proxy.replay import Replayer
+from computer_use_cache.proxy.trouble import Trouble
+
+logger = logging.getLogger(__name__)
+
+
+class Answers:
+    """Looks for answers; what it finds it sets as the response of the flow."""
+
+    def __init__(self, cache: Cache, ledger: Ledger, replayer: Replayer, flights: Flights) -> None:
+        self._cache = cache
+        self._ledger = ledger
+        self._replayer = replayer
+        self._flights = flights
+        self._looking_up = Trouble("looking up")
+
+    async def batch_of(self, plan: Plan, request: Request) -> Batch | None:
+        """The batch that a request is, None when it is none or cannot be taken apart."""
+        if not isinstance(plan.format, Embeddings):
+            return None
+        return await asyncio.to_thread(self._open_batch, plan, request)
+
+    def _open_batch(self, plan: Plan, request: Request) -> Batch | None:
+        try:
+            return open_batch(self._cache, plan, request, time.time())
+        except StoreError as error:
+            self._looking_up.failed(error)
+        except FormatError as error:
+            logger.warning("a batch was not taken apart: %s", error)
+        return None
+
+    async def give(self, flow: http.HTTPFlow, plan: Plan, controls: Controls, batch: Batch | None) -> bool:
+        """Whether the flow has its answer; False when it is to lead, or to ask upstream on its own."""
+        while True:
+            if found := await self.find(plan, batch):
+                self._replayer.serve(flow, plan, *found, outcome=Outcome.HIT, now=time.time())
+                self._ledger.served(Outcome.HIT, plan.model)
+                return True
+            if not controls.upstream:
+                raise offline_error("no entry answers this request")
+            flight = self._flights.find(plan.key) if controls.read and controls.write else None
+            if flight is None:
+                return False
+            flight.follow(lambda: flow.client_conn.connected)
+            begun = await flight.begun()
+            if isinstance(begun, Stream) and (begun.shape, begun.with_usage) == (plan.shape, plan.with_usage):
+                self._replayer.serve_live(flow, plan, begun, flight)
+                self._ledger.coalesced()
+                return True
+            outcome = begun if not isinstance(begun, Stream) else await flight.landed()
+            match outcome:
+                case Entry():
+                    pieces = replay(plan, outcome)
+                    if pieces is None:
+                        return False
+                    self._replayer.serve(flow, plan, outcome, pieces, outcome=Outcome.MISS, now=time.time())
+                case Response():
+                    self._replayer.serve_error(flow, plan, outcome)
+                case Released.ALONE:
+                    return False
+                case Released.TOGETHER:
+                    continue
+            self._ledger.coalesced()
+            return True
+
+    async def find(self, plan: Plan, batch: Batch | None) -> tuple[Entry, list[bytes]] | None:
+        """The entry that answers a plan, and the pieces of its answer."""
+        entry = None
+        try:
+            if self._cache.store.is_quick:
+                entry = self._cache.lookup(plan, time.time())
+            else:
+                entry = await asyncio.to_thread(self._cache.lookup, plan, time.time())
+            self._looking_up.worked()
+        except StoreError as error:
+            self._looking_up.failed(error)
+        if entry is None and batch and batch.unseen is None:
+            entry = join_known(batch)
+        pieces = replay(plan, entry) if entry else None
+        return None if entry is None or pieces is None else (entry, pieces)

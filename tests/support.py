@@ -314,12 +314,12 @@ def chat_request(text: str = "ping", **fields: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def running_proxy(
-    folder: Path, upstream: str, *arguments: str, entry: Path = ENTRY, **environment: str
+    folder: Path, upstream: str, *arguments: str, entry: Path = ENTRY, listen: str = "@127.0.0.1:0", **environment: str
 ) -> Iterator[Proxy]:
     """Plain mitmdump with the addon, in reverse mode on a free loopback port, its store in `folder`."""
     origin = "/".join(upstream.split("/")[:3])
     command = [str(Path(sys.executable).parent / "mitmdump"), "-s", str(entry)]
-    command += ["--mode", f"reverse:{origin}@127.0.0.1:0", "--set", f"confdir={folder}/mitmproxy", *arguments]
+    command += ["--mode", f"reverse:{origin}{listen}", "--set", f"confdir={folder}/mitmproxy", *arguments]
     clean = {name: value for name, value in os.environ.items() if not name.endswith(("_API_KEY", "_BASE_URL"))}
     given = {"UPSTREAM_BASE_URL": upstream, "CACHE_DIR": str(folder / "store"), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(

@@ -8,7 +8,7 @@ from mitmproxy.test import tflow
 from computer_use_cache.proxy.gate import Gate
 from computer_use_cache.settings import Settings
 
-GATE = Gate(Settings.load({"CACHE_HOSTS": "api.openai.com,*.known.example"}))
+GATE = Gate(Settings.load({"CACHE_HOSTS": "api.openai.com,*.known.example"}), loopback=True)
 
 
 @pytest.mark.parametrize(

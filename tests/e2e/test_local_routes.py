@@ -129,6 +129,15 @@ def test_a_foreign_host_name_is_refused(proxy: Proxy, upstream: Upstream, host: 
     assert upstream.asked == []
 
 
+def test_plain_mitmdump_that_names_no_address_listens_on_loopback_only(tmp_path: Path, upstream: Upstream) -> None:
+    with running_proxy(tmp_path, upstream.url, "--listen-port", "0", listen="") as proxy:
+        assert proxy.chat().status == 200
+        for address in {found[4][0] for found in socket.getaddrinfo(socket.gethostname(), proxy.port)} - {"127.0.0.1"}:
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            with socket.socket(family) as other, pytest.raises(OSError, match="refused|unreachable|assign"):
+                other.connect((address, proxy.port))
+
+
 def test_an_absolute_target_is_judged_by_its_own_authority(proxy: Proxy, upstream: Upstream) -> None:
     with socket.create_connection(("127.0.0.1", proxy.port)) as connection:
         connection.sendall(b"GET http://evil.example/cache/stats HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")

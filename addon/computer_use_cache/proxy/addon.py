@@ -48,7 +48,7 @@ class _Parts:
         self._loopback = loopback
         self.cache = Cache(settings, open_store(settings), loopback=loopback)
         self.ledger = Ledger(self.cache.store)
-        self.gate = Gate(settings)
+        self.gate = Gate(settings, loopback=loopback)
         self.exchanges = Exchanges(self.cache, self.ledger, self.write)
         self.local = LocalRoutes(self.cache, self.ledger, self.write, loopback=loopback)
         self._writer = ThreadPoolExecutor(1, "cache-writer")
@@ -104,6 +104,7 @@ class ComputerUseCache:
         self._upkeep = asyncio.create_task(self._keep_up())
 
     async def _keep_up(self) -> None:
+        await listening.rebind(ctx.master.addons.get("proxyserver"), ctx.options.listen_host)
         if self._parts:
             await self._import_once(self._parts)
         flushes, upkeep = 0, Trouble("upkeep")

@@ -11,16 +11,17 @@ from computer_use_cache.errors import RequestError
 from computer_use_cache.models import Reason
 from computer_use_cache.proxy import bridge, guard, routes
 from computer_use_cache.settings import Settings
-from computer_use_cache.values import Mode
+from computer_use_cache.values import Mode, is_loopback
 
 _EXPOSED = "X-Computer-Use-Cache, X-Computer-Use-Cache-Key, X-Computer-Use-Cache-Store, Cache-Status, Age, X-Request-Id"
 
 
 class Gate:
-    """Stands before everything else in the hooks."""
+    """Stands before everything else in the hooks. With `loopback`, only this machine may ask the proxy itself."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, loopback: bool) -> None:
         self._settings = settings
+        self._loopback = loopback
 
     def concerns(self, flow: http.HTTPFlow) -> bool:
         """Whether the flow is addressed to the proxy, or to an intercepted host whose answers are cached.
@@ -38,6 +39,8 @@ class Gate:
         """Check a request as soon as its headers are there, and point it at its upstream. Raises RequestError."""
         if not bridge.is_addressed_to_proxy(flow):
             return
+        if self._loopback and not is_loopback(flow.client_conn.peername[0]):
+            raise RequestError(403, "This cache is for its own machine; see HOST and CACHE_CLIENT_TOKEN.")
         headers = bridge.lower_headers(flow.request.headers)
         path, _ = bridge.path_and_query(flow)
         if self._preflight(flow, headers):

@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Mapping
 
+from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.options import Options
 from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
 
@@ -47,6 +48,16 @@ def wanted_options(options: Options, settings: Settings) -> dict[str, object]:
     if not settings.keep_connection_strategy:
         wanted["connection_strategy"] = "lazy"
     return {name: value for name, value in wanted.items() if getattr(options, name) != value}
+
+
+async def rebind(server: Proxyserver, host: str) -> None:
+    """Have every reverse mode that names no address listen on `host` only, where that is loopback: mitmproxy loads
+    an addon given with `-s` when it has begun to listen on its default, every address."""
+    for instance in server.servers:
+        exposed = is_loopback(host) and not all(is_loopback(address[0]) for address in instance.listen_addrs)
+        if isinstance(instance.mode, ReverseMode) and instance.mode.custom_listen_host is None and exposed:
+            await instance.stop()
+            await instance.start()
 
 
 def _any_reverse(modes: list[ProxyMode]) -> bool:

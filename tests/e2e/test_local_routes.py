@@ -134,7 +134,7 @@ def test_plain_mitmdump_that_names_no_address_listens_on_loopback_only(tmp_path:
         assert proxy.chat().status == 200
         for address in {found[4][0] for found in socket.getaddrinfo(socket.gethostname(), proxy.port)} - {"127.0.0.1"}:
             family = socket.AF_INET6 if ":" in address else socket.AF_INET
-            with socket.socket(family) as other, pytest.raises(OSError, match="refused|unreachable|assign"):
+            with socket.socket(family) as other, pytest.raises(OSError, match=r"refused|unreachable|assign"):
                 other.connect((address, proxy.port))
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.options import Options
 from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
 
 from computer_use_cache.errors import SettingError
 from computer_use_cache.settings import Settings
 from computer_use_cache.values import BaseUrl, is_loopback
+
+if TYPE_CHECKING:
+    from mitmproxy.addons.proxyserver import Proxyserver
 
 LOOPBACK = "127.0.0.1"
 

@@ -56,7 +56,7 @@ def tls_front(port: int, context: ssl.SSLContext) -> Iterator[int]:
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
-        server.close()
+        loop.call_soon_threadsafe(server.close)  # asyncio's servers are closed in their own thread
         loop.call_soon_threadsafe(loop.stop)
         thread.join(30)
         for task in asyncio.all_tasks(loop):

@@ -55,7 +55,7 @@ PARTS = [
     "ledger:Ledger.served",
     "ledger:Ledger.stored",
     "ledger:Ledger.flush",
-    "proxy.exchange:replay",
+    "proxy.answers:replay",
     "proxy.exchange:Exchanges._answer",
     "proxy.exchange:Exchange",
     "proxy.bridge:tell",

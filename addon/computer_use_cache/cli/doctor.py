@@ -79,7 +79,7 @@ def _mitmproxy() -> _Check:
 
 def _port(settings: Settings) -> _Check:
     url = running.address(settings)
-    if running.health(url):
+    if running.health(url, settings):
         return _Check("port", True, f"a cache is running at {url}")
     if reason := running.bind_error(settings):
         return _Check("port", False, f"{url}: {reason}; stop what uses it, or set PORT")

@@ -71,7 +71,7 @@ def _place(url: str | None, settings: Settings) -> str:
 
 
 def _health(url: str | None, settings: Settings) -> Json | None:
-    health = running.health(_place(url, settings))
+    health = running.health(_place(url, settings), settings)
     if url and not health:
         raise click.ClickException(f"no cache answers at {url}; start one, or leave --url out to read the folder")
     return health

@@ -50,10 +50,10 @@ def bind_error(settings: Settings) -> str | None:
     return None
 
 
-def health(url: str) -> Json | None:
-    """What `/healthz` answers at `url`, None when nothing answers or it is not one of ours."""
+def health(url: str, settings: Settings) -> Json | None:
+    """What `/healthz` answers at `url`, None when nothing answers or it is not one of ours (or not for this caller)."""
     try:
-        status, answer = fetch(url + "/healthz")
+        status, answer = fetch(url + "/healthz", headers=_authorization(settings))
     except CacheError:
         return None
     ours = status == 200 and isinstance(answer, dict) and isinstance(answer.get("cache"), dict)
@@ -64,13 +64,16 @@ def health(url: str) -> Json | None:
 def clear(url: str, wish: Json, settings: Settings) -> int:
     """Have the proxy at `url` clear what `wish` names; how many entries there were. Raises CacheError."""
     headers = {"content-type": "application/json", "x-cache-admin-token": settings.admin_token}
-    if settings.client_token:
-        headers["authorization"] = f"Bearer {settings.client_token[0][1]}"
+    headers |= _authorization(settings)
     status, answer = fetch(url + "/cache/clear", json.dumps(wish).encode(), headers)
     if status != 200 or not isinstance(answer, dict):
         told = answer.get("error", {}).get("message", "") if isinstance(answer, dict) else ""
         raise CacheError(f"the proxy at {url} did not clear its cache ({status}): {told or answer}")
     return int(answer["deleted"])
+
+
+def _authorization(settings: Settings) -> dict[str, str]:
+    return {"authorization": f"Bearer {settings.client_token[0][1]}"} if settings.client_token else {}
 
 
 def fetch(url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> tuple[int, Any]:

@@ -63,5 +63,5 @@ def start(web: bool, pairs: tuple[str, ...], mitmproxy_arguments: tuple[str, ...
 def _check_port(settings: Settings) -> None:
     if reason := running.bind_error(settings):
         place = running.address(settings)
-        what = "a cache is running there already" if running.health(place) else reason
+        what = "a cache is running there already" if running.health(place, settings) else reason
         raise SettingError(f"PORT: cannot listen on {place}: {what}; stop what uses it, or give another --port")

@@ -33,9 +33,7 @@ def parse_body(body: bytes) -> dict[str, Any]:
     section 4: readers differ on which one counts, so the key could stand for another request than the provider read).
     """
     try:
-        value = json.loads(
-            body.decode(), parse_float=_canonical_fraction, parse_constant=_refuse_constant, object_pairs_hook=_object
-        )
+        value = _DECODER.decode(body.decode())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise RequestError(400, f"The request body is not valid JSON: {error}") from None
     except (ValueError, InvalidOperation):
@@ -76,6 +74,9 @@ def _canonical_fraction(text: str) -> int | orjson.Fragment:
 
 def _scientific(negative: bool, coefficient: str, exponent: int) -> bytes:
     return f"{'-' if negative else ''}{coefficient}e{exponent}".encode()
+
+
+_DECODER = json.JSONDecoder(parse_float=_canonical_fraction, parse_constant=_refuse_constant, object_pairs_hook=_object)
 
 
 def canonical(value: object) -> bytes:

@@ -26,6 +26,7 @@ _OWN_ANSWER = "cache_own_answer"
 """In a flow's metadata, which holds plain data only: saved flows must load without this addon."""
 
 _LARGE = 1024 * 1024
+_CONTROL_HEADERS = frozenset(name.encode() for name in policy.CONTROL_HEADERS)
 
 LARGEST_REQUEST = 128 * 1024 * 1024
 """Bytes of a body that is not streamed, as it comes and decoded. No model API takes more than 100 MB."""
@@ -145,8 +146,7 @@ def keep_end_to_end(headers: http.Headers) -> None:
 def prepare_to_forward(flow: http.HTTPFlow, settings: Settings) -> None:
     """Take out what is the cache's own, and put the operator's headers in. The path already is the upstream's."""
     headers = flow.request.headers
-    for name in policy.CONTROL_HEADERS:
-        headers.pop(name, None)
+    headers.fields = tuple(item for item in headers.fields if item[0].lower() not in _CONTROL_HEADERS)
     if not is_addressed_to_proxy(flow):
         return
     if settings.client_token:

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from mitmproxy import http
 
-from computer_use_cache import policy
+from computer_use_cache import formats, policy
 from computer_use_cache.batches import Batch, complete
 from computer_use_cache.cache import Cache, Plan
 from computer_use_cache.coalesce import Flight, Flights, Released, Stream
@@ -89,9 +89,9 @@ class Exchanges:
 
     async def request(self, flow: http.HTTPFlow) -> None:
         """Answer a request from the store or a flight, or send it upstream. Raises RequestError."""
-        if bridge.format_of(flow, self._cache.settings) is None:
-            return
         request = bridge.request_of(flow, self._cache.settings)
+        if flow.request.method != "POST" or formats.match(request.path) is None:
+            return
         plan = self._cache.plan(request)
         if plan.forward is not request.body:
             flow.request.content = plan.forward

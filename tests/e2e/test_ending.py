@@ -61,6 +61,17 @@ def test_a_running_stream_arrives_whole_and_is_an_entry_after_the_restart(tmp_pa
         assert proxy.stats()["misses"] == 1
 
 
+def test_a_stream_that_never_ends_is_cut_when_its_time_is_over(tmp_path: Path, upstream: Upstream) -> None:
+    upstream.handler = waiting(upstream.new_event())
+    with running_proxy(tmp_path, upstream.url) as proxy:
+        answer = proxy.stream()
+        proxy.process.send_signal(signal.SIGTERM)
+        assert proxy.process.wait(30) == 0
+        with pytest.raises(http.client.IncompleteRead):
+            answer.read()
+    assert any("ending: 1 exchanges are cut" in line for line in proxy.log)
+
+
 def test_a_large_answer_is_sent_whole(tmp_path: Path, upstream: Upstream) -> None:
     gate = upstream.new_event()
     upstream.handler = waiting(gate)

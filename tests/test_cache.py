@@ -14,7 +14,7 @@ import pytest
 from computer_use_cache.cache import Cache, Plan
 from computer_use_cache.cache import replay as replayed
 from computer_use_cache.errors import RequestError
-from computer_use_cache.models import Bypass, Entry, Reason, Request, Response, Shape, Skipped
+from computer_use_cache.models import Bypass, Entry, Reason, Request, RequestRecord, Response, Shape, Skipped
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore
 
@@ -129,7 +129,7 @@ class MisfiledStore(DiskStore):
 
     filed = ""
 
-    def put(self, entry: Entry, keep_seconds: float | None) -> bool:
+    def put(self, entry: Entry, keep_seconds: float | None, record: RequestRecord | None = None) -> bool:
         self.filed = entry.key
         return super().put(entry, keep_seconds)
 

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
 import orjson
 
-from computer_use_cache import credentials, formats, key, policy
+from computer_use_cache import credentials, formats, key, policy, sketch
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.base import Format, Json, dump, load_object
-from computer_use_cache.models import Bypass, Entry, Event, Reason, Request, Response, Shape, Skipped
+from computer_use_cache.models import Bypass, Entry, Event, Reason, Request, RequestRecord, Response, Shape, Skipped
 from computer_use_cache.policy import Controls
+from computer_use_cache.record import without_media
 from computer_use_cache.settings import Settings
 from computer_use_cache.store import Store
 from computer_use_cache.values import Scope
@@ -34,13 +35,14 @@ _KEPT_OPENAI_HEADERS = ("openai-model", "openai-processing-ms", "openai-version"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done with one request to a cached API.
+    """What is to be done with one `request` to a cached API.
 
     `verdict` is a Bypass, or the Controls of a request that has a `key`. `body` is the parsed request and `forward`
     the bytes to send upstream; they hold no controls of ours. `shape` is the one the client wants, and
     `resource` the model where the path names it.
     """
 
+    request: Request
     format: Format
     resource: str
     verdict: Controls | Bypass
@@ -92,6 +94,7 @@ class Cache:
         if isinstance(verdict, Bypass) and not controls.upstream:
             raise offline_error(str(verdict))
         return Plan(
+            request=request,
             format=format,
             resource=resource,
             verdict=verdict,
@@ -100,7 +103,7 @@ class Cache:
             shape=format.wanted_shape(body, request.path, request.query),
             with_usage=format.wants_usage(body),
             body=body,
-            forward=request.body if unreadable or body is sent else _written(body, request.body),
+            forward=request.body if unreadable or body is sent else _forwarded(body, request.body),
         )
 
     def _bypass(self, format: Format, request: Request, body: Json, model: str) -> Bypass | None:
@@ -120,8 +123,12 @@ class Cache:
             resource=resource,
             query=_relevant_query(request.query),
             headers=request.headers,
-            body=key.remove_pointers(format.key_body(body), self.settings.ignore_keys),
+            body=self.key_body(format, body),
         )
+
+    def key_body(self, format: Format, body: Json) -> Json:
+        """What of a request's body (as `key.parse_body` gives it) enters the key."""
+        return key.remove_pointers(format.key_body(body), self.settings.ignore_keys)
 
     def _scope(self, request: Request) -> str:
         if request.client and self.settings.scope is not Scope.SHARED:
@@ -178,9 +185,25 @@ class Cache:
             chunks=response.chunks,
         )
 
-    def keep(self, entry: Entry, now: float) -> bool:
-        """Write an entry; True when it took the place of another. Raises StoreError."""
-        return self.store.put(entry, None if entry.expires_at is None else max(entry.expires_at - now, 0.0))
+    def record(self, plan: Plan) -> RequestRecord:
+        """What is kept of a planned request that has a key. Slow: call it off the event loop. Raises FormatError."""
+        assert isinstance(plan.verdict, Controls), "a bypass is not recorded"
+        request, controls = plan.request, plan.verdict
+        body = without_media(plan.body)
+        group = (self._scope(request), controls.namespace, str(controls.sample), plan.format.name)
+        return RequestRecord(
+            upstream=request.upstream,
+            path=request.path,
+            query=_relevant_query(request.query),
+            headers=tuple((name, request.headers[name]) for name in key.RELEVANT_HEADERS if name in request.headers),
+            body=_written(body, lambda: without_media(load_object(plan.forward))),
+            parts=sketch.parts(group, self.key_body(plan.format, body)),
+        )
+
+    def keep(self, entry: Entry, now: float, record: RequestRecord | None = None) -> bool:
+        """Write an entry and what it answers; True when it took the place of another. Raises StoreError."""
+        keep_seconds = None if entry.expires_at is None else max(entry.expires_at - now, 0.0)
+        return self.store.put(entry, keep_seconds, record)
 
 
 def replay(plan: Plan, entry: Entry) -> list[bytes] | None:
@@ -222,12 +245,17 @@ def _relevant_query(query: Mapping[str, str]) -> str:
     return urlencode(sorted((name, value) for name, value in kept.items() if name != "key" and value))
 
 
-def _written(body: Json, sent: bytes) -> bytes:
+def _forwarded(body: Json, sent: bytes) -> bytes:
     """The body to forward when controls were taken out of what was sent."""
+    return _written(body, lambda: policy.without_controls(load_object(sent)))
+
+
+def _written(body: Json, plain: Callable[[], Json]) -> bytes:
+    """A body that `key.parse_body` gave, as JSON; `plain` gives the same with Python's own numbers."""
     try:
         return orjson.dumps(body)
     except TypeError:  # an integer beyond 64 bits, a lone surrogate, deep nesting
-        return dump(policy.without_controls(load_object(sent)))
+        return dump(plain())
 
 
 def _is_kept(header: str) -> bool:

@@ -1,4 +1,4 @@
-"""An entry as bytes: a version byte, then a zstd frame with a checksum. Never pickle.
+"""An entry, or the record of its request, as bytes: a version byte, then a zstd frame with a checksum. Never pickle.
 
 What cannot be read (another version, a truncated or flipped frame) is None, so that it counts as a miss.
 """
@@ -12,31 +12,43 @@ from typing import Any
 import msgpack
 import zstandard
 
-from computer_use_cache.models import Entry, Shape
+from computer_use_cache.models import Entry, RequestRecord, Shape
 
 _VERSION = b"\x01"
 _LEVEL = 3
+_UNREADABLE = (zstandard.ZstdError, ValueError, TypeError, MemoryError, msgpack.UnpackException)
+"""MemoryError: a damaged frame may say that it holds any number of bytes."""
 _per_thread = threading.local()
 
 
-def encode(entry: Entry) -> bytes:
+def encode(value: Entry | RequestRecord) -> bytes:
     """The bytes to store."""
-    frame: bytes = _compressor().compress(msgpack.packb(astuple(entry), unicode_errors="surrogatepass"))
+    frame: bytes = _compressor().compress(msgpack.packb(astuple(value), unicode_errors="surrogatepass"))
     return _VERSION + frame
 
 
 def decode(data: bytes) -> Entry | None:
     """The entry in `data`, or None when it is not one that this version can read whole."""
-    if not data.startswith(_VERSION):
-        return None
     try:
-        key, format_name, shape, *rest = msgpack.unpackb(
-            _decompressor().decompress(data[1:], allow_extra_data=False), use_list=False, unicode_errors="surrogatepass"
-        )
+        key, format_name, shape, *rest = _fields(data)
         return Entry(key, format_name, Shape(shape), *rest)
-    except (zstandard.ZstdError, ValueError, TypeError, MemoryError, msgpack.UnpackException):
-        # MemoryError: a damaged frame may say that it holds any number of bytes.
+    except _UNREADABLE:
         return None
+
+
+def decode_request(data: bytes) -> RequestRecord | None:
+    """The record in `data`, or None when it is not one that this version can read whole."""
+    try:
+        return RequestRecord(*_fields(data))
+    except _UNREADABLE:
+        return None
+
+
+def _fields(data: bytes) -> Any:
+    if not data.startswith(_VERSION):
+        raise ValueError("another version")
+    frame = _decompressor().decompress(data[1:], allow_extra_data=False)
+    return msgpack.unpackb(frame, use_list=False, unicode_errors="surrogatepass")
 
 
 def _compressor() -> Any:

@@ -125,7 +125,11 @@ def keep(cache: Cache, recording: Recording, now: float) -> Entry | Skipped:
     held = cache.store.get(entry.key)
     if held and held.created_at >= entry.created_at:
         return Skipped("stored already")
-    cache.keep(entry, now)
+    try:
+        record = cache.record(plan)
+    except FormatError as error:
+        return Skipped(str(error))
+    cache.keep(entry, now, record)
     return entry
 
 

@@ -121,3 +121,20 @@ class Entry:
     def is_fresh(self, now: float) -> bool:
         """Whether the entry may be served at `now` (Unix seconds)."""
         return self.expires_at is None or now < self.expires_at
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """The request that an entry answers, as the store keeps it beside the entry; it holds no credential.
+
+    `upstream` and `path` are as in `Request`, `query` and `headers` only what of them belongs to the key. `body` is the
+    JSON that was forwarded, with long base64 data replaced by its digest. `parts` are 64-bit digests: two requests
+    that share some are alike (see sketch.py).
+    """
+
+    upstream: str
+    path: str
+    query: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    parts: tuple[int, ...]

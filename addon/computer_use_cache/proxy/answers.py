@@ -8,10 +8,11 @@ import time
 
 from mitmproxy import http
 
+from computer_use_cache import explain
 from computer_use_cache.batches import Batch, join_known, open_batch
 from computer_use_cache.cache import Cache, Plan, offline_error, replay
 from computer_use_cache.coalesce import Flights, Released, Stream
-from computer_use_cache.errors import FormatError, StoreError
+from computer_use_cache.errors import FormatError, RequestError, StoreError
 from computer_use_cache.formats.embeddings import Embeddings
 from computer_use_cache.ledger import Ledger
 from computer_use_cache.models import Entry, Outcome, Request, Response
@@ -55,7 +56,7 @@ class Answers:
                 self._ledger.served(Outcome.HIT, plan.model)
                 return True
             if not controls.upstream:
-                raise offline_error("no entry answers this request")
+                raise await asyncio.to_thread(self._nothing_found, plan)
             flight = self._flights.find(plan.key) if controls.read and controls.write else None
             if flight is None:
                 return False
@@ -80,6 +81,19 @@ class Answers:
                     continue
             self._ledger.coalesced()
             return True
+
+    def _nothing_found(self, plan: Plan) -> RequestError:
+        """What a request gets that nothing answers and that may not go upstream."""
+        near = explain.study(self._cache, plan).near
+        if near is None:
+            return offline_error("no entry answers this request")
+        try:
+            explain.log_miss(self._cache, plan, near, time.time())
+        except StoreError as error:
+            self._looking_up.failed(error)
+        return offline_error(
+            f"no entry answers this request; the nearest, {near.key[:8]}, differs at {near.differences[0]}"
+        )
 
     async def find(self, plan: Plan, batch: Batch | None) -> tuple[Entry, list[bytes]] | None:
         """The entry that answers a plan, and the pieces of its answer."""

@@ -12,15 +12,15 @@ from typing import Any
 import orjson
 from mitmproxy import http
 
-from computer_use_cache import formats, policy
+from computer_use_cache import explain, formats, policy
 from computer_use_cache.batches import Batch, complete
 from computer_use_cache.cache import Cache, Plan
 from computer_use_cache.coalesce import Flight, Flights, Released, Stream
 from computer_use_cache.errors import FormatError, RequestError, StoreError
+from computer_use_cache.explain import Near, Study
 from computer_use_cache.fleet import Fleet, Lease
 from computer_use_cache.ledger import Ledger
 from computer_use_cache.models import Bypass, Entry, Outcome, Reason, Response, Shape, Skipped
-from computer_use_cache.policy import Controls
 from computer_use_cache.proxy import bridge
 from computer_use_cache.proxy.answers import Answers
 from computer_use_cache.proxy.layer import UPSTREAM_FAULT, Feed
@@ -31,8 +31,8 @@ from computer_use_cache.recorder import Recorder
 
 logger = logging.getLogger(__name__)
 
-_SCAN_AFTER_SECONDS = 0.005
-"""The search for credentials is not to hold up the request on its way out; few upstreams answer sooner."""
+_STUDY_AFTER_SECONDS = 0.005
+"""The study of a miss is not to hold up the request on its way out; few upstreams answer sooner."""
 
 type InThread = Callable[..., Awaitable[Any]]
 
@@ -47,7 +47,7 @@ class Exchange:
     batch: Batch | None = None
     flight: Flight | None = None
     lease: Lease | None = None
-    scan: asyncio.Task[Bypass | None] | None = None
+    study: asyncio.Task[Study] | None = None
     recorder: Recorder | None = None
 
 
@@ -137,8 +137,7 @@ class Exchanges:
             return
         # The tee must see plain bytes.
         flow.request.headers["accept-encoding"] = "identity"
-        if plan.verdict.write:
-            asyncio.get_running_loop().call_later(_SCAN_AFTER_SECONDS, self._scan, exchange)
+        asyncio.get_running_loop().call_later(_STUDY_AFTER_SECONDS, self._study, exchange)
 
     # -- the way of an answer
 
@@ -149,24 +148,27 @@ class Exchanges:
             return False
         shape = policy.shape_of(flow.response.headers.get("content-type", ""), exchange.plan.shape)
         if flow.response.status_code == 200 and shape in (Shape.SSE, Shape.ARRAY):
-            # A stream's headers do not wait for the search; nothing is stored before it is done.
-            if exchange.scan and exchange.scan.done():
-                await self._heed_scan(exchange)
+            # A stream's headers do not wait for the study; nothing is stored before it is done.
+            if exchange.study and exchange.study.done():
+                await self._heed_study(exchange)
             self._stream(flow, flow.response, exchange, shape)
         return True
 
-    def _scan(self, exchange: Exchange) -> asyncio.Task[Bypass | None]:
-        """The search for credentials in the request, which goes on in a thread."""
-        if exchange.scan is None:
-            exchange.scan = asyncio.create_task(asyncio.to_thread(self._cache.credential, exchange.plan))
-        return exchange.scan
+    def _study(self, exchange: Exchange) -> asyncio.Task[Study]:
+        """The study of the request, which goes on in a thread."""
+        if exchange.study is None:
+            exchange.study = asyncio.create_task(asyncio.to_thread(explain.study, self._cache, exchange.plan))
+        return exchange.study
 
-    async def _heed_scan(self, exchange: Exchange) -> None:
+    async def _heed_study(self, exchange: Exchange) -> Study:
         """A request that holds a credential has gone past the cache."""
-        verdict = exchange.plan.verdict
-        if isinstance(verdict, Controls) and verdict.write and (found := await self._scan(exchange)):
-            exchange.plan = replace(exchange.plan, verdict=found, key="")
+        if isinstance(exchange.plan.verdict, Bypass):
+            return Study()
+        found = await self._study(exchange)
+        if found.bypass and exchange.plan.verdict.write:
+            exchange.plan = replace(exchange.plan, verdict=found.bypass, key="")
             self._land(exchange, Released.ALONE)
+        return found
 
     def _stream(self, flow: http.HTTPFlow, response: http.Response, exchange: Exchange, shape: Shape) -> None:
         headers = response.headers
@@ -231,7 +233,7 @@ class Exchanges:
         """Store before release; what became of the answer, as the Store header says it."""
         outcome: Entry | Response | Released = Released.ALONE
         try:
-            await self._heed_scan(exchange)
+            found = await self._heed_study(exchange)
             plan = exchange.plan
             if isinstance(plan.verdict, Bypass):
                 self._ledger.bypassed(plan.verdict)
@@ -239,22 +241,26 @@ class Exchanges:
             self._ledger.served(Outcome.MISS, plan.model)
             if exchange.recorder and exchange.recorder.overflowed:
                 return str(Skipped("answer is larger than CACHE_MAX_RESPONSE_CHARS"))
-            kept: tuple[Entry | None, str] = await self._write(self._record, plan, answer, parts, time.time())
+            kept: tuple[Entry | None, str] = await self._write(self._record, plan, answer, found, parts, time.time())
             outcome = kept[0] or (answer if answer.status >= 400 else Released.ALONE)
             return kept[1]
         finally:
             self._forget(flow, exchange, outcome)
 
-    def _record(self, plan: Plan, answer: Response, parts: Sequence[Entry], now: float) -> tuple[Entry | None, str]:
+    def _record(
+        self, plan: Plan, answer: Response, found: Study, parts: Sequence[Entry], now: float
+    ) -> tuple[Entry | None, str]:
         """The entry of an answer that may be stored, and what became of it; in the thread that writes."""
         entry = self._cache.judge(plan, answer, now)
         if isinstance(entry, Skipped):
             logger.info("%s %s", plan.key[:8], entry)
             return None, str(entry)
         try:
-            replaced = self._cache.keep(entry, now)
+            replaced = self._cache.keep(entry, now, found.record)
             for part in parts:
                 self._cache.keep(part, now)
+            if found.near:
+                explain.log_miss(self._cache, plan, found.near, now)
         except StoreError as error:
             self._storing.failed(error)
             return entry, str(Skipped("the store cannot be written"))
@@ -289,7 +295,8 @@ class Exchanges:
 
     def _describe(self, flow: http.HTTPFlow, exchange: Exchange, *, store: str) -> None:
         assert flow.response
-        told = _told(exchange.plan, store, f"; fwd-status={flow.response.status_code}")
+        near = exchange.study.result().near if exchange.study and exchange.study.done() else None
+        told = _told(exchange.plan, store, f"; fwd-status={flow.response.status_code}", near)
         bridge.tell(flow.response, told, self._cache.settings)
 
     def _land(self, exchange: Exchange, outcome: Entry | Response | Released) -> None:
@@ -303,9 +310,9 @@ class Exchanges:
         self._fleet.close()
 
 
-def _told(plan: Plan, store: str, status: str = "") -> bridge.Told:
+def _told(plan: Plan, store: str, status: str = "", near: Near | None = None) -> bridge.Told:
     if isinstance(plan.verdict, Bypass):
         return bridge.Told(Outcome.BYPASS, f"fwd=bypass{status}", reason=str(plan.verdict))
     stored = "; stored" if store in ("stored", "updated") else ""
-    reason = store.partition("skipped: ")[2]
+    reason = store.partition("skipped: ")[2] or str(near or "")
     return bridge.Told(Outcome.MISS, f"fwd=miss{status}{stored}", plan.key, store, reason)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from computer_use_cache.models import Entry
+from computer_use_cache.models import Entry, RequestRecord
+
+NEWEST_OF_PART = 16
+"""Of the requests that share a part, so many are looked at: what all share (a model, tools) tells nothing."""
+NEAR_CANDIDATES = 4
+KEPT_MISSES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +69,21 @@ class Store(Protocol):
     def get(self, key: str) -> Entry | None:
         """The entry, fresh or not; None when there is none or it cannot be read."""
 
-    def put(self, entry: Entry, keep_seconds: float | None) -> bool:
-        """Keep the entry for so long (None: for ever); True when it took the place of another."""
+    def put(self, entry: Entry, keep_seconds: float | None, record: RequestRecord | None = None) -> bool:
+        """Keep the entry, and its request where it is known, for so long (None: for ever); True when it took the place
+        of another."""
+
+    def request(self, key: str) -> RequestRecord | None:
+        """The request that the entry answers; None when it is not known."""
+
+    def near(self, parts: Sequence[int]) -> list[str]:
+        """The keys of at most `NEAR_CANDIDATES` entries whose requests share most of `parts`, the best first."""
+
+    def add_miss(self, data: bytes) -> None:
+        """Add to the log of misses, which holds the last `KEPT_MISSES`."""
+
+    def misses(self) -> list[bytes]:
+        """The log of misses, the newest first."""
 
     def delete(self, key: str) -> bool:
         """True when there was such an entry."""

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import heapq
+import logging
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from computer_use_cache import codec
-from computer_use_cache.models import Entry
+from computer_use_cache.errors import StoreError
+from computer_use_cache.models import Entry, RequestRecord
 from computer_use_cache.store import Choice, Size
 from computer_use_cache.store.database import Database, failures
+from computer_use_cache.store.requests import Requests
+
+logger = logging.getLogger(__name__)
 
 _SHARDS = 8
 """Each shard is a database of its own, so that two writers seldom wait for each other."""
+_ENTRIES_SHARE = 0.8
+"""The part of the size limit that is the entries'; the rest is their requests'."""
 
 
 class DiskStore:
@@ -30,12 +37,13 @@ class DiskStore:
         self._shards = [
             Database(
                 folder / "entries" / str(number),
-                size_limit=size_limit // _SHARDS,
+                size_limit=int(size_limit * _ENTRIES_SHARE) // _SHARDS,
                 eviction_policy="least-recently-stored",
             )
             for number in range(_SHARDS)
         ]
         self._counters = Database(folder / "counters", eviction_policy="none")
+        self._requests = Requests(folder / "requests.db", int(size_limit * (1 - _ENTRIES_SHARE)))
 
     def _shard(self, key: str) -> Database:
         return self._shards[zlib.crc32(key.encode()) % _SHARDS]
@@ -45,15 +53,33 @@ class DiskStore:
             data = shard.get(key)
         return codec.decode(data) if isinstance(data, bytes) else None
 
-    def put(self, entry: Entry, keep_seconds: float | None) -> bool:
+    def put(self, entry: Entry, keep_seconds: float | None, record: RequestRecord | None = None) -> bool:
         data = codec.encode(entry)
         with self._shard(entry.key).use() as shard:
             # A row keeps its place when it is overwritten: deleting it first keeps the rows in order of age.
             replaced = shard.delete(entry.key)
             shard.set(entry.key, data, expire=keep_seconds)
+        if record:
+            try:
+                self._requests.put(entry.key, record, keep_seconds)
+            except StoreError as error:
+                logger.warning("entry %s is kept without its request: %s", entry.key[:8], error)
         return bool(replaced)
 
+    def request(self, key: str) -> RequestRecord | None:
+        return self._requests.get(key)
+
+    def near(self, parts: Sequence[int]) -> list[str]:
+        return self._requests.near(parts)
+
+    def add_miss(self, data: bytes) -> None:
+        self._requests.add_miss(data)
+
+    def misses(self) -> list[bytes]:
+        return self._requests.misses()
+
     def delete(self, key: str) -> bool:
+        self._requests.delete(key)
         with self._shard(key).use() as shard:
             return bool(shard.delete(key))
 
@@ -68,6 +94,7 @@ class DiskStore:
 
     def clear(self, chosen: Choice | None = None) -> int:
         if chosen is None:
+            self._requests.clear()
             return sum(map(self._clear, self._shards))
         return sum(self.delete(entry.key) for entry in self.entries() if chosen(entry))
 
@@ -93,6 +120,7 @@ class DiskStore:
             with database.use() as shard:
                 shard.cull()  # expires first
                 database.remove_orphans()
+        self._requests.maintain()
 
     def add_counts(self, counts: Mapping[str, float], latest: Mapping[str, float]) -> None:
         with self._counters.use() as counters, counters.transact():
@@ -106,6 +134,7 @@ class DiskStore:
             return {name: counters.get(name, 0) for name in counters}
 
     def close(self) -> None:
+        self._requests.close()
         for database in (*self._shards, self._counters):
             with database.use() as cache:
                 cache.close()

@@ -11,7 +11,8 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -21,14 +22,17 @@ from redis.retry import Retry
 
 from computer_use_cache import codec
 from computer_use_cache.errors import StoreDown, StoreError
-from computer_use_cache.models import Entry
-from computer_use_cache.store import Choice, Size
+from computer_use_cache.models import Entry, RequestRecord
+from computer_use_cache.store import KEPT_MISSES, NEAR_CANDIDATES, NEWEST_OF_PART, Choice, Size
 from computer_use_cache.store.hot import HotEntries
 
 logger = logging.getLogger(__name__)
 
 _PREFIX = "computer-use-cache:1:"
 _ENTRY = _PREFIX + "entry:"
+_REQUEST = _PREFIX + "request:"
+_PART = _PREFIX + "part:"
+_MISSES = _PREFIX + "misses"
 _LEASE = _PREFIX + "lease:"
 _COUNTERS = _PREFIX + "counters"
 _TABLES = [_PREFIX + name for name in ("order", "expiry", "sizes", "totals")]
@@ -40,6 +44,8 @@ _ANSWER_SECONDS = 1.0
 _REST_SECONDS = 3.0
 """How long a server that failed is left alone."""
 _LEASE_MILLISECONDS = 10_000
+_PART_MILLISECONDS = 90 * 24 * 3600 * 1000
+"""How long an entry that never expires is found by what it shares with others."""
 
 _KEYS_PER_PIECE = 500
 _ENTRIES_PER_PIECE = 20
@@ -76,6 +82,7 @@ _DELETE = """
 local deleted = 0
 for number, key in ipairs(ARGV) do
     deleted = deleted + redis.call('DEL', KEYS[4 + number])
+    redis.call('DEL', KEYS[4 + #ARGV + number])
     forget(key)
 end
 return deleted
@@ -150,20 +157,59 @@ class RedisStore:
             self._hot.add(entry)
         return entry
 
-    def put(self, entry: Entry, keep_seconds: float | None) -> bool:
+    def put(self, entry: Entry, keep_seconds: float | None, record: RequestRecord | None = None) -> bool:
         data = codec.encode(entry)
         milliseconds = "" if keep_seconds is None else max(int(keep_seconds * 1000), 1)
         with self._failures():
             replaced = self._put([*_TABLES, _ENTRY + entry.key], [entry.key, data, milliseconds])
+            if record:
+                self._put_request(entry.key, record, int(milliseconds) if milliseconds else None)
         self._hot.drop(entry.key)
         return bool(replaced)
+
+    def _put_request(self, key: str, record: RequestRecord, milliseconds: int | None) -> None:
+        with self._client.pipeline(transaction=False) as pipeline:
+            pipeline.set(_REQUEST + key, codec.encode(record), px=milliseconds)
+            for part in record.parts:
+                name = f"{_PART}{part:x}"
+                pipeline.lpush(name, key)
+                pipeline.ltrim(name, 0, NEWEST_OF_PART - 1)
+                pipeline.pexpire(name, milliseconds or _PART_MILLISECONDS)
+            pipeline.execute()
+
+    def request(self, key: str) -> RequestRecord | None:
+        with self._failures():
+            data = self._client.get(_REQUEST + key)
+        return codec.decode_request(data) if data is not None else None
+
+    def near(self, parts: Sequence[int]) -> list[str]:
+        with self._failures(), self._client.pipeline(transaction=False) as pipeline:
+            for part in parts:
+                pipeline.lrange(f"{_PART}{part:x}", 0, -1)
+            shared = Counter(key.decode() for keys in pipeline.execute() for key in dict.fromkeys(keys))
+            best = [key for key, _ in shared.most_common(NEWEST_OF_PART)]
+            for key in best:
+                pipeline.exists(_REQUEST + key)
+            return [key for key, is_there in zip(best, pipeline.execute(), strict=True) if is_there][:NEAR_CANDIDATES]
+
+    def add_miss(self, data: bytes) -> None:
+        with self._failures(), self._client.pipeline(transaction=False) as pipeline:
+            pipeline.lpush(_MISSES, data)
+            pipeline.ltrim(_MISSES, 0, KEPT_MISSES - 1)
+            pipeline.execute()
+
+    def misses(self) -> list[bytes]:
+        with self._failures():
+            return list(self._client.lrange(_MISSES, 0, -1))
 
     def delete(self, key: str) -> bool:
         return self._delete_all([key]) == 1
 
     def _delete_all(self, keys: list[str]) -> int:
         with self._failures():
-            deleted: int = self._delete([*_TABLES, *(_ENTRY + key for key in keys)], keys)
+            deleted: int = self._delete(
+                [*_TABLES, *(_ENTRY + key for key in keys), *(_REQUEST + key for key in keys)], keys
+            )
         for key in keys:
             self._hot.drop(key)
         return deleted
@@ -185,6 +231,8 @@ class RedisStore:
         deleted = 0
         while keys := self._oldest(_KEYS_PER_PIECE):
             deleted += self._delete_all(keys)
+        with self._failures():
+            self._client.delete(_MISSES)
         self._hot.clear()
         return deleted
 

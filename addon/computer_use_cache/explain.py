@@ -1,0 +1,183 @@
+"""Why a request was a miss: the stored request that is nearest to it, and where the two first differ."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Any
+
+from computer_use_cache import key
+from computer_use_cache.cache import Cache, Plan
+from computer_use_cache.errors import FormatError, StoreError
+from computer_use_cache.formats.base import Json, dump, load_object
+from computer_use_cache.models import Bypass, RequestRecord
+from computer_use_cache.policy import Controls
+from computer_use_cache.sketch import CONVERSATIONS
+from computer_use_cache.store import Store
+
+logger = logging.getLogger(__name__)
+
+_MOST_DIFFERENCES = 8
+_SHOWN_BEFORE = 8
+_SHOWN_CHARS = 32
+"""Of each side of a difference: from a little before the place where the two part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One place where two requests differ.
+
+    `path` is a JSON pointer (RFC 6901) into the body, or `upstream`, `path`, `query` or `header <name>`. `at` is the
+    character, counted from 0, at which two texts part; None where they are not both texts. `asked` and `recorded` are
+    a few characters of both sides, None where a side has nothing there.
+    """
+
+    path: str
+    at: int | None
+    asked: str | None
+    recorded: str | None
+
+    def __str__(self) -> str:
+        return self.path if self.at is None else f"{self.path} @ char {self.at}"
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """The stored request nearest to another: its entry's key, and the first places where they differ (at least one, in
+    the order of the request that was asked)."""
+
+    key: str
+    differences: tuple[Difference, ...]
+
+    def __str__(self) -> str:
+        return f"near-miss {self.key[:8]}: {self.differences[0]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """What is found out about a miss while the upstream works: the `bypass` of a request that holds a credential, else
+    the `record` to keep of it and what it is `near` to; None where there is no such thing."""
+
+    bypass: Bypass | None = None
+    record: RequestRecord | None = None
+    near: Near | None = None
+
+
+def study(cache: Cache, plan: Plan) -> Study:
+    """Study a planned request that has a key and no entry. Slow: call it off the event loop."""
+    assert isinstance(plan.verdict, Controls), "a bypass is no miss"
+    if bypass := cache.credential(plan):
+        return Study(bypass)
+    try:
+        record = cache.record(plan)
+        near = nearest(cache, plan, record) if plan.verdict.read else None
+    except FormatError as error:
+        logger.info("%s is kept without its request: %s", plan.key[:8], error)
+        return Study()
+    except StoreError as error:
+        logger.debug("near entries are not known: %s", error)
+        return Study(record=record)
+    return Study(record=record, near=near)
+
+
+def nearest(cache: Cache, plan: Plan, record: RequestRecord) -> Near | None:
+    """The stored request nearest to a planned one without an entry, whose `record` is given; None where none is near.
+
+    A conversation that only goes on from a stored one is no near miss. Nothing is found across scopes, namespaces,
+    samples and APIs. Blocks; raises StoreError.
+    """
+    asked = _document(cache, plan, record)
+    found = []
+    for other in cache.store.near(record.parts):
+        stored = cache.store.request(other)
+        if other == plan.key or stored is None:
+            continue
+        differences = tuple(islice(_differences(asked, _document(cache, plan, stored), ""), _MOST_DIFFERENCES))
+        if differences and not _goes_on(differences):
+            found.append(Near(other, differences))
+    return min(found, key=lambda near: len(near.differences), default=None)
+
+
+def log_miss(cache: Cache, plan: Plan, near: Near, now: float) -> None:
+    """Note a near miss at `now` (Unix seconds), for `misses`. Blocks; raises StoreError."""
+    line = {"at": now, "model": plan.model, "key": plan.key, "near": near.key}
+    differences = [asdict(difference) for difference in near.differences]
+    cache.store.add_miss(dump(line | {"differences": differences}))
+
+
+def misses(store: Store, since: float) -> list[Json]:
+    """The near misses noted since then (Unix seconds), the newest first. Each holds `at`, `model`, `key`, the `near`
+    entry's key and the `differences`. Blocks; raises StoreError."""
+    return [miss for miss in map(load_object, store.misses()) if miss["at"] >= since]
+
+
+def _document(cache: Cache, plan: Plan, record: RequestRecord) -> Json:
+    """All that enters the key of a request, names of its outside first."""
+    outside = {"upstream": record.upstream, "path": record.path, "query": record.query}
+    headers = {f"header {name}": value for name, value in record.headers}
+    try:
+        body = cache.key_body(plan.format, key.parse_body(record.body))
+    except FormatError:
+        body = {}
+    return outside | headers | {f"/{_escaped(name)}": value for name, value in body.items()}
+
+
+def _goes_on(differences: tuple[Difference, ...]) -> bool:
+    match differences:
+        case [Difference(path, None, asked, None)] if asked is not None:
+            name, _, index = path.removeprefix("/").partition("/")
+            return name in CONVERSATIONS and index.isdecimal()
+    return False
+
+
+def _differences(asked: object, recorded: object, path: str) -> Iterator[Difference]:
+    match asked, recorded:
+        case dict(), dict():
+            for name in asked | recorded:
+                below = f"{path}/{_escaped(name)}" if path else name
+                if name in asked and name in recorded:
+                    yield from _differences(asked[name], recorded[name], below)
+                else:
+                    yield Difference(below, None, _shown(asked, name), _shown(recorded, name))
+        case list(), list():
+            for index, (one, other) in enumerate(zip(asked, recorded, strict=False)):
+                yield from _differences(one, other, f"{path}/{index}")
+            if len(asked) != len(recorded):
+                place = min(len(asked), len(recorded))
+                yield Difference(f"{path}/{place}", None, _shown(asked, place), _shown(recorded, place))
+        case str(), str():
+            if asked != recorded:
+                at = _parting(asked, recorded)
+                start = max(at - _SHOWN_BEFORE, 0)
+                sides = (side[start : start + _SHOWN_CHARS] for side in (asked, recorded))
+                yield Difference(path, at, *sides)
+        case _:
+            if key.canonical(asked) != key.canonical(recorded):
+                yield Difference(path, None, _written(asked), _written(recorded))
+
+
+def _parting(one: str, other: str) -> int:
+    """Where two different texts part; by halves, as texts may be long."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _shown(values: Any, place: Any) -> str | None:
+    there = place in values if isinstance(values, dict) else place < len(values)
+    return _written(values[place]) if there else None
+
+
+def _written(value: object) -> str:
+    return key.canonical(value).decode("utf-8", "replace")[:_SHOWN_CHARS]
+
+
+def _escaped(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")

@@ -23,6 +23,10 @@ _MOST_DIFFERENCES = 8
 _SHOWN_BEFORE = 8
 _SHOWN_CHARS = 32
 """Of each side of a difference: from a little before the place where the two part."""
+_LEAST_ALIKE = 0.25
+"""Two texts less alike are no versions of one text: another question was asked."""
+_PROSE_WORDS = 3
+"""A text of fewer words is a name, an id or a date, which may change as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +35,15 @@ class Difference:
 
     `path` is a JSON pointer (RFC 6901) into the body, or `upstream`, `path`, `query` or `header <name>`. `at` is the
     character, counted from 0, at which two texts part; None where they are not both texts. `asked` and `recorded` are
-    a few characters of both sides, None where a side has nothing there.
+    a few characters of both sides, None where a side has nothing there. `alike` is how much of the longer text (0 to 1)
+    lies before and after what differs; 1 where they are not both prose.
     """
 
     path: str
     at: int | None
     asked: str | None
     recorded: str | None
+    alike: float = 1.0
 
     def __str__(self) -> str:
         return self.path if self.at is None else f"{self.path} @ char {self.at}"
@@ -85,77 +91,91 @@ def study(cache: Cache, plan: Plan) -> Study:
 def nearest(cache: Cache, plan: Plan, record: RequestRecord) -> Near | None:
     """The stored request nearest to a planned one without an entry, whose `record` is given; None where none is near.
 
-    A conversation that only goes on from a stored one is no near miss. Nothing is found across scopes, namespaces,
-    samples and APIs. Blocks; raises StoreError.
+    A conversation that only goes on from a stored one is no near miss, nor is another question to the same agent.
+    Nothing is found across scopes, namespaces, samples and APIs. Blocks; raises StoreError.
     """
-    asked = _document(cache, plan, record)
     found = []
     for other in cache.store.near(record.parts):
         stored = cache.store.request(other)
-        if other == plan.key or stored is None:
+        if other == plan.key or stored is None or not _shares_most(record, stored):
             continue
-        differences = tuple(islice(_differences(asked, _document(cache, plan, stored), ""), _MOST_DIFFERENCES))
-        if differences and not _goes_on(differences):
-            found.append(Near(other, differences))
+        first = tuple(islice(_record_differences(cache, plan, record, stored), _MOST_DIFFERENCES))
+        if first and not _goes_on(first) and all(one.alike >= _LEAST_ALIKE for one in first):
+            found.append(Near(other, first))
     return min(found, key=lambda near: len(near.differences), default=None)
 
 
 def log_miss(cache: Cache, plan: Plan, near: Near, now: float) -> None:
     """Note a near miss at `now` (Unix seconds), for `misses`. Blocks; raises StoreError."""
-    line = {"at": now, "model": plan.model, "key": plan.key, "near": near.key}
-    differences = [asdict(difference) for difference in near.differences]
-    cache.store.add_miss(dump(line | {"differences": differences}))
+    cache.store.add_miss(dump({"at": now, "model": plan.model, "key": plan.key, **as_json(near)}))
+
+
+def as_json(near: Near) -> Json:
+    """What machines read: the `near` entry's key, and the fields of the `differences`."""
+    return {"near": near.key, "differences": [asdict(difference) for difference in near.differences]}
 
 
 def misses(store: Store, since: float) -> list[Json]:
-    """The near misses noted since then (Unix seconds), the newest first. Each holds `at`, `model`, `key`, the `near`
-    entry's key and the `differences`. Blocks; raises StoreError."""
+    """The near misses noted since then (Unix seconds), the newest first. Each holds `at`, `model`, `key`, and what
+    `as_json` gives. Blocks; raises StoreError."""
     return [miss for miss in map(load_object, store.misses()) if miss["at"] >= since]
 
 
-def _document(cache: Cache, plan: Plan, record: RequestRecord) -> Json:
-    """All that enters the key of a request, names of its outside first."""
-    outside = {"upstream": record.upstream, "path": record.path, "query": record.query}
-    headers = {f"header {name}": value for name, value in record.headers}
-    try:
-        body = cache.key_body(plan.format, key.parse_body(record.body))
-    except FormatError:
-        body = {}
-    return outside | headers | {f"/{_escaped(name)}": value for name, value in body.items()}
+def _shares_most(record: RequestRecord, stored: RequestRecord) -> bool:
+    return len(set(record.parts).intersection(stored.parts)) * 2 >= len(record.parts)
 
 
-def _goes_on(differences: tuple[Difference, ...]) -> bool:
-    match differences:
+def _record_differences(cache: Cache, plan: Plan, asked: RequestRecord, stored: RequestRecord) -> Iterator[Difference]:
+    """Where two requests to the plan's API differ in what enters the key: outside the body, then in it."""
+    yield from differences(asked.upstream, stored.upstream, "upstream")
+    yield from differences(asked.path, stored.path, "path")
+    yield from differences(asked.query, stored.query, "query")
+    for name in key.RELEVANT_HEADERS:
+        yield from differences(dict(asked.headers).get(name, ""), dict(stored.headers).get(name, ""), f"header {name}")
+    body, stored_body = (cache.key_body(plan.format, key.parse_body(record.body)) for record in (asked, stored))
+    yield from differences(body, stored_body)
+
+
+def _goes_on(found: tuple[Difference, ...]) -> bool:
+    match found:
         case [Difference(path, None, asked, None)] if asked is not None:
             name, _, index = path.removeprefix("/").partition("/")
             return name in CONVERSATIONS and index.isdecimal()
     return False
 
 
-def _differences(asked: object, recorded: object, path: str) -> Iterator[Difference]:
+def differences(asked: object, recorded: object, path: str = "") -> Iterator[Difference]:
+    """Where two JSON values (as `key.parse_body` gives them) differ, `path` being where they lie."""
     match asked, recorded:
         case dict(), dict():
             for name in asked | recorded:
-                below = f"{path}/{_escaped(name)}" if path else name
+                below = f"{path}/{name.replace('~', '~0').replace('/', '~1')}"
                 if name in asked and name in recorded:
-                    yield from _differences(asked[name], recorded[name], below)
+                    yield from differences(asked[name], recorded[name], below)
                 else:
                     yield Difference(below, None, _shown(asked, name), _shown(recorded, name))
         case list(), list():
             for index, (one, other) in enumerate(zip(asked, recorded, strict=False)):
-                yield from _differences(one, other, f"{path}/{index}")
+                yield from differences(one, other, f"{path}/{index}")
             if len(asked) != len(recorded):
                 place = min(len(asked), len(recorded))
                 yield Difference(f"{path}/{place}", None, _shown(asked, place), _shown(recorded, place))
         case str(), str():
             if asked != recorded:
-                at = _parting(asked, recorded)
-                start = max(at - _SHOWN_BEFORE, 0)
-                sides = (side[start : start + _SHOWN_CHARS] for side in (asked, recorded))
-                yield Difference(path, at, *sides)
+                yield _text_difference(asked, recorded, path)
         case _:
             if key.canonical(asked) != key.canonical(recorded):
                 yield Difference(path, None, _written(asked), _written(recorded))
+
+
+def _text_difference(asked: str, recorded: str, path: str) -> Difference:
+    at = _parting(asked, recorded)
+    start = max(at - _SHOWN_BEFORE, 0)
+    one, other = asked[start : start + _SHOWN_CHARS], recorded[start : start + _SHOWN_CHARS]
+    longer = max(asked, recorded, key=len)
+    if len(longer.split(maxsplit=_PROSE_WORDS)) < _PROSE_WORDS:
+        return Difference(path, at, one, other)
+    return Difference(path, at, one, other, alike=(at + _parting(asked[:at:-1], recorded[:at:-1])) / len(longer))
 
 
 def _parting(one: str, other: str) -> int:
@@ -177,7 +197,3 @@ def _shown(values: Any, place: Any) -> str | None:
 
 def _written(value: object) -> str:
     return key.canonical(value).decode("utf-8", "replace")[:_SHOWN_CHARS]
-
-
-def _escaped(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")

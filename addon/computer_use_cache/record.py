@@ -14,6 +14,14 @@ _LONG = 1024
 _BASE64 = re.compile(r"(data:[^,]{0,200};base64,)?([A-Za-z0-9+/_-]{1024,}={0,2})")
 
 
+_DIGEST = re.compile(rb"<sha256:[0-9a-f]{64} of [0-9]+ characters>")
+
+
+def lacks_media(body: bytes) -> bool:
+    """Whether a recorded body holds a digest in the place of data."""
+    return _DIGEST.search(body) is not None
+
+
 def without_media(value: Any) -> Any:
     """`value` (JSON) with the digest of each long base64 text in its place; equal texts stay equal."""
     match value:

@@ -12,8 +12,10 @@ from typing import NoReturn
 import click
 
 from computer_use_cache.cli.about import entry_path, version
+from computer_use_cache.cli.audit import audit
 from computer_use_cache.cli.doctor import doctor
 from computer_use_cache.cli.entries import clear, stats
+from computer_use_cache.cli.explain import explain_request
 from computer_use_cache.cli.importing import import_recordings
 from computer_use_cache.cli.install import install
 from computer_use_cache.cli.setup import env, init
@@ -36,7 +38,20 @@ def commands() -> None:
     """
 
 
-for _command in (start, init, install, env, stats, clear, doctor, import_recordings, entry_path, version):
+for _command in (
+    start,
+    init,
+    install,
+    env,
+    stats,
+    clear,
+    explain_request,
+    audit,
+    doctor,
+    import_recordings,
+    entry_path,
+    version,
+):
     commands.add_command(_command)
 
 

@@ -33,7 +33,7 @@ def stats(url: str | None, as_json: bool) -> None:
     if health := _health(url, settings):
         counted: Json = health["cache"]
     else:
-        with _store(settings) as store:
+        with opened_store(settings) as store:
             counted = Ledger(store).statistics(settings)
     if as_json:
         click.echo(json.dumps(counted))
@@ -60,7 +60,7 @@ def clear(model: str | None, older_than: float | None, namespace: str | None, ye
     if health:
         deleted = running.clear(_place(url, settings), wish, settings)
     else:
-        with _store(settings) as store:
+        with opened_store(settings) as store:
             before = None if older_than is None else time.time() - older_than
             deleted = store.clear(Choice(model, namespace, before) if wish else None)
     click.echo(f"Removed {deleted} entries of {folder}.")
@@ -78,7 +78,8 @@ def _health(url: str | None, settings: Settings) -> Json | None:
 
 
 @contextlib.contextmanager
-def _store(settings: Settings) -> Iterator[Store]:
+def opened_store(settings: Settings) -> Iterator[Store]:
+    """The store that the settings name, for as long as it is used. Raises StoreError when there is none yet."""
     folder = Path(settings.dir)
     if settings.store_url == "disk" and not folder.is_dir():
         where = running.address(settings)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +13,16 @@ NEWEST_OF_PART = 16
 """Of the requests that share a part, so many are looked at: what all share (a model, tools) tells nothing."""
 NEAR_CANDIDATES = 4
 KEPT_MISSES = 1000
+
+
+def weigh[Holder](holders: Iterable[Sequence[Holder]]) -> Counter[Holder]:
+    """How much each holder shares, given the holders of each part (`NEWEST_OF_PART` at most): what few share counts
+    for more."""
+    shared: Counter[Holder] = Counter()
+    for found in holders:
+        for holder in found:
+            shared[holder] += 1 / len(found)  # type: ignore[assignment]  # a Counter's values may be fractions
+    return shared
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ import contextlib
 import logging
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -23,7 +22,7 @@ from redis.retry import Retry
 from computer_use_cache import codec
 from computer_use_cache.errors import StoreDown, StoreError
 from computer_use_cache.models import Entry, RequestRecord
-from computer_use_cache.store import KEPT_MISSES, NEAR_CANDIDATES, NEWEST_OF_PART, Choice, Size
+from computer_use_cache.store import KEPT_MISSES, NEAR_CANDIDATES, NEWEST_OF_PART, Choice, Size, weigh
 from computer_use_cache.store.hot import HotEntries
 
 logger = logging.getLogger(__name__)
@@ -186,7 +185,7 @@ class RedisStore:
         with self._failures(), self._client.pipeline(transaction=False) as pipeline:
             for part in parts:
                 pipeline.lrange(f"{_PART}{part:x}", 0, -1)
-            shared = Counter(key.decode() for keys in pipeline.execute() for key in dict.fromkeys(keys))
+            shared = weigh([[key.decode() for key in dict.fromkeys(keys)] for keys in pipeline.execute()])
             best = [key for key, _ in shared.most_common(NEWEST_OF_PART)]
             for key in best:
                 pipeline.exists(_REQUEST + key)

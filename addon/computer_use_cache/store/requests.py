@@ -12,14 +12,13 @@ import os
 import sqlite3
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from computer_use_cache import codec
 from computer_use_cache.errors import StoreError
 from computer_use_cache.models import RequestRecord
-from computer_use_cache.store import KEPT_MISSES, NEAR_CANDIDATES, NEWEST_OF_PART
+from computer_use_cache.store import KEPT_MISSES, NEAR_CANDIDATES, NEWEST_OF_PART, weigh
 
 logger = logging.getLogger(__name__)
 
@@ -112,10 +111,11 @@ class Requests:
         return codec.decode_request(row[0]) if row else None
 
     def near(self, parts: Sequence[int]) -> list[str]:
-        """The keys of the requests that share most of `parts`, the best first; of equals, the newest."""
+        """The keys of the requests that share most with `parts`, the best first; of equals, the newest."""
         newest = f"SELECT id FROM parts WHERE part = ? ORDER BY id DESC LIMIT {NEWEST_OF_PART}"  # noqa: S608
         with self._use() as database:
-            shared = Counter(number for part in parts for (number,) in database.execute(newest, (part,)))
+            holders = [[number for (number,) in database.execute(newest, (part,))] for part in parts]
+            shared = weigh(holders)
             best = sorted(shared, key=lambda number: (-shared[number], -number))[:NEAR_CANDIDATES]
             keys = (database.execute("SELECT key FROM requests WHERE id = ?", (number,)).fetchone() for number in best)
             return [row[0] for row in keys if row]

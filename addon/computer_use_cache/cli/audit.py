@@ -1,0 +1,146 @@
+"""`audit`: asks the upstream a sample of the stored requests again, and counts the answers that changed."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from itertools import islice
+from urllib import error, request
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import track
+from rich.table import Table
+
+from computer_use_cache.audit import Question, changed, question
+from computer_use_cache.cli.entries import opened_store
+from computer_use_cache.explain import Difference
+from computer_use_cache.formats.base import Json
+from computer_use_cache.models import Entry, Response, Skipped
+from computer_use_cache.settings import Settings
+from computer_use_cache.store import Store
+
+_AT_ONCE = 4
+_NEWEST = 10_000
+"""The sample is taken of so many entries: reading a million would take a minute."""
+
+
+@click.command()
+@click.option("--sample", default=20, show_default=True, type=click.IntRange(1, 1000), help="How many requests to ask.")
+@click.option("--model", help="Only entries of this model.")
+@click.option("--yes", is_flag=True, help="Do not ask whether to spend the money.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def audit(sample: int, model: str | None, yes: bool, as_json: bool) -> None:
+    """Ask the upstream a sample of the stored requests again, and report how many answers changed.
+
+    The store stays as it is. Requests with pictures are left out (only the digest of a picture is kept), and so are
+    those of another upstream than UPSTREAM_BASE_URL, to which UPSTREAM_API_KEY goes. What changes at every call (ids,
+    times, usage) does not count. A model that is asked with a temperature above 0 seldom says the same thing twice.
+    """
+    settings = Settings.load(os.environ)
+    with opened_store(settings) as store:
+        questions, left_out = _sampled(store, settings, sample, model)
+    if not questions:
+        reasons = "; ".join(f"{count}: {reason}" for reason, count in left_out.items()) or "there are no fresh entries"
+        raise click.ClickException(f"no stored request can be asked again ({reasons})")
+    if not yes:
+        question_text = (
+            f"Send {len(questions)} requests to {settings.upstream_base_url}? Each costs what it cost before."
+        )
+        click.confirm(f"{question_text} (--yes does not ask)", abort=True, err=True)
+    rows = [_row(asked, outcome) for asked, outcome in _asked(questions, settings)]
+    counts = Counter(row["outcome"] for row in rows)
+    report = {"asked": len(rows), **{name: counts[name] for name in ("same", "changed", "failed")}}
+    if as_json:
+        click.echo(json.dumps(report | {"left_out": left_out, "requests": rows}))
+    else:
+        _print_report(report, rows, left_out)
+
+
+def _sampled(store: Store, settings: Settings, size: int, model: str | None) -> tuple[list[Question], dict[str, int]]:
+    """A random sample of what can be asked, and how many of those looked at can not, by reason."""
+    now, left_out = time.time(), Counter[str]()
+    entries = [entry.key for entry in islice(store.entries(), _NEWEST) if _is_meant(entry, model, now)]
+    found: list[Question] = []
+    for key in random.sample(entries, len(entries)):
+        entry = store.get(key)
+        asked = question(store, entry, settings) if entry else Skipped("it was removed meanwhile")
+        if isinstance(asked, Skipped):
+            left_out[asked.reason] += 1
+        else:
+            found.append(asked)
+        if len(found) == size:
+            break
+    return found, dict(left_out)
+
+
+def _is_meant(entry: Entry, model: str | None, now: float) -> bool:
+    return entry.is_fresh(now) and model in (None, entry.model)
+
+
+def _asked(questions: list[Question], settings: Settings) -> Iterator[tuple[Question, Difference | Skipped | None]]:
+    def ask(asked: Question) -> tuple[Question, Difference | Skipped | None]:
+        answer = _send(asked, settings.upstream_timeout_seconds)
+        return asked, answer if isinstance(answer, Skipped) else changed(asked, answer, settings)
+
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        outcomes = threads.map(ask, questions)
+        hidden = not sys.stderr.isatty()
+        console = Console(stderr=True)
+        yield from track(outcomes, "asking again", len(questions), console=console, transient=True, disable=hidden)
+
+
+def _send(asked: Question, seconds: float) -> Response | Skipped:
+    opener = request.build_opener(request.ProxyHandler({}))
+    sent = request.Request(asked.url, asked.body, asked.headers)  # noqa: S310  # the settings allow http and https only
+    started = time.monotonic()
+    try:
+        with opener.open(sent, timeout=seconds) as answer:
+            headers = {name.lower(): value for name, value in answer.headers.items()}
+            return Response(answer.status, headers, answer.read(), time.monotonic() - started)
+    except error.HTTPError as answer:
+        with answer:
+            hint = "; set UPSTREAM_API_KEY" if answer.code in (401, 403) else ""
+            return Skipped(f"status {answer.code}{hint}")
+    except (OSError, http.client.HTTPException) as failure:
+        return Skipped(f"no answer: {getattr(failure, 'reason', failure)}")
+
+
+def _row(asked: Question, outcome: Difference | Skipped | None) -> Json:
+    row: Json = {"key": asked.entry.key, "model": asked.entry.model, "recorded_at": asked.entry.created_at}
+    match outcome:
+        case None:
+            return row | {"outcome": "same"}
+        case Skipped():
+            return row | {"outcome": "failed", "reason": outcome.reason}
+        case Difference():
+            return row | {"outcome": "changed", "difference": asdict(outcome)}
+
+
+def _print_report(report: Json, rows: list[Json], left_out: dict[str, int]) -> None:
+    console = Console(highlight=False)
+    console.print(
+        f"{report['asked']} asked: {report['same']} same, {report['changed']} changed, {report['failed']} failed"
+    )
+    table = Table("entry", "model", "outcome", "first at", "now", "recorded")
+    for row in rows:
+        if row["outcome"] == "changed":
+            one = row["difference"]
+            texts = (one["path"], one["asked"] or "", one["recorded"] or "")
+        else:
+            texts = (row.get("reason", ""), "", "")
+        if row["outcome"] != "same":
+            table.add_row(row["key"][:8], escape(row["model"]), row["outcome"], *map(escape, texts))
+    if table.row_count:
+        console.print(table)
+    for reason, count in left_out.items():
+        console.print(f"Left out {count}: {reason}")

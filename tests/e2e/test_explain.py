@@ -1,0 +1,128 @@
+"""A miss says in its headers, its offline error and on the command line where the nearest stored request differs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import support
+from support import FAKE_KEY, Proxy, Upstream, chat_request, running_proxy
+
+SYSTEM = {"role": "system", "content": "You are an agent. Answer in one word, and never apologise for the weather."}
+EDITED = {"role": "system", "content": "You are an agent. Answer in two words, and never apologise for the weather."}
+PLACE = "/messages/0/content @ char 28"
+
+
+def turn(system: dict[str, str], text: str) -> dict[str, Any]:
+    return chat_request(messages=[system, {"role": "user", "content": text}])
+
+
+def command(folder: Path, *arguments: str, given: str = "", **environment: str) -> Any:
+    """What a command prints as JSON, for the store of a proxy."""
+    settings = {"CACHE_DIR": str(folder / "store"), "PORT": "1"} | environment
+    done = subprocess.run(
+        [sys.executable, "-m", "computer_use_cache", *arguments, "--json"],
+        input=given,
+        env={name: value for name, value in os.environ.items() if not name.endswith(("_API_KEY", "_BASE_URL"))}
+        | settings,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_run_with_an_edited_prompt_is_explained(proxy: Proxy, upstream: Upstream, tmp_path: Path) -> None:
+    for text in (
+        "Where do trains leave for Basel?",
+        "At what time is breakfast served?",
+        "How can a lost ticket be replaced?",
+    ):
+        first = proxy.post("/v1/chat/completions", turn(SYSTEM, text))
+        assert "x-computer-use-cache-reason" not in first.headers
+        again = proxy.post("/v1/chat/completions", turn(EDITED, text))
+        recorded = first.headers["x-computer-use-cache-key"]
+        assert again.headers["x-computer-use-cache-reason"] == f"near-miss {recorded[:8]}: {PLACE}"
+        assert again.headers["x-computer-use-cache-store"] == "stored"
+    answer = proxy.chat("Something else altogether", stream=True)
+    assert "near-miss" not in answer.headers.get("x-computer-use-cache-reason", "")
+
+    groups = command(tmp_path, "explain", "--summary")
+    assert [(group["path"], group["misses"]) for group in groups] == [("/messages/0/content", 3)]
+    assert groups[0]["example"]["differences"][0]["asked"] == "swer in two words, and never apo"
+    assert command(tmp_path, "explain", "--summary", "--since", "0") == []
+
+    request = json.dumps(turn(EDITED, "How can a stolen ticket be replaced?"))
+    told = command(tmp_path, "explain", "-", given=request, UPSTREAM_BASE_URL=upstream.url)
+    assert (told["outcome"], told["differences"][0]["path"]) == ("MISS", "/messages/1/content")
+    told = command(
+        tmp_path,
+        "explain",
+        "-",
+        given=json.dumps(turn(EDITED, "How can a lost ticket be replaced?")),
+        UPSTREAM_BASE_URL=upstream.url,
+    )
+    assert told["outcome"] == "HIT"
+
+
+def test_an_offline_miss_names_the_nearest_entry(upstream: Upstream, tmp_path: Path) -> None:
+    with running_proxy(tmp_path, upstream.url) as proxy:
+        recorded = proxy.post("/v1/chat/completions", turn(SYSTEM, "Where do trains leave for Basel?")).headers[
+            "x-computer-use-cache-key"
+        ]
+        assert proxy.stop() == 0
+    with running_proxy(tmp_path, upstream.url, CACHE_MODE="offline") as proxy:
+        refused = proxy.post("/v1/chat/completions", turn(EDITED, "Where do trains leave for Basel?"))
+        strange = proxy.chat("Something else altogether")
+    assert (refused.status, strange.status) == (504, 504)
+    assert f"the nearest, {recorded[:8]}, differs at {PLACE}" in refused.json()["error"]["message"]
+    assert "nearest" not in strange.json()["error"]["message"]
+    assert len(upstream.asked) == 1
+    [group] = command(tmp_path, "explain", "--summary")
+    assert group["misses"] == 1
+
+
+def test_an_audit_finds_the_answers_that_changed_and_leaves_the_store_alone(upstream: Upstream, tmp_path: Path) -> None:
+    texts = {}
+
+    async def answer(asked: support.Asked, send: support.Send) -> None:
+        text = asked.json()["messages"][-1]["content"]
+        said = texts.get(text, text.upper())
+        usage = {"prompt_tokens": len(upstream.asked), "completion_tokens": 1, "total_tokens": 1}
+        if asked.json().get("stream"):
+            await send(support.STREAM_HEAD + b"".join(map(support.chunk, [*support.chat_events(said), b""])))
+        else:
+            made = support.completion(said, id=f"chatcmpl-{len(upstream.asked)}", usage=usage)
+            await send(support.response(json.dumps(made).encode()))
+
+    upstream.handler = answer
+    with running_proxy(tmp_path, upstream.url) as proxy:
+        for text in ("one", "two", "three"):
+            proxy.chat(text)
+        proxy.chat("four", stream=True)
+        picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "iVBORw0KGgo" * 200}}
+        proxy.chat("", messages=[{"role": "user", "content": [picture]}, {"role": "user", "content": "five"}])
+        before = proxy.ask("GET", "/cache/entries").json()
+        texts |= {"two": "deux", "four": "quatre"}
+        asked_before = len(upstream.asked)
+        secret = "-".join(("the", "operators", "key"))
+        environment = {"UPSTREAM_BASE_URL": upstream.url, "UPSTREAM_API_KEY": secret}
+        report = command(tmp_path, "audit", "--yes", **environment)
+        assert (report["asked"], report["same"], report["changed"], report["failed"]) == (4, 2, 2, 0)
+        assert report["left_out"] == {"its pictures are not kept": 1}
+        changed = [row for row in report["requests"] if row["outcome"] == "changed"]
+        assert sorted(row["difference"]["asked"] for row in changed) == ["deux", "quatre"]
+        assert len(upstream.asked) == asked_before + 4
+        assert all(asked.headers["authorization"] == f"Bearer {secret}" for asked in upstream.asked[asked_before:])
+        assert proxy.ask("GET", "/cache/entries").json() == before
+        upstream.handler = support.always(support.response(b"{}", 401))
+        report = command(tmp_path, "audit", "--yes", "--sample", "2", **environment)
+        assert (report["asked"], report["failed"]) == (2, 2)
+        assert "set UPSTREAM_API_KEY" in report["requests"][0]["reason"]
+    assert FAKE_KEY not in json.dumps(report)

@@ -68,7 +68,8 @@ def test_a_command_line_from_outside(arguments: list[str], status: int, output: 
 
 
 @pytest.mark.parametrize(
-    "command", ["start", "serve", "proxy", "init", "install", "env", "stats", "clear", "explain", "audit", "doctor", "import"]
+    "command",
+    ["start", "serve", "proxy", "init", "install", "env", "stats", "clear", "explain", "audit", "doctor", "import"],
 )
 def test_every_command_and_alias_explains_itself(command: str, capsys: Output) -> None:
     assert main([command, "--help"]) == 0

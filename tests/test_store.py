@@ -558,11 +558,11 @@ def test_a_request_that_took_the_place_of_another_is_the_one_found(store: Store)
 def test_the_near_requests_are_those_that_share_most_the_newest_first(store: Store) -> None:
     for number in range(NEWEST_OF_PART + 10):
         store.put(entry(number), None, record(number, 1, 100 + number // 2))
-    best = store.near([1, 2, 102, -5])
-    assert len(best) == NEAR_CANDIDATES
-    assert best[0] == entry(NEWEST_OF_PART + 9).key
+    newest = NEWEST_OF_PART + 9
+    assert store.near([1, 2, -5]) == [entry(newest - number).key for number in range(NEAR_CANDIDATES)]
     assert store.near([102]) == [entry(5).key, entry(4).key]
-    assert store.near([1, 102, 102 + NEWEST_OF_PART // 2])[0] == entry(NEWEST_OF_PART + 5).key
+    assert store.near([1, 102])[:2] == [entry(5).key, entry(4).key]  # what few share counts for more
+    assert store.near([1, 102, 105])[:4] == [entry(11).key, entry(10).key, entry(5).key, entry(4).key]
     assert store.near([-(2**63), 2**63 - 1]) == []
 
 

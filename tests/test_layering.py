@@ -37,6 +37,8 @@ CORE = {
     "cache",
     "batches",
     "legacy",
+    "media",
+    "transcript",
 }
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
@@ -64,6 +66,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pace": VALUES | {"settings"},
     "upstream": VALUES | {"settings"},
     "metrics": set(),
+    "media": set(),
+    "transcript": VALUES | {"formats", "media"},
     "cache": VALUES | {"settings", "credentials", "formats", "key", "policy", "record", "sketch", "store"},
     "batches": VALUES | {"settings", "formats", "key", "policy", "store", "cache"},
     "legacy": VALUES | {"settings", "formats", "key", "policy", "store", "cache", "upstream"},

@@ -199,6 +199,9 @@ class Settings:
         values.speed,
         "How fast a stream is replayed: instant, recorded, or a number of tokens a second.",
     )
+    max_flows: int = _setting(
+        "CACHE_MAX_FLOWS", "2000", values.whole, "Flows that mitmweb and mitmproxy keep; the oldest go first."
+    )
     hosts: tuple[str, ...] = _setting(
         "CACHE_HOSTS",
         KNOWN_HOSTS,

@@ -8,30 +8,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.connection import Client
 from mitmproxy.proxy.layer import NextLayer
 
-from computer_use_cache import legacy
-from computer_use_cache.cache import Cache
 from computer_use_cache.errors import CacheError, RequestError, SettingError, StoreError
-from computer_use_cache.ledger import Ledger
 from computer_use_cache.models import Bypass, Outcome, Reason
 from computer_use_cache.proxy import bridge, listening, replay
 from computer_use_cache.proxy.drain import drain
-from computer_use_cache.proxy.exchange import Exchanges
-from computer_use_cache.proxy.gate import Gate
+from computer_use_cache.proxy.inspect import Inspector
 from computer_use_cache.proxy.layer import UPSTREAM_FAULT, Feed, with_cache_layer
-from computer_use_cache.proxy.routes import LocalRoutes
+from computer_use_cache.proxy.parts import Parts
 from computer_use_cache.proxy.trouble import Trouble
 from computer_use_cache.settings import Settings
-from computer_use_cache.store.opening import open_store
 
 logger = logging.getLogger(__name__)
 
@@ -39,46 +30,14 @@ _FLUSH_SECONDS = 1.0
 _FLUSHES_PER_MAINTENANCE = 60
 
 
-class _Parts:
-    """What lives as long as one set of settings does."""
-
-    def __init__(self, settings: Settings, loopback: bool) -> None:
-        """Opens the store; raises StoreError."""
-        self.settings = settings
-        self._loopback = loopback
-        self.cache = Cache(settings, open_store(settings), loopback=loopback)
-        self.ledger = Ledger(self.cache.store)
-        self.gate = Gate(settings, loopback=loopback)
-        self.exchanges = Exchanges(self.cache, self.ledger, self.write)
-        self.local = LocalRoutes(self.cache, self.ledger, self.write, loopback=loopback)
-        self._writer = ThreadPoolExecutor(1, "cache-writer")
-
-    def import_once(self) -> legacy.Summary | None:
-        """Take over what CACHE_DB_PATH names; blocks, and raises CacheError."""
-        return legacy.import_once(self.settings, self.cache.store, loopback=self._loopback, now=time.time())
-
-    async def write(self, function: Callable[..., Any], *arguments: object) -> Any:
-        """Run what blocks in the one thread that writes."""
-        return await asyncio.get_running_loop().run_in_executor(self._writer, function, *arguments)
-
-    def close(self) -> None:
-        """Finish what is being written, keep the counts, let go of the store."""
-        self.exchanges.close()
-        self._writer.shutdown(wait=True)
-        try:
-            self.ledger.flush()
-            self.cache.store.close()
-        except StoreError as error:
-            logger.warning("not closed cleanly: %s", error)
-
-
 class ComputerUseCache:
     """The addon. From `configure` to `done` it holds the store open."""
 
     def __init__(self) -> None:
-        self._parts: _Parts | None = None
+        self._parts: Parts | None = None
         self._upkeep: asyncio.Task[None] | None = None
         self._ending = False
+        self.addons = [Inspector(lambda: self._parts)]
 
     # -- life
 
@@ -93,7 +52,7 @@ class ComputerUseCache:
             return
         try:
             settings, loopback = listening.settle(ctx.options, {name: getattr(ctx.options, name) for name in options})
-            parts = _Parts(settings, loopback)
+            parts = Parts(settings, loopback)
         except (SettingError, StoreError) as error:
             raise exceptions.OptionsError(str(error)) from None
         self._close()
@@ -122,7 +81,7 @@ class ComputerUseCache:
             else:
                 upkeep.worked()
 
-    async def _import_once(self, parts: _Parts) -> None:
+    async def _import_once(self, parts: Parts) -> None:
         try:
             done = await parts.write(parts.import_once)
         except CacheError as error:
@@ -228,5 +187,5 @@ class ComputerUseCache:
         if status and flow.response is None and flow.error:
             bridge.refuse(flow, bridge.upstream_error(flow, status, flow.error.msg), self._parts.settings)
             assert flow.response
-            bridge.tell(flow.response, told, self._parts.settings)
+            bridge.tell(flow, flow.response, told, self._parts.settings)
         bridge.forget_credentials(flow, self._parts.settings)

@@ -25,8 +25,12 @@ _CLIENT = "cache_client"
 _OWN_ANSWER = "cache_own_answer"
 """In a flow's metadata, which holds plain data only: saved flows must load without this addon."""
 
+CONTROLS = "cache_controls"
+"""In a flow's metadata: the controls, by header, that say which entry an answer is kept as, and for how long."""
+
 _LARGE = 1024 * 1024
 _CONTROL_HEADERS = frozenset(name.encode() for name in policy.CONTROL_HEADERS)
+_LASTING_CONTROLS = (b"x-cache-namespace", b"x-cache-sample", b"x-cache-ttl")
 
 LARGEST_REQUEST = 128 * 1024 * 1024
 """Bytes of a body that is not streamed, as it comes and decoded. No model API takes more than 100 MB."""
@@ -146,7 +150,15 @@ def keep_end_to_end(headers: http.Headers) -> None:
 def prepare_to_forward(flow: http.HTTPFlow, settings: Settings) -> None:
     """Take out what is the cache's own, and put the operator's headers in. The path already is the upstream's."""
     headers = flow.request.headers
-    headers.fields = tuple(item for item in headers.fields if item[0].lower() not in _CONTROL_HEADERS)
+    kept, controls = list[tuple[bytes, bytes]](), dict[str, str]()
+    for name, value in headers.fields:
+        if (lower := name.lower()) not in _CONTROL_HEADERS:
+            kept.append((name, value))
+        elif lower in _LASTING_CONTROLS:
+            controls[lower.decode()] = value.decode("latin-1")
+    headers.fields = tuple(kept)
+    if controls:
+        flow.metadata[CONTROLS] = controls
     if not is_addressed_to_proxy(flow):
         return
     if settings.client_token:
@@ -219,7 +231,7 @@ def upstream_error(flow: http.HTTPFlow, status: int, why: str) -> RequestError:
 def pass_through(flow: http.HTTPFlow, response: http.Response, bypass: Bypass, settings: Settings) -> None:
     """Let an answer pass that is no cached API's: events and what is large or of unknown length as they come."""
     told = Told(Outcome.BYPASS, f"fwd=bypass; fwd-status={response.status_code}", reason=str(bypass))
-    tell(response, told, settings)
+    tell(flow, response, told, settings)
     length = response.headers.get("content-length", "")
     if not response.stream and not (length.isdigit() and int(length) <= _LARGE):
         response.stream = True
@@ -248,8 +260,20 @@ class Told:
     age: str = ""
 
 
-def tell(response: http.Response, told: Told, settings: Settings) -> None:
+COALESCED = "COALESCED"
+"""What the metadata of a flow calls a miss that another one's upstream call answered."""
+
+
+def note(flow: http.HTTPFlow, told: Told) -> None:
+    """Keep what is told in the flow's metadata, which filters read (`~meta "cache: HIT"`) and saved flows hold."""
+    is_collapsed = told.outcome is Outcome.MISS and "collapsed" in told.status
+    flow.metadata["cache"] = COALESCED if is_collapsed else str(told.outcome)
+    flow.metadata |= {"cache_key": told.key, "cache_store": told.store, "cache_reason": told.reason}
+
+
+def tell(flow: http.HTTPFlow, response: http.Response, told: Told, settings: Settings) -> None:
     """Set the cache's headers, and with INCLUDE_CACHE_METADATA add them to a JSON object that is not streamed."""
+    note(flow, told)
     member = f"{CACHE_NAME}; {told.status}" + (f'; key="{told.key}"' if told.key else "")
     added = [(b"Cache-Status", _header_text(member))]
     texts = (told.outcome, told.key, told.store, told.reason, told.age)

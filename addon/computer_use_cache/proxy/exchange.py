@@ -93,6 +93,7 @@ class Exchanges:
         if flow.request.method != "POST" or formats.match(request.path) is None:
             return
         plan = self._cache.plan(request)
+        flow.metadata["cache_model"] = plan.model
         if plan.forward is not request.body:
             flow.request.content = plan.forward
         if isinstance(plan.verdict, Bypass):
@@ -194,7 +195,8 @@ class Exchanges:
         try:
             if exchange.recorder:
                 flow.response.data.content = exchange.recorder.body
-                await self._finish(flow, exchange, self._answer(flow.response, exchange))
+                store = await self._finish(flow, exchange, self._answer(flow.response, exchange))
+                bridge.note(flow, self._told(flow.response, exchange, store))
             else:
                 await self._answer_whole(flow, flow.response, exchange)
         finally:
@@ -202,6 +204,8 @@ class Exchanges:
 
     async def _answer_whole(self, flow: http.HTTPFlow, response: http.Response, exchange: Exchange) -> None:
         response.decode(strict=False)
+        if exchange.batch and not exchange.batch.is_whole:
+            flow.request.content = exchange.plan.forward  # what was asked, for whoever looks at the flow
         answer, parts = self._answer(response, exchange), list[Entry]()
         if exchange.batch and answer.status == 200:
             try:
@@ -276,10 +280,14 @@ class Exchanges:
         if exchange.recorder and flow.response and exchange.plan.format.terminal_is_final:
             # A client may leave as soon as it has the terminal event, before the upstream closes.
             flow.response.data.content = exchange.recorder.body
-            await self._finish(flow, exchange, self._answer(flow.response, exchange))
+            store = await self._finish(flow, exchange, self._answer(flow.response, exchange))
+            told = self._told(flow.response, exchange, store)
         else:
-            self._forget(flow, exchange, Released.ALONE if UPSTREAM_FAULT in flow.metadata else Released.TOGETHER)
-        return _told(exchange.plan, str(Skipped("the upstream failed")))
+            failed = UPSTREAM_FAULT in flow.metadata
+            self._forget(flow, exchange, Released.ALONE if failed else Released.TOGETHER)
+            told = _told(exchange.plan, str(Skipped("the upstream failed" if failed else "the client left")))
+        bridge.note(flow, told)
+        return told
 
     def _forget(
         self, flow: http.HTTPFlow, exchange: Exchange, outcome: Entry | Response | Released = Released.ALONE
@@ -295,9 +303,11 @@ class Exchanges:
 
     def _describe(self, flow: http.HTTPFlow, exchange: Exchange, *, store: str) -> None:
         assert flow.response
+        bridge.tell(flow, flow.response, self._told(flow.response, exchange, store), self._cache.settings)
+
+    def _told(self, response: http.Response, exchange: Exchange, store: str) -> bridge.Told:
         near = exchange.study.result().near if exchange.study and exchange.study.done() else None
-        told = _told(exchange.plan, store, f"; fwd-status={flow.response.status_code}", near)
-        bridge.tell(flow.response, told, self._cache.settings)
+        return _told(exchange.plan, store, f"; fwd-status={response.status_code}", near)
 
     def _land(self, exchange: Exchange, outcome: Entry | Response | Released) -> None:
         if exchange.flight:

@@ -49,7 +49,7 @@ class Replayer:
             self._stream(flow, headers, told, _paced(paced))
         else:
             response = http.Response.make(200, b"".join(pieces), headers)
-            bridge.tell(response, told, self._settings)
+            bridge.tell(flow, response, told, self._settings)
             bridge.answer(flow, response)
 
     def serve_live(self, flow: http.HTTPFlow, plan: Plan, stream: Stream, flight: Flight) -> None:
@@ -62,7 +62,7 @@ class Replayer:
         headers = {name: value for name, value in response.headers.items() if name in ("content-type", "retry-after")}
         shared = http.Response.make(response.status, response.body, headers)
         status = f"fwd=miss; fwd-status={response.status}; collapsed"
-        bridge.tell(shared, bridge.Told(Outcome.MISS, status, plan.key), self._settings)
+        bridge.tell(flow, shared, bridge.Told(Outcome.MISS, status, plan.key), self._settings)
         bridge.answer(flow, shared)
 
     def _stream(
@@ -71,7 +71,7 @@ class Replayer:
         response = http.Response.make(200, b"", headers)
         del response.headers["content-length"]
         bridge.delimit(flow.request, response)
-        bridge.tell(response, told, self._settings)
+        bridge.tell(flow, response, told, self._settings)
         bridge.answer(flow, response)
         self._feeds[flow.id] = Feed(pieces)
 

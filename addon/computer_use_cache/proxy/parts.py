@@ -1,0 +1,55 @@
+"""What lives as long as one set of settings does: the store, the core on it, and what uses both."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from computer_use_cache import legacy
+from computer_use_cache.cache import Cache
+from computer_use_cache.errors import StoreError
+from computer_use_cache.ledger import Ledger
+from computer_use_cache.proxy.exchange import Exchanges
+from computer_use_cache.proxy.gate import Gate
+from computer_use_cache.proxy.routes import LocalRoutes
+from computer_use_cache.settings import Settings
+from computer_use_cache.store.opening import open_store
+
+logger = logging.getLogger(__name__)
+
+
+class Parts:
+    """The parts of one running addon. `close` ends their use."""
+
+    def __init__(self, settings: Settings, loopback: bool) -> None:
+        """Opens the store; raises StoreError."""
+        self.settings = settings
+        self._loopback = loopback
+        self.cache = Cache(settings, open_store(settings), loopback=loopback)
+        self.ledger = Ledger(self.cache.store)
+        self.gate = Gate(settings, loopback=loopback)
+        self.exchanges = Exchanges(self.cache, self.ledger, self.write)
+        self.local = LocalRoutes(self.cache, self.ledger, self.write, loopback=loopback)
+        self._writer = ThreadPoolExecutor(1, "cache-writer")
+
+    def import_once(self) -> legacy.Summary | None:
+        """Take over what CACHE_DB_PATH names; blocks, and raises CacheError."""
+        return legacy.import_once(self.settings, self.cache.store, loopback=self._loopback, now=time.time())
+
+    async def write(self, function: Callable[..., Any], *arguments: object) -> Any:
+        """Run what blocks in the one thread that writes."""
+        return await asyncio.get_running_loop().run_in_executor(self._writer, function, *arguments)
+
+    def close(self) -> None:
+        """Finish what is being written, keep the counts, let go of the store."""
+        self.exchanges.close()
+        self._writer.shutdown(wait=True)
+        try:
+            self.ledger.flush()
+            self.cache.store.close()
+        except StoreError as error:
+            logger.warning("not closed cleanly: %s", error)

@@ -1,0 +1,198 @@
+"""What interfaces show of a flow: marker, comment and views; and how many flows they keep."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mitmproxy import contentviews, flow, http
+from mitmproxy.proxy.mode_specs import ProxyMode
+from mitmproxy.test import tflow
+
+from computer_use_cache.models import Outcome
+from computer_use_cache.proxy import bridge
+from computer_use_cache.proxy.inspect import annotate, trim
+from computer_use_cache.proxy.parts import Parts
+from computer_use_cache.proxy.views import ModelAnswer, ModelRequest
+from computer_use_cache.settings import Settings
+from support import chat_events, chat_request, completion
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # of what mitmproxy's own addons import
+    from mitmproxy.addons.view import View
+    from mitmproxy.test import taddons
+
+KEY = "3f2a91c0" + "0" * 56
+
+
+@pytest.mark.parametrize(
+    ("told", "marker", "comment"),
+    [
+        (bridge.Told(Outcome.HIT, "hit; ttl=9", KEY, age="3"), ":zap:", "HIT 3f2a91c0"),
+        (
+            bridge.Told(Outcome.MISS, "fwd=miss; stored", KEY, "stored"),
+            ":large_blue_circle:",
+            "MISS 3f2a91c0 · stored",
+        ),
+        (
+            bridge.Told(Outcome.MISS, "fwd=miss", KEY, "stored", "near-miss 9b1c2d3e: /messages/0/content @ char 8"),
+            ":large_blue_circle:",
+            "MISS near 9b1c2d3e /messages/0/content @ char 8 · stored",
+        ),
+        (
+            bridge.Told(Outcome.MISS, "fwd=miss", KEY, "skipped: too large", "too large"),
+            ":large_blue_circle:",
+            "MISS 3f2a91c0 · skipped: too large",
+        ),
+        (bridge.Told(Outcome.MISS, "fwd=miss; collapsed", KEY), ":link:", "COALESCED 3f2a91c0"),
+        (bridge.Told(Outcome.STALE, "hit", KEY), ":hourglass_flowing_sand:", "STALE 3f2a91c0"),
+        (
+            bridge.Told(Outcome.BYPASS, "fwd=bypass", reason="cache disabled"),
+            ":white_circle:",
+            "BYPASS · cache disabled",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) and " " in value else "",
+)
+def test_a_flow_is_marked_and_commented_by_its_outcome(told: bridge.Told, marker: str, comment: str) -> None:
+    seen = tflow.tflow(resp=True)
+    bridge.note(seen, told)
+    annotate(seen)
+    assert (seen.marked, seen.comment) == (marker, comment)
+
+
+def test_a_flow_that_the_cache_told_nothing_of_is_left_alone() -> None:
+    seen = tflow.tflow(resp=True)
+    annotate(seen)
+    assert (seen.marked, seen.comment) == ("", "")
+
+
+def test_a_replayed_flow_is_annotated_anew_and_what_a_user_wrote_stays() -> None:
+    seen = tflow.tflow(resp=True)
+    bridge.note(seen, bridge.Told(Outcome.MISS, "fwd=miss", KEY, "stored"))
+    annotate(seen)
+    bridge.note(seen, bridge.Told(Outcome.HIT, "hit", KEY))
+    annotate(seen)
+    assert (seen.marked, seen.comment) == (":zap:", "HIT 3f2a91c0")
+    seen.marked, seen.comment = ":grapes:", "look at this"
+    annotate(seen)
+    assert (seen.marked, seen.comment) == (":grapes:", "look at this")
+
+
+# -- how many
+
+
+def over(number: int, **fields: Any) -> flow.Flow:
+    """A flow that is over."""
+    seen = tflow.tflow(resp=True)
+    seen.timestamp_created = number
+    seen.live = False
+    bridge.note(seen, bridge.Told(Outcome.HIT, "hit", KEY))
+    annotate(seen)
+    for name, value in fields.items():
+        setattr(seen, name, value)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("kept", "most"),
+    [
+        pytest.param({"live": True}, 1, id="one that runs"),
+        pytest.param({"intercepted": True}, 1, id="one that waits for the user"),
+        pytest.param({"marked": ":grapes:"}, 1, id="one that the user marked"),
+    ],
+)
+def test_the_oldest_flows_go_first_and_some_never(kept: dict[str, Any], most: int) -> None:
+    view = View()
+    with taddons.context(view):
+        flows = [over(0, **kept), *(over(number) for number in range(1, 10)), tflow.ttcpflow()]
+        view.add(flows)
+        trim(view, 4)
+        assert list(view.resolve("@all")) == [flows[0], *flows[-3:]]
+        trim(view, 0)
+        assert list(view.resolve("@all")) == [flows[0], flows[-1]], "the TCP flow still runs"
+
+
+def test_a_flow_whose_mark_was_taken_off_may_go() -> None:
+    view = View()
+    with taddons.context(view):
+        view.add([over(0, marked="")])
+        trim(view, 0)
+        assert view.store_count() == 0
+
+
+# -- views
+
+
+def shown(request: bytes, answer: bytes, content_type: str, path: str, status: int = 200) -> list[tuple[str, str]]:
+    """(view, text) of the request and of the answer, as the interfaces choose and fill them."""
+    seen = tflow.tflow(resp=True)
+    seen.client_conn.proxy_mode = ProxyMode.parse("reverse:https://api.example")
+    seen.request = http.Request.make(
+        "POST", f"https://api.example{path}", request, {"content-type": "application/json"}
+    )
+    seen.response = http.Response.make(status, answer, {"content-type": content_type})
+    results = [contentviews.prettify_message(message, seen) for message in (seen.request, seen.response)]
+    return [(result.view_name or "", result.text) for result in results]
+
+
+@pytest.fixture
+def _views(tmp_path: Path) -> Iterator[None]:
+    parts = Parts(
+        Settings.load({"UPSTREAM_BASE_URL": "https://api.example/v1", "CACHE_DIR": str(tmp_path)}), loopback=True
+    )
+    for view in (ModelRequest, ModelAnswer):
+        contentviews.add(view(lambda: parts))
+    with taddons.context():
+        yield
+    parts.close()
+
+
+CHAT = "/v1/chat/completions"
+JSON, SSE = "application/json", "text/event-stream"
+REQUEST = json.dumps(chat_request("ping")).encode()
+STREAM = b"".join(chat_events("po", "ng"))
+
+
+@pytest.mark.usefixtures("_views")
+@pytest.mark.parametrize(
+    ("answer", "content_type", "text"),
+    [
+        pytest.param(json.dumps(completion("pong")).encode(), JSON, "── [0] assistant · stop", id="JSON"),
+        pytest.param(STREAM, SSE, "\npong\n", id="a stream"),
+        pytest.param(STREAM[:-60], SSE, "This stream is not whole: ", id="a stream that was cut"),
+        pytest.param(
+            STREAM[:90], SSE, "This stream is not whole: the body is not JSON", id="a stream cut in its first event"
+        ),
+        pytest.param(b"\xff\xfe", JSON, "Shown as it is: the body is not JSON.\n\n\\xff\\xfe", id="no JSON"),
+        pytest.param(b'{"a": ' * 100_000, JSON, "Shown as it is: ", id="a trap"),
+    ],
+)
+def test_requests_and_answers_have_views_that_never_fail(answer: bytes, content_type: str, text: str) -> None:
+    (request_view, request), (answer_view, told) = shown(REQUEST, answer, content_type, CHAT)
+    assert (request_view, answer_view) == ("Model request", "Model answer")
+    assert "── [0] user" in request
+    assert "ping" in request
+    assert text in told
+
+
+@pytest.mark.usefixtures("_views")
+def test_geminis_array_is_assembled() -> None:
+    pieces = [{"candidates": [{"content": {"role": "model", "parts": [{"text": text}]}}]} for text in ("po", "ng")]
+    pieces[-1]["candidates"][0]["finishReason"] = "STOP"  # type: ignore[assignment]
+    path = "/v1beta/models/gemini-test:streamGenerateContent"
+    views = shown(b'{"contents": []}', json.dumps(pieces).encode(), JSON, path)
+    assert views[1][0] == "Model answer"
+    assert "── [0] model · STOP" in views[1][1]
+
+
+@pytest.mark.usefixtures("_views")
+@pytest.mark.parametrize(
+    ("path", "status"), [("/v1/files", 200), (CHAT, 429)], ids=["another route's body", "an error"]
+)
+def test_what_is_no_models_answer_has_the_usual_view(path: str, status: int) -> None:
+    assert shown(REQUEST, b'{"error": {}}', JSON, path, status)[1][0] == "JSON"

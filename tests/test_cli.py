@@ -332,7 +332,7 @@ def npm_store() -> str:
 def test_import_tells_what_it_kept_and_what_it_skipped(capsys: Output) -> None:
     assert main(["import", npm_store()]) == 0
     told = capsys.readouterr().out.splitlines()
-    assert told[0] == "Imported 1 entries into ./.computer-use-cache for https://openrouter.ai/api/v1."
+    assert told[0] == "Imported 1 entries into ./.computer-use-cache."
     assert told[1:] == ["Skipped 1: damaged: the body is not JSON"]
     assert main(["import", "old", "--json"]) == 0
     again = json.loads(capsys.readouterr().out)
@@ -343,7 +343,45 @@ def test_import_tells_what_it_kept_and_what_it_skipped(capsys: Output) -> None:
 def test_what_is_no_store_is_an_error_that_says_so(capsys: Output) -> None:
     Path("notes.txt").write_text("hello")
     assert main(["import", "notes.txt"]) == 1
-    assert "notes.txt cannot be read as the original tool's SQLite file" in capsys.readouterr().err
+    assert "notes.txt is none of these: " in capsys.readouterr().err
+
+
+def har_file(name: str) -> str:
+    entry = {
+        "startedDateTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "time": 1,
+        "request": {
+            "method": "POST",
+            "url": "https://api.openai.com/v1/completions",
+            "httpVersion": "HTTP/1.1",
+            "headers": [],
+            "postData": {"text": '{"model": "m", "prompt": "p"}'},
+        },
+        "response": {
+            "status": 200,
+            "httpVersion": "HTTP/1.1",
+            "headers": [{"name": "content-type", "value": "application/json"}],
+            "content": {"text": '{"model": "m", "choices": [{"index": 0, "text": "a", "finish_reason": "stop"}]}'},
+        },
+    }
+    Path(name).write_text(json.dumps({"log": {"entries": [entry, {}, entry | {"startedDateTime": "2000-01-01"}]}}))
+    return name
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_is_imported(capsys: Output) -> None:
+    Path("notes.txt").write_text("hello")
+    assert main(["import", "notes.txt", har_file("anything")]) == 1
+    told = capsys.readouterr()
+    assert told.out.splitlines() == [
+        "Imported 1 entries into ./.computer-use-cache.",
+        "Skipped 1: expired",
+        "Damaged: anything: entry 2: KeyError 'request'",
+    ]
+    assert told.err.startswith("Error: notes.txt is none of these: ")
+    assert main(["import", "anything", "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["damaged"] == [{"where": "anything: entry 2", "why": "KeyError 'request'"}]
+    assert (again["imported"], again["skipped"]) == (0, {"expired": 1, "stored already": 1})
 
 
 def test_an_import_on_a_proxy_whose_callers_share_nothing_is_refused(

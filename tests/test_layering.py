@@ -36,6 +36,7 @@ CORE = {
     "metrics",
     "cache",
     "batches",
+    "recordings",
     "legacy",
     "media",
     "transcript",
@@ -70,9 +71,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "transcript": VALUES | {"formats", "media"},
     "cache": VALUES | {"settings", "credentials", "formats", "key", "policy", "record", "sketch", "store"},
     "batches": VALUES | {"settings", "formats", "key", "policy", "store", "cache"},
-    "legacy": VALUES | {"settings", "formats", "key", "policy", "store", "cache", "upstream"},
+    "recordings": VALUES | {"settings", "store", "cache", "batches"},
+    "legacy": VALUES | {"settings", "formats", "store", "recordings"},
     "proxy": CORE | {"proxy", "__init__"},
-    "cli": CORE | {"cli", "__init__", "proxy.launch"},
+    "cli": CORE | {"cli", "__init__", "proxy.launch", "proxy.captures"},
 }
 """What of this package a module or folder may import; a new one must be given its place here."""
 LIBRARIES = {

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from computer_use_cache import legacy
+from computer_use_cache import legacy, recordings
 from computer_use_cache.cache import Cache
 from computer_use_cache.errors import FormatError, SettingError
 from computer_use_cache.models import Entry, Request, Skipped
@@ -84,7 +84,7 @@ def store(tmp_path: Path) -> Iterator[DiskStore]:
 
 def cache_on(store: DiskStore, **environment: str) -> Cache:
     settings = Settings.load({"UPSTREAM_BASE_URL": UPSTREAM} | environment)
-    return legacy.importing_cache(settings, store, loopback=True)
+    return recordings.importing_cache(settings, store, loopback=True)
 
 
 def found(cache: Cache, path: str, body: dict[str, Any]) -> Entry | None:
@@ -92,15 +92,15 @@ def found(cache: Cache, path: str, body: dict[str, Any]) -> Entry | None:
     return cache.lookup(plan, NOW)
 
 
-def imported(cache: Cache, path: Path) -> legacy.Summary:
-    return legacy.keep_all(cache, legacy.read(path, UPSTREAM), NOW)
+def imported(cache: Cache, path: Path) -> recordings.Summary:
+    return recordings.keep_all(cache, legacy.read(path, UPSTREAM), NOW)
 
 
 @STORES
 def test_an_imported_answer_is_what_the_same_request_gets(make: Any, tmp_path: Path, store: DiskStore) -> None:
     cache = cache_on(store)
     path = make(tmp_path / "old", row(), row(COMPLETION, COMPLETION_ANSWER, "completion"))
-    assert imported(cache, path) == legacy.Summary(2, {})
+    assert imported(cache, path) == recordings.Summary(2, {})
     chat, completion = found(cache, "/chat/completions", CHAT), found(cache, "/completions", COMPLETION)
     assert chat
     assert json.loads(chat.body) == CHAT_ANSWER
@@ -125,7 +125,7 @@ def test_the_scope_that_later_versions_add_is_no_part_of_the_request(tmp_path: P
 def test_the_ttl_runs_from_the_recording(make: Any, tmp_path: Path, store: DiskStore) -> None:
     cache = cache_on(store, CACHE_TTL_SECONDS="100")
     path = make(tmp_path / "old", row(at=NOW - 40), row(COMPLETION, COMPLETION_ANSWER, "completion", NOW - 101))
-    assert imported(cache, path) == legacy.Summary(1, {"expired": 1})
+    assert imported(cache, path) == recordings.Summary(1, {"expired": 1})
     entry = found(cache, "/chat/completions", CHAT)
     assert entry
     assert (entry.created_at, entry.expires_at) == (NOW - 40, NOW + 60)
@@ -188,7 +188,7 @@ def test_only_an_older_entry_is_replaced(
     cache = cache_on(store)
     imported(cache, npm_store(tmp_path / "one", row(at=NOW - first)))
     summary = imported(cache, npm_store(tmp_path / "two", row(at=NOW - second)))
-    assert summary == (legacy.Summary(0, {outcome: 1}) if outcome else legacy.Summary(1, {}))
+    assert summary == (recordings.Summary(0, {outcome: 1}) if outcome else recordings.Summary(1, {}))
     entry = found(cache, "/chat/completions", CHAT)
     assert entry
     assert entry.created_at == NOW - min(first, second)
@@ -216,7 +216,7 @@ def test_a_file_damaged_in_its_middle_gives_what_can_be_read(tmp_path: Path, sto
     data[len(data) // 2 : len(data) // 2 + 4096 * 2] = b"\xff" * 4096 * 2
     path.write_bytes(data)
     outcomes = list(legacy.read(path, UPSTREAM))
-    assert any(isinstance(outcome, legacy.Recording) for outcome in outcomes)
+    assert any(isinstance(outcome, recordings.Recording) for outcome in outcomes)
     assert any(isinstance(outcome, Skipped) for outcome in outcomes)
 
 
@@ -239,18 +239,18 @@ def test_the_mode_for_requests_does_not_stop_an_import(
 @pytest.mark.parametrize(("scope", "loopback"), [("credential", True), ("auto", False)])
 def test_where_callers_share_nothing_an_import_is_refused(scope: str, loopback: bool, store: DiskStore) -> None:
     with pytest.raises(SettingError, match="CACHE_SCOPE=shared"):
-        legacy.importing_cache(Settings.load({"CACHE_SCOPE": scope}), store, loopback=loopback)
+        recordings.importing_cache(Settings.load({"CACHE_SCOPE": scope}), store, loopback=loopback)
 
 
 def test_the_file_that_is_set_is_imported_once_and_again_when_it_changed(tmp_path: Path, store: DiskStore) -> None:
     path = sqlite_store(tmp_path / "old", row())
     settings = Settings.load({"UPSTREAM_BASE_URL": UPSTREAM, "CACHE_DB_PATH": str(path)})
-    assert legacy.import_once(settings, store, loopback=True, now=NOW) == legacy.Summary(1, {})
+    assert legacy.import_once(settings, store, loopback=True, now=NOW) == recordings.Summary(1, {})
     store.clear()
     assert legacy.import_once(settings, store, loopback=True, now=NOW) is None
     assert store.size().entries == 0
     os.utime(path, (time.time() + 5, time.time() + 5))
-    assert legacy.import_once(settings, store, loopback=True, now=NOW) == legacy.Summary(1, {})
+    assert legacy.import_once(settings, store, loopback=True, now=NOW) == recordings.Summary(1, {})
 
 
 @pytest.mark.parametrize("path", ["", "absent.sqlite3"])

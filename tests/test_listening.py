@@ -9,9 +9,10 @@ from computer_use_cache.errors import SettingError
 from computer_use_cache.proxy import listening
 
 
-def with_modes(modes: list[str], listen_host: str = "") -> Options:
+def with_modes(modes: list[str], listen_host: str = "", *, server: bool = True) -> Options:
     """mitmproxy's options, with those that its own addons declare."""
     options = Options(mode=modes, listen_host=listen_host)
+    options.add_option("server", bool, server, "")
     options.add_option("keep_host_header", bool, False, "")
     options.add_option("connection_strategy", str, "eager", "")
     return options
@@ -62,3 +63,7 @@ def test_other_modes_are_left_as_they_are() -> None:
     settings, is_loopback = listening.settle(options, {})
     assert not is_loopback
     assert listening.wanted_options(options, settings).keys() <= {"connection_strategy"}
+
+
+def test_without_a_server_nobody_else_can_ask() -> None:
+    assert listening.settle(with_modes(["regular"], server=False), {})[1]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from computer_use_cache.cache import Cache, Plan
 from computer_use_cache.formats.base import Json, dump, load_object
@@ -39,11 +41,15 @@ def open_batch(cache: Cache, plan: Plan, request: Request, now: float) -> Batch 
     """
     if not isinstance(plan.format, Embeddings) or not (inputs := plan.format.inputs(plan.body)):
         return None
-    parts = tuple(cache.plan_part(plan, request, plan.format.single(plan.body, one)) for one in inputs)
+    parts = _parts(cache, plan.format, plan, request, inputs)
     known = {part.key: entry for part in parts if (entry := cache.lookup(part, now))}
     unseen = [one for one, part in zip(inputs, parts, strict=True) if part.key not in known]
     subset = plan.format.subset(plan.body, unseen) if unseen else None
     return Batch(plan.format, plan, parts, known, subset)
+
+
+def _parts(cache: Cache, format: Embeddings, plan: Plan, request: Request, inputs: Sequence[Any]) -> tuple[Plan, ...]:
+    return tuple(cache.plan_part(plan, request, format.single(plan.body, one)) for one in inputs)
 
 
 def join_known(batch: Batch) -> Entry:
@@ -71,6 +77,19 @@ def complete(cache: Cache, batch: Batch, response: Response, now: float) -> tupl
     body = response.body if batch.is_whole else _join(batch, new)
     parts = (cache.judge(part, _alone(response, new[key]), now) for key, part in batch.asked.items())
     return body, [entry for entry in parts if isinstance(entry, Entry)]
+
+
+def split_recorded(cache: Cache, plan: Plan, request: Request, response: Response, at: float) -> list[Entry]:
+    """The entries of a batch's inputs, from the answer to all of them that was recorded at `at`; of anything else none.
+
+    Raises FormatError when the response is not one to the request.
+    """
+    if not isinstance(plan.format, Embeddings) or not (inputs := plan.format.inputs(plan.body)):
+        return []
+    answers = plan.format.split(plan.body, load_object(response.body))
+    parts = zip(_parts(cache, plan.format, plan, request, inputs), answers, strict=True)
+    entries = (cache.judge(part, _alone(response, answer), at) for part, answer in parts)
+    return [entry for entry in entries if isinstance(entry, Entry)]
 
 
 def _alone(response: Response, answer: Json) -> Response:

@@ -1,4 +1,4 @@
-"""Reads the stores of the original tool of this name, and puts recordings into the cache; it never writes to theirs.
+"""Reads the stores of the original tool of this name; it never writes to them.
 
 The Python tool kept a SQLite file (table `completions`), the npm tool a folder with a JSON file per answer. Their keys
 are of no use here, so ours are computed anew; they name no upstream, so the current one is taken.
@@ -7,44 +7,23 @@ are of no use here, so ours are computed anew; they name no upstream, so the cur
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import sqlite3
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
-from computer_use_cache.cache import Cache
-from computer_use_cache.errors import FormatError, RequestError, SettingError
+from computer_use_cache.errors import FormatError
 from computer_use_cache.formats.base import Json, dump, load_object
-from computer_use_cache.models import Entry, Request, Response, Skipped
+from computer_use_cache.models import Request, Response, Skipped
+from computer_use_cache.recordings import Recording, Summary, importing_cache, keep_all
 from computer_use_cache.settings import Settings
 from computer_use_cache.store import Store
-from computer_use_cache.values import Mode, Scope
 
 _PATHS = {"chat": "/chat/completions", "completion": "/completions"}
 _OWN_FIELDS = ("mode", "cache_key", "credential_scope")
 """Put beside the body's fields by the original; its later versions add a digest of upstream and key."""
 _END_OF_TIME = 1e11
 _QUERY = "SELECT mode, request_json, response_json, updated_at FROM completions"
-
-
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """One request and its answer, as they were recorded at `at` (Unix seconds)."""
-
-    request: Request
-    response: Response
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What became of recordings: how many were `kept`, and how many `skipped` for which reason."""
-
-    kept: int
-    skipped: dict[str, int]
 
 
 def read(path: Path, upstream: str) -> Iterator[Recording | Skipped]:
@@ -104,55 +83,6 @@ def _recording(row: Json, upstream: str) -> Recording | Skipped:
     body = dump({name: value for name, value in request.items() if name not in _OWN_FIELDS})
     answer = Response(200, {"content-type": "application/json"}, dump(response), seconds=0.0)
     return Recording(Request(upstream, _PATHS[mode], {}, {}, body), answer, at)
-
-
-def keep(cache: Cache, recording: Recording, now: float) -> Entry | Skipped:
-    """Put a recording into the cache, judged like an answer that had just come, but as old as it is.
-
-    `now` is in Unix seconds. An entry that is as new or newer stays. Raises StoreError.
-    """
-    try:
-        plan = cache.plan(recording.request)
-    except RequestError as error:
-        return Skipped(error.message)
-    if bypass := cache.credential(plan):
-        return Skipped(str(bypass))
-    entry = cache.judge(plan, recording.response, recording.at)
-    if isinstance(entry, Skipped):
-        return entry
-    if not entry.is_fresh(now):
-        return Skipped("expired")
-    held = cache.store.get(entry.key)
-    if held and held.created_at >= entry.created_at:
-        return Skipped("stored already")
-    try:
-        record = cache.record(plan)
-    except FormatError as error:
-        return Skipped(str(error))
-    cache.keep(entry, now, record)
-    return entry
-
-
-def keep_all(cache: Cache, recordings: Iterable[Recording | Skipped], now: float) -> Summary:
-    """Put recordings into the cache; what becomes of one does not touch the others. Raises StoreError."""
-    kept, skipped = 0, Counter[str]()
-    for recording in recordings:
-        outcome = recording if isinstance(recording, Skipped) else keep(cache, recording, now)
-        if isinstance(outcome, Skipped):
-            skipped[outcome.reason] += 1
-        else:
-            kept += 1
-    return Summary(kept, dict(skipped))
-
-
-def importing_cache(settings: Settings, store: Store, *, loopback: bool) -> Cache:
-    """The cache to import into: whatever the mode allows requests, the operator's own import writes.
-
-    Raises SettingError where callers share nothing: recordings name no caller, so nobody would ever be served them.
-    """
-    if settings.scope is Scope.CREDENTIAL or (settings.scope is Scope.AUTO and not loopback):
-        raise SettingError("CACHE_SCOPE: recordings name no caller; import them with CACHE_SCOPE=shared")
-    return Cache(dataclasses.replace(settings, mode=Mode.READWRITE, enabled=True), store, loopback=loopback)
 
 
 def import_once(settings: Settings, store: Store, *, loopback: bool, now: float) -> Summary | None:

@@ -7,51 +7,84 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from itertools import chain
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from computer_use_cache import legacy
-from computer_use_cache.legacy import Recording
+from computer_use_cache import legacy, recordings
+from computer_use_cache.errors import FormatError
 from computer_use_cache.models import Skipped
+from computer_use_cache.recordings import Damaged, Kind, Recording, Summary
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.opening import open_store
 from computer_use_cache.values import is_loopback
+
+_MOST_NAMED = 20
+
+type Read = Recording | Skipped | Damaged
 
 
 @click.command("import")
 @click.argument("sources", nargs=-1, required=True, metavar="FILE|FOLDER...", type=click.Path(True, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def import_recordings(sources: tuple[Path, ...], as_json: bool) -> None:
-    """Fill the cache from the original tool's stores.
+    """Fill the cache from recorded traffic.
 
-    These are its SQLite file and its npm cache folder. An answer keeps the time it was recorded at, and expires
-    counted from then. It is taken to be of the current upstream (UPSTREAM_BASE_URL). Nothing that is stored already
-    is replaced by something older.
+    Taken are mitmproxy's flow files, HAR files, and the stores of the original tool (its SQLite file, its npm cache
+    folder; their answers are taken to be of the current upstream, UPSTREAM_BASE_URL). What live traffic would not
+    be stored for is skipped. An answer keeps the time it was recorded at, and expires counted from then. Nothing that
+    is stored already is replaced by something older.
     """
     settings = Settings.load(os.environ)
+    unreadable: list[str] = []
     store = open_store(settings)
     try:
-        cache = legacy.importing_cache(settings, store, loopback=is_loopback(settings.host))
-        recordings = chain.from_iterable(legacy.read(path, str(settings.upstream_base_url)) for path in sources)
-        summary = legacy.keep_all(cache, _shown(recordings), time.time())
+        cache = recordings.importing_cache(settings, store, loopback=is_loopback(settings.host))
+        summary = recordings.keep_all(cache, _shown(_read_all(sources, settings, unreadable)), time.time())
     finally:
         store.close()
     if as_json:
-        click.echo(
-            json.dumps({"imported": summary.kept, "skipped": summary.skipped, "cache_dir": settings.store_place})
-        )
-        return
-    click.echo(f"Imported {summary.kept} entries into {settings.store_place} for {settings.upstream_base_url}.")
+        told = {"imported": summary.kept, "skipped": summary.skipped, "cache_dir": settings.store_place}
+        click.echo(json.dumps(told | {"damaged": [asdict(each) for each in summary.damaged], "unreadable": unreadable}))
+    else:
+        _print(summary, settings)
+    if unreadable:
+        raise click.ClickException("; ".join(unreadable))
+
+
+def _read_all(sources: tuple[Path, ...], settings: Settings, unreadable: list[str]) -> Iterator[Read]:
+    for path in sources:
+        try:
+            yield from _read(path, settings)
+        except FormatError as error:
+            unreadable.append(str(error))
+
+
+def _read(path: Path, settings: Settings) -> Iterator[Read]:
+    kind = recordings.kind_of(path)
+    if kind is Kind.ORIGINAL:
+        return legacy.read(path, str(settings.upstream_base_url))
+    # mitmproxy takes half a second to import, which nothing else must wait for.
+    from computer_use_cache.proxy import captures  # noqa: PLC0415
+
+    return captures.read_har(path, settings) if kind is Kind.HAR else captures.read_flow_file(path, settings)
+
+
+def _print(summary: Summary, settings: Settings) -> None:
+    click.echo(f"Imported {summary.kept} entries into {settings.store_place}.")
     for reason, count in sorted(summary.skipped.items()):
         click.echo(f"Skipped {count}: {reason}")
+    for each in summary.damaged[:_MOST_NAMED]:
+        click.echo(f"Damaged: {each.where}: {each.why}")
+    if len(summary.damaged) > _MOST_NAMED:
+        click.echo(f"Damaged: {len(summary.damaged) - _MOST_NAMED} more, which --json lists.")
 
 
-def _shown(recordings: Iterator[Recording | Skipped]) -> Iterator[Recording | Skipped]:
+def _shown(found: Iterator[Read]) -> Iterator[Read]:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
-        yield from progress.track(recordings, total=None, description="recordings read")
+        yield from progress.track(found, total=None, description="recordings read")

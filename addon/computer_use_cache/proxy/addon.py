@@ -167,6 +167,9 @@ class ComputerUseCache:
         self._parts.gate.allow_page(flow, flow.response)
 
     async def response(self, flow: http.HTTPFlow) -> None:
+        if self._parts and not flow.live:
+            await self._parts.loaded.take(flow)
+            return
         if not self._parts or not self._parts.gate.concerns(flow):
             return
         try:

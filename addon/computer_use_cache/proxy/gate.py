@@ -26,8 +26,11 @@ class Gate:
     def concerns(self, flow: http.HTTPFlow) -> bool:
         """Whether the flow is addressed to the proxy, or to an intercepted host whose answers are cached.
 
-        The Host header alone proves nothing: it must name where the connection goes, or what its certificate names.
+        One that was loaded from a file is neither. The Host header alone proves nothing: it must name where the
+        connection goes, or what its certificate names.
         """
+        if not flow.live:
+            return False
         if bridge.is_addressed_to_proxy(flow):
             return True
         host = flow.request.pretty_host.lower()

@@ -21,7 +21,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def settle(options: Options, texts: Mapping[str, str]) -> tuple[Settings, bool]:
-    """The settings, and whether every mode listens on a loopback address only.
+    """The settings, and whether every mode listens on a loopback address only, or none at all (mitmdump's `-n`).
 
     Raises SettingError for a bad setting, for a reverse mode whose upstream is not the one that is set, and for an
     address that others can reach when no client token is set.
@@ -36,7 +36,7 @@ def settle(options: Options, texts: Mapping[str, str]) -> tuple[Settings, bool]:
             settings = dataclasses.replace(settings, upstream_base_url=_upstream(target, settings, environment))
     default = options.listen_host or (LOOPBACK if _any_reverse(modes) else "")
     settings.check_exposure(mode.listen_host(default) for mode in modes if isinstance(mode, ReverseMode))
-    return settings, all(is_loopback(mode.listen_host(default)) for mode in modes)
+    return settings, not options.server or all(is_loopback(mode.listen_host(default)) for mode in modes)
 
 
 def wanted_options(options: Options, settings: Settings) -> dict[str, object]:

@@ -15,7 +15,9 @@ from computer_use_cache.errors import StoreError
 from computer_use_cache.ledger import Ledger
 from computer_use_cache.proxy.exchange import Exchanges
 from computer_use_cache.proxy.gate import Gate
+from computer_use_cache.proxy.loaded import LoadedFlows
 from computer_use_cache.proxy.routes import LocalRoutes
+from computer_use_cache.recordings import Summary
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.opening import open_store
 
@@ -34,9 +36,10 @@ class Parts:
         self.gate = Gate(settings, loopback=loopback)
         self.exchanges = Exchanges(self.cache, self.ledger, self.write)
         self.local = LocalRoutes(self.cache, self.ledger, self.write, loopback=loopback)
+        self.loaded = LoadedFlows(settings, self.cache.store, self.ledger, self.write, loopback=loopback)
         self._writer = ThreadPoolExecutor(1, "cache-writer")
 
-    def import_once(self) -> legacy.Summary | None:
+    def import_once(self) -> Summary | None:
         """Take over what CACHE_DB_PATH names; blocks, and raises CacheError."""
         return legacy.import_once(self.settings, self.cache.store, loopback=self._loopback, now=time.time())
 
@@ -47,6 +50,7 @@ class Parts:
     def close(self) -> None:
         """Finish what is being written, keep the counts, let go of the store."""
         self.exchanges.close()
+        self.loaded.close()
         self._writer.shutdown(wait=True)
         try:
             self.ledger.flush()

@@ -1,0 +1,139 @@
+"""Recorded traffic as recordings of model calls: mitmproxy's flow files, HAR files, and flows that mitmproxy loads.
+
+A capture is judged like live traffic, but for the guard: its operator chose it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import parse_qsl
+
+from mitmproxy import exceptions, flow, http
+from mitmproxy.io import FlowReader
+from mitmproxy.io.har import request_to_flow
+from mitmproxy.proxy.mode_specs import ReverseMode
+
+from computer_use_cache import formats, upstream
+from computer_use_cache.errors import FormatError, RequestError
+from computer_use_cache.models import Request, Response, Skipped
+from computer_use_cache.proxy import bridge
+from computer_use_cache.recordings import Damaged, Recording
+from computer_use_cache.settings import Settings
+from computer_use_cache.values import BaseUrl
+
+_LONGEST_PREFIX = 12
+"""Digits of a flow's length in a flow file."""
+
+
+def read_flow_file(path: Path, settings: Settings) -> Iterator[Recording | Skipped | Damaged]:
+    """The model calls in a file that mitmproxy wrote. Flows count from 1."""
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        number = 0
+        while first := file.read(1):
+            number += 1
+            where = f"{path}: flow {number}"
+            frame = _frame(first, file, size)
+            if frame is None:
+                yield Damaged(where, "the file is cut or not a flow file from here on")
+                return
+            try:
+                outcome = recording_of(next(iter(FlowReader(io.BytesIO(frame)).stream())), settings)
+            except Exception as error:  # what a damaged flow raises is anything
+                yield Damaged(where, _told(error))
+            else:
+                yield outcome
+
+
+def _frame(first: bytes, file: BinaryIO, size: int) -> bytes | None:
+    """One flow as it lies in the file, from its `first` byte on: a length, a colon, so many bytes and one more."""
+    digits, more = first, file.read(1)
+    while more.isdigit() and len(digits) < _LONGEST_PREFIX:
+        digits, more = digits + more, file.read(1)
+    if not digits.isdigit() or more != b":" or int(digits) >= size - file.tell():
+        return None
+    return digits + more + file.read(int(digits) + 1)
+
+
+def read_har(path: Path, settings: Settings) -> Iterator[Recording | Skipped | Damaged]:
+    """The model calls in an HTTP archive, as browsers' developer tools save it. Entries count from 1.
+
+    Raises FormatError when it is none.
+    """
+    try:
+        entries = list(json.loads(path.read_text(encoding="utf-8-sig"))["log"]["entries"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise FormatError(f"{path} is not a HAR file: a JSON object with log.entries") from None
+    for number, entry in enumerate(entries, 1):
+        try:
+            outcome = recording_of(request_to_flow(_as_utf8(entry)), settings)
+        except Exception as error:  # what a damaged entry raises is anything
+            yield Damaged(f"{path}: entry {number}", _told(error))
+        else:
+            yield outcome
+
+
+def _as_utf8(entry: Any) -> Any:
+    """A HAR's entry, its texts to be read as UTF-8: without a charset mitmproxy takes them for Latin-1."""
+    posted = entry["request"].get("postData", {})
+    if isinstance(posted.get("text"), str):
+        posted["text"] = posted["text"].encode("utf-8", "surrogatepass")
+    entry["response"]["content"].setdefault("encoding", "utf-8")
+    return entry
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, exceptions.FlowReadException):
+        return str(error)
+    return f"{type(error).__name__} {error}"
+
+
+def recording_of(found: flow.Flow, settings: Settings) -> Recording | Skipped:
+    """The model call that a flow is, when it is a whole one that an upstream answered."""
+    if not isinstance(found, http.HTTPFlow) or found.request.method != "POST":
+        return Skipped("not a call of a cached API")
+    request, response = found.request, found.response
+    try:
+        base, below = upstream.split(_origin(found), bridge.path_and_query(found)[0], settings.upstream_base_url)
+    except ValueError:
+        return Skipped("it is not clear which host was asked")
+    if formats.match(below) is None:
+        return Skipped("not a call of a cached API")
+    if response is None or found.error:
+        return Skipped("not answered, or broken off")
+    if response.headers.get("x-computer-use-cache") in ("HIT", "STALE"):
+        return Skipped("answered by a cache")
+    if request.raw_content is None or response.raw_content is None:
+        return Skipped("recorded without its bodies")
+    query = dict(parse_qsl(bridge.path_and_query(found)[1]))
+    try:
+        asked = Request(base, below, query, bridge.lower_headers(request.headers), bridge.body_of(request))
+        body = response.get_content(strict=True)
+    except (RequestError, ValueError, TypeError) as error:  # a TypeError for a coding that mitmproxy misunderstands
+        return Skipped(str(error))
+    started, ended = request.timestamp_start, response.timestamp_end or response.timestamp_start
+    headers = bridge.lower_headers(response.headers)
+    answer = Response(response.status_code, headers, body or b"", max(ended - started, 0.0))
+    return Recording(asked, answer, ended)
+
+
+def _origin(found: http.HTTPFlow) -> str:
+    """Where a captured request went. Raises ValueError when that is not clear.
+
+    Not by its URL alone: a reverse mode that loads a flow puts its own target there. The Host header proves nothing.
+    """
+    connection, named, request = found.server_conn, found.request.pretty_host.lower(), found.request
+    address = connection.address
+    if named == (found.client_conn.sni or "").lower():
+        scheme, host, port = "https", named, address[1] if address else request.port
+    elif address and (isinstance(found.client_conn.proxy_mode, ReverseMode) or named == address[0].lower()):
+        scheme, host, port = "https" if connection.tls else "http", address[0], address[1]
+    elif named == request.host.lower():
+        scheme, host, port = request.scheme, request.host, request.port
+    else:
+        raise ValueError(named)
+    return BaseUrl.parse(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}").origin

@@ -97,7 +97,7 @@ def nearest(cache: Cache, plan: Plan, record: RequestRecord) -> Near | None:
     found = []
     for other in cache.store.near(record.parts):
         stored = cache.store.request(other)
-        if other == plan.key or stored is None or not _shares_most(record, stored):
+        if other == plan.key or stored is None:
             continue
         first = tuple(islice(_record_differences(cache, plan, record, stored), _MOST_DIFFERENCES))
         if first and not _goes_on(first) and all(one.alike >= _LEAST_ALIKE for one in first):
@@ -119,10 +119,6 @@ def misses(store: Store, since: float) -> list[Json]:
     """The near misses noted since then (Unix seconds), the newest first. Each holds `at`, `model`, `key`, and what
     `as_json` gives. Blocks; raises StoreError."""
     return [miss for miss in map(load_object, store.misses()) if miss["at"] >= since]
-
-
-def _shares_most(record: RequestRecord, stored: RequestRecord) -> bool:
-    return len(set(record.parts).intersection(stored.parts)) * 2 >= len(record.parts)
 
 
 def _record_differences(cache: Cache, plan: Plan, asked: RequestRecord, stored: RequestRecord) -> Iterator[Difference]:

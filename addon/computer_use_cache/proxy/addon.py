@@ -17,6 +17,7 @@ from mitmproxy.proxy.layer import NextLayer
 from computer_use_cache.errors import CacheError, RequestError, SettingError, StoreError
 from computer_use_cache.models import Bypass, Outcome, Reason
 from computer_use_cache.proxy import bridge, listening, replay
+from computer_use_cache.proxy.commands import Commands
 from computer_use_cache.proxy.drain import drain
 from computer_use_cache.proxy.inspect import Inspector
 from computer_use_cache.proxy.layer import UPSTREAM_FAULT, Feed, with_cache_layer
@@ -37,7 +38,7 @@ class ComputerUseCache:
         self._parts: Parts | None = None
         self._upkeep: asyncio.Task[None] | None = None
         self._ending = False
-        self.addons = [Inspector(lambda: self._parts)]
+        self.addons = [Inspector(lambda: self._parts), Commands(lambda: self._parts)]
 
     # -- life
 

@@ -62,7 +62,11 @@ class Answers:
                 return False
             flight.follow(lambda: flow.client_conn.connected)
             begun = await flight.begun()
-            if isinstance(begun, Stream) and (begun.shape, begun.with_usage) == (plan.shape, plan.with_usage):
+            if (
+                not flow.is_replay
+                and isinstance(begun, Stream)
+                and (begun.shape, begun.with_usage) == (plan.shape, plan.with_usage)
+            ):
                 self._replayer.serve_live(flow, plan, begun, flight)
                 self._ledger.coalesced()
                 return True

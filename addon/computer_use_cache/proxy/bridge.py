@@ -70,6 +70,18 @@ def send_to_upstream(flow: http.HTTPFlow, settings: Settings) -> None:
         flow.request.headers["host"] = authority
 
 
+def was_sent_upstream(flow: http.HTTPFlow, settings: Settings) -> bool:
+    """Whether a flow that is asked again already points at the configured upstream.
+
+    Raises RequestError for one that goes elsewhere, from a file: the operator's key is for this upstream only.
+    """
+    request, origin = flow.request, settings.upstream_base_url.origin
+    host = f"[{request.host}]" if ":" in request.host else request.host
+    if BaseUrl.parse(f"{request.scheme}://{host}:{request.port}").origin != origin:
+        raise RequestError(403, f"This flow was sent to another upstream than {origin}.")
+    return request.host_header == origin.partition("://")[2]
+
+
 def format_of(flow: http.HTTPFlow, settings: Settings) -> Format | None:
     """The API that a request belongs to, once it points at its upstream; None when its answers are not cached."""
     found = formats.match(_split(flow, settings)[1]) if flow.request.method == "POST" else None

@@ -42,6 +42,8 @@ class Gate:
         """Check a request as soon as its headers are there, and point it at its upstream. Raises RequestError."""
         if not bridge.is_addressed_to_proxy(flow):
             return
+        if flow.is_replay == "request" and bridge.was_sent_upstream(flow, self._settings):
+            return  # asked again from mitmproxy's own interface
         if self._loopback and not is_loopback(flow.client_conn.peername[0]):
             raise RequestError(403, "This cache is for its own machine; see HOST and CACHE_CLIENT_TOKEN.")
         headers = bridge.lower_headers(flow.request.headers)

@@ -43,7 +43,8 @@ class Replayer:
         headers["age"] = age = str(max(int(now - entry.created_at), 0))
         ttl = "" if entry.expires_at is None else f"; ttl={int(entry.expires_at - now)}"
         status = f"hit{ttl}" if outcome is Outcome.HIT else "fwd=miss; collapsed"
-        paced = [] if plan.shape is Shape.JSON else schedule(self._settings.replay_speed, pieces, entry)
+        is_whole = plan.shape is Shape.JSON or flow.is_replay  # mitmproxy asks again through a layer of its own
+        paced = [] if is_whole else schedule(self._settings.replay_speed, pieces, entry)
         told = bridge.Told(outcome, status, plan.key, age=age)
         if paced:
             self._stream(flow, headers, told, _paced(paced))

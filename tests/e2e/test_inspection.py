@@ -1,0 +1,193 @@
+"""What mitmweb shows of a running cache, what its commands do, and what is left in a file of saved flows."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mitmproxy import http
+
+from commands import free_port, isolate, started
+from support import FAKE_KEY, Proxy, Upstream, running_proxy
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # of what mitmproxy itself imports
+    from mitmproxy.io import FlowReader
+
+PASSWORD = "-".join(("a", "pass", "word"))
+OPERATORS_KEY = "-".join(("operators", "key", "0123456789"))
+XSRF = "0" * 32
+NAMESPACE = {"X-Cache-Namespace": "run-1"}
+SYSTEM = {"role": "system", "content": "You answer in one word, whatever you are asked."}
+COLUMNS = ["icon", "path", "comment", "status", "size", "time"]
+
+
+@dataclass
+class Web:
+    """A running mitmweb."""
+
+    proxy: Proxy
+    url: str
+
+    def ask(self, method: str, path: str, sent: Any = None) -> Any:
+        """An answer of its API, which wants one token twice against forged requests."""
+        headers = {"Authorization": f"Bearer {PASSWORD}", "Content-Type": "application/json"}
+        headers |= {"Cookie": f"_mitmproxy_xsrf={XSRF}", "X-XSRFToken": XSRF}
+        request = urllib.request.Request(self.url + path, json.dumps(sent).encode(), headers, method=method)
+        with urllib.request.urlopen(request) as answer:
+            return json.loads(answer.read() or b"null")
+
+    def get(self, path: str) -> Any:
+        return self.ask("GET", path)
+
+    def flows(self) -> list[dict[str, Any]]:
+        flows: list[dict[str, Any]] = self.get("/flows")
+        return flows
+
+    def command(self, name: str, *arguments: str) -> Any:
+        return self.ask("POST", f"/commands/{name}", {"arguments": arguments})
+
+    def shown(self, flow: dict[str, Any], message: str) -> str:
+        """What its view shows of a flow's `request` or `response`."""
+        text: str = self.get(f"/flows/{flow['id']}/{message}/content/auto.json")["text"]
+        return text
+
+    def when(self, ready: Callable[[], Any]) -> Any:
+        """What `ready` gives, as soon as it gives anything."""
+        end = time.monotonic() + 30
+        while not (found := ready()):
+            assert time.monotonic() < end, self.get("/events")
+        return found
+
+    def told(self, text: str) -> str:
+        """The newest line of the event log with this text, as soon as there is one."""
+        found: str = self.when(lambda: [e["message"] for e in self.get("/events") if text in e["message"]])[-1]
+        return found.partition("] ")[2]
+
+
+@pytest.fixture
+def web(tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
+    """`start --web` in front of the upstream."""
+    isolate(monkeypatch, tmp_path)
+    monkeypatch.setenv("UPSTREAM_BASE_URL", upstream.url)
+    monkeypatch.setenv("UPSTREAM_API_KEY", OPERATORS_KEY)
+    monkeypatch.setenv("CACHE_MAX_FLOWS", "6")
+    port = free_port()
+    own = ("--no-web-open-browser", "--set", f"web_password={PASSWORD}", "--set", f"confdir={tmp_path}/conf")
+    with started("--web", "--set", f"web_port={port}", "--", *own) as running:
+        proxy = Proxy(running.process, int(running.url.rpartition(":")[2]), [], None)  # type: ignore[arg-type]
+        yield Web(proxy, f"http://127.0.0.1:{port}")
+        for answer in proxy.live:
+            answer.leave()
+
+
+def question(text: str) -> dict[str, Any]:
+    """Two such requests are near each other."""
+    return {"messages": [SYSTEM, {"role": "user", "content": text}]}
+
+
+def comments(web: Web) -> list[str]:
+    return [re.sub(r"[0-9a-f]{8}", "<key>", flow["comment"]) for flow in web.flows()]
+
+
+def test_mitmweb_shows_what_became_of_each_request(web: Web, upstream: Upstream) -> None:
+    web.proxy.chat(**question("one question"))
+    web.proxy.chat(**question("one question"))
+    web.proxy.chat(**question("one other question"), stream=True)
+    web.proxy.chat(**question("one other question"))
+    web.proxy.chat("past it", {"X-Cache-Bypass": "1"})
+    flows = web.flows()
+    assert comments(web) == [
+        "MISS <key> · stored",
+        "HIT <key>",
+        "MISS near <key> /messages/1/content @ char 4 · stored",
+        "HIT <key>",
+        "BYPASS · X-Cache-Bypass",
+    ]
+    assert [flow["marked"] for flow in flows] == ["🔵", "⚡", "🔵", "⚡", "⚪"]
+    assert "── [1] user" in web.shown(flows[0], "request")
+    assert "one question" in web.shown(flows[0], "request")
+    for flow in flows:
+        assert "── [0] assistant · stop" in web.shown(flow, "response"), "a stream is assembled"
+    assert {call.headers["authorization"] for call in upstream.asked} == {f"Bearer {OPERATORS_KEY}"}
+    state = json.dumps([flows, web.get("/events"), web.get("/options")])
+    assert OPERATORS_KEY not in state
+    assert FAKE_KEY not in state
+    assert web.get("/options")["web_columns"]["value"] == COLUMNS
+
+
+def test_commands_and_a_second_question_from_mitmweb(web: Web, upstream: Upstream) -> None:
+    web.proxy.chat(**question("one question"))
+    web.proxy.chat(**question("one other question"), headers=NAMESPACE)
+    web.proxy.chat(**question("one more question"), headers=NAMESPACE, stream=True)
+    first, _, third = (f"@{flow['id']}" for flow in web.flows())
+    assert web.command("cache.stats") == {"value": None}
+    assert "3 entries, 0 hits, 3 misses" in web.told("entries, ")
+    web.command("cache.explain", third)
+    differs = web.told(" is near ").split("\n")
+    assert differs[1] == "  /messages/1/content @ char 4: one more question, stored one other question"
+
+    web.command("cache.refresh", third)
+    web.when(lambda: web.flows()[2]["comment"].endswith(" · updated"))
+    assert upstream.asked[3].headers["authorization"] == f"Bearer {OPERATORS_KEY}"
+    assert not [name for name in upstream.asked[3].headers if name.startswith("x-cache")]
+    assert web.proxy.chat(**question("one more question"), headers=NAMESPACE).cache == "HIT", "kept where it was"
+
+    web.ask("POST", f"/flows/{first[1:]}/replay")
+    assert web.when(lambda: web.flows()[0]["comment"].startswith("HIT")), "mitmproxy's own replay asks the cache"
+    web.command("cache.evict", first)
+    assert web.told("evicted") == "evicted 1 of 1 entries"
+    assert web.proxy.chat(**question("one question")).cache == "MISS"
+    web.command("cache.clear")
+    assert web.told("cleared") == "cleared 3 entries"
+    assert web.proxy.chat(**question("one question")).cache == "MISS"
+
+    for number in range(6):
+        web.proxy.chat(f"question {number}")
+    assert len(web.flows()) == 6, "the oldest are gone"
+    assert web.command("cache.evict", "~m GET") == {"error": "choose flows that ask a model, such as @focus or @shown"}
+    assert OPERATORS_KEY not in json.dumps([web.flows(), web.get("/events")])
+
+
+def test_a_flow_that_goes_elsewhere_never_gets_the_operators_key(web: Web) -> None:
+    other = Upstream()
+    try:
+        web.proxy.chat("ping")
+        flow = web.flows()[0]
+        web.ask("PUT", f"/flows/{flow['id']}", {"request": {"port": other.port}})
+        web.ask("POST", f"/flows/{flow['id']}/replay")
+        answer = web.when(lambda: web.flows()[0].get("response"))
+        assert answer["status_code"] == 403
+        assert other.asked == []
+    finally:
+        other.close()
+
+
+def test_a_file_of_saved_flows_loads_in_plain_mitmproxy(tmp_path: Path, upstream: Upstream) -> None:
+    saved = tmp_path / "flows.mitm"
+    with running_proxy(tmp_path, upstream.url, "-w", str(saved), UPSTREAM_API_KEY=OPERATORS_KEY) as proxy:
+        for headers in ({}, {}, NAMESPACE):
+            proxy.chat("ping", headers)
+            proxy.chat("ping", headers, stream=True)
+        assert proxy.stop() == 0
+    with saved.open("rb") as file:
+        flows = [flow for flow in FlowReader(file).stream() if isinstance(flow, http.HTTPFlow)]
+    assert [flow.metadata["cache"] for flow in flows] == ["MISS", "HIT", "HIT", "HIT", "MISS", "HIT"]
+    assert flows[0].comment == f"MISS {flows[0].metadata['cache_key'][:8]} · stored"
+    assert flows[4].metadata["cache_controls"] == {"x-cache-namespace": "run-1"}
+    assert OPERATORS_KEY.encode() not in saved.read_bytes()
+    plain = [str(Path(sys.executable).parent / "mitmdump"), "-nr", str(saved), "--set", f"confdir={tmp_path}/conf"]
+    done = subprocess.run([*plain, "~comment HIT"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("POST") == 4
+    assert "rror" not in done.stdout + done.stderr

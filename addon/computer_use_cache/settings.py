@@ -200,7 +200,7 @@ class Settings:
         "How fast a stream is replayed: instant, recorded, or a number of tokens a second.",
     )
     max_flows: int = _setting(
-        "CACHE_MAX_FLOWS", "2000", values.whole, "Flows that mitmweb and mitmproxy keep; the oldest go first."
+        "CACHE_MAX_FLOWS", "2000", values.whole, "Flows that mitmweb and mitmproxy keep; the oldest go first. 0: all."
     )
     hosts: tuple[str, ...] = _setting(
         "CACHE_HOSTS",

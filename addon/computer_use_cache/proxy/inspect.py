@@ -82,7 +82,7 @@ class Inspector:
 
     def _trim(self) -> None:
         parts, view = self._parts(), ctx.master.addons.get("view")
-        if parts and view:
+        if parts and parts.settings.max_flows and view:
             trim(view, parts.settings.max_flows)
 
 

@@ -4,8 +4,10 @@ import json
 import os
 import stat
 import subprocess
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -382,6 +384,44 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_imported(capsys: Output) -
     again = json.loads(capsys.readouterr().out)
     assert again["damaged"] == [{"where": "anything: entry 2", "why": "KeyError 'request'"}]
     assert (again["imported"], again["skipped"]) == (0, {"expired": 1, "stored already": 1})
+
+
+def test_what_export_writes_import_reads_again(monkeypatch: pytest.MonkeyPatch, capsysbinary: Any) -> None:
+    assert main(["import", har_file("anything")]) == 0
+    capsysbinary.readouterr()
+    assert main(["export"]) == 0
+    printed = capsysbinary.readouterr().out
+    assert printed.startswith(b'{"computer_use_cache_export":1}\n{"key":"')
+    assert main(["export", "x.jsonl", "--model", "m"]) == 0
+    assert Path("x.jsonl").read_bytes() == printed
+    told = capsysbinary.readouterr()
+    assert (told.out, told.err) == (b"Exported 1 entries to x.jsonl.\n", b""), "and no progress in a pipe"
+    monkeypatch.setenv("CACHE_DIR", "other")
+    monkeypatch.setenv("CACHE_SCOPE", "credential")
+    assert main(["import", "x.jsonl"]) == 0, "the keys are in it, whoever may use them"
+    assert main(["export", "y.jsonl"]) == 0
+    assert Path("y.jsonl").read_bytes() == printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [(["export"], "there is no folder"), (["export", "absent/x.jsonl"], "absent/x.jsonl cannot be written")],
+)
+def test_an_export_that_cannot_be_says_why(arguments: list[str], error: str, capsys: Output) -> None:
+    if len(arguments) > 1:
+        main(["import", har_file("anything")])
+    assert main(arguments) == 1
+    assert error in capsys.readouterr().err
+
+
+def test_a_reader_of_an_export_who_has_left_is_no_traceback() -> None:
+    main(["import", har_file("anything")])
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "computer_use_cache", "export"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_an_import_on_a_proxy_whose_callers_share_nothing_is_refused(

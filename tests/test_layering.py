@@ -37,6 +37,7 @@ CORE = {
     "cache",
     "batches",
     "recordings",
+    "export",
     "legacy",
     "media",
     "transcript",
@@ -72,6 +73,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cache": VALUES | {"settings", "credentials", "formats", "key", "policy", "record", "sketch", "store"},
     "batches": VALUES | {"settings", "formats", "key", "policy", "store", "cache"},
     "recordings": VALUES | {"settings", "store", "cache", "batches"},
+    "export": VALUES
+    | {"formats", "key", "policy", "credentials", "sketch", "settings", "store", "cache", "recordings"},
     "legacy": VALUES | {"settings", "formats", "store", "recordings"},
     "proxy": CORE | {"proxy", "__init__"},
     "cli": CORE | {"cli", "__init__", "proxy.launch", "proxy.captures"},

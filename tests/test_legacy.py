@@ -237,9 +237,9 @@ def test_the_mode_for_requests_does_not_stop_an_import(
 
 
 @pytest.mark.parametrize(("scope", "loopback"), [("credential", True), ("auto", False)])
-def test_where_callers_share_nothing_an_import_is_refused(scope: str, loopback: bool, store: DiskStore) -> None:
+def test_where_callers_share_nothing_an_import_is_refused(scope: str, loopback: bool) -> None:
     with pytest.raises(SettingError, match="CACHE_SCOPE=shared"):
-        recordings.importing_cache(Settings.load({"CACHE_SCOPE": scope}), store, loopback=loopback)
+        recordings.check_shared(Settings.load({"CACHE_SCOPE": scope}), loopback=loopback)
 
 
 def test_the_file_that_is_set_is_imported_once_and_again_when_it_changed(tmp_path: Path, store: DiskStore) -> None:

@@ -176,7 +176,7 @@ class Cache:
             shape=shape,
             model=plan.model,
             namespace=plan.verdict.namespace,
-            headers=tuple(item for item in sorted(response.headers.items()) if _is_kept(item[0])),
+            headers=tuple(item for item in sorted(response.headers.items()) if is_kept(item[0])),
             body=response.body,
             created_at=now,
             expires_at=now + ttl if ttl else None,
@@ -258,5 +258,6 @@ def _written(body: Json, plain: Callable[[], Json]) -> bytes:
         return dump(plain())
 
 
-def _is_kept(header: str) -> bool:
+def is_kept(header: str) -> bool:
+    """Whether a response header (lower-case name) is recorded and replayed."""
     return header in _KEPT_HEADERS or header in _KEPT_OPENAI_HEADERS

@@ -15,7 +15,7 @@ from pathlib import Path
 from computer_use_cache.errors import FormatError
 from computer_use_cache.formats.base import Json, dump, load_object
 from computer_use_cache.models import Request, Response, Skipped
-from computer_use_cache.recordings import Recording, Summary, importing_cache, keep_all
+from computer_use_cache.recordings import Recording, Summary, check_shared, importing_cache, keep_all
 from computer_use_cache.settings import Settings
 from computer_use_cache.store import Store
 
@@ -97,6 +97,7 @@ def import_once(settings: Settings, store: Store, *, loopback: bool, now: float)
     changed_at = path.stat().st_mtime
     if store.counts().get(name, 0.0) >= changed_at:
         return None
+    check_shared(settings, loopback=loopback)
     cache = importing_cache(settings, store, loopback=loopback)
     summary = keep_all(cache, read(path, str(settings.upstream_base_url)), now)
     store.add_counts({}, {name: changed_at})

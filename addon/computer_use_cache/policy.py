@@ -29,6 +29,9 @@ CONTROL_HEADERS = (
 )
 """Read here, never forwarded."""
 
+NAMESPACE = re.compile(r"([!-~]([ -~]{0,198}[!-~])?)?")
+"""A namespace, or the "" of none."""
+
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -107,7 +110,7 @@ def _whole(headers: Mapping[str, str], name: str, least: int) -> int | None:
 
 def _namespace(headers: Mapping[str, str]) -> str:
     text = headers.get("x-cache-namespace", "")
-    if "x-cache-namespace" in headers and not re.fullmatch(r"[!-~]([ -~]{0,198}[!-~])?", text):
+    if "x-cache-namespace" in headers and not (text and NAMESPACE.fullmatch(text)):
         raise RequestError(400, "X-Cache-Namespace: give 1 to 200 printable ASCII characters.")
     return text
 

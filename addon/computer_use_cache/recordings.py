@@ -18,6 +18,9 @@ from computer_use_cache.settings import Settings
 from computer_use_cache.store import Store
 from computer_use_cache.values import Mode, Scope
 
+EXPORT_MARK = "computer_use_cache_export"
+"""The one field of an export's first line."""
+
 _CLOCKS_DIFFER = 86400.0
 """Seconds: a recording from further in the future has a damaged time, and would not expire for as long."""
 
@@ -29,6 +32,14 @@ class Recording:
     request: Request
     response: Response
     at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """An entry as this cache exported it, checked, and the record of its request where that is known."""
+
+    entry: Entry
+    record: RequestRecord | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +63,7 @@ class Kind(StrEnum):
     """What recordings are read from."""
 
     ORIGINAL = "the original tool's SQLite file or npm folder"
+    EXPORT = "an export of this cache"
     FLOWS = "a mitmproxy flow file"
     HAR = "a HAR file"
 
@@ -69,19 +81,22 @@ def kind_of(path: Path) -> Kind:
         return Kind.ORIGINAL
     if re.match(rb"[0-9]{1,12}:", head):
         return Kind.FLOWS
+    if re.match(rb"\s*\{\s*\"" + EXPORT_MARK.encode() + rb'"', head):
+        return Kind.EXPORT
     if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
         return Kind.HAR
     raise FormatError(f"{path} is none of these: {', '.join(Kind)}")
 
 
 def importing_cache(settings: Settings, store: Store, *, loopback: bool) -> Cache:
-    """The cache to import into: whatever the mode allows requests, the operator's own import writes.
+    """The cache to import into: whatever the mode allows requests, the operator's own import writes."""
+    return Cache(dataclasses.replace(settings, mode=Mode.READWRITE, enabled=True), store, loopback=loopback)
 
-    Raises SettingError where callers share nothing: recordings name no caller, so nobody would ever be served them.
-    """
+
+def check_shared(settings: Settings, *, loopback: bool) -> None:
+    """Raise SettingError where callers share nothing: recordings name no caller, so nobody would be served them."""
     if settings.scope is Scope.CREDENTIAL or (settings.scope is Scope.AUTO and not loopback):
         raise SettingError("CACHE_SCOPE: recordings name no caller; import them with CACHE_SCOPE=shared")
-    return Cache(dataclasses.replace(settings, mode=Mode.READWRITE, enabled=True), store, loopback=loopback)
 
 
 def keep(cache: Cache, recording: Recording, now: float) -> Entry | Skipped:
@@ -89,8 +104,6 @@ def keep(cache: Cache, recording: Recording, now: float) -> Entry | Skipped:
 
     An entry that is as new or newer stays. Raises StoreError.
     """
-    if recording.at > now + _CLOCKS_DIFFER:
-        return Skipped("recorded in the future")
     try:
         plan = cache.plan(recording.request)
         if bypass := cache.credential(plan):
@@ -102,33 +115,43 @@ def keep(cache: Cache, recording: Recording, now: float) -> Entry | Skipped:
         parts = split_recorded(cache, plan, recording.request, recording.response, recording.at)
     except (RequestError, FormatError) as error:
         return Skipped(str(error))
+    outcome = keep_exported(cache, Exported(entry, record), now)
+    if not isinstance(outcome, Skipped):
+        for part in parts:
+            keep_exported(cache, Exported(part, None), now)
+    return outcome
+
+
+def keep_exported(cache: Cache, exported: Exported, now: float) -> Entry | Skipped:
+    """Put an entry into the cache under the key that it has; as `keep`."""
+    entry = exported.entry
+    if entry.created_at > now + _CLOCKS_DIFFER:
+        return Skipped("recorded in the future")
     if not entry.is_fresh(now):
         return Skipped("expired")
-    if not _keep_newer(cache, entry, now, record):
+    held = cache.store.get(entry.key)
+    if held and held.created_at >= entry.created_at:
         return Skipped("stored already")
-    for part in parts:
-        _keep_newer(cache, part, now)
+    cache.keep(entry, now, exported.record)
     return entry
 
 
-def _keep_newer(cache: Cache, entry: Entry, now: float, record: RequestRecord | None = None) -> bool:
-    held = cache.store.get(entry.key)
-    if held and held.created_at >= entry.created_at:
-        return False
-    cache.keep(entry, now, record)
-    return True
-
-
-def keep_all(cache: Cache, recordings: Iterable[Recording | Skipped | Damaged], now: float) -> Summary:
+def keep_all(cache: Cache, recordings: Iterable[Recording | Exported | Skipped | Damaged], now: float) -> Summary:
     """Put recordings into the cache; what becomes of one does not touch the others. Raises StoreError."""
     kept, skipped, damaged = 0, Counter[str](), list[Damaged]()
     for recording in recordings:
-        outcome = keep(cache, recording, now) if isinstance(recording, Recording) else recording
-        match outcome:
-            case Skipped():
-                skipped[outcome.reason] += 1
+        match recording:
+            case Recording():
+                outcome = keep(cache, recording, now)
+            case Exported():
+                outcome = keep_exported(cache, recording, now)
             case Damaged():
-                damaged.append(outcome)
+                damaged.append(recording)
+                continue
             case _:
-                kept += 1
+                outcome = recording
+        if isinstance(outcome, Skipped):
+            skipped[outcome.reason] += 1
+        else:
+            kept += 1
     return Summary(kept, dict(skipped), tuple(damaged))

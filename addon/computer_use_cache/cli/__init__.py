@@ -16,6 +16,7 @@ from computer_use_cache.cli.audit import audit
 from computer_use_cache.cli.doctor import doctor
 from computer_use_cache.cli.entries import clear, stats
 from computer_use_cache.cli.explain import explain_request
+from computer_use_cache.cli.exporting import export_entries
 from computer_use_cache.cli.importing import import_recordings
 from computer_use_cache.cli.install import install
 from computer_use_cache.cli.setup import env, init
@@ -48,6 +49,7 @@ for _command in (
     explain_request,
     audit,
     doctor,
+    export_entries,
     import_recordings,
     entry_path,
     version,

@@ -14,17 +14,18 @@ import click
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from computer_use_cache import legacy, recordings
+from computer_use_cache import export, legacy, recordings
+from computer_use_cache.cache import Cache
 from computer_use_cache.errors import FormatError
 from computer_use_cache.models import Skipped
-from computer_use_cache.recordings import Damaged, Kind, Recording, Summary
+from computer_use_cache.recordings import Damaged, Exported, Kind, Recording, Summary
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.opening import open_store
 from computer_use_cache.values import is_loopback
 
 _MOST_NAMED = 20
 
-type Read = Recording | Skipped | Damaged
+type Read = Recording | Exported | Skipped | Damaged
 
 
 @click.command("import")
@@ -33,17 +34,17 @@ type Read = Recording | Skipped | Damaged
 def import_recordings(sources: tuple[Path, ...], as_json: bool) -> None:
     """Fill the cache from recorded traffic.
 
-    Taken are mitmproxy's flow files, HAR files, and the stores of the original tool (its SQLite file, its npm cache
-    folder; their answers are taken to be of the current upstream, UPSTREAM_BASE_URL). What live traffic would not
-    be stored for is skipped. An answer keeps the time it was recorded at, and expires counted from then. Nothing that
-    is stored already is replaced by something older.
+    Taken are what `export` wrote, mitmproxy's flow files, HAR files, and the stores of the original tool (its SQLite
+    file, its npm cache folder; their answers are taken to be of the current upstream, UPSTREAM_BASE_URL). What live
+    traffic would not be stored for is skipped. An answer keeps the time it was recorded at, and expires counted from
+    then; an exported one when its line says. Nothing that is stored already is replaced by something older.
     """
     settings = Settings.load(os.environ)
     unreadable: list[str] = []
     store = open_store(settings)
     try:
         cache = recordings.importing_cache(settings, store, loopback=is_loopback(settings.host))
-        summary = recordings.keep_all(cache, _shown(_read_all(sources, settings, unreadable)), time.time())
+        summary = recordings.keep_all(cache, _shown(_read_all(sources, cache, unreadable)), time.time())
     finally:
         store.close()
     if as_json:
@@ -55,16 +56,19 @@ def import_recordings(sources: tuple[Path, ...], as_json: bool) -> None:
         raise click.ClickException("; ".join(unreadable))
 
 
-def _read_all(sources: tuple[Path, ...], settings: Settings, unreadable: list[str]) -> Iterator[Read]:
+def _read_all(sources: tuple[Path, ...], cache: Cache, unreadable: list[str]) -> Iterator[Read]:
     for path in sources:
         try:
-            yield from _read(path, settings)
+            yield from _read(path, cache)
         except FormatError as error:
             unreadable.append(str(error))
 
 
-def _read(path: Path, settings: Settings) -> Iterator[Read]:
-    kind = recordings.kind_of(path)
+def _read(path: Path, cache: Cache) -> Iterator[Read]:
+    kind, settings = recordings.kind_of(path), cache.settings
+    if kind is Kind.EXPORT:
+        return export.read(path, cache)
+    recordings.check_shared(settings, loopback=is_loopback(settings.host))
     if kind is Kind.ORIGINAL:
         return legacy.read(path, str(settings.upstream_base_url))
     # mitmproxy takes half a second to import, which nothing else must wait for.

@@ -17,7 +17,7 @@ from computer_use_cache.errors import SettingError
 from computer_use_cache.ledger import Ledger
 from computer_use_cache.models import Skipped
 from computer_use_cache.proxy import captures
-from computer_use_cache.recordings import importing_cache, keep
+from computer_use_cache.recordings import check_shared, importing_cache, keep
 from computer_use_cache.settings import Settings
 from computer_use_cache.store import Store
 
@@ -47,6 +47,7 @@ class LoadedFlows:
     async def take(self, flow: http.HTTPFlow) -> None:
         """Put the model call that a loaded flow is into the cache; a failure is one more that is skipped."""
         try:
+            check_shared(self._settings, loopback=self._loopback)
             cache = importing_cache(self._settings, self._store, loopback=self._loopback)
             outcome = captures.recording_of(flow, self._settings)
             if not isinstance(outcome, Skipped):

@@ -1,0 +1,50 @@
+"""`export`: the cache as a file that people can read and repositories can keep."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+from computer_use_cache import export
+from computer_use_cache.cli.entries import opened_store
+from computer_use_cache.settings import Settings
+from computer_use_cache.store import Choice
+
+
+@click.command("export")
+@click.argument("path", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--model", help="Only entries of this model.")
+@click.option("--namespace", help="Only entries of this namespace.")
+def export_entries(path: Path | None, model: str | None, namespace: str | None) -> None:
+    """Write the entries as JSON lines, to PATH or to standard output; `import` reads them again.
+
+    One entry a line, sorted by key: the same entries give the same bytes. There are no credentials in it, but prompts
+    and answers as they were. An entry takes the time at which it expires with it; recorded with CACHE_TTL_SECONDS=0, it
+    never does.
+    """
+    settings = Settings.load(os.environ)
+    with opened_store(settings) as store:
+        content = export.lines(store, Choice(model, namespace), time.time())
+        if path is None:
+            for line in content:
+                click.echo(line, nl=False)
+            return
+        try:
+            count = export.write(path, _shown(content))
+        except OSError as error:
+            raise click.ClickException(f"{path} cannot be written: {error.strerror}") from None
+    click.echo(f"Exported {count} entries to {path}.")
+
+
+def _shown(content: Iterable[bytes]) -> Iterable[bytes]:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
+        yield from progress.track(content, total=None, description="entries written")

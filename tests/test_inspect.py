@@ -65,6 +65,18 @@ def test_a_flow_is_marked_and_commented_by_its_outcome(told: bridge.Told, marker
     assert (seen.marked, seen.comment) == (marker, comment)
 
 
+@pytest.mark.parametrize(("seconds", "saved"), [(8.123, "8.1 s"), (0.1, "0.1 s"), (0.0042, "4 ms"), (0.0, "0 ms")])
+def test_a_hit_says_what_it_saved(seconds: float, saved: str) -> None:
+    seen = tflow.tflow(resp=True)
+    bridge.note(seen, bridge.Told(Outcome.HIT, "hit", KEY))
+    seen.metadata[bridge.SAVED_SECONDS] = seconds
+    annotate(seen)
+    assert seen.comment == f"HIT 3f2a91c0 · saved {saved}"
+    bridge.note(seen, bridge.Told(Outcome.MISS, "fwd=miss", KEY, "stored"))
+    annotate(seen)
+    assert seen.comment == "MISS 3f2a91c0 · stored"
+
+
 def test_a_flow_that_the_cache_told_nothing_of_is_left_alone() -> None:
     seen = tflow.tflow(resp=True)
     annotate(seen)

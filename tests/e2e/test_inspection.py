@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import select
+import shutil
 import subprocess
 import sys
 import time
@@ -16,9 +19,14 @@ from typing import Any
 
 import pytest
 from mitmproxy import http
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webdriver import WebDriver
+from selenium.webdriver.support.wait import WebDriverWait
 
 from commands import free_port, isolate, started
-from support import FAKE_KEY, Proxy, Upstream, running_proxy
+from support import ENTRY, FAKE_KEY, Proxy, Upstream, running_proxy
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # of what mitmproxy itself imports
@@ -91,13 +99,30 @@ def web(tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> 
             answer.leave()
 
 
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[WebDriver]:
+    """A Chromium without a window."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("needs chromium and chromedriver (on Debian the packages chromium and chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+    for argument in ("--headless=new", "--disable-dev-shm-usage", f"--user-data-dir={tmp_path}/chromium", *sandbox):
+        options.add_argument(argument)
+    running = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield running
+    running.quit()
+
+
 def question(text: str) -> dict[str, Any]:
     """Two such requests are near each other."""
     return {"messages": [SYSTEM, {"role": "user", "content": text}]}
 
 
 def comments(web: Web) -> list[str]:
-    return [re.sub(r"[0-9a-f]{8}", "<key>", flow["comment"]) for flow in web.flows()]
+    """The comments, without keys and times."""
+    return [re.sub(r"[0-9a-f]{8}|[0-9.]+ m?s$", "<>", flow["comment"]) for flow in web.flows()]
 
 
 def test_mitmweb_shows_what_became_of_each_request(web: Web, upstream: Upstream) -> None:
@@ -108,10 +133,10 @@ def test_mitmweb_shows_what_became_of_each_request(web: Web, upstream: Upstream)
     web.proxy.chat("past it", {"X-Cache-Bypass": "1"})
     flows = web.flows()
     assert comments(web) == [
-        "MISS <key> · stored",
-        "HIT <key>",
-        "MISS near <key> /messages/1/content @ char 4 · stored",
-        "HIT <key>",
+        "MISS <> · stored",
+        "HIT <> · saved <>",
+        "MISS near <> /messages/1/content @ char 4 · stored",
+        "HIT <> · saved <>",
         "BYPASS · X-Cache-Bypass",
     ]
     assert [flow["marked"] for flow in flows] == ["🔵", "⚡", "🔵", "⚡", "⚪"]
@@ -126,13 +151,31 @@ def test_mitmweb_shows_what_became_of_each_request(web: Web, upstream: Upstream)
     assert web.get("/options")["web_columns"]["value"] == COLUMNS
 
 
+def test_a_browser_finds_the_hits(web: Web, browser: WebDriver) -> None:
+    for text in ("ping", "ping", "other"):
+        web.proxy.chat(text, stream=True)
+    wait = WebDriverWait(browser, 30)
+    browser.get(f"{web.url}/?token={PASSWORD}")
+    wait.until(lambda page: len(page.find_elements(By.CSS_SELECTOR, "tr.has-response")) == 3)
+    browser.find_element(By.LINK_TEXT, "Flow List").click()
+    browser.find_element(By.CSS_SELECTOR, "input[placeholder=Search]").send_keys("~comment HIT", Keys.ENTER)
+    wait.until(lambda page: len(page.find_elements(By.CSS_SELECTOR, "tr.has-response")) == 1)
+    row = browser.find_element(By.CSS_SELECTOR, "tr.has-response")
+    assert row.find_element(By.CSS_SELECTOR, ".marker").text == "⚡"
+    assert re.fullmatch("HIT [0-9a-f]{8} · saved [0-9.]+ m?s", row.find_element(By.CSS_SELECTOR, ".col-comment").text)
+    row.click()
+    browser.find_element(By.LINK_TEXT, "Response").click()
+    wait.until(lambda page: "[0] assistant · stop" in page.find_element(By.CSS_SELECTOR, ".flow-detail").text)
+    assert "pong" in browser.find_element(By.CSS_SELECTOR, ".flow-detail").text.splitlines(), "the pieces are joined"
+
+
 def test_commands_and_a_second_question_from_mitmweb(web: Web, upstream: Upstream) -> None:
     web.proxy.chat(**question("one question"))
     web.proxy.chat(**question("one other question"), headers=NAMESPACE)
     web.proxy.chat(**question("one more question"), headers=NAMESPACE, stream=True)
     first, _, third = (f"@{flow['id']}" for flow in web.flows())
     assert web.command("cache.stats") == {"value": None}
-    assert "3 entries, 0 hits, 3 misses" in web.told("entries, ")
+    assert "entries 3, hits 0, misses 3, " in web.told("entries ")
     web.command("cache.explain", third)
     differs = web.told(" is near ").split("\n")
     assert differs[1] == "  /messages/1/content @ char 4: one more question, stored one other question"
@@ -191,3 +234,38 @@ def test_a_file_of_saved_flows_loads_in_plain_mitmproxy(tmp_path: Path, upstream
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("POST") == 4
     assert "rror" not in done.stdout + done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal that a program can play (pty)")
+def test_mitmproxys_console_shows_hits_and_runs_the_commands(
+    tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pty  # noqa: PLC0415
+    import termios  # noqa: PLC0415
+
+    port, (terminal, inside) = isolate(monkeypatch, tmp_path), pty.openpty()
+    termios.tcsetwinsize(terminal, (40, 140))
+    command = [str(Path(sys.executable).parent / "mitmproxy"), "-s", str(ENTRY), "--set", f"confdir={tmp_path}/conf"]
+    command += ["--mode", f"reverse:{upstream.url.removesuffix('/v1')}@127.0.0.1:{port}"]
+    given = {"UPSTREAM_BASE_URL": upstream.url, "CACHE_DIR": str(tmp_path), "TERM": "xterm", "LC_ALL": "C.UTF-8"}
+    process = subprocess.Popen(command, stdin=inside, stdout=inside, stderr=inside, env=os.environ | given)
+    proxy = Proxy(process, port, [], None)  # type: ignore[arg-type]
+
+    def read_until(text: str) -> None:
+        seen = ""
+        while text not in seen:
+            assert select.select([terminal], [], [], 30)[0], seen
+            seen += os.read(terminal, 65536).decode("utf-8", "replace")
+
+    try:
+        read_until(f"127.0.0.1:{port}")
+        assert [proxy.chat().cache for _ in range(2)] == ["MISS", "HIT"]
+        read_until("⚡")
+        for typed, told in (("cache.stats", "entries 1, hits 1, misses 1"), ("cache.evict @focus", "evicted 1 of 1")):
+            os.write(terminal, f":{typed}\r".encode())
+            read_until(told)
+    finally:
+        process.kill()
+        process.wait(30)
+        os.close(terminal)
+        os.close(inside)

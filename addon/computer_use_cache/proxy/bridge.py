@@ -276,11 +276,16 @@ COALESCED = "COALESCED"
 """What the metadata of a flow calls a miss that another one's upstream call answered."""
 
 
+SAVED_SECONDS = "cache_saved_seconds"
+"""In a flow's metadata: how long its answer took when it was recorded."""
+
+
 def note(flow: http.HTTPFlow, told: Told) -> None:
     """Keep what is told in the flow's metadata, which filters read (`~meta "cache: HIT"`) and saved flows hold."""
     is_collapsed = told.outcome is Outcome.MISS and "collapsed" in told.status
     flow.metadata["cache"] = COALESCED if is_collapsed else str(told.outcome)
     flow.metadata |= {"cache_key": told.key, "cache_store": told.store, "cache_reason": told.reason}
+    flow.metadata.pop(SAVED_SECONDS, None)  # of an answer before this one
 
 
 def tell(flow: http.HTTPFlow, response: http.Response, told: Told, settings: Settings) -> None:

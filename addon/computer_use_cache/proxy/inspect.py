@@ -53,6 +53,8 @@ def _comment(flow: http.HTTPFlow) -> str:
         words.append(reason)
     if store:
         words.append(store)
+    if (seconds := flow.metadata.get(bridge.SAVED_SECONDS)) is not None:
+        words.append(f"saved {seconds:.1f} s" if seconds >= 0.1 else f"saved {seconds * 1000:.0f} ms")
     return " · ".join(words)
 
 

@@ -52,6 +52,7 @@ class Replayer:
             response = http.Response.make(200, b"".join(pieces), headers)
             bridge.tell(flow, response, told, self._settings)
             bridge.answer(flow, response)
+        flow.metadata[bridge.SAVED_SECONDS] = round(entry.seconds, 3)
 
     def serve_live(self, flow: http.HTTPFlow, plan: Plan, stream: Stream, flight: Flight) -> None:
         """Answer with a leader's stream: what it has had so far, then each chunk as it comes."""

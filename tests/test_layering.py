@@ -21,6 +21,7 @@ CORE = {
     "fleet",
     "codec",
     "normalize",
+    "pixels",
     "credentials",
     "formats",
     "key",
@@ -48,12 +49,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "models": set(),
     "values": set(),
-    "settings": VALUES,
+    "settings": VALUES | {"normalize"},
     "sse": VALUES,
     "recorder": VALUES,
     "coalesce": VALUES,
     "codec": VALUES,
-    "normalize": VALUES,
+    "normalize": VALUES | {"pixels"},
+    "pixels": set(),
     "credentials": VALUES,
     "formats": VALUES | {"sse", "formats"},
     "key": VALUES | {"formats"},
@@ -86,6 +88,8 @@ LIBRARIES = {
     "rich": {"cli"},
     "diskcache": {"store/database.py"},
     "redis": {"store/redis.py"},
+    "PIL": {"pixels.py"},
+    "re2": {"normalize.py"},
 }
 """Where a library may be imported: a folder, or one file."""
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))

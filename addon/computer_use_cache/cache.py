@@ -128,7 +128,10 @@ class Cache:
 
     def key_body(self, format: Format, body: Json) -> Json:
         """What of a request's body (as `key.parse_body` gives it) enters the key."""
-        return key.remove_pointers(format.key_body(body), self.settings.ignore_keys)
+        counted = key.remove_pointers(format.key_body(body), self.settings.ignore_keys)
+        for normalizer in self.settings.normalize:
+            counted = normalizer.apply(counted)
+        return counted
 
     def _scope(self, request: Request) -> str:
         if request.client and self.settings.scope is not Scope.SHARED:

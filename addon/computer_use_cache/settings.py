@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from computer_use_cache import values
 from computer_use_cache.errors import SettingError
+from computer_use_cache.normalize import Normalizer, normalizers
 from computer_use_cache.values import BaseUrl, Mode, Scope, Speed
 
 
@@ -186,6 +187,13 @@ class Settings:
         "",
         values.items,
         "Body fields left out of the key, separated by commas: names, or JSON pointers such as /messages/*/name.",
+    )
+    normalize: tuple[Normalizer, ...] = _setting(
+        "CACHE_NORMALIZE",
+        "",
+        normalizers,
+        "What is made equal before hashing: uuids, timestamps, dates, tmp-paths, tool-call-ids, image-pixels, "
+        "and s/regex/text/ rules, separated by commas.",
     )
     scope: Scope = _setting(
         "CACHE_SCOPE",

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -28,6 +29,17 @@ def test_a_short_soak_gives_no_wrong_answer_and_loses_no_entry() -> None:
     assert found["checked_entries"] > 20
     assert {"HIT", "MISS", "left", "failed (502)"} <= found["outcomes"].keys()
     assert sum(found["outcomes"].values()) == 300
+
+
+def test_a_part_of_the_benchmark_gives_figures_with_verdicts_and_a_picture(tmp_path: Path) -> None:
+    done = run("bench", "--quick", "--only", "life", "--json", "--output", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert json.loads((tmp_path / "bench.json").read_text()) == found
+    assert all(item["value"] > 0 and item["detail"] for item in found["figures"])
+    assert {item["verdict"] for item in found["figures"]} <= {"reached", "missed"}
+    bars = ElementTree.parse(tmp_path / "bench.svg").getroot().findall("{http://www.w3.org/2000/svg}rect")
+    assert len(bars) == 1 + len(found["figures"])
 
 
 def test_a_short_fuzzing_finds_nothing() -> None:

@@ -34,6 +34,7 @@ class DiskStore:
         with failures(folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.chmod(0o700)
+        self.folder = folder
         self._shards = [
             Database(
                 folder / "entries" / str(number),

@@ -1,0 +1,119 @@
+"""What was measured: figures with goals, and how they are shown: a table, JSON and a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from xml.sax.saxutils import escape
+
+from rich.table import Table
+
+_COLOURS = {"reached": "#2e7d32", "missed": "#c62828", "skipped": "#9e9e9e", "": "#546e7a"}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One row. `goal` is ">= 6" or "<= 1.3", "" for none; `value` is None for what was skipped, and `detail` says why,
+    or what the value was made of."""
+
+    name: str
+    value: float | None
+    unit: str = "x"
+    goal: str = ""
+    detail: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """reached, missed, skipped, or "" where there is no goal."""
+        if self.value is None:
+            return "skipped"
+        if not self.goal:
+            return ""
+        sign, limit = self.goal.split()
+        return "reached" if (self.value >= float(limit) if sign == ">=" else self.value <= float(limit)) else "missed"
+
+    @property
+    def shown(self) -> str:
+        """The value as text."""
+        return "-" if self.value is None else f"{self.value:.3g} {self.unit}"
+
+
+@dataclass
+class Run:
+    """One run of the benchmark: how much is measured, where temporary files go, and what was found so far.
+
+    `rates` are requests a second by system and load, each round's.
+    """
+
+    folder: Path
+    quick: bool
+    figures: list[Figure] = field(default_factory=list)
+    rates: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+
+    def add(self, name: str, value: float | None, unit: str = "x", goal: str = "", detail: str = "") -> None:
+        """Add a row."""
+        self.figures.append(Figure(name, value, unit, goal, detail))
+
+    def add_rate(self, system: str, load: str, rate: float) -> None:
+        """Add a round's rate."""
+        self.rates.setdefault(system, {}).setdefault(load, []).append(rate)
+
+    def add_ratio(self, name: str, system: str, base: str, load: str, goal: str = "", base_load: str = "") -> None:
+        """Add the row of one system's rate over another's: the median of the rounds' ratios."""
+        try:
+            rounds = list(zip(self.rates[system][load], self.rates[base][base_load or load], strict=True))
+        except KeyError as missing:
+            self.add(name, None, goal=goal, detail=f"{missing} was not measured")
+            return
+        ratios = [ours / other for ours, other in rounds]
+        spread = f"rounds {min(ratios):.3g} to {max(ratios):.3g}"
+        mine, others = (median(column) for column in zip(*rounds, strict=True))
+        self.add(name, median(ratios), goal=goal, detail=f"{mine:.0f}/s over {others:.0f}/s; {spread}")
+
+
+def table(figures: Sequence[Figure]) -> Table:
+    """The rows for a terminal."""
+    made = Table("figure", "measured", "goal", "verdict", "of what")
+    for item in figures:
+        colour = {"reached": "green", "missed": "red"}.get(item.verdict, "")
+        goal = f"{item.goal} {item.unit}" if item.goal else ""
+        made.add_row(item.name, item.shown, goal, item.verdict, item.detail, style=colour)
+    return made
+
+
+def rate_table(rates: dict[str, dict[str, list[float]]]) -> Table:
+    """Requests a second, the median of the rounds, by system and load."""
+    loads = list(dict.fromkeys(load for by_load in rates.values() for load in by_load))
+    made = Table("requests a second", *loads)
+    for system, by_load in rates.items():
+        made.add_row(system, *(f"{median(by_load[load]):.0f}" if load in by_load else "-" for load in loads))
+    return made
+
+
+def picture(figures: Sequence[Figure]) -> str:
+    """An SVG of the rows that have a goal: each bar is how far the goal is reached, the line the goal."""
+    rows = [item for item in figures if item.goal]
+    width, row, left, full = 900, 26, 380, 300
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{(len(rows) + 2) * row}" '
+        'font-family="sans-serif" font-size="13"><rect width="100%" height="100%" fill="white"/>'
+    ]
+    for index, item in enumerate(rows):
+        y = (index + 1) * row
+        limit = float(item.goal.split()[1])
+        done = 0.0 if item.value is None else item.value / limit
+        if item.goal.startswith("<="):
+            done = 1 / max(done, 0.01) if item.value is not None else 0.0
+        length = min(max(done, 0.0), 1.5) * full / 1.5
+        text = f"{item.shown} (goal {item.goal})" if item.value is not None else "skipped"
+        parts.append(
+            f'<text x="{left - 8}" y="{y + 14}" text-anchor="end">{escape(item.name)}</text>'
+            f'<rect x="{left}" y="{y + 3}" width="{length:.1f}" height="14" fill="{_COLOURS[item.verdict]}"/>'
+            f'<text x="{left + full + 10}" y="{y + 14}">{escape(text)}</text>'
+        )
+    line = left + full / 1.5
+    parts.append(f'<path d="M{line} {row - 4} V{(len(rows) + 1) * row}" stroke="black" stroke-dasharray="4"/>')
+    parts.append(f'<text x="{line}" y="16" text-anchor="middle">goal</text></svg>')
+    return "\n".join(parts)

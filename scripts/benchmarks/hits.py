@@ -1,0 +1,95 @@
+"""Hits: warm (the same request again) and cold (requests that the process has not seen), against bare mitmdump and
+the peers."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable
+
+from benchmarks import servers, traffic
+from benchmarks.figures import Run
+from benchmarks.load import Load, Result, run
+from benchmarks.servers import Server, Skipped
+
+_ROUNDS = 3
+
+_PEERS: dict[str, Callable[..., contextlib.AbstractContextManager[Server]]] = {
+    "llm-cache-proxy": servers.llm_cache_proxy,
+    "LiteLLM, local cache": servers.litellm,
+}
+
+
+def measure(bench: Run) -> None:
+    """Add the rates of all, and the rows of what is to be reached."""
+    many, few = (800, 40) if bench.quick else (12_000, 300)
+    store, seen = bench.folder / "hits", list[Result]()
+    with contextlib.ExitStack() as stack:
+        own, others = stack.enter_context(servers.upstream()), stack.enter_context(servers.upstream())
+        url = f"http://127.0.0.1:{own.port}/v1"
+        traffic.fill(store, url, "S", range(many))
+        traffic.fill(store, url, "L", range(few))
+        systems: dict[str, Server] = {"load generator alone": others}
+        systems["bare mitmdump"] = stack.enter_context(servers.bare(others))
+        systems["start"] = stack.enter_context(servers.ours(store, own))
+        systems["stock mitmdump -s"] = stack.enter_context(servers.plain(store, own))
+        systems["visible flows"] = stack.enter_context(servers.ours(store, own, CACHE_FAST_LANE="off"))
+        systems["naive hooks"] = stack.enter_context(servers.naive(bench.folder / "naive", others))
+        _add_peers(bench, stack, systems, others)
+        for _ in range(_ROUNDS):
+            _cold(bench, own, many, few, seen)
+            for size, connections in itertools.product("SL", (1, 16) if bench.quick else (1, 16, 64)):
+                for name, server in systems.items():
+                    if result := _warm(bench, name, server, size, connections):
+                        seen += [result] if "cache" in server.mark else []
+        went_up, asked = servers.upstream_calls(own), sum(result.requests for result in seen)
+    hits = sum(result.hits for result in seen)
+    bench.add_ratio("cold hits, S, c=1, over bare", "start, cold", "bare mitmdump", "S c=1", ">= 6")
+    bench.add_ratio("cold hits, S, c=16, over bare", "start, cold", "bare mitmdump", "S c=16", ">= 15")
+    bench.add_ratio("warm hits, S, c=16, over bare", "start", "bare mitmdump", "S c=16", ">= 30")
+    why = "the original's package is not on npm, so its server cannot be run here"
+    bench.add("cold hits, L, c=1, over the Node server's", None, goal=">= 8", detail=why)
+    bench.add_ratio("cold hits, L, c=1, over naive hooks (warm)", "start, cold", "naive hooks", "L c=1")
+    bench.add_ratio("warm hits, L, c=16, over bare", "start", "bare mitmdump", "L c=16", ">= 2")
+    bench.add_ratio("hits as visible flows, S, c=16, over bare", "visible flows", "bare mitmdump", "S c=16", ">= 0.95")
+    bench.add_ratio("hits as visible flows, L, c=16, over bare", "visible flows", "bare mitmdump", "L c=16", ">= 0.7")
+    for name in _PEERS.keys() & systems.keys():
+        for size in "SL":
+            bench.add_ratio(f"warm hits, {size}, c=16, over {name}", "start", name, f"{size} c=16")
+    detail = f"{hits} of {asked} answers, {went_up} upstream calls"
+    bench.add("real hits under concurrency", 100 * hits / asked - 100 * went_up / asked, "%", ">= 100", detail)
+
+
+def _warm(bench: Run, name: str, server: Server, size: str, connections: int) -> Result | None:
+    seconds = 0.25 if bench.quick else 1.5
+    once = Load(server.port, server.path, size, 1, first=0, last=1, seconds=30)
+    run(once)  # a peer asks its upstream the first time
+    result = run(Load(server.port, server.path, size, connections, seconds=seconds, mark=server.mark))
+    if result.bad:
+        return None
+    bench.add_rate(name, f"{size} c={connections}", result.rate)
+    return result
+
+
+def _cold(bench: Run, own: Server, many: int, few: int, seen: list[Result]) -> None:
+    parts = {
+        ("S", 1): (1, many // 4),
+        ("S", 16): (many // 4, many),
+        ("L", 1): (1, few // 2),
+        ("L", 16): (few // 2, few),
+    }
+    with servers.ours(bench.folder / "hits", own) as server:
+        run(Load(server.port, server.path, "S", 1, first=0, last=1, seconds=30))  # its own code is warm
+        for (size, connections), (first, last) in parts.items():
+            load = Load(server.port, server.path, size, connections, first, last, 30, server.mark)
+            result = run(load)
+            bench.add_rate("start, cold", f"{size} c={connections}", result.rate)
+            seen.append(result)
+
+
+def _add_peers(bench: Run, stack: contextlib.ExitStack, systems: dict[str, Server], behind: Server) -> None:
+    for name, serve in _PEERS.items():
+        try:
+            systems[name] = stack.enter_context(serve(bench.folder / name.split(",")[0], behind, not bench.quick))
+        except (Skipped, RuntimeError) as why:
+            bench.add(name, None, detail=str(why))

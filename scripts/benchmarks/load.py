@@ -1,0 +1,163 @@
+"""Sends prebuilt requests as fast as they are answered, over so many connections: one process, epoll, no HTTP library.
+
+Run as a program of its own with the JSON of a `Load`; prints the JSON of a `Result`. `bench` measures its own limit
+against a server that does nothing (the row "load generator alone").
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import select
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "addon")]
+
+from benchmarks import traffic
+
+_LENGTH = re.compile(rb"content-length: *(\d+)")
+
+
+@dataclass(frozen=True)
+class Load:
+    """What to send: the requests of numbers `first` to `last` once each, or `first` again and again for `seconds`.
+
+    `mark` is what the lower-case head of an answer holds if it is a hit.
+    """
+
+    port: int
+    path: str
+    size: str
+    connections: int
+    first: int = 0
+    last: int | None = None
+    seconds: float = 1.0
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of it: `bad` were no 200, `hits` bore the mark; `median` and `worst` are latencies in seconds."""
+
+    requests: int
+    seconds: float
+    hits: int
+    bad: int
+    median: float
+    worst: float
+
+    @property
+    def rate(self) -> float:
+        """Requests a second."""
+        return self.requests / self.seconds
+
+
+def run(load: Load) -> Result:
+    """Send it from another process."""
+    command = [sys.executable, __file__, json.dumps(asdict(load))]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=load.seconds + 600)
+    return Result(**json.loads(done.stdout))
+
+
+class _Connection:
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=60)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.setblocking(False)
+        self.unsent = memoryview(b"")
+        self.received = b""
+        self.missing = -1
+        self.begun = 0.0
+
+    def send(self, parts: list[bytes]) -> None:
+        self.begun, self.received, self.missing = time.perf_counter(), b"", -1
+        try:
+            sent = self.socket.sendmsg(parts)
+        except BlockingIOError:
+            sent = 0
+        if sent < sum(map(len, parts)):
+            self.unsent = memoryview(b"".join(parts))[sent:]
+
+    def send_more(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self.unsent = self.unsent[self.socket.send(self.unsent) :]
+
+    def receive(self) -> bool:
+        """Whether the answer is whole now; `received` begins with its head."""
+        data = self.socket.recv(262_144)
+        if not data:
+            raise ConnectionError("the server closed the connection")
+        if self.missing >= 0:
+            self.missing -= len(data)
+            return self.missing <= 0
+        self.received += data
+        end = self.received.find(b"\r\n\r\n")
+        if end < 0:
+            return False
+        self.received, got = self.received[:end].lower(), len(self.received) - end - 4
+        length = _LENGTH.search(self.received)
+        if not length:
+            raise ValueError(f"an answer without its length: {self.received!r}")
+        self.missing = int(length[1]) - got
+        return self.missing <= 0
+
+
+def send(load: Load) -> Result:
+    """Send it from this process."""
+    before, after = traffic.template(load.size)
+    length = len(before) + traffic.DIGITS + len(after)
+    head = (
+        f"POST {load.path} HTTP/1.1\r\nhost: 127.0.0.1:{load.port}\r\ncontent-type: application/json\r\n"
+        f"authorization: Bearer {'-'.join(('sk', 'bench', 'key'))}\r\ncontent-length: {length}\r\n\r\n"
+    ).encode() + before
+    numbers = iter(range(load.first, load.last)) if load.last is not None else None
+    same, mark, latencies = [head, traffic.digits(load.first), after], load.mark.encode(), list[float]()
+    epoll, connections = select.epoll(), dict[int, _Connection]()
+    hits = bad = 0
+    begun = time.perf_counter()
+    until = begun + load.seconds
+
+    def send_next(connection: _Connection) -> bool:
+        number = next(numbers, None) if numbers else load.first
+        if number is None or time.perf_counter() > until:
+            return False
+        connection.send([head, traffic.digits(number), after] if numbers else same)
+        if connection.unsent:
+            epoll.modify(connection.socket.fileno(), select.EPOLLIN | select.EPOLLOUT)
+        return True
+
+    for _ in range(load.connections):
+        connection = _Connection(load.port)
+        connections[connection.socket.fileno()] = connection
+        epoll.register(connection.socket.fileno(), select.EPOLLIN)
+        if not send_next(connection):
+            del connections[connection.socket.fileno()]
+    while connections:
+        for number, event in epoll.poll(60):
+            connection = connections[number]
+            if event & select.EPOLLOUT:
+                connection.send_more()
+                if not connection.unsent:
+                    epoll.modify(number, select.EPOLLIN)
+            if not event & ~select.EPOLLOUT or not connection.receive():
+                continue
+            latencies.append(time.perf_counter() - connection.begun)
+            bad += b" 200 " not in connection.received[:14]
+            hits += mark in connection.received
+            if not send_next(connection):
+                epoll.unregister(number)
+                del connections[number]
+    seconds = time.perf_counter() - begun
+    latencies.sort()
+    median, worst = (latencies[len(latencies) // 2], latencies[-1]) if latencies else (0.0, 0.0)
+    return Result(len(latencies), seconds, hits, bad, median, worst)
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(send(Load(**json.loads(sys.argv[1]))))))

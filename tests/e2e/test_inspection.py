@@ -169,7 +169,7 @@ def test_a_browser_finds_the_hits(web: Web, browser: WebDriver) -> None:
     assert "pong" in browser.find_element(By.CSS_SELECTOR, ".flow-detail").text.splitlines(), "the pieces are joined"
 
 
-def test_commands_and_a_second_question_from_mitmweb(web: Web, upstream: Upstream) -> None:
+def test_commands_and_a_second_question_from_mitmweb(web: Web, upstream: Upstream, tmp_path: Path) -> None:
     web.proxy.chat(**question("one question"))
     web.proxy.chat(**question("one other question"), headers=NAMESPACE)
     web.proxy.chat(**question("one more question"), headers=NAMESPACE, stream=True)
@@ -179,6 +179,12 @@ def test_commands_and_a_second_question_from_mitmweb(web: Web, upstream: Upstrea
     web.command("cache.explain", third)
     differs = web.told(" is near ").split("\n")
     assert differs[1] == "  /messages/1/content @ char 4: one more question, stored one other question"
+
+    web.command("cache.export", str(tmp_path / "entries.jsonl"))
+    assert web.told("exported") == f"exported 3 entries to {tmp_path}/entries.jsonl"
+    assert (tmp_path / "entries.jsonl").read_bytes().count(b"\n") == 4
+    web.command("cache.export", str(tmp_path / "nowhere" / "entries.jsonl"))
+    assert web.told("written").endswith("cannot be written: No such file or directory")
 
     web.command("cache.refresh", third)
     web.when(lambda: web.flows()[2]["comment"].endswith(" · updated"))

@@ -8,19 +8,22 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import pathlib
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from mitmproxy import command, ctx, flow, http
+from mitmproxy import command, ctx, flow, http, types
 from mitmproxy.exceptions import CommandError
 from mitmproxy.log import ALERT
 
-from computer_use_cache import explain, formats
+from computer_use_cache import explain, export, formats
 from computer_use_cache.cache import Plan
 from computer_use_cache.errors import CacheError
 from computer_use_cache.models import Bypass
 from computer_use_cache.proxy import bridge
 from computer_use_cache.proxy.parts import Parts
+from computer_use_cache.store import Choice
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +64,11 @@ class Commands:
         """Tell which other entry is nearest to each of these flows' requests, and where the two differ."""
         self._begin(_explain(self._needed(), _model_calls(flows)))
 
+    @command.command("cache.export")
+    def export(self, path: types.Path) -> None:
+        """Write every entry to a file as JSON lines, which `computer-use-cache import` reads again."""
+        self._begin(_export(self._needed(), pathlib.Path(path)))
+
     def _needed(self) -> Parts:
         parts = self._parts()
         if parts is None:
@@ -91,6 +99,15 @@ async def _stats(parts: Parts) -> str:
 
 async def _clear(parts: Parts) -> str:
     return f"cleared {await parts.write(parts.cache.store.clear)} entries"
+
+
+async def _export(parts: Parts, path: pathlib.Path) -> str:
+    content = export.lines(parts.cache.store, Choice(), time.time())
+    try:
+        count = await asyncio.to_thread(export.write, path, content)
+    except OSError as error:
+        raise CommandError(f"{path} cannot be written: {error.strerror}") from None
+    return f"exported {count} entries to {path}"
 
 
 async def _evict(parts: Parts, flows: Sequence[http.HTTPFlow]) -> str:

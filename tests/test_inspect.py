@@ -15,7 +15,7 @@ from mitmproxy.test import tflow
 
 from computer_use_cache.models import Outcome
 from computer_use_cache.proxy import bridge
-from computer_use_cache.proxy.inspect import annotate, trim
+from computer_use_cache.proxy.inspect import Inspector, annotate, trim
 from computer_use_cache.proxy.parts import Parts
 from computer_use_cache.proxy.views import ModelAnswer, ModelRequest
 from computer_use_cache.settings import Settings
@@ -25,6 +25,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # of what mitmproxy's own addons import
     from mitmproxy.addons.view import View
     from mitmproxy.test import taddons
+    from mitmproxy.tools.web.webaddons import WebAddon
 
 KEY = "3f2a91c0" + "0" * 56
 
@@ -93,6 +94,20 @@ def test_a_replayed_flow_is_annotated_anew_and_what_a_user_wrote_stays() -> None
     seen.marked, seen.comment = ":grapes:", "look at this"
     annotate(seen)
     assert (seen.marked, seen.comment) == (":grapes:", "look at this")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "shown"),
+    [(None, ["icon", "path", "comment", "status", "size", "time"]), (["path", "tls"], ["path", "tls"])],
+    ids=["by default", "where the user has chosen"],
+)
+def test_mitmweb_shows_the_comments(chosen: list[str] | None, shown: list[str]) -> None:
+    web = WebAddon()
+    with taddons.context(web, loadcore=False) as context:
+        if chosen:
+            context.configure(web, web_columns=chosen)
+        Inspector(lambda: None).running()
+        assert context.options.web_columns == shown
 
 
 # -- how many

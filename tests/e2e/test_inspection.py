@@ -13,6 +13,7 @@ import time
 import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,21 @@ def test_a_flow_that_goes_elsewhere_never_gets_the_operators_key(web: Web) -> No
         assert other.asked == []
     finally:
         other.close()
+
+
+def test_what_a_user_changes_on_the_way_keeps_no_key(web: Web, upstream: Upstream) -> None:
+    web.ask("PUT", "/options", {"intercept": "~q"})
+    with ThreadPoolExecutor() as client:
+        answer = client.submit(web.proxy.chat, "ping")
+        flow = web.when(lambda: [flow for flow in web.flows() if flow["intercepted"]])[0]
+        web.ask("PUT", f"/flows/{flow['id']}", {"request": {"headers": [*flow["request"]["headers"], ["x-more", "1"]]}})
+        web.ask("POST", f"/flows/{flow['id']}/resume")
+        assert answer.result(30).status == 200
+    assert upstream.asked[0].headers["authorization"] == f"Bearer {OPERATORS_KEY}"
+    assert upstream.asked[0].headers["x-more"] == "1"
+    web.ask("POST", f"/flows/{flow['id']}/revert")
+    assert "x-more" not in str(web.flows())
+    assert OPERATORS_KEY not in str(web.flows())
 
 
 def test_a_file_of_saved_flows_loads_in_plain_mitmproxy(tmp_path: Path, upstream: Upstream) -> None:

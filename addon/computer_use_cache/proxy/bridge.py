@@ -205,12 +205,21 @@ def forget_credentials(flow: http.HTTPFlow, settings: Settings) -> None:
 
     An upstream may quote the operator's key in an error; not even the client may see that.
     """
-    _remove_credentials(flow)
-    for name in _CALLERS_OWN:
-        flow.request.headers.pop(name, None)
+    _forget_callers(flow)
+    if flow._backup:  # what mitmproxy keeps from before a user's change in its interface
+        before = http.HTTPFlow.from_state(flow._backup)
+        assert isinstance(before, http.HTTPFlow)
+        _forget_callers(before)
+        flow._backup = before.get_state()
     key = settings.upstream_api_key.encode()
     if key and flow.response and flow.response.raw_content and key in flow.response.raw_content:
         flow.response.raw_content = flow.response.raw_content.replace(key, b"*" * len(key))
+
+
+def _forget_callers(flow: http.HTTPFlow) -> None:
+    _remove_credentials(flow)
+    for name in _CALLERS_OWN:
+        flow.request.headers.pop(name, None)
 
 
 def answer(flow: http.HTTPFlow, response: http.Response) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 from mitmproxy.options import Options
+from mitmproxy.proxy.mode_specs import ProxyMode
+from mitmproxy.test.tflow import tclient_conn
 
 from computer_use_cache.errors import SettingError
 from computer_use_cache.proxy import listening
@@ -14,6 +16,7 @@ def with_modes(modes: list[str], listen_host: str = "", *, server: bool = True) 
     options = Options(mode=modes, listen_host=listen_host)
     options.add_option("server", bool, server, "")
     options.add_option("keep_host_header", bool, False, "")
+    options.add_option("proxyauth", str, "", "")
     options.add_option("connection_strategy", str, "eager", "")
     return options
 
@@ -58,8 +61,50 @@ def test_a_reverse_mode_listens_to_this_machine_and_keeps_the_name_it_was_called
     assert (wanted["listen_host"], wanted["keep_host_header"]) == ("127.0.0.1", True)
 
 
-def test_other_modes_are_left_as_they_are() -> None:
-    options = with_modes(["regular"])
+FORWARD = ["regular", "socks5", "upstream:http://127.0.0.1:9"]
+
+
+@pytest.mark.parametrize("mode", FORWARD)
+def test_a_forward_proxy_listens_to_this_machine(mode: str) -> None:
+    options = with_modes([mode])
+    settings, is_loopback = listening.settle(options, {})
+    assert is_loopback
+    assert listening.wanted_options(options, settings)["listen_host"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("mode", FORWARD)
+def test_a_forward_proxy_that_others_reach_needs_proxyauth(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CACHE_CLIENT_TOKEN", "token")  # it is no protection here: the provider's key has its place
+    options = with_modes([f"{mode}@0.0.0.0:8080"])
+    with pytest.raises(SettingError, match="proxyauth"):
+        listening.settle(options, {})
+    options.update(proxyauth="name:password")
+    assert not listening.settle(options, {})[1]
+
+
+@pytest.mark.parametrize(
+    ("mode", "address", "is_allowed"),
+    [
+        ("regular", "127.0.0.1", True),
+        ("regular", "::1", True),
+        ("regular", "192.0.2.1", False),
+        ("socks5", "fe80::1%eth0", False),
+        ("local", "192.0.2.1", True),
+    ],
+)
+def test_before_it_is_bound_a_forward_proxy_serves_this_machine_only(mode: str, address: str, is_allowed: bool) -> None:
+    client = tclient_conn()
+    client.peername, client.proxy_mode = (address, 1234), ProxyMode.parse(mode)
+    assert listening.is_allowed(client, loopback=True) is is_allowed
+    assert listening.is_allowed(client, loopback=False)
+
+
+def test_local_redirection_is_of_this_machine_and_has_no_port() -> None:
+    assert listening.settle(with_modes(["local:agent"]), {})[1]
+
+
+def test_transparent_mode_is_left_as_it_is() -> None:
+    options = with_modes(["transparent"])
     settings, is_loopback = listening.settle(options, {})
     assert not is_loopback
     assert listening.wanted_options(options, settings).keys() <= {"connection_strategy"}

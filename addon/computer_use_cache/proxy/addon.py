@@ -13,10 +13,11 @@ from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.connection import Client
 from mitmproxy.proxy.layer import NextLayer
+from mitmproxy.tls import ClientHelloData
 
 from computer_use_cache.errors import CacheError, RequestError, SettingError, StoreError
 from computer_use_cache.models import Bypass, Outcome, Reason
-from computer_use_cache.proxy import bridge, listening, replay
+from computer_use_cache.proxy import bridge, interception, listening, replay
 from computer_use_cache.proxy.commands import Commands
 from computer_use_cache.proxy.drain import drain
 from computer_use_cache.proxy.inspect import Inspector
@@ -115,10 +116,19 @@ class ComputerUseCache:
             # Scripts are asked before mitmproxy's own decision: have it made, then put our layer in its place.
             ctx.master.addons.get("nextlayer").next_layer(next_layer)
         if self._parts and next_layer.layer:
-            next_layer.layer = with_cache_layer(next_layer.layer, self._parts.exchanges)
+            chosen = interception.without_encryption(next_layer.layer, self._parts.gate)
+            next_layer.layer = with_cache_layer(chosen, self._parts.exchanges)
+
+    def tls_clienthello(self, hello: ClientHelloData) -> None:
+        if self._parts:
+            interception.judge_handshake(hello, self._parts.gate)
 
     async def cache_next_chunk(self, feed: Feed) -> None:
         await replay.next_chunk(feed)
+
+    def client_connected(self, client: Client) -> None:
+        if self._parts and not listening.is_allowed(client, loopback=self._parts.loopback):
+            client.error = "this proxy is for its own machine"
 
     async def client_disconnected(self, client: Client) -> None:
         if self._parts:
@@ -127,7 +137,10 @@ class ComputerUseCache:
     # -- flows
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
-        if not self._parts or flow.response or flow.error or not self._parts.gate.concerns(flow):
+        if not self._parts or flow.response or flow.error or not flow.live:
+            return
+        if not self._parts.gate.concerns(flow):
+            interception.pass_by(flow)
             return
         try:
             if self._ending:
@@ -155,7 +168,10 @@ class ComputerUseCache:
             bridge.prepare_to_forward(flow, self._parts.settings)
 
     async def responseheaders(self, flow: http.HTTPFlow) -> None:
-        if not self._parts or not flow.response or not self._parts.gate.concerns(flow):
+        if not self._parts or not flow.response:
+            return
+        if not self._parts.gate.concerns(flow):
+            flow.response.stream = flow.response.stream or flow.request.stream
             return
         try:
             handled = await self._parts.exchanges.response_headers(flow)

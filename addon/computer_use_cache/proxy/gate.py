@@ -23,27 +23,48 @@ class Gate:
         self._settings = settings
         self._loopback = loopback
 
+    def is_cached_host(self, host: str) -> bool:
+        """Whether the answers of this host are cached when it is intercepted."""
+        return any(fnmatch.fnmatchcase(host.lower(), pattern.lower()) for pattern in self._settings.hosts)
+
     def concerns(self, flow: http.HTTPFlow) -> bool:
         """Whether the flow is addressed to the proxy, or to an intercepted host whose answers are cached.
 
         One that was loaded from a file is neither. The Host header alone proves nothing: it must name where the
-        connection goes, or what its certificate names.
+        connection goes, or what its certificate names. A web page's call to an intercepted host passes by: an answer
+        that is replayed has none of the headers that let a page read it.
         """
         if not flow.live:
             return False
         if bridge.is_addressed_to_proxy(flow):
             return True
         host = flow.request.pretty_host.lower()
-        if host != (flow.client_conn.sni or flow.request.host).lower():
+        if host != (flow.client_conn.sni or flow.request.host).lower() or not self.is_cached_host(host):
             return False
-        return any(fnmatch.fnmatchcase(host, pattern.lower()) for pattern in self._settings.hosts)
+        origin = flow.request.headers.get("origin")
+        return origin is None or self._settings.mode is Mode.OFFLINE or guard.is_allowed_origin(origin, self._settings)
 
     def admit(self, flow: http.HTTPFlow) -> None:
         """Check a request as soon as its headers are there, and point it at its upstream. Raises RequestError."""
-        if not bridge.is_addressed_to_proxy(flow):
-            return
-        if flow.is_replay == "request" and bridge.was_sent_upstream(flow, self._settings):
+        is_addressed_here = bridge.is_addressed_to_proxy(flow)
+        if flow.is_replay == "request" and (not is_addressed_here or bridge.was_sent_upstream(flow, self._settings)):
             return  # asked again from mitmproxy's own interface
+        if is_addressed_here:
+            self._check_caller(flow)
+            if flow.response or routes.is_local(flow.request.method, bridge.path_and_query(flow)[0]):
+                return
+        bridge.keep_end_to_end(flow.request.headers)
+        if is_addressed_here:
+            bridge.send_to_upstream(flow, self._settings)
+        if bridge.format_of(flow, self._settings) is None:
+            if self._settings.mode is Mode.OFFLINE:
+                raise offline_error(Reason.ROUTE)
+            # Uploads and the like pass through as they come.
+            bridge.prepare_to_forward(flow, self._settings)
+            flow.request.stream = True
+
+    def _check_caller(self, flow: http.HTTPFlow) -> None:
+        """The guard of what is addressed to the proxy itself; a preflight is answered here."""
         if self._loopback and not is_loopback(flow.client_conn.peername[0]):
             raise RequestError(403, "This cache is for its own machine; see HOST and CACHE_CLIENT_TOKEN.")
         headers = bridge.lower_headers(flow.request.headers)
@@ -60,16 +81,6 @@ class Gate:
             self._settings,
         )
         guard.check_origin(flow.request.method, path, headers, self._settings)
-        if routes.is_local(flow.request.method, path):
-            return
-        bridge.keep_end_to_end(flow.request.headers)
-        bridge.send_to_upstream(flow, self._settings)
-        if bridge.format_of(flow, self._settings) is None:
-            if self._settings.mode is Mode.OFFLINE:
-                raise offline_error(Reason.ROUTE)
-            # Uploads and the like pass through as they come.
-            bridge.prepare_to_forward(flow, self._settings)
-            flow.request.stream = True
 
     def _know_client(self, flow: http.HTTPFlow, headers: dict[str, str], path: str) -> None:
         try:
@@ -89,11 +100,7 @@ class Gate:
     def allow_page(self, flow: http.HTTPFlow, response: http.Response) -> None:
         """Let a page of an allowed origin read the answer."""
         origin = flow.request.headers.get("origin")
-        if (
-            origin is None
-            or not bridge.is_addressed_to_proxy(flow)
-            or not guard.is_allowed_origin(origin, self._settings)
-        ):
+        if origin is None or not guard.is_allowed_origin(origin, self._settings):
             return
         response.headers["access-control-allow-origin"] = origin
         response.headers["access-control-expose-headers"] = _EXPOSED

@@ -42,6 +42,9 @@ from computer_use_cache.proxy.http1 import CacheHttp1Server, fault
 UPSTREAM_FAULT = "cache_upstream_fault"
 """In a flow's metadata when the upstream failed: the HTTP status that says how, 502 or 504."""
 
+FOREIGN = "cache_foreign"
+"""In the metadata of a flow that is not the cache's business: it takes the time that it takes."""
+
 
 @dataclass(slots=True)
 class Feed:
@@ -88,14 +91,15 @@ class CacheStream(HttpStream):
         """When the upstream was asked or last sent something (Unix seconds); None when nothing is expected of it."""
 
     def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
-        if isinstance(event, (ResponseHeaders, ResponseData)):
+        if isinstance(event, (ResponseHeaders, ResponseData)) and FOREIGN not in self.flow.metadata:
             self.heard_upstream = time.time()
         elif isinstance(event, (ResponseEndOfMessage, ResponseProtocolError)):
             self.heard_upstream = None
         yield from super()._handle_event(event)
 
     def make_server_connection(self) -> CommandGenerator[bool]:
-        self.heard_upstream = time.time()
+        if FOREIGN not in self.flow.metadata:
+            self.heard_upstream = time.time()
         return (yield from super().make_server_connection())
 
     def check_body_size(self, request: bool) -> CommandGenerator[bool]:

@@ -30,7 +30,7 @@ class Parts:
     def __init__(self, settings: Settings, loopback: bool) -> None:
         """Opens the store; raises StoreError."""
         self.settings = settings
-        self._loopback = loopback
+        self.loopback = loopback
         self.cache = Cache(settings, open_store(settings), loopback=loopback)
         self.ledger = Ledger(self.cache.store)
         self.gate = Gate(settings, loopback=loopback)
@@ -41,7 +41,7 @@ class Parts:
 
     def import_once(self) -> Summary | None:
         """Take over what CACHE_DB_PATH names; blocks, and raises CacheError."""
-        return legacy.import_once(self.settings, self.cache.store, loopback=self._loopback, now=time.time())
+        return legacy.import_once(self.settings, self.cache.store, loopback=self.loopback, now=time.time())
 
     async def write(self, function: Callable[..., Any], *arguments: object) -> Any:
         """Run what blocks in the one thread that writes."""

@@ -1,0 +1,54 @@
+"""Which of the connections that mitmproxy intercepts are taken apart: those to a host of CACHE_HOSTS, and no other.
+
+Every other one is tunnelled as it is, so that its own certificate reaches the client. Over TLS the name that the
+client asks for decides (SNI), because the upstream's certificate must be valid for it; where there is none, the address
+that it asked the proxy to connect to. `allow_hosts` of mitmproxy, where it is set, takes this decision over.
+"""
+
+from __future__ import annotations
+
+from mitmproxy import ctx, http
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layer import Layer
+from mitmproxy.proxy.layers import TCPLayer, UDPLayer
+from mitmproxy.proxy.layers.http import HttpLayer, HTTPMode
+from mitmproxy.proxy.mode_specs import ReverseMode
+from mitmproxy.tls import ClientHelloData
+
+from computer_use_cache.proxy.gate import Gate
+from computer_use_cache.proxy.layer import FOREIGN
+
+
+def judge_handshake(hello: ClientHelloData, gate: Gate) -> None:
+    """Have a TLS or QUIC connection tunnelled, its handshake included, unless its answers are cached."""
+    address = hello.context.server.address
+    if not _is_intercepted(hello.context) or address is None:  # without an address, it is TLS to the proxy itself
+        return
+    if not gate.is_cached_host(hello.client_hello.sni or address[0]):
+        hello.ignore_connection = True
+
+
+def without_encryption(layer: Layer, gate: Gate) -> Layer:
+    """A decision of `next_layer`, with a tunnel in the place of plain HTTP to another host, and of what is no HTTP."""
+    context = layer.context
+    address = context.server.address
+    if not _is_intercepted(context) or address is None or context.client.tls or gate.is_cached_host(address[0]):
+        return layer
+    is_http = isinstance(layer, HttpLayer) and layer.mode is HTTPMode.transparent
+    if not is_http and not isinstance(layer, TCPLayer | UDPLayer):
+        return layer
+    context.layers.remove(layer)
+    tunnel = TCPLayer if context.client.transport_protocol == "tcp" else UDPLayer
+    return tunnel(context, ignore=not ctx.options.show_ignored_hosts)
+
+
+def pass_by(flow: http.HTTPFlow) -> None:
+    """Let a flow that is not the cache's business pass as it comes. Plain HTTP requests to other hosts may share a
+    connection to the proxy with any others, so that there is no tunnel for them."""
+    flow.metadata[FOREIGN] = True
+    if not ctx.options.allow_hosts:
+        flow.request.stream = True
+
+
+def _is_intercepted(context: Context) -> bool:
+    return not isinstance(context.client.proxy_mode, ReverseMode) and not ctx.options.allow_hosts

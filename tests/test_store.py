@@ -310,6 +310,23 @@ def test_processes_may_write_to_one_folder_at_the_same_time(tmp_path: Path, disk
     assert disk.counts() == {"hits": 120, "last": 1059.0}
 
 
+_OPEN_AND_CLOSE = """
+import sys
+from pathlib import Path
+from computer_use_cache.store.disk import DiskStore
+DiskStore(Path(sys.argv[1]), 2**25).close()
+"""
+
+
+def test_what_is_put_stays_when_another_process_has_opened_the_folder_and_closed_it(tmp_path: Path) -> None:
+    with contextlib.closing(DiskStore(tmp_path, LIMIT)) as store:
+        DiskStore(tmp_path, LIMIT).close()  # as mitmproxy does when an option changes
+        subprocess.run([sys.executable, "-c", _OPEN_AND_CLOSE, tmp_path], env={"PYTHONPATH": str(ADDON)}, check=True)
+        store.put(entry(1), None)
+        with contextlib.closing(DiskStore(tmp_path, LIMIT)) as other:
+            assert other.get(entry(1).key) == store.get(entry(1).key) == entry(1)
+
+
 class Trap:
     """Writes a file when it is unpickled."""
 

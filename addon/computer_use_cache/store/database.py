@@ -102,8 +102,7 @@ class Database:
 
     def _open(self) -> Any:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # SQLite gives its other files the mode of this one.
-        os.close(os.open(self._folder / _FILE, os.O_RDWR | os.O_CREAT, 0o600))
+        make_private(self._folder / _FILE)
         for path in (self._folder, *self._folder.glob(_FILE + "*")):
             path.chmod(0o700 if path == self._folder else 0o600)
         self._number = (self._folder / _FILE).stat().st_ino
@@ -154,6 +153,16 @@ class Database:
             with contextlib.suppress(FileNotFoundError):  # its row may be gone by now, and the file with it
                 if path != named and path.stat().st_mtime < limit:
                     path.unlink()
+
+
+def make_private(path: Path) -> None:
+    """Make a database's file if it is new, readable by its owner only: SQLite gives its other files the same mode.
+
+    One that is there must not be opened and closed here: that would take away the locks of those in this process who
+    use it (POSIX), and another process would then delete the log they write to.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _file_of(cache: Any, key: str) -> Path | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import sqlite3
 import threading
 import time
@@ -19,6 +18,7 @@ from computer_use_cache import codec
 from computer_use_cache.errors import StoreError
 from computer_use_cache.models import RequestRecord
 from computer_use_cache.store import KEPT_MISSES, NEAR_CANDIDATES, NEWEST_OF_PART, weigh
+from computer_use_cache.store.database import make_private
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +51,7 @@ class Requests:
                 self._begin_anew(error)
 
     def _open(self) -> sqlite3.Connection:
-        # SQLite gives its other files the mode of this one.
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+        make_private(self._path)
         database = sqlite3.connect(self._path, _BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         database.executescript(_TABLES)
         return database

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from computer_use_cache import formats, transcript
 from computer_use_cache.models import Shape
@@ -207,6 +209,50 @@ def test_a_request_that_makes_no_sense_is_shown_all_the_same(name: str, odd: obj
 )
 def test_an_answer_that_makes_no_sense_is_shown_all_the_same(name: str, odd: object) -> None:
     transcript.of_answer({name: odd})
+
+
+NAMES = st.sampled_from(
+    [
+        "messages",
+        "input",
+        "contents",
+        "choices",
+        "output",
+        "content",
+        "candidates",
+        "parts",
+        "message",
+        "role",
+        "type",
+        "text",
+        "function",
+        "name",
+        "arguments",
+        "tool_calls",
+        "functionCall",
+        "args",
+        "image_url",
+        "url",
+        "source",
+        "data",
+        "action",
+        "call_id",
+        "tool_use_id",
+        "tools",
+        "usage",
+        "system",
+    ]
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | NAMES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4),
+)
+
+
+@given(st.dictionaries(NAMES, VALUES))
+def test_nothing_that_is_json_fails(body: dict[str, Any]) -> None:
+    transcript.of_request(body)
+    transcript.of_answer(body)
 
 
 @pytest.mark.parametrize(

@@ -177,7 +177,8 @@ def test_commands_and_a_second_question_from_mitmweb(web: Web, upstream: Upstrea
     first, _, third = (f"@{flow['id']}" for flow in web.flows())
     assert web.command("cache.stats") == {"value": None}
     assert "entries 3, hits 0, misses 3, " in web.told("entries ")
-    web.command("cache.explain", third)
+    web.shown(web.flows()[2], "response")
+    web.command("cache.explain", "@focus")  # what was looked at last
     differs = web.told(" is near ").split("\n")
     assert differs[1] == "  /messages/1/content @ char 4: one more question, stored one other question"
 

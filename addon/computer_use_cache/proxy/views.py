@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 
-from mitmproxy import contentviews, http
+from mitmproxy import contentviews, ctx, flow, http
 
 from computer_use_cache import policy, transcript
 from computer_use_cache.errors import FormatError
@@ -49,12 +49,20 @@ class _ModelView(contentviews.Contentview):
         """The text; may raise anything."""
 
 
+def _follow(looked_at: flow.Flow | None) -> None:
+    """Make the flow that is looked at the `@focus` of commands: mitmweb asks for its views, and tells no more."""
+    view = ctx.master.addons.get("view") if "web_port" in ctx.options else None
+    if view and looked_at and looked_at in view:
+        view.focus.flow = looked_at
+
+
 class ModelRequest(_ModelView):
     """A request to a model API."""
 
     name = "Model request"
 
     def render_priority(self, data: bytes, metadata: contentviews.Metadata) -> float:
+        _follow(metadata.flow)
         is_request = isinstance(metadata.http_message, http.Request)
         return _ABOVE_JSON if data and is_request and self.format_of(metadata) else _NOT_THIS
 

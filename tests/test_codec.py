@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import pickle
 import random
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import astuple, replace
+from pathlib import Path
 
 import msgpack
 import pytest
@@ -13,8 +16,10 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from computer_use_cache import codec
 from computer_use_cache.codec import decode, encode
 from computer_use_cache.models import Entry, Shape
+from support import completion
 
 ENTRY = Entry(
     key="ab" * 32,
@@ -86,7 +91,7 @@ def framed(payload: bytes) -> bytes:
     [
         b"",
         b"\x00" + encode(ENTRY)[1:],
-        b"\x02" + encode(ENTRY)[1:],
+        b"\x03" + encode(ENTRY)[1:],
         pickle.dumps(ENTRY.body),
         framed(b""),
         framed(b"\xc1"),
@@ -102,6 +107,23 @@ def framed(payload: bytes) -> bytes:
 )
 def test_what_this_version_did_not_write_is_none(data: bytes) -> None:
     assert decode(data) is None
+
+
+def test_an_entry_of_the_first_version_is_read() -> None:
+    frame = zstandard.ZstdCompressor(write_checksum=True).compress(msgpack.packb(astuple(ENTRY)))
+    assert decode(b"\x01" + frame) == ENTRY
+
+
+def test_the_dictionary_is_the_one_that_entries_were_written_with() -> None:
+    dictionary = Path(codec.__file__).with_name("codec_dictionary.txt").read_bytes()
+    assert (
+        hashlib.sha256(dictionary).hexdigest() == "a6460d16baaf8a2fbd5aaeb0fe6a42612b3e629a9bcad7385ce7014a147cff2b"
+    ), "another dictionary needs another version"
+
+
+def test_what_the_apis_have_in_common_takes_little() -> None:
+    body = json.dumps(completion("Hello.")).encode()
+    assert len(encode(replace(ENTRY, body=body, chunks=()))) < 0.7 * len(body)
 
 
 @given(st.binary())

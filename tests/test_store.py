@@ -595,7 +595,7 @@ def test_requests_on_disk_expire_and_the_oldest_go_when_they_are_too_much(tmp_pa
     requests = Requests(tmp_path / "requests.db", 2**20)
     requests.put("expired", record(0, 1), -1.0)
     for number in range(40):
-        requests.put(str(number), replace(record(number, 2), body=random.Random(number).randbytes(50_000)), 60.0)
+        requests.put(str(number), replace(record(number, 2), body=random.Random(number).randbytes(40_000)), 60.0)
     requests.maintain()
     kept = [number for number in range(40) if requests.get(str(number))]
     assert requests.get("expired") is None

@@ -1,12 +1,16 @@
 """An entry, or the record of its request, as bytes: a version byte, then a zstd frame with a checksum. Never pickle.
 
 What cannot be read (another version, a truncated or flipped frame) is None, so that it counts as a miss.
+
+zstd is given a dictionary of what the APIs' bodies have in common: a small one takes a third less. A version's dictionary
+never changes: another dictionary is another version.
 """
 
 from __future__ import annotations
 
 import threading
 from dataclasses import astuple
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -14,8 +18,14 @@ import zstandard
 
 from computer_use_cache.models import Entry, RequestRecord, Shape
 
-_VERSION = b"\x01"
+_VERSION = b"\x02"
+_READABLE = (_VERSION, b"\x01")
+"""The first version had no dictionary; such a frame is read the same way."""
 _LEVEL = 3
+_DICTIONARY = zstandard.ZstdCompressionDict(
+    Path(__file__).with_name("codec_dictionary.txt").read_bytes(), dict_type=zstandard.DICT_TYPE_RAWCONTENT
+)
+_DICTIONARY.precompute_compress(level=_LEVEL)
 _UNREADABLE = (zstandard.ZstdError, ValueError, TypeError, MemoryError, msgpack.UnpackException)
 """MemoryError: a damaged frame may say that it holds any number of bytes."""
 _per_thread = threading.local()
@@ -45,7 +55,7 @@ def decode_request(data: bytes) -> RequestRecord | None:
 
 
 def _fields(data: bytes) -> Any:
-    if not data.startswith(_VERSION):
+    if not data.startswith(_READABLE):
         raise ValueError("another version")
     frame = _decompressor().decompress(data[1:], allow_extra_data=False)
     return msgpack.unpackb(frame, use_list=False, unicode_errors="surrogatepass")
@@ -54,11 +64,13 @@ def _fields(data: bytes) -> Any:
 def _compressor() -> Any:
     # zstd contexts must not be shared between threads, and making one costs more than a small entry.
     if not hasattr(_per_thread, "compressor"):
-        _per_thread.compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
+        _per_thread.compressor = zstandard.ZstdCompressor(
+            level=_LEVEL, dict_data=_DICTIONARY, write_checksum=True, write_dict_id=False
+        )
     return _per_thread.compressor
 
 
 def _decompressor() -> Any:
     if not hasattr(_per_thread, "decompressor"):
-        _per_thread.decompressor = zstandard.ZstdDecompressor()
+        _per_thread.decompressor = zstandard.ZstdDecompressor(dict_data=_DICTIONARY)
     return _per_thread.decompressor

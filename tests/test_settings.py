@@ -41,7 +41,7 @@ def test_the_first_variable_that_is_set_wins(declaration: Declaration) -> None:
 def test_only_credentials_and_old_names_have_no_option_and_no_flag(declaration: Declaration) -> None:
     hidden = {"upstream_api_key", "db_path", "store_password", "admin_token", "client_token"}
     assert (declaration.flag is None) is (declaration.name in hidden)
-    assert (declaration.option is None) is (declaration.name in hidden | {"host", "port"})
+    assert (declaration.option is None) is (declaration.name in hidden | {"host", "port", "workers"})
 
 
 def test_names_variables_and_flags_are_each_used_once() -> None:

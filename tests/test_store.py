@@ -24,7 +24,7 @@ from computer_use_cache.models import Entry, RequestRecord, Shape
 from computer_use_cache.settings import Settings
 from computer_use_cache.store import KEPT_MISSES, NEAR_CANDIDATES, NEWEST_OF_PART, Choice, Store, opening
 from computer_use_cache.store.database import RawDisk
-from computer_use_cache.store.disk import DiskStore
+from computer_use_cache.store.disk import DiskLeases, DiskStore
 from computer_use_cache.store.requests import Requests
 
 ADDON = Path(__file__).parents[1] / "addon"
@@ -270,7 +270,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from computer_use_cache.models import Entry, Shape
-from computer_use_cache.store.disk import DiskStore
+from computer_use_cache.store.disk import DiskLeases, DiskStore
 
 store = DiskStore(Path(sys.argv[1]), 2**25)
 print("ready", flush=True)
@@ -633,3 +633,17 @@ def test_an_entry_is_kept_where_its_request_cannot_be(tmp_path: Path, caplog: py
     assert store.get(entry(1).key) == entry(1)
     assert "is kept without its request" in caplog.text
     store.close()
+
+
+def test_the_leases_of_one_folder_have_one_holder_until_that_one_releases_it(tmp_path: Path) -> None:
+    mine, theirs = DiskLeases(tmp_path / "leases"), DiskLeases(tmp_path / "leases")
+    assert [mine.take("key", "me"), theirs.take("key", "you"), mine.take("key", "me")] == ["me", "me", "me"]
+    theirs.release("key", "you")
+    theirs.renew("key", "you")
+    assert theirs.take("key", "you") == "me"
+    mine.renew("key", "me")
+    mine.release("key", "me")
+    mine.renew("key", "me")
+    assert theirs.take("key", "you") == "you"
+    mine.close()
+    theirs.close()

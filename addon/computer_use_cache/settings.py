@@ -133,6 +133,13 @@ class Settings:
         Surface.START,
     )
     port: int = _setting("PORT", "8000", values.port, "The port to listen on.", Surface.START)
+    workers: int = _setting(
+        "WORKERS",
+        "1",
+        values.workers,
+        "How many processes share the port and the store; more than one core is of use to more than one process.",
+        Surface.START,
+    )
     dir: str = _setting(
         "CACHE_DIR", "./.computer-use-cache", values.text, "The folder of the store, made with mode 0700."
     )

@@ -89,6 +89,13 @@ def whole(text: str) -> int:
     raise ValueError("a whole number, 0 or more")
 
 
+def workers(text: str) -> int:
+    """A number of processes."""
+    if text.strip().isdecimal() and 1 <= int(text) <= 64:
+        return int(text)
+    raise ValueError("a whole number from 1 to 64")
+
+
 def port(text: str) -> int:
     """A TCP port."""
     if re.fullmatch(r"[0-9]{1,5}", text.strip()) and int(text) <= 65535:

@@ -54,10 +54,21 @@ def start(web: bool, pairs: tuple[str, ...], mitmproxy_arguments: tuple[str, ...
             environment[item.variables[0]] = text_given
     settings = Settings.load(environment, options)
     settings.check_exposure([settings.host])
+    _check_workers(settings, own, web=web)
     _check_port(settings)
     place = running.address(settings) + "/v1" if settings.port else "a free port, named below"
     click.echo(f"computer-use-cache: {place} -> {settings.upstream_base_url}, entries in {settings.store_place}")
-    return launch.start(launch.arguments(settings, options, own, web=web), web=web)
+    return launch.start(settings, options, own, web=web)
+
+
+def _check_workers(settings: Settings, own: list[str], *, web: bool) -> None:
+    if settings.workers == 1:
+        return
+    if web:
+        raise SettingError("WORKERS: --web shows the flows of one process; leave --workers out")
+    writers = ("-w", "--save-stream-file", "save_stream_file=", "hardump=")
+    if used := next((text for text in own if text.startswith(writers)), None):
+        raise SettingError(f"WORKERS: several processes cannot write one file ({used}); leave --workers out")
 
 
 def _check_port(settings: Settings) -> None:

@@ -1,15 +1,20 @@
-"""Starts mitmproxy with the addon, in this process.
+"""Starts mitmproxy with the addon, in this process or in several workers.
 
 mitmproxy is imported only to run it: that takes half a second, which `version` and `stats` must not wait for.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import dataclasses
+import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import computer_use_cache
+from computer_use_cache.proxy import workers
 from computer_use_cache.settings import Settings
 
 
@@ -34,15 +39,40 @@ def arguments(settings: Settings, options: Mapping[str, str], own: Sequence[str]
     return [*line, *own]
 
 
-def start(line: Sequence[str], *, web: bool) -> int:
-    """Run mitmdump, or mitmweb, with this command line until it ends; its exit status."""
-    from mitmproxy.tools import main  # noqa: PLC0415
+def start(settings: Settings, options: Mapping[str, str], own: Sequence[str], *, web: bool) -> int:
+    """Run mitmdump (in `settings.workers` processes) or mitmweb until it ends; its exit status.
 
+    The arguments are those of `arguments`. Raises CacheError when the port cannot be shared.
+    """
+    if web:
+        from mitmproxy.tools import main  # noqa: PLC0415
+
+        return _run(main.mitmweb, arguments(settings, options, own, web=True))
+    if settings.workers == 1:
+        return mitmdump(arguments(settings, options, own, web=False), shares_port=False)
+    with workers.reserve(settings.host, settings.port) as kept:
+        host, port = kept.getsockname()[:2]
+        line = arguments(dataclasses.replace(settings, port=port), options, own, web=False)
+        return workers.Supervisor(line, settings.workers).run((host, port))
+
+
+def mitmdump(line: Sequence[str], *, shares_port: bool) -> int:
+    """Run a lean mitmdump with this command line until it ends; its exit status."""
+    from computer_use_cache.proxy import lean  # noqa: PLC0415
+
+    with contextlib.suppress(ModuleNotFoundError):
+        import uvloop  # noqa: PLC0415  # an extra
+
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    return _run(functools.partial(lean.mitmdump, shares_port=shares_port), line)
+
+
+def _run(tool: Callable[[Sequence[str]], object], line: Sequence[str]) -> int:
     if not {"-v", "--verbose"}.intersection(line):
         # It tells of every connection, which is too much for a cache that runs all day.
         logging.getLogger("mitmproxy.proxy.server").setLevel(logging.WARNING)
     try:
-        (main.mitmweb if web else main.mitmdump)(line)
+        tool(line)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     return 0

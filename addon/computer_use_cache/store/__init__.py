@@ -13,6 +13,7 @@ NEWEST_OF_PART = 16
 """Of the requests that share a part, so many are looked at: what all share (a model, tools) tells nothing."""
 NEAR_CANDIDATES = 4
 KEPT_MISSES = 1000
+LEASE_SECONDS = 10
 
 
 def weigh[Holder](holders: Iterable[Sequence[Holder]]) -> Counter[Holder]:
@@ -75,7 +76,7 @@ class Store(Protocol):
 
     @property
     def leases(self) -> Leases | None:
-        """The leases of a store that several machines share, None for a store of one machine."""
+        """The leases of a store that several proxies share, None where one has it for itself."""
 
     def get(self, key: str) -> Entry | None:
         """The entry, fresh or not; None when there is none or it cannot be read."""

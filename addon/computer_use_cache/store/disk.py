@@ -11,7 +11,7 @@ from pathlib import Path
 from computer_use_cache import codec
 from computer_use_cache.errors import StoreError
 from computer_use_cache.models import Entry, RequestRecord
-from computer_use_cache.store import Choice, Size
+from computer_use_cache.store import LEASE_SECONDS, Choice, Size
 from computer_use_cache.store.database import Database, failures
 from computer_use_cache.store.requests import Requests
 
@@ -27,10 +27,12 @@ class DiskStore:
     """The default store. `size_limit` is in bytes. Several processes may use one folder."""
 
     is_quick = True
-    leases = None
 
-    def __init__(self, folder: Path, size_limit: int) -> None:
-        """Opens or makes the folder, readable by its owner only; raises StoreError."""
+    def __init__(self, folder: Path, size_limit: int, *, leases: bool = False) -> None:
+        """Opens or makes the folder, readable by its owner only; raises StoreError.
+
+        With `leases`, processes that use it at the same time make one call of identical ones.
+        """
         with failures(folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.chmod(0o700)
@@ -44,6 +46,7 @@ class DiskStore:
             for number in range(_SHARDS)
         ]
         self._counters = Database(folder / "counters", eviction_policy="none")
+        self.leases = DiskLeases(folder / "leases") if leases else None
         self._requests = Requests(folder / "requests.db", int(size_limit * (1 - _ENTRIES_SHARE)))
 
     def _shard(self, key: str) -> Database:
@@ -136,9 +139,42 @@ class DiskStore:
 
     def close(self) -> None:
         self._requests.close()
+        if self.leases:
+            self.leases.close()
         for database in (*self._shards, self._counters):
             with database.use() as cache:
                 cache.close()
+
+
+class DiskLeases:
+    """The leases of processes on one machine."""
+
+    def __init__(self, folder: Path) -> None:
+        """Opens or makes the folder; raises StoreError."""
+        self._leases = Database(folder, eviction_policy="none")
+
+    def take(self, key: str, owner: str) -> str:
+        with self._leases.use() as leases, leases.transact():
+            holder = leases.get(key)
+            if isinstance(holder, bytes) and holder != owner.encode():
+                return holder.decode()
+            leases.set(key, owner.encode(), expire=LEASE_SECONDS)
+            return owner
+
+    def renew(self, key: str, owner: str) -> None:
+        with self._leases.use() as leases, leases.transact():
+            if leases.get(key) == owner.encode():
+                leases.touch(key, expire=LEASE_SECONDS)
+
+    def release(self, key: str, owner: str) -> None:
+        with self._leases.use() as leases, leases.transact():
+            if leases.get(key) == owner.encode():
+                leases.delete(key)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        with self._leases.use() as leases:
+            leases.close()
 
 
 def _age_order(entry: Entry) -> float:

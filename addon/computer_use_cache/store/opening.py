@@ -13,7 +13,7 @@ from computer_use_cache.store.disk import DiskStore
 def open_store(settings: Settings) -> Store:
     """Opens it; raises StoreError, and SettingError when the library it needs is not installed."""
     if settings.store_url == "disk":
-        return DiskStore(Path(settings.dir), settings.size_limit)
+        return DiskStore(Path(settings.dir), settings.size_limit, leases=settings.workers > 1)
     try:
         from computer_use_cache.store.redis import RedisStore  # noqa: PLC0415  # its library is optional
     except ModuleNotFoundError:

@@ -22,7 +22,7 @@ from redis.retry import Retry
 from computer_use_cache import codec
 from computer_use_cache.errors import StoreDown, StoreError
 from computer_use_cache.models import Entry, RequestRecord
-from computer_use_cache.store import KEPT_MISSES, NEAR_CANDIDATES, NEWEST_OF_PART, Choice, Size, weigh
+from computer_use_cache.store import KEPT_MISSES, LEASE_SECONDS, NEAR_CANDIDATES, NEWEST_OF_PART, Choice, Size, weigh
 from computer_use_cache.store.hot import HotEntries
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ _CONNECT_SECONDS = 0.5
 _ANSWER_SECONDS = 1.0
 _REST_SECONDS = 3.0
 """How long a server that failed is left alone."""
-_LEASE_MILLISECONDS = 10_000
+_LEASE_MILLISECONDS = LEASE_SECONDS * 1000
 _PART_MILLISECONDS = 90 * 24 * 3600 * 1000
 """How long an entry that never expires is found by what it shares with others."""
 

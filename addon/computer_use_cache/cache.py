@@ -25,6 +25,9 @@ from computer_use_cache.values import Scope
 
 logger = logging.getLogger(__name__)
 
+OFFLINE_MISS = "cache_offline_miss"
+"""The code of the error that `offline_error` is."""
+
 _DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)$")
 """Azure names the model in the path."""
 
@@ -238,7 +241,7 @@ def _reshape(plan: Plan, entry: Entry) -> list[bytes] | None:
 
 def offline_error(why: str) -> RequestError:
     """What a request gets that would have to go upstream although nothing may."""
-    return RequestError(504, f"Nothing goes upstream in this mode ({why}).", code="cache_offline_miss")
+    return RequestError(504, f"Nothing goes upstream in this mode ({why}).", code=OFFLINE_MISS)
 
 
 def _relevant_query(query: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import zlib
 from dataclasses import dataclass
@@ -12,11 +13,14 @@ from mitmproxy import http
 from mitmproxy.proxy.mode_specs import ReverseMode
 
 from computer_use_cache import credentials, formats, policy, upstream
+from computer_use_cache.cache import OFFLINE_MISS
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.base import Format, Json, dump, load_object
 from computer_use_cache.models import Bypass, Outcome, Request
 from computer_use_cache.settings import Settings
 from computer_use_cache.values import BaseUrl
+
+logger = logging.getLogger(__name__)
 
 CACHE_NAME = "computer-use-cache"
 
@@ -239,7 +243,11 @@ def refuse(flow: http.HTTPFlow, error: RequestError, settings: Settings) -> None
     below = upstream.split("", upstream.resolve(settings.upstream_base_url, path), settings.upstream_base_url)[1]
     found = formats.match(below)
     format = found[0] if found else formats.by_name("chat_completions")
-    answer(flow, json_response(error.status, format.error(error)))
+    response = json_response(error.status, format.error(error))
+    if error.code == OFFLINE_MISS:
+        logger.info("offline miss: %s %s: %s", flow.request.method, path, error.message)
+        response.headers["x-should-retry"] = "false"  # the SDKs would wait and ask again
+    answer(flow, response)
 
 
 def upstream_error(flow: http.HTTPFlow, status: int, why: str) -> RequestError:

@@ -34,6 +34,9 @@ ENTRY = Entry(
     seconds=0.5,
     with_usage=False,
     chunks=((120, 3), (80, 900)),
+    input_tokens=12,
+    output_tokens=34,
+    usd=0.00125,
 )
 LARGE = replace(ENTRY, body=random.Random(1).randbytes(70_000))
 
@@ -53,6 +56,9 @@ LARGE = replace(ENTRY, body=random.Random(1).randbytes(70_000))
         seconds=st.floats(0, 1e6),
         with_usage=st.booleans(),
         chunks=st.lists(st.tuples(st.integers(0, 2**40), st.integers(0, 2**40))).map(tuple),
+        input_tokens=st.integers(0, 10**12),
+        output_tokens=st.integers(0, 10**12),
+        usd=st.none() | st.floats(0, 1e9),
     )
 )
 def test_an_entry_survives_as_bytes(entry: Entry) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from computer_use_cache.cache import Cache, Plan
 from computer_use_cache.formats.base import Json, dump, load_object
 from computer_use_cache.formats.embeddings import Embeddings
-from computer_use_cache.models import Entry, Request, Response
+from computer_use_cache.models import Cost, Entry, Request, Response
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,20 @@ def _parts(cache: Cache, format: Embeddings, plan: Plan, request: Request, input
 def join_known(batch: Batch) -> Entry:
     """The entry of a batch whose inputs are all known, as old as the oldest of them; raises FormatError."""
     oldest = min(batch.known.values(), key=lambda entry: entry.created_at)
-    return replace(oldest, key=batch.plan.key, body=_join(batch, {}))
+    joined = replace(oldest, key=batch.plan.key, body=_join(batch, {}))
+    return joined.costing(total(batch.known[part.key].cost for part in batch.parts))
+
+
+def total(costs: Iterable[Cost]) -> Cost:
+    """The cost of what could have been asked for in one call: its parts would have been waited for together."""
+    costs = list(costs)
+    prices = [cost.usd for cost in costs if cost.usd is not None]
+    return Cost(
+        sum(cost.input_tokens for cost in costs),
+        sum(cost.output_tokens for cost in costs),
+        sum(prices) if len(prices) == len(costs) else None,
+        max((cost.seconds for cost in costs), default=0.0),
+    )
 
 
 def _join(batch: Batch, new: dict[str, Json]) -> bytes:

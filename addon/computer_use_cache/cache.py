@@ -13,10 +13,21 @@ from urllib.parse import urlencode
 
 import orjson
 
-from computer_use_cache import credentials, formats, key, policy, sketch
+from computer_use_cache import credentials, formats, key, policy, savings, sketch
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.base import Format, Json, dump, load_object
-from computer_use_cache.models import Bypass, Entry, Event, Reason, Request, RequestRecord, Response, Shape, Skipped
+from computer_use_cache.models import (
+    Bypass,
+    Cost,
+    Entry,
+    Event,
+    Reason,
+    Request,
+    RequestRecord,
+    Response,
+    Shape,
+    Skipped,
+)
 from computer_use_cache.policy import Controls
 from computer_use_cache.record import without_media
 from computer_use_cache.settings import Settings
@@ -176,7 +187,7 @@ class Cache:
         if isinstance(shape, Skipped):
             return shape
         ttl = self.settings.ttl_seconds if plan.verdict.ttl is None else plan.verdict.ttl
-        return Entry(
+        entry = Entry(
             key=plan.key,
             format=plan.format.name,
             shape=shape,
@@ -190,6 +201,16 @@ class Cache:
             with_usage=plan.with_usage,
             chunks=response.chunks,
         )
+        return entry.costing(self.cost(plan, response, now))
+
+    def cost(self, plan: Plan, response: Response, now: float) -> Cost:
+        """What an upstream's answer to a planned request took. Slow the first time: call it off the event loop."""
+        shape = policy.shape_of(response.headers.get("content-type", ""), plan.shape)
+        if response.status != 200:
+            return Cost(usd=0.0, seconds=response.seconds)
+        if shape is None:
+            return Cost(seconds=response.seconds)
+        return savings.cost_of(plan.format, plan.request.upstream, plan.model, shape, response, now=now)
 
     def record(self, plan: Plan) -> RequestRecord:
         """What is kept of a planned request that has a key. Slow: call it off the event loop. Raises FormatError."""

@@ -48,6 +48,7 @@ class Flight:
         self._outcome: Outcome | None = None
         self._changed = asyncio.Event()
         self._followers: list[Callable[[], bool]] = []
+        self._after: list[Callable[[Outcome], None]] = []
 
     def follow(self, is_alive: Callable[[], bool]) -> None:
         """Count one more follower; `is_alive` says whether its client is still there."""
@@ -78,6 +79,15 @@ class Flight:
         if self._outcome is None:
             self._outcome = outcome
             self._wake()
+            for tell in self._after:
+                tell(outcome)
+
+    def when_landed(self, tell: Callable[[Outcome], None]) -> None:
+        """Call `tell` with the outcome, at once when it is there."""
+        if self._outcome is None:
+            self._after.append(tell)
+        else:
+            tell(self._outcome)
 
     def _wake(self) -> None:
         self._changed.set()

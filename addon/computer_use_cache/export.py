@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from computer_use_cache import cache, credentials, formats, key, policy, sketch
+from computer_use_cache import cache, credentials, formats, key, policy, savings, sketch
 from computer_use_cache.cache import Cache
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.base import Format, Json, dump, load_object
@@ -155,7 +155,12 @@ def _entry(line: Json, into: Cache) -> Exported | Skipped:
     if shape is not entry.shape:
         raise FormatError(f"the shape is {entry.shape}, but the content type is that of {shape}")
     record = None if line.get("request") is None else _record(_checked(line, "request", dict), entry, format, into)
-    return record if isinstance(record, Skipped) else Exported(entry, record)
+    if isinstance(record, Skipped):
+        return record
+    answer = Response(200, {}, entry.body, entry.seconds)
+    upstream = record.upstream if record else ""
+    cost = savings.cost_of(format, upstream, entry.model, shape, answer, now=entry.created_at)
+    return Exported(entry.costing(cost), record)
 
 
 def _record(request: Json, entry: Entry, format: Format, into: Cache) -> RequestRecord | Skipped:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -96,13 +96,24 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True)
+class Cost:
+    """What an answer took: tokens in and out, US dollars (None: not known), and seconds."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    usd: float | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One recorded answer.
 
     `body` holds the upstream's bytes unchanged. `chunks` are (bytes, milliseconds since the chunk
     before) of a recorded stream, empty for a JSON answer. `created_at` and `expires_at` are Unix
     seconds; `expires_at` is None for an entry that never expires. `seconds` is how long the upstream
-    took, and `with_usage` whether its stream was asked for usage. Only headers that clients read are kept.
+    took, and `with_usage` whether its stream was asked for usage. Only headers that clients read are kept. The tokens
+    and `usd` are those of its `cost`, worked out once, when it was recorded.
     """
 
     key: str
@@ -117,6 +128,19 @@ class Entry:
     seconds: float
     with_usage: bool = True
     chunks: tuple[tuple[int, int], ...] = ()
+    input_tokens: int = 0
+    output_tokens: int = 0
+    usd: float | None = None
+
+    @property
+    def cost(self) -> Cost:
+        """What the answer took when it was recorded, and a hit saves."""
+        return Cost(self.input_tokens, self.output_tokens, self.usd, self.seconds)
+
+    def costing(self, cost: Cost) -> Entry:
+        """The same answer at another cost."""
+        seconds, tokens = cost.seconds, (cost.input_tokens, cost.output_tokens)
+        return replace(self, seconds=seconds, input_tokens=tokens[0], output_tokens=tokens[1], usd=cost.usd)
 
     def is_fresh(self, now: float) -> bool:
         """Whether the entry may be served at `now` (Unix seconds)."""

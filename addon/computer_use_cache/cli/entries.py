@@ -34,7 +34,7 @@ def stats(url: str | None, as_json: bool) -> None:
         counted: Json = health["cache"]
     else:
         with opened_store(settings) as store:
-            counted = Ledger(store).statistics(settings)
+            counted = Ledger(store).statistics(settings, time.time())
     if as_json:
         click.echo(json.dumps(counted))
     else:

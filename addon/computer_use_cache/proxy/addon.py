@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
@@ -74,7 +75,7 @@ class ComputerUseCache:
             if self._parts is None:
                 continue
             try:
-                await self._parts.write(self._parts.ledger.flush)
+                await self._parts.write(self._parts.ledger.flush, time.time())
                 flushes += 1
                 if flushes % _FLUSHES_PER_MAINTENANCE == 0:
                     await self._parts.write(self._parts.cache.store.maintain)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from dataclasses import replace
 
 from mitmproxy import http
 
@@ -53,7 +54,7 @@ class Answers:
         while True:
             if found := await self.find(plan, batch):
                 self._replayer.serve(flow, plan, *found, outcome=Outcome.HIT, now=time.time())
-                self._ledger.served(Outcome.HIT, plan.model)
+                self._ledger.served(Outcome.HIT, plan.model, found[0].cost)
                 return True
             if not controls.upstream:
                 raise await asyncio.to_thread(self._nothing_found, plan)
@@ -69,6 +70,7 @@ class Answers:
             ):
                 self._replayer.serve_live(flow, plan, begun, flight)
                 self._ledger.coalesced()
+                flight.when_landed(lambda outcome: self._count_saved(plan, outcome))
                 return True
             outcome = begun if not isinstance(begun, Stream) else await flight.landed()
             match outcome:
@@ -84,7 +86,13 @@ class Answers:
                 case Released.TOGETHER:
                     continue
             self._ledger.coalesced()
+            self._count_saved(plan, outcome)
             return True
+
+    def _count_saved(self, plan: Plan, outcome: Entry | Response | Released) -> None:
+        """A follower paid nothing, and waited as long as its leader."""
+        if isinstance(outcome, Entry):
+            self._ledger.saved(plan.model, replace(outcome.cost, seconds=0.0))
 
     def _nothing_found(self, plan: Plan) -> RequestError:
         """What a request gets that nothing answers and that may not go upstream."""

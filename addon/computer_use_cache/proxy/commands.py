@@ -91,7 +91,7 @@ async def _tell(work: Awaitable[str]) -> None:
 
 
 async def _stats(parts: Parts) -> str:
-    stats: dict[str, Any] = await parts.write(parts.ledger.statistics, parts.settings)
+    stats: dict[str, Any] = await parts.write(parts.ledger.statistics, parts.settings, time.time())
     counts = [f"{name} {stats[name]}" for name in ("entries", "hits", "misses", "stale", "coalesced", "stored")]
     bypasses = sum(stats["bypasses"].values())
     return f"{', '.join(counts)}, bypasses {bypasses}, hit rate {stats['hit_rate']:.0%}, {stats['bytes']:,} bytes"

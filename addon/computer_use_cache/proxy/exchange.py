@@ -13,14 +13,14 @@ import orjson
 from mitmproxy import http
 
 from computer_use_cache import explain, formats, policy
-from computer_use_cache.batches import Batch, complete
+from computer_use_cache.batches import Batch, complete, total
 from computer_use_cache.cache import Cache, Plan
 from computer_use_cache.coalesce import Flight, Flights, Released, Stream
 from computer_use_cache.errors import FormatError, RequestError, StoreError
 from computer_use_cache.explain import Near, Study
 from computer_use_cache.fleet import Fleet, Lease
 from computer_use_cache.ledger import Ledger
-from computer_use_cache.models import Bypass, Entry, Outcome, Reason, Response, Shape, Skipped
+from computer_use_cache.models import Bypass, Cost, Entry, Outcome, Reason, Response, Shape, Skipped
 from computer_use_cache.proxy import bridge
 from computer_use_cache.proxy.answers import Answers
 from computer_use_cache.proxy.layer import UPSTREAM_FAULT, Feed
@@ -117,6 +117,7 @@ class Exchanges:
         entry, pieces = found
         self._replayer.serve(flow, plan, entry, pieces, outcome=Outcome.MISS, now=time.time())
         self._ledger.coalesced()
+        self._ledger.saved(plan.model, replace(entry.cost, seconds=0.0))
         self._forget(flow, exchange, entry)
         return True
 
@@ -242,8 +243,8 @@ class Exchanges:
             if isinstance(plan.verdict, Bypass):
                 self._ledger.bypassed(plan.verdict)
                 return ""
-            self._ledger.served(Outcome.MISS, plan.model)
             if exchange.recorder and exchange.recorder.overflowed:
+                self._ledger.served(Outcome.MISS, plan.model, Cost(seconds=answer.seconds))
                 return str(Skipped("answer is larger than CACHE_MAX_RESPONSE_CHARS"))
             kept: tuple[Entry | None, str] = await self._write(self._record, plan, answer, found, parts, time.time())
             outcome = kept[0] or (answer if answer.status >= 400 else Released.ALONE)
@@ -256,6 +257,8 @@ class Exchanges:
     ) -> tuple[Entry | None, str]:
         """The entry of an answer that may be stored, and what became of it; in the thread that writes."""
         entry = self._cache.judge(plan, answer, now)
+        whole = self._cache.cost(plan, answer, now) if isinstance(entry, Skipped) else entry.cost
+        self._ledger.served(Outcome.MISS, plan.model, total(part.cost for part in parts) if parts else whole)
         if isinstance(entry, Skipped):
             logger.info("%s %s", plan.key[:8], entry)
             return None, str(entry)

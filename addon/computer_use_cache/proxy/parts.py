@@ -53,7 +53,7 @@ class Parts:
         self.loaded.close()
         self._writer.shutdown(wait=True)
         try:
-            self.ledger.flush()
+            self.ledger.flush(time.time())
             self.cache.store.close()
         except StoreError as error:
             logger.warning("not closed cleanly: %s", error)

@@ -108,7 +108,7 @@ class LocalRoutes:
         return await self._entry(flow.request.method, path.removeprefix(_ENTRIES + "/"))
 
     async def _stats(self) -> Json:
-        stats: Json = await self._write(self._ledger.statistics, self._cache.settings)
+        stats: Json = await self._write(self._ledger.statistics, self._cache.settings, time.time())
         return stats
 
     async def _health(self) -> Json:

@@ -124,5 +124,8 @@ class Store(Protocol):
     def counts(self) -> dict[str, float]:
         """The counters."""
 
+    def forget_counts(self, names: Iterable[str]) -> None:
+        """Remove counters; those that are not there are passed over."""
+
     def close(self) -> None:
         """Let go of files and connections; the store is not used afterwards."""

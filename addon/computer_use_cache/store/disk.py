@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import logging
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from computer_use_cache import codec
@@ -136,6 +136,11 @@ class DiskStore:
     def counts(self) -> dict[str, float]:
         with self._counters.use() as counters:
             return {name: counters.get(name, 0) for name in counters}
+
+    def forget_counts(self, names: Iterable[str]) -> None:
+        with self._counters.use() as counters, counters.transact():
+            for name in names:
+                counters.delete(name)
 
     def close(self) -> None:
         self._requests.close()

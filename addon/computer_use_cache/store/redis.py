@@ -11,7 +11,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -265,6 +265,10 @@ class RedisStore:
     def counts(self) -> dict[str, float]:
         with self._failures():
             return {name.decode(): float(value) for name, value in self._client.hgetall(_COUNTERS).items()}
+
+    def forget_counts(self, names: Iterable[str]) -> None:
+        with self._failures():
+            self._client.hdel(_COUNTERS, *names)
 
     # -- leases
 

@@ -2,8 +2,8 @@
 
 What cannot be read (another version, a truncated or flipped frame) is None, so that it counts as a miss.
 
-zstd is given a dictionary of what the APIs' bodies have in common: a small one takes a third less. A version's dictionary
-never changes: another dictionary is another version.
+zstd is given a dictionary of what the APIs' bodies have in common: a small one takes a third less. A version's
+dictionary never changes: another dictionary is another version.
 """
 
 from __future__ import annotations

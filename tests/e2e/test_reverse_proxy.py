@@ -60,7 +60,10 @@ def test_entries_and_statistics_survive_a_restart(tmp_path: Path, upstream: Upst
         stats = proxy.stats()
     assert (stats["hits"], stats["misses"], stats["entries"], stats["stored"]) == (2, 1, 1, 1)
     assert stats["hit_rate"] == pytest.approx(2 / 3)
-    assert stats["models"]["gpt-test"] == {"hits": 2, "misses": 1}
+    model = stats["models"]["gpt-test"]
+    assert (model["hits"], model["misses"], model["priced"]) == (2, 1, False)
+    tokens = [(model[book]["input_tokens"], model[book]["output_tokens"]) for book in ("saved", "spent")]
+    assert tokens == [(10, 4), (5, 2)]
 
 
 @pytest.mark.parametrize("path", ["/v1", "", "/api/v1", "/api"])

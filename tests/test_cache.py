@@ -124,6 +124,47 @@ def test_an_entry_is_served_while_it_is_fresh_enough(
     assert (core.lookup(plan, NOW + age) is not None) is is_found
 
 
+@pytest.mark.parametrize(
+    ("setting", "age", "headers", "is_found"),
+    [
+        ("30", 59.9, {}, True),
+        ("30", 60, {}, True),
+        ("30", 89.9, {}, True),
+        ("30", 90, {}, False),
+        ("0", 60, {}, False),
+        ("0", 60, {"cache-control": "stale-if-error=30"}, False),
+        ("30", 69.9, {"cache-control": "stale-if-error=10"}, True),
+        ("30", 70, {"cache-control": "stale-if-error=10"}, False),
+        ("30", 90, {"cache-control": "stale-if-error=1000"}, False),
+        ("30", 70, {"cache-control": "stale-if-error=soon"}, True),
+        ("30", 60, {"cache-control": "stale-if-error=0"}, False),
+        ("30", 60, {"cache-control": "no-cache"}, False),
+        ("30", 60, {"cache-control": "no-store"}, False),
+        ("30", 60, {"cache-control": "max-age=600"}, False),
+        ("30", 60, {"x-cache-mode": "refresh"}, False),
+        ("30", 60, {"x-cache-mode": "readonly"}, True),
+        ("30", 60, {"x-cache-bypass": "1"}, False),
+        ("30", 60, {"x-cache-namespace": "n"}, False),
+    ],
+    ids=str,
+)
+def test_when_the_upstream_fails_an_entry_past_its_ttl_is_found_for_as_long_as_is_set(
+    store: DiskStore, setting: str, age: float, headers: dict[str, str], is_found: bool
+) -> None:
+    core = cache(store, CACHE_TTL_SECONDS="60", CACHE_STALE_IF_ERROR_SECONDS=setting)
+    kept(core, core.plan(chat()), answer())
+    assert (core.lookup_stale(core.plan(chat(headers)), NOW + age) is not None) is is_found
+
+
+@pytest.mark.parametrize(("setting", "is_kept"), [("0", False), ("9", False), ("11", True)])
+def test_an_entry_is_kept_past_its_ttl_for_as_long_as_is_set(store: DiskStore, setting: str, is_kept: bool) -> None:
+    core = cache(store, CACHE_TTL_SECONDS="60", CACHE_STALE_IF_ERROR_SECONDS=setting)
+    entry = core.judge(core.plan(chat()), answer(), NOW)
+    assert isinstance(entry, Entry)
+    core.keep(entry, NOW + 70)
+    assert (store.get(entry.key) is not None) is is_kept
+
+
 class MisfiledStore(DiskStore):
     """A store that gives its last entry for every key."""
 

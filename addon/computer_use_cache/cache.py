@@ -163,11 +163,22 @@ class Cache:
         """The fresh entry that answers the plan at `now`, if there is one; raises StoreError."""
         if isinstance(plan.verdict, Bypass) or not plan.verdict.read:
             return None
-        entry = self.store.get(plan.key)
-        if entry is None or entry.key != plan.key or not entry.is_fresh(now):
+        entry = self._stored(plan)
+        if entry is None or not entry.is_fresh(now):
             return None
         limit = plan.verdict.max_age
         return entry if limit is None or now - entry.created_at <= limit else None
+
+    def lookup_stale(self, plan: Plan, now: float) -> Entry | None:
+        """The entry that answers the plan at `now` when the upstream has failed, if there is one; raises StoreError."""
+        if isinstance(plan.verdict, Bypass) or not plan.verdict.stale_seconds:
+            return None
+        entry = self._stored(plan)
+        return entry if entry and entry.is_fresh(now - plan.verdict.stale_seconds) else None
+
+    def _stored(self, plan: Plan) -> Entry | None:
+        entry = self.store.get(plan.key)
+        return entry if entry and entry.key == plan.key else None
 
     def credential(self, plan: Plan) -> Bypass | None:
         """The verdict on a request whose text holds a credential. Slow: call it off the event loop.
@@ -229,7 +240,9 @@ class Cache:
 
     def keep(self, entry: Entry, now: float, record: RequestRecord | None = None) -> bool:
         """Write an entry and what it answers; True when it took the place of another. Raises StoreError."""
-        keep_seconds = None if entry.expires_at is None else max(entry.expires_at - now, 0.0)
+        keep_seconds = None
+        if entry.expires_at is not None:
+            keep_seconds = max(entry.expires_at + self.settings.stale_if_error_seconds - now, 0.0)
         return self.store.put(entry, keep_seconds, record)
 
 

@@ -15,9 +15,13 @@ from computer_use_cache.models import Entry, Response, Shape
 
 
 class Released(Enum):
-    """Outcomes that answer no follower: each asks upstream on its own, or one of them leads a new flight."""
+    """Outcomes that answer no follower: each asks upstream on its own, or one of them leads a new flight.
+
+    FAILED is ALONE because the upstream failed: who may have an entry past its TTL takes that.
+    """
 
     ALONE = "alone"
+    FAILED = "failed"
     TOGETHER = "together"
 
 

@@ -38,13 +38,15 @@ _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 @dataclass(frozen=True, slots=True)
 class Controls:
     """What one request may do, and the `bypass` it wishes. `max_age` and `ttl` are in seconds, None where it gives
-    none; without `upstream` it may not be answered but from the store."""
+    none; without `upstream` it may not be answered but from the store. An entry may answer until `stale_seconds` after
+    its TTL when the upstream fails."""
 
     bypass: Bypass | None
     read: bool
     write: bool
     upstream: bool
     max_age: int | None
+    stale_seconds: int
     ttl: int | None
     namespace: str
     sample: int
@@ -61,10 +63,20 @@ def read_controls(headers: Mapping[str, str], body: Mapping[str, Any], settings:
         write=mode in (Mode.READWRITE, Mode.REFRESH) and "no-store" not in directives,
         upstream=mode is not Mode.OFFLINE and "only-if-cached" not in directives,
         max_age=int(max_age) if re.fullmatch(r"[0-9]{1,12}", max_age) else None,
+        stale_seconds=_stale_seconds(mode, directives, settings),
         ttl=_whole(headers, "x-cache-ttl", 0),
         namespace=_namespace(headers),
         sample=_whole(headers, "x-cache-sample", 1) or 1,
     )
+
+
+def _stale_seconds(mode: Mode, directives: Mapping[str, str], settings: Settings) -> int:
+    """Entries are kept no longer than the setting says, so the request's own stale-if-error (RFC 5861) can only cut."""
+    if mode is Mode.REFRESH or not directives.keys().isdisjoint(("no-cache", "no-store", "max-age")):
+        return 0
+    wished = directives.get("stale-if-error", "")
+    most = settings.stale_if_error_seconds
+    return min(int(wished), most) if re.fullmatch(r"[0-9]{1,12}", wished) else most
 
 
 def _mode(headers: Mapping[str, str], settings: Settings) -> Mode:
@@ -155,6 +167,11 @@ def model_verdict(model: str, settings: Settings) -> Bypass | None:
     denied = any(fnmatch.fnmatchcase(model, pattern) for pattern in settings.model_denylist)
     allowed = any(fnmatch.fnmatchcase(model, pattern) for pattern in settings.model_allowlist or ("*",))
     return None if allowed and not denied else Bypass(Reason.MODEL, model)
+
+
+def is_failure(status: int) -> bool:
+    """Whether an upstream that answers so is failing, and an entry past its TTL is better than its answer."""
+    return status == 429 or status >= 500
 
 
 def judge_answer(format: Format, response: Response, wanted: Shape, settings: Settings) -> Shape | Skipped:

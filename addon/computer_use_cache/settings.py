@@ -208,6 +208,12 @@ class Settings:
         values.one_of(Scope),
         "shared, credential (callers with different keys share nothing) or auto: shared on loopback only.",
     )
+    stale_if_error_seconds: int = _setting(
+        "CACHE_STALE_IF_ERROR_SECONDS",
+        "0",
+        values.whole,
+        "How long after its TTL an entry is kept and served when the upstream fails with 5xx, 429 or no answer.",
+    )
     replay_speed: Speed | float = _setting(
         "CACHE_REPLAY_SPEED",
         "instant",

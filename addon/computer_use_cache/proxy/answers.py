@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from mitmproxy import http
 
-from computer_use_cache import explain
+from computer_use_cache import explain, policy
 from computer_use_cache.batches import Batch, join_known, open_batch
 from computer_use_cache.cache import Cache, Plan, offline_error, replay
 from computer_use_cache.coalesce import Flights, Released, Stream
@@ -80,7 +81,12 @@ class Answers:
                         return False
                     self._replayer.serve(flow, plan, outcome, pieces, outcome=Outcome.MISS, now=time.time())
                 case Response():
+                    how = f"; fwd-status={outcome.status}; collapsed"
+                    if policy.is_failure(outcome.status) and await self.give_stale(flow, plan, how):
+                        return True
                     self._replayer.serve_error(flow, plan, outcome)
+                case Released.FAILED:
+                    return await self.give_stale(flow, plan, "; collapsed")
                 case Released.ALONE:
                     return False
                 case Released.TOGETHER:
@@ -109,16 +115,32 @@ class Answers:
 
     async def find(self, plan: Plan, batch: Batch | None) -> tuple[Entry, list[bytes]] | None:
         """The entry that answers a plan, and the pieces of its answer."""
-        entry = None
-        try:
-            if self._cache.store.is_quick:
-                entry = self._cache.lookup(plan, time.time())
-            else:
-                entry = await asyncio.to_thread(self._cache.lookup, plan, time.time())
-            self._looking_up.worked()
-        except StoreError as error:
-            self._looking_up.failed(error)
+        entry = await self._look_up(self._cache.lookup, plan)
         if entry is None and batch and batch.unseen is None:
             entry = join_known(batch)
         pieces = replay(plan, entry) if entry else None
         return None if entry is None or pieces is None else (entry, pieces)
+
+    async def give_stale(self, flow: http.HTTPFlow, plan: Plan, forwarded: str) -> bool:
+        """Whether a flow whose upstream has failed has an entry past its TTL as its answer; `forwarded` are the
+        parameters of Cache-Status that tell how it failed."""
+        entry = await self._look_up(self._cache.lookup_stale, plan)
+        pieces = replay(plan, entry) if entry else None
+        if entry is None or pieces is None:
+            return False
+        now = time.time()
+        self._replayer.serve(flow, plan, entry, pieces, outcome=Outcome.STALE, now=now, forwarded=forwarded)
+        self._ledger.served(Outcome.STALE, plan.model, replace(entry.cost, seconds=0.0))  # the upstream was waited for
+        return True
+
+    async def _look_up(self, look_up: Callable[[Plan, float], Entry | None], plan: Plan) -> Entry | None:
+        try:
+            if self._cache.store.is_quick:
+                entry = look_up(plan, time.time())
+            else:
+                entry = await asyncio.to_thread(look_up, plan, time.time())
+        except StoreError as error:
+            self._looking_up.failed(error)
+            return None
+        self._looking_up.worked()
+        return entry

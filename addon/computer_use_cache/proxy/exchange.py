@@ -208,6 +208,10 @@ class Exchanges:
         if exchange.batch and not exchange.batch.is_whole:
             flow.request.content = exchange.plan.forward  # what was asked, for whoever looks at the flow
         answer, parts = self._answer(response, exchange), list[Entry]()
+        failed = policy.is_failure(answer.status)
+        if failed and await self._answers.give_stale(flow, exchange.plan, f"; fwd-status={answer.status}"):
+            self._forget(flow, exchange, answer)
+            return
         if exchange.batch and answer.status == 200:
             try:
                 body, parts = await asyncio.to_thread(complete, self._cache, exchange.batch, answer, time.time())
@@ -287,9 +291,11 @@ class Exchanges:
             told = self._told(flow.response, exchange, store)
         else:
             failed = UPSTREAM_FAULT in flow.metadata
-            self._forget(flow, exchange, Released.ALONE if failed else Released.TOGETHER)
+            self._forget(flow, exchange, Released.FAILED if failed else Released.TOGETHER)
             told = _told(exchange.plan, str(Skipped("the upstream failed" if failed else "the client left")))
         bridge.note(flow, told)
+        if UPSTREAM_FAULT in flow.metadata and flow.response is None:
+            await self._answers.give_stale(flow, exchange.plan, "")
         return told
 
     def _forget(

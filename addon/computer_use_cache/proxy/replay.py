@@ -34,16 +34,34 @@ class Replayer:
         return self._feeds.pop(flow.id, None)
 
     def serve(
-        self, flow: http.HTTPFlow, plan: Plan, entry: Entry, pieces: list[bytes], *, outcome: Outcome, now: float
+        self,
+        flow: http.HTTPFlow,
+        plan: Plan,
+        entry: Entry,
+        pieces: list[bytes],
+        *,
+        outcome: Outcome,
+        now: float,
+        forwarded: str = "",
     ) -> None:
-        """Answer with an entry in the shape the plan wants, `pieces` of which are the body."""
+        """Answer with an entry in the shape the plan wants, `pieces` of which are the body.
+
+        `forwarded` are the parameters of Cache-Status that tell how the upstream failed (STALE).
+        """
         headers = dict(entry.headers)
         if plan.shape is not entry.shape or "content-type" not in headers:
             headers["content-type"] = _CONTENT_TYPES[plan.shape]
         headers["age"] = age = str(max(int(now - entry.created_at), 0))
         ttl = "" if entry.expires_at is None else f"; ttl={int(entry.expires_at - now)}"
-        status = f"hit{ttl}" if outcome is Outcome.HIT else "fwd=miss; collapsed"
-        is_whole = plan.shape is Shape.JSON or flow.is_replay  # mitmproxy asks again through a layer of its own
+        match outcome:
+            case Outcome.HIT:
+                status = f"hit{ttl}"
+            case Outcome.STALE:
+                status = f"fwd=stale{forwarded}{ttl}"
+            case _:
+                status = "fwd=miss; collapsed"
+        # mitmproxy asks again through a layer of its own; and who has waited for an upstream that failed waits no more.
+        is_whole = plan.shape is Shape.JSON or flow.is_replay or outcome is Outcome.STALE
         paced = [] if is_whole else schedule(self._settings.replay_speed, pieces, entry)
         told = bridge.Told(outcome, status, plan.key, age=age)
         if paced:
@@ -52,7 +70,8 @@ class Replayer:
             response = http.Response.make(200, b"".join(pieces), headers)
             bridge.tell(flow, response, told, self._settings)
             bridge.answer(flow, response)
-        flow.metadata[bridge.SAVED_SECONDS] = round(entry.seconds, 3)
+        if outcome is Outcome.HIT:
+            flow.metadata[bridge.SAVED_SECONDS] = round(entry.seconds, 3)
 
     def serve_live(self, flow: http.HTTPFlow, plan: Plan, stream: Stream, flight: Flight) -> None:
         """Answer with a leader's stream: what it has had so far, then each chunk as it comes."""

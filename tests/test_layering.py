@@ -44,6 +44,7 @@ CORE = {
     "legacy",
     "media",
     "transcript",
+    "environment",
 }
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
@@ -74,6 +75,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "upstream": VALUES | {"settings"},
     "metrics": set(),
     "media": set(),
+    "environment": set(),
     "transcript": VALUES | {"formats", "media"},
     "cache": VALUES | {"settings", "credentials", "formats", "key", "policy", "record", "savings", "sketch", "store"},
     "batches": VALUES | {"settings", "formats", "key", "policy", "store", "cache"},

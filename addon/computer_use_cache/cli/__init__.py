@@ -19,6 +19,7 @@ from computer_use_cache.cli.explain import explain_request
 from computer_use_cache.cli.exporting import export_entries
 from computer_use_cache.cli.importing import import_recordings
 from computer_use_cache.cli.install import install
+from computer_use_cache.cli.run import run_command
 from computer_use_cache.cli.setup import env, init
 from computer_use_cache.cli.start import start
 from computer_use_cache.errors import CacheError
@@ -41,6 +42,7 @@ def commands() -> None:
 
 for _command in (
     start,
+    run_command,
     init,
     install,
     env,

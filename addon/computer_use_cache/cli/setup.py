@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from computer_use_cache.cli import running
+from computer_use_cache.environment import based
 from computer_use_cache.settings import Settings, Surface
 
 _SET = {
@@ -37,13 +38,7 @@ def env(shell: str, host: str | None, port: str | None) -> None:
     computer-use-cache env --shell powershell | Out-String | Invoke-Expression
     """
     url = running.address(Settings.load(running.environment(host, port)))
-    variables = {
-        "OPENAI_BASE_URL": url + "/v1",
-        "OPENAI_API_BASE": url + "/v1",
-        "ANTHROPIC_BASE_URL": url,
-        "GOOGLE_GEMINI_BASE_URL": url,
-    }
-    for name, value in variables.items():
+    for name, value in based(url).items():
         click.echo(_SET[shell].format(name=name, value=value))
     click.echo(_KEY_UNLESS_SET[shell])
 

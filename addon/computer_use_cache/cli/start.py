@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from typing import Any
-
 import click
 
-from computer_use_cache.cli import running
+from computer_use_cache.cli import options, running
 from computer_use_cache.errors import SettingError
 from computer_use_cache.proxy import launch
-from computer_use_cache.settings import Settings, Surface
-
-_SHORT_FLAGS = {"upstream_base_url": "--upstream"}
-"""Flags of the original tool that are not named after the variable."""
-
-
-def _setting_flags[F: Callable[..., Any]](command: F) -> F:
-    for item in reversed(list(Settings.declarations())):
-        if item.flag:
-            flags = filter(None, (_SHORT_FLAGS.get(item.name), item.flag))
-            help = f"{item.help}  [{item.variables[0]}]"
-            command = click.option(*flags, item.name, metavar="TEXT", help=help)(command)
-    return command
+from computer_use_cache.settings import Settings
 
 
 @click.command()
-@_setting_flags
+@options.setting_flags(address=True)
 @click.option("--web", is_flag=True, help="Show requests, hits and misses in a browser (mitmweb).")
-@click.option("--set", "pairs", multiple=True, metavar="OPTION=VALUE", help="Any option of mitmproxy or the cache.")
 @click.argument("mitmproxy_arguments", nargs=-1, type=click.UNPROCESSED)
 def start(web: bool, pairs: tuple[str, ...], mitmproxy_arguments: tuple[str, ...], **flags: str | None) -> int:
     """Run the cache in front of a model API (also: serve, proxy).
@@ -37,28 +20,14 @@ def start(web: bool, pairs: tuple[str, ...], mitmproxy_arguments: tuple[str, ...
     Give a client http://HOST:PORT/v1 as its base URL. Keys and tokens are read from the environment only:
     UPSTREAM_API_KEY, CACHE_CLIENT_TOKEN, CACHE_ADMIN_TOKEN. What follows -- goes to mitmproxy as it is.
     """
-    environment, options = dict(os.environ), dict[str, str]()
-    own = list(mitmproxy_arguments)
-    names = {item.option for item in Settings.declarations()}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if name in names and equals:
-            options[name] = text
-        else:
-            own += ["--set", pair]
-    for item in Settings.declarations():
-        text_given = flags.get(item.name)
-        if text_given is not None and item.option:
-            options[item.option] = text_given
-        elif text_given is not None and item.surface is Surface.START:
-            environment[item.variables[0]] = text_given
-    settings = Settings.load(environment, options)
+    settings, texts, own = options.given(flags, pairs)
+    own += mitmproxy_arguments
     settings.check_exposure([settings.host])
     _check_workers(settings, own, web=web)
     _check_port(settings)
     place = running.address(settings) + "/v1" if settings.port else "a free port, named below"
     click.echo(f"computer-use-cache: {place} -> {settings.upstream_base_url}, entries in {settings.store_place}")
-    return launch.start(settings, options, own, web=web)
+    return launch.start(settings, texts, own, web=web)
 
 
 def _check_workers(settings: Settings, own: list[str], *, web: bool) -> None:

@@ -1,4 +1,4 @@
-"""Starts mitmproxy with the addon, in this process or in several workers.
+"""Starts mitmproxy with the addon: in this process, in several workers, or as the private proxy of another program.
 
 mitmproxy is imported only to run it: that takes half a second, which `version` and `stats` must not wait for.
 """
@@ -9,13 +9,25 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
+import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import computer_use_cache
+from computer_use_cache.environment import Trust
+from computer_use_cache.errors import CacheError
 from computer_use_cache.proxy import workers
 from computer_use_cache.settings import Settings
+
+_END_SECONDS = 15.0
+"""For a companion to end; it gives running exchanges less."""
 
 
 def entry_path() -> Path:
@@ -34,9 +46,11 @@ def arguments(settings: Settings, options: Mapping[str, str], own: Sequence[str]
     line = ["-s", str(entry_path()), "--mode", f"reverse:{upstream.origin}@{settings.host}:{settings.port}"]
     if not web and not any(text.startswith("flow_detail=") for text in own):
         line += ["--set", "flow_detail=0"]
-    for name, text in (dict(options) | {"cache_upstream_base_url": str(upstream)}).items():
-        line += ["--set", f"{name}={text}"]
-    return [*line, *own]
+    return [*line, *_set(dict(options) | {"cache_upstream_base_url": str(upstream)}), *own]
+
+
+def _set(options: Mapping[str, str]) -> list[str]:
+    return [part for name, text in options.items() for part in ("--set", f"{name}={text}")]
 
 
 def start(settings: Settings, options: Mapping[str, str], own: Sequence[str], *, web: bool) -> int:
@@ -76,3 +90,71 @@ def _run(tool: Callable[[Sequence[str]], object], line: Sequence[str]) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     return 0
+
+
+@dataclass(slots=True)
+class Companion:
+    """A private proxy: its loopback port, the one of its reverse mode (None without), and what trusts it.
+
+    When it has ended, `log` is the end of what it warned of.
+    """
+
+    port: int
+    base_port: int | None
+    trust: Trust
+    log: str = ""
+
+
+@contextlib.contextmanager
+def companion(
+    settings: Settings, options: Mapping[str, str], own: Sequence[str], *, base_url: bool
+) -> Iterator[Companion]:
+    """A private proxy on free loopback ports, which ends with this context and with this process, however it ends.
+
+    With `base_url` it is a reverse proxy, too. The other arguments are those of `arguments`. Raises CacheError when it
+    does not start.
+    """
+    upstream = settings.upstream_base_url
+    line = ["-s", str(entry_path()), "--mode", "regular@127.0.0.1:0"]
+    base_port = _free_port() if base_url else None
+    if base_port:
+        line += ["--mode", f"reverse:{upstream.origin}@127.0.0.1:{base_port}"]
+    line += ["--set", "flow_detail=0", "--set", "termlog_verbosity=warn"]
+    line += [*_set(dict(options) | {"cache_upstream_base_url": str(upstream)}), *own]
+    # -P: the folder that the program is started in must not lend the proxy its modules. A session of its own: the
+    # terminal's signals are for the program.
+    command = [sys.executable, "-P", "-m", "computer_use_cache.proxy.companion", *line]
+    with (
+        tempfile.TemporaryFile() as log,
+        subprocess.Popen(  # noqa: S603  # ours
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
+        ) as process,
+    ):
+        assert process.stdin
+        assert process.stdout
+        try:
+            told = json.loads(process.stdout.readline() or "{}")
+            if not told:
+                process.wait()
+                raise CacheError(f"the proxy did not start: {_tail(log) or 'it said nothing'}")
+            trust = Trust(**{name: file and Path(file) for name, file in told["trust"].items()})
+            running = Companion(told["port"], base_port, trust)
+            yield running
+            process.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_END_SECONDS)
+            running.log = _tail(log)
+        finally:
+            process.kill()
+
+
+def _free_port() -> int:
+    """A free loopback port; mitmproxy itself would take two modes with port 0 for one place."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def _tail(log: IO[bytes]) -> str:
+    log.seek(0)
+    return b"\n".join(log.read().splitlines()[-20:]).decode("utf-8", "replace").strip()

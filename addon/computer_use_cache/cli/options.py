@@ -1,0 +1,52 @@
+"""The settings as flags of the commands that run a proxy."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+
+from computer_use_cache.settings import Settings, Surface
+
+_SHORT_FLAGS = {"upstream_base_url": "--upstream"}
+"""Flags of the original tool that are not named after the variable."""
+
+
+def setting_flags[F: Callable[..., Any]](*, address: bool) -> Callable[[F], F]:
+    """A flag for every setting; without `address` none for HOST and PORT. And `--set`."""
+
+    def decorate(command: F) -> F:
+        help = "Any option of mitmproxy or the cache."
+        command = click.option("--set", "pairs", multiple=True, metavar="OPTION=VALUE", help=help)(command)
+        for item in reversed(list(Settings.declarations())):
+            if item.flag and (address or item.surface is not Surface.START):
+                flags = filter(None, (_SHORT_FLAGS.get(item.name), item.flag))
+                help = f"{item.help}  [{item.variables[0]}]"
+                command = click.option(*flags, item.name, metavar="TEXT", help=help)(command)
+        return command
+
+    return decorate
+
+
+def given(flags: Mapping[str, str | None], pairs: Sequence[str]) -> tuple[Settings, dict[str, str], list[str]]:
+    """The settings with what the command line gives: them, their texts by option, and arguments for mitmproxy.
+
+    Raises SettingError.
+    """
+    environment, options, own = dict(os.environ), dict[str, str](), list[str]()
+    names = {item.option for item in Settings.declarations()}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if name in names and equals:
+            options[name] = text
+        else:
+            own += ["--set", pair]
+    for item in Settings.declarations():
+        text_given = flags.get(item.name)
+        if text_given is not None and item.option:
+            options[item.option] = text_given
+        elif text_given is not None and item.surface is Surface.START:
+            environment[item.variables[0]] = text_given
+    return Settings.load(environment, options), options, own

@@ -1,0 +1,130 @@
+"""`run`: one command with a private proxy around it. Its streams, its signals and its exit status stay its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from computer_use_cache import environment
+from computer_use_cache.cli import options
+from computer_use_cache.errors import CacheError
+from computer_use_cache.formats.base import Json
+from computer_use_cache.ledger import Ledger
+from computer_use_cache.proxy import launch
+from computer_use_cache.settings import Settings
+from computer_use_cache.store.opening import open_store
+
+_NOT_FOUND = 127
+_FORWARDED = ("SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+_OF_THE_TERMINAL = ("SIGINT", "SIGQUIT")
+"""What a terminal sends to every process in its foreground, the command included."""
+_NODE = ("node", "npx", "npm", "pnpm", "yarn")
+
+
+@click.command("run", context_settings={"allow_interspersed_args": False})
+@options.setting_flags(address=False)
+@click.option("--base-url", is_flag=True, help="Set OPENAI_BASE_URL and its like, too, to a cache before --upstream.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def run_command(base_url: bool, pairs: tuple[str, ...], command: tuple[str, ...], **flags: str | None) -> int:
+    """Run COMMAND with its model calls cached, wherever it sends them.
+
+    A private proxy lives as long as the command, which finds it and its certificates by environment variables. The
+    calls to CACHE_HOSTS are cached, all others pass as they are. The exit status is the command's.
+    """
+    settings, texts, own = options.given(flags, pairs)
+    program = shutil.which(command[0])
+    if program is None:
+        click.echo(f"Error: {command[0]} was not found, or may not be run", err=True)
+        return _NOT_FOUND
+    if not base_url and (version := _blind_node(program)):
+        click.echo(
+            f"computer-use-cache: Node {version} ignores proxy variables; where the program does not read them by "
+            "itself, use Node 24, `run --base-url`, or mitmproxy's `--mode local:` (see README)",
+            err=True,
+        )
+    with launch.companion(settings, texts, own, base_url=base_url) as proxy:
+        before = _statistics(settings)
+        variables = dict(os.environ) | environment.proxied(proxy.port, proxy.trust, os.environ)
+        if proxy.base_port:
+            variables |= environment.based(f"http://127.0.0.1:{proxy.base_port}")
+        status = _run(command, variables)
+    if proxy.log:
+        click.echo(proxy.log, err=True)
+    click.echo(f"computer-use-cache: {_summary(before, _statistics(settings))}", err=True)
+    return status
+
+
+def _run(command: Sequence[str], variables: dict[str, str]) -> int:
+    """The exit status of the command, 128 + N where signal N ended it."""
+    try:
+        process = subprocess.Popen(command, env=variables)  # noqa: S603  # it is what the user asked for
+    except OSError as error:
+        raise CacheError(f"{command[0]} cannot be run: {error.strerror}") from None
+
+    def forward(number: int, _: FrameType | None) -> None:
+        if signal.Signals(number).name not in _OF_THE_TERMINAL or not _in_foreground():
+            process.send_signal(number)
+
+    for name in _FORWARDED:
+        number = getattr(signal, name, None)  # Windows has few
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, forward)
+    status = process.wait()
+    return 128 - status if status < 0 else status
+
+
+def _in_foreground() -> bool:
+    """Whether this process group is the one that its terminal's keys interrupt."""
+    try:
+        with open("/dev/tty", "rb") as terminal:
+            return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    except OSError:
+        return False
+
+
+def _blind_node(program: str) -> str | None:
+    """The version of Node that runs this program, if it has no NODE_USE_ENV_PROXY."""
+    with contextlib.suppress(OSError), open(program, "rb") as file:
+        first = file.readline(200)
+        node = program if Path(program).stem == "node" else shutil.which("node")
+        by_node = Path(program).stem in _NODE or (first.startswith(b"#!") and b"node" in first)
+        if node and by_node:
+            done = subprocess.run([node, "--version"], capture_output=True, text=True, check=False, timeout=10)  # noqa: S603
+            if found := re.match(r"v(([0-9]+)\.([0-9]+)\S*)", done.stdout):
+                major, minor = int(found[2]), int(found[3])
+                return None if major >= 24 or (major == 22 and minor >= 21) else found[1]
+    return None
+
+
+def _statistics(settings: Settings) -> Json | None:
+    try:
+        with contextlib.closing(open_store(settings)) as store:
+            return Ledger(store).statistics(settings, time.time())
+    except CacheError:
+        return None
+
+
+def _summary(before: Json | None, after: Json | None) -> str:
+    """What was counted between two statistics of the store, which other proxies may share."""
+    if before is None or after is None:
+        return "the store cannot be read; see `computer-use-cache doctor`"
+    hits, misses = (after[name] - before[name] for name in ("hits", "misses"))
+    passed = sum(after["bypasses"].values()) - sum(before["bypasses"].values())
+    text = f"{hits} hit{'s' * (hits != 1)}, {misses} miss{'es' * (misses != 1)}, {passed} past the cache"
+    saved = _saved(after) - _saved(before)
+    return f"{text}, saved ${saved:.2f}" if saved else text
+
+
+def _saved(counted: Json) -> float:
+    """US dollars."""
+    return sum((model["saved"]["usd"] for model in counted["models"].values()), 0.0)

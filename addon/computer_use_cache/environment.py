@@ -1,0 +1,94 @@
+"""The environment of a program whose calls are to go through a proxy on this machine, and who is to trust it.
+
+Each runtime reads variables of its own; this machine's own services stay reached directly.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import certifi
+
+_BUNDLES = (
+    "SSL_CERT_FILE",  # OpenSSL, Python's ssl and httpx, Go, Rust's rustls and openssl, uv
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "AWS_CA_BUNDLE",
+    "PIP_CERT",
+    "CARGO_HTTP_CAINFO",
+    "DENO_CERT",
+    "HTTPLIB2_CA_CERTS",
+    "NIX_SSL_CERT_FILE",
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+)
+"""What names a file with every authority that is trusted."""
+_SYSTEM = (
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Arch, Alpine
+    "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora, Red Hat
+    "/etc/ssl/cert.pem",  # macOS, the BSDs
+)
+_PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
+_DIRECT = ("localhost", "127.0.0.1", "::1")
+STORE_PASSWORD = "changeit"  # noqa: S105  # Java's own default: there is nothing secret in a truststore
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Files, in PEM but for `java`: the proxy's authority, it among all others, and a truststore of all (or none)."""
+
+    authority: Path
+    bundle: Path
+    java: Path | None = None
+
+
+def bundle(authority: bytes, given: Mapping[str, str]) -> bytes:
+    """The authorities that a program with this environment trusts, and the proxy's; in PEM, each once."""
+    files = [*_SYSTEM, certifi.where(), *(given.get(name) for name in (*_BUNDLES, "NODE_EXTRA_CA_CERTS"))]
+    texts = [authority, *(Path(file).read_bytes() for file in files if file and Path(file).is_file())]
+    return b"\n".join(dict.fromkeys(found for text in texts for found in certificates_in(text))) + b"\n"
+
+
+def certificates_in(text: bytes) -> list[bytes]:
+    """The certificates of a PEM file, each as one."""
+    return _CERTIFICATE.findall(text)
+
+
+def proxied(port: int, trust: Trust, given: Mapping[str, str]) -> dict[str, str]:
+    """The variables to set on top of those that are `given`, for a proxy on this loopback port."""
+    url = f"http://127.0.0.1:{port}"
+    direct = ",".join(dict.fromkeys([*filter(None, (given.get("NO_PROXY") or given.get("no_proxy"),)), *_DIRECT]))
+    variables = dict.fromkeys(_PROXIES, url) | {"NO_PROXY": direct}
+    variables |= {name.lower(): value for name, value in variables.items()}
+    variables |= dict.fromkeys(_BUNDLES, str(trust.bundle))
+    variables["NODE_EXTRA_CA_CERTS"] = str(trust.bundle if given.get("NODE_EXTRA_CA_CERTS") else trust.authority)
+    variables["NODE_USE_ENV_PROXY"] = "1"
+    if trust.java:
+        variables["JAVA_TOOL_OPTIONS"] = f"{given.get('JAVA_TOOL_OPTIONS', '')} {_java(port, trust.java)}".strip()
+    return variables
+
+
+def based(url: str) -> dict[str, str]:
+    """The variables that point clients of model APIs at a cache at `url` (without a path)."""
+    return {
+        "OPENAI_BASE_URL": url + "/v1",
+        "OPENAI_API_BASE": url + "/v1",
+        "ANTHROPIC_BASE_URL": url,
+        "GOOGLE_GEMINI_BASE_URL": url,
+    }
+
+
+def _java(port: int, truststore: Path) -> str:
+    properties = {f"{scheme}.proxyHost": "127.0.0.1" for scheme in ("http", "https")}
+    properties |= {f"{scheme}.proxyPort": str(port) for scheme in ("http", "https")}
+    properties |= {
+        "http.nonProxyHosts": "localhost|127.*|[::1]",
+        "javax.net.ssl.trustStore": str(truststore),
+        "javax.net.ssl.trustStoreType": "PKCS12",
+        "javax.net.ssl.trustStorePassword": STORE_PASSWORD,
+    }
+    return " ".join(f"-D{name}={value}" for name, value in properties.items())

@@ -261,3 +261,39 @@ def test_the_misses_of_a_run_are_noted_newest_first(cache: Cache) -> None:
     noted = explain.misses(cache.store, NOW + 1)
     assert [(miss["at"], miss["differences"][0]["asked"]) for miss in noted] == [(NOW + 2, "2"), (NOW + 1, "1")]
     assert noted[0]["model"] == "m"
+
+
+UUIDS = ["6f9619ff-8b86-d011-b42d-00c04fc964ff", "0e984725-c51c-4bf4-9960-e1c80e27aba0"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "stored", "expected"),
+    [
+        (f"Task {UUIDS[0]} is yours.", f"Task {UUIDS[1]} is yours.", ("uuids",)),
+        ("It is 2026-01-02T10:00:00Z now, go on.", "It is 2026-01-02T10:07:31Z now, go on.", ("timestamps",)),
+        ("Look at /tmp/tmpab12cd34/x.png, please.", "Look at /tmp/tmpzz99yy88/x.png, please.", ("tmp-paths",)),
+        (
+            f"Task {UUIDS[0]} in /tmp/tmpab12cd34/x.png, please.",
+            f"Task {UUIDS[1]} in /tmp/tmpzz99yy88/x.png, please.",
+            ("uuids", "tmp-paths"),
+        ),
+        (f"Do task {UUIDS[0]} before it is evening.", f"Do task {UUIDS[1]} before it is morning.", ()),
+        ("Book a train to Bern for me.", "Book a train to Basel for me.", ()),
+    ],
+)
+def test_the_normalisers_that_would_have_made_it_a_hit_are_named(
+    cache: Cache, asked: str, stored: str, expected: tuple[str, ...]
+) -> None:
+    keep(cache, plan(cache, body(1, messages=[{"role": "user", "content": stored}])))
+    near = explain.study(cache, plan(cache, body(1, messages=[{"role": "user", "content": asked}]))).near
+    assert near is not None
+    assert near.normalizers == expected
+    assert ("; a hit with CACHE_NORMALIZE=" + ",".join(expected) in str(near)) is bool(expected)
+
+
+def test_no_normaliser_helps_where_another_upstream_was_asked(cache: Cache) -> None:
+    keep(cache, plan(cache, body(1, messages=[{"role": "user", "content": f"Do {UUIDS[0]} and go on"}])))
+    other = body(1, messages=[{"role": "user", "content": f"Do {UUIDS[1]} and go on"}])
+    near = explain.study(cache, plan(cache, other, upstream="https://b.test/v1")).near
+    assert near is not None
+    assert near.normalizers == ()

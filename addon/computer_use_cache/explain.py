@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
 
-from computer_use_cache import key
+from computer_use_cache import key, normalize
 from computer_use_cache.cache import Cache, Plan
 from computer_use_cache.errors import FormatError, StoreError
 from computer_use_cache.formats.base import Json, dump, load_object
@@ -51,14 +51,16 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """The stored request nearest to another: its entry's key, and the first places where they differ (at least one, in
-    the order of the request that was asked)."""
+    """The stored request nearest to another: its entry's key, the first places where they differ (at least one, in
+    the order of the request that was asked), and the normalisers with which it would have been a hit, if there are."""
 
     key: str
     differences: tuple[Difference, ...]
+    normalizers: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"near-miss {self.key[:8]}: {self.differences[0]}"
+        cure = f"; a hit with CACHE_NORMALIZE={','.join(self.normalizers)}" if self.normalizers else ""
+        return f"near-miss {self.key[:8]}: {self.differences[0]}{cure}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +96,18 @@ def nearest(cache: Cache, plan: Plan, record: RequestRecord) -> Near | None:
     A conversation that only goes on from a stored one is no near miss, nor is another question to the same agent.
     Nothing is found across scopes, namespaces, samples and APIs. Blocks; raises StoreError.
     """
-    found = []
+    found: list[tuple[Near, RequestRecord]] = []
     for other in cache.store.near(record.parts):
         stored = cache.store.request(other)
         if other == plan.key or stored is None:
             continue
         first = tuple(islice(_record_differences(cache, plan, record, stored), _MOST_DIFFERENCES))
         if first and not _goes_on(first) and all(one.alike >= _LEAST_ALIKE for one in first):
-            found.append(Near(other, first))
-    return min(found, key=lambda near: len(near.differences), default=None)
+            found.append((Near(other, first), stored))
+    if not found:
+        return None
+    near, stored = min(found, key=lambda pair: len(pair[0].differences))
+    return replace(near, normalizers=_cure(cache, plan, record, stored))
 
 
 def log_miss(cache: Cache, plan: Plan, near: Near, now: float) -> None:
@@ -111,8 +116,9 @@ def log_miss(cache: Cache, plan: Plan, near: Near, now: float) -> None:
 
 
 def as_json(near: Near) -> Json:
-    """What machines read: the `near` entry's key, and the fields of the `differences`."""
-    return {"near": near.key, "differences": [asdict(difference) for difference in near.differences]}
+    """What machines read: the `near` entry's key, the fields of the `differences`, and the `normalizers`."""
+    differences = [asdict(difference) for difference in near.differences]
+    return {"near": near.key, "differences": differences, "normalizers": list(near.normalizers)}
 
 
 def misses(store: Store, since: float) -> list[Json]:
@@ -130,6 +136,32 @@ def _record_differences(cache: Cache, plan: Plan, asked: RequestRecord, stored: 
         yield from differences(dict(asked.headers).get(name, ""), dict(stored.headers).get(name, ""), f"header {name}")
     body, stored_body = (cache.key_body(plan.format, key.parse_body(record.body)) for record in (asked, stored))
     yield from differences(body, stored_body)
+
+
+def _cure(cache: Cache, plan: Plan, asked: RequestRecord, stored: RequestRecord) -> tuple[str, ...]:
+    """The fewest named normalisers, one where one is enough, that make two requests equal; none where none do.
+
+    Pictures are kept by the digest of their bytes: `image-pixels` cannot be tried.
+    """
+    if any(not difference.path.startswith("/") for difference in _record_differences(cache, plan, asked, stored)):
+        return ()
+    bodies = [cache.key_body(plan.format, key.parse_body(record.body)) for record in (asked, stored)]
+
+    def are_enough(names: Iterable[str]) -> bool:
+        one, other = bodies
+        for name in names:
+            one, other = normalize.named(name).apply(one), normalize.named(name).apply(other)
+        return key.canonical(one) == key.canonical(other)
+
+    names = [name for name in normalize.NAMES if name != "image-pixels"]
+    if alone := next((name for name in names if are_enough([name])), None):
+        return (alone,)
+    if not are_enough(names):
+        return ()
+    for name in list(names):
+        if are_enough(others := [other for other in names if other != name]):
+            names = others
+    return tuple(names)
 
 
 def _goes_on(found: tuple[Difference, ...]) -> bool:

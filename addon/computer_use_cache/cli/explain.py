@@ -88,7 +88,14 @@ def _guessed_path(body: bytes) -> str:
 def _told(cache: Cache, request: Request) -> Json:
     """What became of the request now: `outcome`, `key`, `reason`, and for a near miss `near` and `differences`."""
     plan = cache.plan(request)
-    told: Json = {"outcome": "BYPASS", "key": plan.key, "reason": "", "near": None, "differences": []}
+    told: Json = {
+        "outcome": "BYPASS",
+        "key": plan.key,
+        "reason": "",
+        "near": None,
+        "differences": [],
+        "normalizers": [],
+    }
     if isinstance(plan.verdict, Bypass):
         return told | {"reason": str(plan.verdict)}
     if entry := cache.lookup(plan, time.time()):
@@ -133,8 +140,10 @@ def _print_groups(groups: list[Json], number: int) -> None:
     if not groups:
         console.print("No near misses are noted: nothing was asked again with a change.")
         return
-    table = Table("differs first at", "misses", "newest example: asked", "stored", title=f"{number} near misses")
+    heads = ("differs first at", "misses", "newest example: asked", "stored", "a hit with CACHE_NORMALIZE=")
+    table = Table(*heads, title=f"{number} near misses")
     for group in groups:
         first = Difference(**group["example"]["differences"][0])
-        table.add_row(escape(group["path"]), str(group["misses"]), _side(first.asked), _side(first.recorded))
+        cure = ",".join(group["example"]["normalizers"])
+        table.add_row(escape(group["path"]), str(group["misses"]), _side(first.asked), _side(first.recorded), cure)
     console.print(table)

@@ -277,7 +277,11 @@ UUIDS = ["6f9619ff-8b86-d011-b42d-00c04fc964ff", "0e984725-c51c-4bf4-9960-e1c80e
             f"Task {UUIDS[1]} in /tmp/tmpzz99yy88/x.png, please.",
             ("uuids", "tmp-paths"),
         ),
-        (f"Do task {UUIDS[0]} before it is evening.", f"Do task {UUIDS[1]} before it is morning.", ()),
+        (
+            f"Ask first, then do {UUIDS[0]} before evening comes.",
+            f"Ask first, then do {UUIDS[1]} before the evening comes.",
+            (),
+        ),
         ("Book a train to Bern for me.", "Book a train to Basel for me.", ()),
     ],
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import re2
@@ -202,6 +203,7 @@ NAMES = tuple(_NAMED)
 _RULE = re.compile(r"s/((?:[^/\\]|\\.)+)/((?:[^/\\]|\\.)*)/", re.DOTALL)
 
 
+@cache
 def named(name: str) -> Normalizer:
     """The normaliser of one of the `NAMES`; raises ValueError where it cannot work."""
     return Normalizer(name, _NAMED[name]())

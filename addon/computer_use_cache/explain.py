@@ -154,10 +154,10 @@ def _cure(cache: Cache, plan: Plan, asked: RequestRecord, stored: RequestRecord)
         return key.canonical(one) == key.canonical(other)
 
     names = [name for name in normalize.NAMES if name != "image-pixels"]
-    if alone := next((name for name in names if are_enough([name])), None):
-        return (alone,)
     if not are_enough(names):
         return ()
+    if alone := next((name for name in names if are_enough([name])), None):
+        return (alone,)
     for name in list(names):
         if are_enough(others := [other for other in names if other != name]):
             names = others

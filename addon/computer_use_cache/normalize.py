@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import re2
@@ -203,7 +202,6 @@ NAMES = tuple(_NAMED)
 _RULE = re.compile(r"s/((?:[^/\\]|\\.)+)/((?:[^/\\]|\\.)*)/", re.DOTALL)
 
 
-@cache
 def named(name: str) -> Normalizer:
     """The normaliser of one of the `NAMES`; raises ValueError where it cannot work."""
     return Normalizer(name, _NAMED[name]())

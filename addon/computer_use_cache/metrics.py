@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 _PREFIX = "computer_use_cache_"
+_BOOKS = {"saved": "answers from the cache", "spent": "answers from the upstream"}
 
 
 class _Statistics(Collector):
@@ -28,6 +29,26 @@ class _Statistics(Collector):
             bypasses.add_metric([reason], count)
         yield bypasses
         yield CounterMetricFamily(_PREFIX + "stored", "Entries written.", value=self._stats["stored"])
+        for book, by_whom in _BOOKS.items():
+            yield from self._book(book, by_whom)
+
+    def _book(self, book: str, by_whom: str) -> Iterator[Metric]:
+        """A book of all models, of which the ledger names a bounded number."""
+        name = f"{_PREFIX}{book}_"
+        tokens = CounterMetricFamily(name + "tokens", f"Tokens {book} by {by_whom}.", labels=["model", "direction"])
+        usd = CounterMetricFamily(
+            name + "usd", f"US dollars {book} by {by_whom}, where the price is known.", labels=["model"]
+        )
+        seconds = CounterMetricFamily(
+            name + "seconds", f"Seconds of the upstream's time {book} by {by_whom}.", labels=["model"]
+        )
+        for model, counted in self._stats["models"].items():
+            tokens.add_metric([model, "input"], counted[book]["input_tokens"])
+            tokens.add_metric([model, "output"], counted[book]["output_tokens"])
+            seconds.add_metric([model], counted[book]["seconds"])
+            if counted["priced"] or counted[book]["usd"]:  # 0 would say that it is free
+                usd.add_metric([model], counted[book]["usd"])
+        yield from (tokens, usd, seconds)
 
 
 def exposition(stats: dict[str, Any]) -> bytes:

@@ -14,7 +14,7 @@ import click
 from computer_use_cache.cli.about import entry_path, version
 from computer_use_cache.cli.audit import audit
 from computer_use_cache.cli.doctor import doctor
-from computer_use_cache.cli.entries import clear, stats
+from computer_use_cache.cli.entries import clear
 from computer_use_cache.cli.explain import explain_request
 from computer_use_cache.cli.exporting import export_entries
 from computer_use_cache.cli.importing import import_recordings
@@ -22,6 +22,7 @@ from computer_use_cache.cli.install import install
 from computer_use_cache.cli.run import run_command
 from computer_use_cache.cli.setup import env, init
 from computer_use_cache.cli.start import start
+from computer_use_cache.cli.stats import stats
 from computer_use_cache.errors import CacheError
 
 _ALIASES = {"serve": "start", "proxy": "start"}

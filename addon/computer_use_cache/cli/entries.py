@@ -1,44 +1,24 @@
-"""`stats` and `clear`: they ask the running proxy when there is one, and open the store's folder when there is none."""
+"""`clear`, and how commands reach the entries: they ask the running proxy when there is one, and open the store's
+folder when there is none."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from computer_use_cache.cli import running
 from computer_use_cache.errors import StoreError
 from computer_use_cache.formats.base import Json
-from computer_use_cache.ledger import Ledger
 from computer_use_cache.settings import Settings
 from computer_use_cache.store import Choice, Store
 from computer_use_cache.store.opening import open_store
 
-_url_option = click.option("--url", help="The proxy to ask, such as http://127.0.0.1:8000; by default HOST and PORT.")
-
-
-@click.command()
-@_url_option
-@click.option("--json", "as_json", is_flag=True, help="Print what /cache/stats answers.")
-def stats(url: str | None, as_json: bool) -> None:
-    """Print what the cache holds and what it did."""
-    settings = Settings.load(os.environ)
-    if health := _health(url, settings):
-        counted: Json = health["cache"]
-    else:
-        with opened_store(settings) as store:
-            counted = Ledger(store).statistics(settings, time.time())
-    if as_json:
-        click.echo(json.dumps(counted))
-    else:
-        _print_stats(counted)
+url_option = click.option("--url", help="The proxy to ask, such as http://127.0.0.1:8000; by default HOST and PORT.")
 
 
 @click.command()
@@ -46,13 +26,13 @@ def stats(url: str | None, as_json: bool) -> None:
 @click.option("--older-than", type=click.FloatRange(min=0), metavar="SECONDS", help="Only entries recorded before.")
 @click.option("--namespace", help="Only entries of this namespace.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@_url_option
+@url_option
 def clear(model: str | None, older_than: float | None, namespace: str | None, yes: bool, url: str | None) -> None:
     """Remove all entries, or those that every given option matches."""
     settings = Settings.load(os.environ)
     given = {"model": model, "older_than": older_than, "namespace": namespace}
     wish = {name: value for name, value in given.items() if value is not None}
-    health = _health(url, settings)
+    health = health_of(url, settings)
     folder = health["cache"]["cache_dir"] if health else settings.store_place
     if not yes:
         which = ", ".join(f"{name} {value}" for name, value in wish.items()) or "all"
@@ -70,7 +50,8 @@ def _place(url: str | None, settings: Settings) -> str:
     return url.rstrip("/") if url else running.address(settings)
 
 
-def _health(url: str | None, settings: Settings) -> Json | None:
+def health_of(url: str | None, settings: Settings) -> Json | None:
+    """What `/healthz` answers at `url`, or at HOST and PORT: there None where no proxy runs. Raises ClickException."""
     health = running.health(_place(url, settings), settings)
     if url and not health:
         raise click.ClickException(f"no cache answers at {url}; start one, or leave --url out to read the folder")
@@ -89,26 +70,3 @@ def opened_store(settings: Settings) -> Iterator[Store]:
         yield store
     finally:
         store.close()
-
-
-def _print_stats(counted: Json) -> None:
-    console = Console()
-    totals = Table(show_header=False, box=None)
-    for name, value in counted.items():
-        match name, value:
-            case "hit_rate", float():
-                totals.add_row("hit rate", f"{value:.1%}")
-            case "last_updated_at", int() | float():
-                totals.add_row("last stored", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value)))
-            case "models" | "last_updated_at", _:
-                pass
-            case "bypasses", dict():
-                totals.add_row("bypasses", ", ".join(f"{reason}: {count}" for reason, count in value.items()) or "0")
-            case _:
-                totals.add_row(name.replace("_", " "), str(value))
-    console.print(totals)
-    if counted["models"]:
-        models = Table("model", "hits", "misses")
-        for model, counts in counted["models"].items():
-            models.add_row(model, str(counts["hits"]), str(counts["misses"]))
-        console.print(models)

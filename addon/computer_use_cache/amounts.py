@@ -1,0 +1,24 @@
+"""Money and time as people read them: `$0.0042`, `8.1 s`."""
+
+from __future__ import annotations
+
+import math
+
+
+def dollars(usd: float) -> str:
+    """US dollars, to the cent; below ten cents with the first two digits that count."""
+    places = 2 if usd <= 0 else max(2, 1 - math.floor(math.log10(usd)))
+    return f"${usd:,.{places}f}"
+
+
+def duration(seconds: float) -> str:
+    """A length of time, in the unit that suits it."""
+    if seconds < 0.1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.1f} min"
+    if seconds < 48 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:,.1f} days"

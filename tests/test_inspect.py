@@ -13,10 +13,11 @@ from mitmproxy import contentviews, flow, http
 from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import tflow
 
-from computer_use_cache.models import Outcome
+from computer_use_cache.models import Entry, Outcome, Request, Shape
 from computer_use_cache.proxy import bridge
 from computer_use_cache.proxy.inspect import Inspector, annotate, trim
 from computer_use_cache.proxy.parts import Parts
+from computer_use_cache.proxy.replay import Replayer
 from computer_use_cache.proxy.views import ModelAnswer, ModelRequest
 from computer_use_cache.settings import Settings
 from support import chat_events, chat_request, completion
@@ -66,16 +67,48 @@ def test_a_flow_is_marked_and_commented_by_its_outcome(told: bridge.Told, marker
     assert (seen.marked, seen.comment) == (marker, comment)
 
 
-@pytest.mark.parametrize(("seconds", "saved"), [(8.123, "8.1 s"), (0.1, "0.1 s"), (0.0042, "4 ms"), (0.0, "0 ms")])
-def test_a_hit_says_what_it_saved(seconds: float, saved: str) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "usd", "saved"),
+    [
+        (8.123, 0.0042, "$0.0042, 8.1 s"),
+        (0.1, None, "0.1 s"),
+        (0.0042, 0.0, "$0.00, 4 ms"),
+        (0.0, 1234.5, "$1,234.50, 0 ms"),
+    ],
+)
+def test_a_hit_says_what_it_saved(seconds: float, usd: float | None, saved: str) -> None:
     seen = tflow.tflow(resp=True)
     bridge.note(seen, bridge.Told(Outcome.HIT, "hit", KEY))
-    seen.metadata[bridge.SAVED_SECONDS] = seconds
+    seen.metadata |= {bridge.SAVED_SECONDS: seconds, bridge.SAVED_USD: usd}
     annotate(seen)
     assert seen.comment == f"HIT 3f2a91c0 · saved {saved}"
     bridge.note(seen, bridge.Told(Outcome.MISS, "fwd=miss", KEY, "stored"))
     annotate(seen)
     assert seen.comment == "MISS 3f2a91c0 · stored"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "usd", "comment"),
+    [
+        (Outcome.HIT, 0.0042, "HIT <> · saved $0.0042, 8.1 s"),
+        (Outcome.HIT, None, "HIT <> · saved 8.1 s"),
+        (Outcome.STALE, 0.0042, "STALE <> · saved $0.0042"),
+        (Outcome.STALE, None, "STALE <>"),
+        (Outcome.MISS, 0.0042, "COALESCED <>"),
+    ],
+)
+def test_what_was_saved_is_said_of_hits_and_without_the_time_of_stale_ones(
+    outcome: Outcome, usd: float | None, comment: str, tmp_path: Path
+) -> None:
+    settings = Settings.load({"UPSTREAM_BASE_URL": "https://api.example/v1", "CACHE_DIR": str(tmp_path)})
+    parts = Parts(settings, loopback=True)
+    plan = parts.cache.plan(Request("https://api.example/v1", "/chat/completions", {}, {}, REQUEST))
+    entry = Entry(plan.key, "chat_completions", Shape.JSON, "m", "", (), b"{}", 1.0, None, 8.123, usd=usd)
+    seen = tflow.tflow()
+    Replayer(settings).serve(seen, plan, entry, [b"{}"], outcome=outcome, now=2.0)
+    annotate(seen)
+    assert seen.comment == comment.replace("<>", plan.key[:8])
+    parts.close()
 
 
 def test_a_flow_that_the_cache_told_nothing_of_is_left_alone() -> None:

@@ -293,8 +293,8 @@ COALESCED = "COALESCED"
 """What the metadata of a flow calls a miss that another one's upstream call answered."""
 
 
-SAVED_SECONDS = "cache_saved_seconds"
-"""In a flow's metadata: how long its answer took when it was recorded."""
+SAVED_SECONDS, SAVED_USD = "cache_saved_seconds", "cache_saved_usd"
+"""In a flow's metadata, where known: what its answer took when it was recorded, and now did not."""
 
 
 def note(flow: http.HTTPFlow, told: Told) -> None:
@@ -302,7 +302,8 @@ def note(flow: http.HTTPFlow, told: Told) -> None:
     is_collapsed = told.outcome is Outcome.MISS and "collapsed" in told.status
     flow.metadata["cache"] = COALESCED if is_collapsed else str(told.outcome)
     flow.metadata |= {"cache_key": told.key, "cache_store": told.store, "cache_reason": told.reason}
-    flow.metadata.pop(SAVED_SECONDS, None)  # of an answer before this one
+    for name in (SAVED_SECONDS, SAVED_USD):
+        flow.metadata.pop(name, None)  # of an answer before this one
 
 
 def tell(flow: http.HTTPFlow, response: http.Response, told: Told, settings: Settings) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from mitmproxy import contentviews, ctx, flow, http
 from mitmproxy.addonmanager import Loader
 
+from computer_use_cache.amounts import dollars, duration
 from computer_use_cache.models import Outcome
 from computer_use_cache.proxy import bridge, views
 from computer_use_cache.proxy.parts import Parts
@@ -53,8 +54,12 @@ def _comment(flow: http.HTTPFlow) -> str:
         words.append(reason)
     if store:
         words.append(store)
-    if (seconds := flow.metadata.get(bridge.SAVED_SECONDS)) is not None:
-        words.append(f"saved {seconds:.1f} s" if seconds >= 0.1 else f"saved {seconds * 1000:.0f} ms")
+    usd, seconds = flow.metadata.get(bridge.SAVED_USD), flow.metadata.get(bridge.SAVED_SECONDS)
+    saved = [] if usd is None else [dollars(usd)]
+    if seconds is not None:
+        saved.append(duration(seconds))
+    if saved:
+        words.append(f"saved {', '.join(saved)}")
     return " · ".join(words)
 
 

@@ -72,6 +72,8 @@ class Replayer:
             bridge.answer(flow, response)
         if outcome is Outcome.HIT:
             flow.metadata[bridge.SAVED_SECONDS] = round(entry.seconds, 3)
+        if outcome is not Outcome.MISS:
+            flow.metadata[bridge.SAVED_USD] = entry.usd
 
     def serve_live(self, flow: http.HTTPFlow, plan: Plan, stream: Stream, flight: Flight) -> None:
         """Answer with a leader's stream: what it has had so far, then each chunk as it comes."""

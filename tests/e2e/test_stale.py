@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,10 +12,8 @@ from typing import Any
 
 import pytest
 
-from computer_use_cache.cache import Cache
-from computer_use_cache.models import Entry, Request, Response
-from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore
+from recorded import put_chat
 from support import (
     STREAM_HEAD,
     Asked,
@@ -26,7 +23,6 @@ from support import (
     always,
     answer_chat,
     chat_events,
-    chat_request,
     chunk,
     completion,
     response,
@@ -48,13 +44,7 @@ class Site:
 
     def expired(self, text: str, body: bytes = JSON) -> None:
         """Have the entry of a chat request be one that was recorded 100 seconds ago, and expired 40 seconds ago."""
-        core = Cache(Settings.load(EXPIRED), self.store, loopback=True)
-        request = Request(self.upstream.url, "/chat/completions", {}, {}, json.dumps(chat_request(text)).encode())
-        kind = "text/event-stream" if body is SSE else "application/json"
-        now = time.time()
-        entry = core.judge(core.plan(request), Response(200, {"content-type": kind}, body, 1.5), now - 100)
-        assert isinstance(entry, Entry), entry
-        core.keep(entry, now)
+        put_chat(self.store, self.upstream, text, body, 100, **EXPIRED)
 
 
 @pytest.fixture(scope="module")

@@ -250,7 +250,7 @@ def test_doctor_is_content_where_everything_works(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv("UPSTREAM_BASE_URL", url + "/v1")
         status, checks = checked(capsys)
     assert status == 0
-    assert set(checks) == {"python", "mitmproxy", "entry", "settings", "port", "store", "upstream", "key"}
+    assert set(checks) == {"python", "mitmproxy", "authority", "entry", "settings", "port", "store", "upstream", "key"}
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
 import pytest
+from mitmproxy.certs import CertStore
 
 import commands
 from computer_use_cache.cli import main
@@ -175,3 +177,47 @@ def test_the_folder_an_agent_is_told_by_its_variable_is_used(monkeypatch: pytest
     monkeypatch.setenv("CODEX_HOME", "elsewhere")
     assert main(["install", "codex", "--write"]) == 0
     assert Path("elsewhere/config.toml").is_file()
+
+
+# -- trust in mitmproxy's authority
+
+
+@pytest.fixture
+def certificate() -> Path:
+    """mitmproxy's authority, as mitmproxy makes it; the certificate."""
+    CertStore.from_store("home/.mitmproxy", "mitmproxy", 2048)
+    return Path("home/.mitmproxy/mitmproxy-ca-cert.pem").absolute()
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_who_trusts_the_authority_is_tried_and_told(
+    trusted: bool, certificate: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"):
+        monkeypatch.delenv(name, raising=False)
+        if trusted:
+            monkeypatch.setenv(name, str(certificate))
+    assert main(["install", "--ca"]) == 0
+    told = capsys.readouterr().out
+    assert str(certificate) in told
+    found = dict(re.findall(r"^  (\w+): (trusts it|does not trust it)$", told, re.MULTILINE))
+    if not found:
+        pytest.skip("no program of this machine can be asked")
+    assert set(found.values()) == {"trusts it" if trusted else "does not trust it"}
+    monkeypatch.setenv("CACHE_MODE", "offline")
+    assert main(["doctor"]) == 0
+    assert f"trusted by {', '.join(found)}" in capsys.readouterr().out
+
+
+def test_an_authority_that_is_of_no_use_is_said(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate.write_text("damaged")
+    for arguments in (["install", "--ca"], ["doctor"]):
+        monkeypatch.setenv("CACHE_MODE", "offline")
+        assert main(arguments) == 1
+
+
+def test_before_mitmproxy_made_its_authority_there_is_nothing_to_trust(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["install", "--ca"]) == 1
+    assert "start the cache once" in capsys.readouterr().err
+    assert main(["install", "--ca", "--write"]) == 2
+    assert not Path("home/.mitmproxy").exists()

@@ -88,7 +88,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pytest_plugin": VALUES | {"cassettes"},
     "legacy": VALUES | {"settings", "formats", "store", "recordings"},
     "proxy": CORE | {"proxy", "__init__"},
-    "cli": CORE | {"cli", "__init__", "proxy.launch", "proxy.captures"},
+    "cli": CORE | {"cli", "__init__", "proxy.authority", "proxy.launch", "proxy.captures"},
 }
 """What of this package a module or folder may import; a new one must be given its place here."""
 LIBRARIES = {

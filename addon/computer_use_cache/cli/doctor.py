@@ -9,6 +9,7 @@ import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
@@ -16,9 +17,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from computer_use_cache.cli import running
+from computer_use_cache.cli import running, trust
 from computer_use_cache.errors import CacheError, SettingError
-from computer_use_cache.proxy import launch
+from computer_use_cache.proxy import authority, launch
 from computer_use_cache.settings import Declaration, Settings
 from computer_use_cache.store.opening import open_store
 from computer_use_cache.values import Mode
@@ -53,6 +54,7 @@ def _checks() -> Iterator[_Check]:
     yield _Check("python", sys.version_info >= (3, 12), f"{platform.python_version()} (3.12 or later is needed)")
     yield _mitmproxy()
     entry = launch.entry_path()
+    yield _authority()
     yield _Check("entry", entry.is_file(), f"{entry}" if entry.is_file() else f"{entry} is missing; install again")
     try:
         settings = Settings.load(os.environ)
@@ -75,6 +77,26 @@ def _mitmproxy() -> _Check:
         return _Check("mitmproxy", False, "not installed; install computer-use-cache again")
     ok = (12, 2) <= tuple(map(int, version.split(".")[:2])) < (13, 0)
     return _Check("mitmproxy", ok, f"{version} (12.2 or a later 12 is needed)")
+
+
+def _authority() -> _Check:
+    folder = trust.FOLDER.expanduser()
+    try:
+        found = authority.load(folder)
+        if found is None:
+            return _Check("authority", True, f"mitmproxy makes one in {folder} when it starts")
+        programs = authority.trusting(found)
+    except CacheError as error:
+        return _Check("authority", False, str(error))
+    except ModuleNotFoundError:
+        return _Check("authority", False, "cannot be tried without mitmproxy")
+    until = f"{found.certificate}, valid until {found.valid_until:%Y-%m-%d}"
+    if found.valid_until < datetime.now(UTC):
+        return _Check("authority", False, f"{until}: remove mitmproxy-ca* there, mitmproxy makes it anew")
+    distrusting = ", ".join(name for name, trusts in programs.items() if not trusts)
+    # `run` and reverse mode do without.
+    hint = f"not trusted by {distrusting}, which only interception without `run` needs: see `install --ca`"
+    return _Check("authority", True, f"{until}, {hint if distrusting else 'trusted by ' + ', '.join(programs)}")
 
 
 def _port(settings: Settings) -> _Check:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from computer_use_cache.cli import running
+from computer_use_cache.cli import running, trust
 from computer_use_cache.cli.agents import AGENTS, Place, Plan
 from computer_use_cache.errors import FormatError
 from computer_use_cache.settings import Settings
@@ -19,15 +19,23 @@ from computer_use_cache.settings import Settings
 @click.command()
 @click.argument("agent", type=click.Choice([*AGENTS, "all"]), default="all")
 @click.option("--write", is_flag=True, help="Write the files; without it nothing is touched.")
+@click.option("--ca", is_flag=True, help="Tell instead how this machine trusts mitmproxy's certificates.")
 @click.option("--dir", "project", type=click.Path(path_type=Path), default=".", help="The project, for Cursor.  [.]")
 @running.address_options
 @click.pass_context
-def install(ctx: click.Context, agent: str, *, write: bool, project: Path, host: str | None, port: str | None) -> None:
+def install(
+    ctx: click.Context, agent: str, *, write: bool, ca: bool, project: Path, host: str | None, port: str | None
+) -> None:
     """Point agents at the cache.
 
     Prints what each agent's own configuration file would say. What a file says already is never changed: one that
     names another provider or URL, or that cannot be read, is left alone with the reason.
     """
+    if ca and write:
+        raise click.UsageError("--ca writes nothing: it prints the commands, which need an administrator")
+    if ca:
+        trust.tell()
+        return
     environment = running.environment(host, port)
     place = Place(running.address(Settings.load(environment)), Path.home(), project, environment)
     refused = False

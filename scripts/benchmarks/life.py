@@ -1,10 +1,11 @@
-"""A proxy's life: how fast it listens, and its memory over many requests."""
+"""A proxy's life: how fast it listens, what several workers bring, and its memory over many requests."""
 
 from __future__ import annotations
 
+import contextlib
 from statistics import median
 
-from benchmarks import servers
+from benchmarks import servers, traffic
 from benchmarks.figures import Run
 from benchmarks.load import Load, run
 
@@ -12,6 +13,7 @@ from benchmarks.load import Load, run
 def measure(bench: Run) -> None:
     """Add the rows."""
     _start(bench)
+    _workers(bench)
     _memory(bench)
 
 
@@ -24,6 +26,23 @@ def _start(bench: Run) -> None:
             with servers.bare(upstream) as server:
                 bare.append(server.started_in)
     bench.add("start to listening", median(seconds), "s", "<= 1.5", f"bare mitmdump {median(bare):.2f} s")
+
+
+def _workers(bench: Run) -> None:
+    store, many = bench.folder / "workers", 1000 if bench.quick else 6000
+    with contextlib.ExitStack() as stack:
+        upstream = stack.enter_context(servers.upstream())
+        traffic.fill(store, f"http://127.0.0.1:{upstream.port}/v1", "S", range(many))
+        for _ in range(1 if bench.quick else 3):
+            for workers in ("1", "2"):
+                with servers.ours(store, upstream, "--workers", workers) as server:
+                    cold = run(Load(server.port, server.path, "S", 64, 0, many, 30, server.mark))
+                    warm = run(Load(server.port, server.path, "S", 64, seconds=1.5, mark=server.mark))
+                bench.add_rate(f"start --workers {workers}, cold", "S c=64", cold.rate)
+                bench.add_rate(f"start --workers {workers}", "S c=64", warm.rate)
+    for kind, suffix in (("warm", ""), ("cold", ", cold")):
+        two, one = (f"start --workers {workers}{suffix}" for workers in "21")
+        bench.add_ratio(f"--workers 2 over 1, {kind}, S, c=64", two, one, "S c=64", ">= 1.6")
 
 
 def _memory(bench: Run) -> None:

@@ -147,7 +147,8 @@ def _near(bench: Run) -> None:
     for _ in range(times):
         recorded = traffic.request_body("S", chance.randrange(number))
         wanted = cache.plan(_request(recorded)).key
-        plan = cache.plan(_request(recorded.replace(traffic.LAST_WORDS.encode(), b"Go on.")))
+        words = traffic.LAST_WORDS.encode()
+        plan = cache.plan(_request(recorded.replace(words, words + b" Please.")))
         record = cache.record(plan)
         begun = time.perf_counter()
         near = explain.nearest(cache, plan, record)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import pickle
 import random
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -283,6 +285,33 @@ for number in range(int(sys.argv[2]), int(sys.argv[2]) + 60):
     store.add_counts({"hits": 1}, {"last": float(number)})
 store.close()
 """
+
+
+def test_a_copy_in_memory_is_given_until_anything_changes_the_database(tmp_path: Path, disk: DiskStore) -> None:
+    key = entry(1).key
+    with contextlib.closing(DiskStore(tmp_path / FOLDER, LIMIT)) as other, ThreadPoolExecutor(1) as thread:
+        changes: list[Callable[[DiskStore], object]] = [
+            lambda store: store.put(entry(1, body=b"new"), None),
+            lambda store: store.delete(key),
+            lambda store: store.clear(),
+        ]
+        writers: list[Callable[[Callable[[DiskStore], object]], object]] = [
+            lambda change: change(disk),
+            lambda change: thread.submit(change, disk).result(),
+            lambda change: change(other),
+        ]
+        for change, write in itertools.product(changes, writers):
+            disk.put(entry(1), None)
+            read_in_thread = thread.submit(disk.get, key).result()
+            copy = disk.get(key)
+            assert copy == entry(1)
+            assert copy is not read_in_thread, "another connection reads for itself"
+            assert disk.get(key) is copy
+            write(change)
+            assert disk.get(key) == (entry(1, body=b"new") if change is changes[0] else None)
+            disk.clear()
+        disk.put(entry(2), 0.05)
+        assert set(itertools.takewhile(bool, iter(lambda: disk.get(entry(2).key), ()))) <= {entry(2)}
 
 
 def test_processes_may_write_to_one_folder_at_the_same_time(tmp_path: Path, disk: DiskStore) -> None:

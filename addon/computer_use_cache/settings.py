@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from computer_use_cache import values
 from computer_use_cache.errors import SettingError
 from computer_use_cache.normalize import Normalizer, normalizers
-from computer_use_cache.values import BaseUrl, Mode, Scope, Speed
+from computer_use_cache.values import BaseUrl, Mode, Scope, Speed, Switch
 
 
 class Surface(StrEnum):
@@ -219,6 +219,12 @@ class Settings:
         "instant",
         values.speed,
         "How fast a stream is replayed: instant, recorded, or a number of tokens a second.",
+    )
+    fast_lane: Switch = _setting(
+        "CACHE_FAST_LANE",
+        "auto",
+        values.one_of(Switch),
+        "auto answers hits without a mitmproxy flow where nothing shows, saves or changes flows; on, off.",
     )
     max_flows: int = _setting(
         "CACHE_MAX_FLOWS", "2000", values.whole, "Flows that mitmweb and mitmproxy keep; the oldest go first. 0: all."

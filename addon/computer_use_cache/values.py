@@ -31,6 +31,14 @@ class Scope(StrEnum):
     CREDENTIAL = "credential"
 
 
+class Switch(StrEnum):
+    """Whether something is done: `auto` leaves it to what else is set."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
 class Speed(StrEnum):
     """The speeds of a replayed stream that are no number of tokens a second."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from computer_use_cache.proxy.bridge import LARGEST_REQUEST
+from computer_use_cache.proxy.content_coding import LARGEST_REQUEST
 from support import FAKE_KEY, Asked, Proxy, Send, Upstream, chat_request, completion, response, running_proxy
 
 CHAT = "/v1/chat/completions"

@@ -55,7 +55,7 @@ PARTS = [
     "ledger:Ledger.served",
     "ledger:Ledger.stored",
     "ledger:Ledger.flush",
-    "proxy.answers:replay",
+    "cache:_reshape",
     "proxy.exchange:Exchanges._answer",
     "proxy.exchange:Exchange",
     "proxy.bridge:tell",

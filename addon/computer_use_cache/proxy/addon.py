@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Callable
 
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
@@ -21,11 +22,15 @@ from computer_use_cache.models import Bypass, Outcome, Reason
 from computer_use_cache.proxy import bridge, interception, listening, replay
 from computer_use_cache.proxy.commands import Commands
 from computer_use_cache.proxy.drain import drain
+from computer_use_cache.proxy.fast_lane import FastLane
+from computer_use_cache.proxy.fast_layer import FastHttpLayer, Search
 from computer_use_cache.proxy.inspect import Inspector
 from computer_use_cache.proxy.layer import UPSTREAM_FAULT, Feed, with_cache_layer
 from computer_use_cache.proxy.parts import Parts
 from computer_use_cache.proxy.trouble import Trouble
+from computer_use_cache.proxy.visibility import needs_flows
 from computer_use_cache.settings import Settings
+from computer_use_cache.values import Switch
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +123,19 @@ class ComputerUseCache:
             ctx.master.addons.get("nextlayer").next_layer(next_layer)
         if self._parts and next_layer.layer:
             chosen = interception.without_encryption(next_layer.layer, self._parts.gate)
-            next_layer.layer = with_cache_layer(chosen, self._parts.exchanges)
+            owner, lane = self._parts.exchanges, self._lane()
+            next_layer.layer = with_cache_layer(chosen, lambda context, mode: FastHttpLayer(context, mode, owner, lane))
+
+    def _lane(self) -> Callable[[], FastLane | None]:
+        """What gives a new connection the fast lane of the moment."""
+        is_open = self._parts is not None and (
+            self._parts.settings.fast_lane is Switch.ON
+            or (self._parts.settings.fast_lane is Switch.AUTO and not needs_flows(ctx.options, ctx.master.addons))
+        )
+        return lambda: self._parts.lane if is_open and self._parts and not self._ending else None
+
+    async def cache_find(self, search: Search) -> None:
+        search.found = await asyncio.to_thread(search.lane.find, search.admitted, search.body)
 
     def tls_clienthello(self, hello: ClientHelloData) -> None:
         if self._parts:

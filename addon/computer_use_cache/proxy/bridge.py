@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
-import zlib
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
-import zstandard
 from mitmproxy import http
 from mitmproxy.proxy.mode_specs import ReverseMode
 
@@ -17,6 +15,8 @@ from computer_use_cache.cache import OFFLINE_MISS
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.base import Format, Json, dump, load_object
 from computer_use_cache.models import Bypass, Outcome, Request
+from computer_use_cache.proxy.content_coding import body_of
+from computer_use_cache.proxy.head import Head
 from computer_use_cache.settings import Settings
 from computer_use_cache.values import BaseUrl
 
@@ -36,9 +36,6 @@ _LARGE = 1024 * 1024
 _CONTROL_HEADERS = frozenset(name.encode() for name in policy.CONTROL_HEADERS)
 _LASTING_CONTROLS = (b"x-cache-namespace", b"x-cache-sample", b"x-cache-ttl")
 
-LARGEST_REQUEST = 128 * 1024 * 1024
-"""Bytes of a body that is not streamed, as it comes and decoded. No model API takes more than 100 MB."""
-
 
 def is_addressed_to_proxy(flow: http.HTTPFlow) -> bool:
     """Whether the client asked this proxy itself (reverse mode), and not a host that is being intercepted."""
@@ -49,6 +46,20 @@ def path_and_query(flow: http.HTTPFlow) -> tuple[str, str]:
     """The path without its query, and the query as sent."""
     path, _, query = flow.request.path.partition("?")
     return path, query
+
+
+def head_of(flow: http.HTTPFlow) -> Head:
+    """The request's head, as it came."""
+    path, query = path_and_query(flow)
+    return Head(
+        method=flow.request.method,
+        path=path,
+        query=dict(parse_qsl(query)),
+        authority=flow.request.authority,
+        headers=lower_headers(flow.request.headers),
+        peer=flow.client_conn.peername[0],
+        reached_at=flow.client_conn.sockname[0],
+    )
 
 
 def remember_client(flow: http.HTTPFlow, name: str) -> None:
@@ -109,33 +120,6 @@ def _split(flow: http.HTTPFlow, settings: Settings) -> tuple[str, str]:
         host = f"[{host}]" if ":" in host else host
         origin = BaseUrl.parse(f"{flow.request.scheme}://{host}:{flow.request.port}").origin
     return upstream.split(origin, path, settings.upstream_base_url)
-
-
-def body_of(request: http.Request) -> bytes:
-    """The body without its content coding. Raises RequestError for one that cannot be taken off, or is a bomb."""
-    sent, coding = request.raw_content or b"", request.headers.get("content-encoding", "identity").strip().lower()
-    try:
-        match coding:
-            case "identity":
-                return sent
-            case "gzip" | "deflate":
-                inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)
-                body = inflater.decompress(sent, LARGEST_REQUEST + 1)
-                # What follows the end would be read by the provider, and not by the key.
-                is_whole = inflater.eof and not inflater.unused_data
-            case "zstd":
-                stream = zstandard.ZstdDecompressor().stream_reader(sent, read_across_frames=True)
-                body, is_whole = stream.read(LARGEST_REQUEST + 1), True
-            case _:
-                message = f"Content-Encoding: {coding!r} is not gzip, deflate, zstd or identity."
-                raise RequestError(415, message)
-    except (zlib.error, zstandard.ZstdError):
-        body, is_whole = b"", False
-    if len(body) > LARGEST_REQUEST:
-        raise RequestError(413, f"The request is larger than {LARGEST_REQUEST} bytes.")
-    if not is_whole:
-        raise RequestError(400, f"The request body is not valid {coding}.")
-    return body
 
 
 def lower_headers(headers: http.Headers) -> dict[str, str]:
@@ -205,19 +189,22 @@ _CALLERS_OWN = ("cookie", "openai-organization", "openai-project", "proxy-author
 
 
 def forget_credentials(flow: http.HTTPFlow, settings: Settings) -> None:
-    """Take every credential out of a flow that has its answer: what is shown, logged and saved holds none.
-
-    An upstream may quote the operator's key in an error; not even the client may see that.
-    """
+    """Take every credential out of a flow that has its answer: what is shown, logged and saved holds none."""
     _forget_callers(flow)
     if flow._backup:  # what mitmproxy keeps from before a user's change in its interface
         before = http.HTTPFlow.from_state(flow._backup)
         assert isinstance(before, http.HTTPFlow)
         _forget_callers(before)
         flow._backup = before.get_state()
+    if flow.response:
+        mask_key(flow.response, settings)
+
+
+def mask_key(response: http.Response, settings: Settings) -> None:
+    """An upstream may quote the operator's key in an error; not even the client may see that."""
     key = settings.upstream_api_key.encode()
-    if key and flow.response and flow.response.raw_content and key in flow.response.raw_content:
-        flow.response.raw_content = flow.response.raw_content.replace(key, b"*" * len(key))
+    if key and response.raw_content and key in response.raw_content:
+        response.raw_content = response.raw_content.replace(key, b"*" * len(key))
 
 
 def _forget_callers(flow: http.HTTPFlow) -> None:
@@ -307,8 +294,13 @@ def note(flow: http.HTTPFlow, told: Told) -> None:
 
 
 def tell(flow: http.HTTPFlow, response: http.Response, told: Told, settings: Settings) -> None:
-    """Set the cache's headers, and with INCLUDE_CACHE_METADATA add them to a JSON object that is not streamed."""
+    """Tell the client and whoever looks at the flow."""
     note(flow, told)
+    describe(response, told, settings)
+
+
+def describe(response: http.Response, told: Told, settings: Settings) -> None:
+    """Set the cache's headers, and with INCLUDE_CACHE_METADATA add them to a JSON object that is not streamed."""
     member = f"{CACHE_NAME}; {told.status}" + (f'; key="{told.key}"' if told.key else "")
     added = [(b"Cache-Status", _header_text(member))]
     texts = (told.outcome, told.key, told.store, told.reason, told.age)

@@ -21,6 +21,7 @@ from computer_use_cache import formats, upstream
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.models import Request, Response, Skipped
 from computer_use_cache.proxy import bridge
+from computer_use_cache.proxy.content_coding import body_of
 from computer_use_cache.recordings import Damaged, Recording
 from computer_use_cache.settings import Settings
 from computer_use_cache.values import BaseUrl
@@ -111,7 +112,7 @@ def recording_of(found: flow.Flow, settings: Settings) -> Recording | Skipped:
         return Skipped("recorded without its bodies")
     query = dict(parse_qsl(bridge.path_and_query(found)[1]))
     try:
-        asked = Request(base, below, query, bridge.lower_headers(request.headers), bridge.body_of(request))
+        asked = Request(base, below, query, bridge.lower_headers(request.headers), body_of(request))
         body = response.get_content(strict=True)
     except (RequestError, ValueError, TypeError) as error:  # a TypeError for a coding that mitmproxy misunderstands
         return Skipped(str(error))

@@ -20,9 +20,10 @@ from computer_use_cache.errors import FormatError, RequestError, StoreError
 from computer_use_cache.explain import Near, Study
 from computer_use_cache.fleet import Fleet, Lease
 from computer_use_cache.ledger import Ledger
-from computer_use_cache.models import Bypass, Cost, Entry, Outcome, Reason, Response, Shape, Skipped
+from computer_use_cache.models import Bypass, Cost, Entry, Outcome, Reason, Request, Response, Shape, Skipped
 from computer_use_cache.proxy import bridge
 from computer_use_cache.proxy.answers import Answers
+from computer_use_cache.proxy.fast_lane import LARGE
 from computer_use_cache.proxy.layer import UPSTREAM_FAULT, Feed
 from computer_use_cache.proxy.replay import Replayer
 from computer_use_cache.proxy.tee import decoder, tee
@@ -64,8 +65,7 @@ class Exchanges:
         self._storing = Trouble("storing")
         self._fleet = Fleet(cache.store.leases, cache.settings.upstream_timeout_seconds)
         self._by_flow: dict[str, Exchange] = {}
-
-    # -- asked by the layer
+        self._expected: dict[str, Plan] = {}
 
     def feed_of(self, flow: http.HTTPFlow) -> Feed | None:
         return self._replayer.feed_of(flow)
@@ -85,6 +85,9 @@ class Exchanges:
     def refuse(self, flow: http.HTTPFlow, error: RequestError) -> None:
         bridge.refuse(flow, error, self._cache.settings)
 
+    def expect(self, client_id: str, plan: Plan) -> None:
+        self._expected[client_id] = plan
+
     # -- the way of a request
 
     async def request(self, flow: http.HTTPFlow) -> None:
@@ -92,7 +95,7 @@ class Exchanges:
         request = bridge.request_of(flow, self._cache.settings)
         if flow.request.method != "POST" or formats.match(request.path) is None:
             return
-        plan = self._cache.plan(request)
+        plan = await self._plan(flow.client_conn.id, request)
         flow.metadata["cache_model"] = plan.model
         if plan.forward is not request.body:
             flow.request.content = plan.forward
@@ -104,6 +107,14 @@ class Exchanges:
             exchange = self._begin(flow, plan, batch)
             if not await self._answered_by_fleet(flow, exchange):
                 self._send_upstream(flow, exchange)
+
+    async def _plan(self, client_id: str, request: Request) -> Plan:
+        expected = self._expected.pop(client_id, None)
+        if expected and expected.request == request:
+            return expected
+        if len(request.body) > LARGE:
+            return await asyncio.to_thread(self._cache.plan, request)
+        return self._cache.plan(request)
 
     async def _answered_by_fleet(self, flow: http.HTTPFlow, exchange: Exchange) -> bool:
         """Whether another proxy's call brought the answer to a flow that leads here."""
@@ -306,6 +317,7 @@ class Exchanges:
 
     async def client_left(self, client_id: str) -> None:
         """Wait while others still want what this client's calls bring: its connections close when this returns."""
+        self._expected.pop(client_id, None)
         held = [e.flight for e in self._by_flow.values() if e.client_id == client_id and e.flight]
         for flight in held:
             await flight.landed_or_unwanted(self.upstream_timeout())

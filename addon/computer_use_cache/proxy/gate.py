@@ -10,6 +10,7 @@ from computer_use_cache.cache import offline_error
 from computer_use_cache.errors import RequestError
 from computer_use_cache.models import Reason
 from computer_use_cache.proxy import bridge, guard, routes
+from computer_use_cache.proxy.head import Head
 from computer_use_cache.settings import Settings
 from computer_use_cache.values import Mode, is_loopback
 
@@ -38,11 +39,15 @@ class Gate:
             return False
         if bridge.is_addressed_to_proxy(flow):
             return True
-        host = flow.request.pretty_host.lower()
-        if host != (flow.client_conn.sni or flow.request.host).lower() or not self.is_cached_host(host):
+        if not self.knows_host(flow.request.pretty_host, flow.client_conn.sni or flow.request.host):
             return False
         origin = flow.request.headers.get("origin")
         return origin is None or self._settings.mode is Mode.OFFLINE or guard.is_allowed_origin(origin, self._settings)
+
+    def knows_host(self, host: str, proven: str) -> bool:
+        """Whether answers of an intercepted host are cached; `proven` is where the connection goes, or what its
+        certificate names."""
+        return host.lower() == proven.lower() and self.is_cached_host(host)
 
     def admit(self, flow: http.HTTPFlow) -> None:
         """Check a request as soon as its headers are there, and point it at its upstream. Raises RequestError."""
@@ -50,8 +55,13 @@ class Gate:
         if flow.is_replay == "request" and (not is_addressed_here or bridge.was_sent_upstream(flow, self._settings)):
             return  # asked again from mitmproxy's own interface
         if is_addressed_here:
-            self._check_caller(flow)
-            if flow.response or routes.is_local(flow.request.method, bridge.path_and_query(flow)[0]):
+            head = bridge.head_of(flow)
+            client = self.check(head)
+            if client is not None:
+                bridge.remember_client(flow, client)
+            if head.is_preflight:
+                bridge.answer(flow, http.Response.make(204))
+            if flow.response or routes.is_local(head.method, head.path):
                 return
         bridge.keep_end_to_end(flow.request.headers)
         if is_addressed_here:
@@ -63,39 +73,28 @@ class Gate:
             bridge.prepare_to_forward(flow, self._settings)
             flow.request.stream = True
 
-    def _check_caller(self, flow: http.HTTPFlow) -> None:
-        """The guard of what is addressed to the proxy itself; a preflight is answered here."""
-        if self._loopback and not is_loopback(flow.client_conn.peername[0]):
+    def check(self, head: Head) -> str | None:
+        """Whether a request that is addressed to the proxy may be made; the name of the client whose token it bears,
+        None where no token is set or needed. Raises RequestError."""
+        if self._loopback and not is_loopback(head.peer):
             raise RequestError(403, "This cache is for its own machine; see HOST and CACHE_CLIENT_TOKEN.")
-        headers = bridge.lower_headers(flow.request.headers)
-        path, _ = bridge.path_and_query(flow)
-        if self._preflight(flow, headers):
-            return
-        if self._settings.client_token:
-            self._know_client(flow, headers, path)
-        guard.check_method(flow.request.method)
-        authority = flow.request.authority  # of an absolute target, and of HTTP/2
-        guard.check_host(
-            (headers.get("host", authority), authority or headers.get("host", "")),
-            flow.client_conn.sockname[0],
-            self._settings,
-        )
-        guard.check_origin(flow.request.method, path, headers, self._settings)
+        if head.is_preflight:  # pages carry no token in it
+            guard.check_origin("OPTIONS", "", head.headers, self._settings)
+            return None
+        client = self._client(head) if self._settings.client_token else None
+        guard.check_method(head.method)
+        host = head.headers.get("host", head.authority)
+        guard.check_host((host, head.authority or host), head.reached_at, self._settings)
+        guard.check_origin(head.method, head.path, head.headers, self._settings)
+        return client
 
-    def _know_client(self, flow: http.HTTPFlow, headers: dict[str, str], path: str) -> None:
+    def _client(self, head: Head) -> str | None:
         try:
-            bridge.remember_client(flow, guard.check_client(headers, dict(flow.request.query), self._settings))
+            return guard.check_client(head.headers, head.query, self._settings)
         except RequestError:
-            if path != "/healthz":
+            if head.path != "/healthz":
                 raise
-
-    def _preflight(self, flow: http.HTTPFlow, headers: dict[str, str]) -> bool:
-        """Answer a CORS preflight (Fetch standard, section 4.8); pages carry no token in it."""
-        if flow.request.method != "OPTIONS" or "access-control-request-method" not in headers:
-            return False
-        guard.check_origin("OPTIONS", "", headers, self._settings)
-        bridge.answer(flow, http.Response.make(204))
-        return True
+            return None
 
     def allow_page(self, flow: http.HTTPFlow, response: http.Response) -> None:
         """Let a page of an allowed origin read the answer."""

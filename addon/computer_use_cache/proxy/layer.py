@@ -8,7 +8,7 @@ Chosen in the `next_layer` hook; everything else is left to mitmproxy's own laye
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 from weakref import WeakSet
@@ -35,8 +35,9 @@ from mitmproxy.proxy.layers.http import (
 )
 from mitmproxy.proxy.tunnel import TunnelLayer
 
+from computer_use_cache.cache import Plan
 from computer_use_cache.errors import RequestError
-from computer_use_cache.proxy.bridge import LARGEST_REQUEST
+from computer_use_cache.proxy.content_coding import LARGEST_REQUEST
 from computer_use_cache.proxy.http1 import CacheHttp1Server, fault
 
 UPSTREAM_FAULT = "cache_upstream_fault"
@@ -79,6 +80,9 @@ class Owner(Protocol):
 
     def refuse(self, flow: http.HTTPFlow, error: RequestError) -> None:
         """Set the flow's response to an error in the form of the API that was asked."""
+
+    def expect(self, client_id: str, plan: Plan) -> None:
+        """The next request of this client connection was planned already."""
 
 
 class CacheStream(HttpStream):
@@ -209,13 +213,13 @@ class CacheStream(HttpStream):
             yield from self.flow_done()
 
 
-def with_cache_layer(layer: Layer, owner: Owner) -> Layer:
+def with_cache_layer(layer: Layer, make: Callable[[Context, HTTPMode], CacheHttpLayer]) -> Layer:
     """A decision of `next_layer` with mitmproxy's HTTP layer replaced by ours, also where it lies under TLS layers."""
     if type(layer) is HttpLayer:
         layer.context.layers.remove(layer)
-        return CacheHttpLayer(layer.context, layer.mode, owner)
+        return make(layer.context, layer.mode)
     if isinstance(layer, TunnelLayer):
-        layer.child_layer = with_cache_layer(layer.child_layer, owner)
+        layer.child_layer = with_cache_layer(layer.child_layer, make)
     return layer
 
 

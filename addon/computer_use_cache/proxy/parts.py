@@ -14,6 +14,7 @@ from computer_use_cache.cache import Cache
 from computer_use_cache.errors import StoreError
 from computer_use_cache.ledger import Ledger
 from computer_use_cache.proxy.exchange import Exchanges
+from computer_use_cache.proxy.fast_lane import FastLane
 from computer_use_cache.proxy.gate import Gate
 from computer_use_cache.proxy.loaded import LoadedFlows
 from computer_use_cache.proxy.routes import LocalRoutes
@@ -35,6 +36,7 @@ class Parts:
         self.ledger = Ledger(self.cache.store)
         self.gate = Gate(settings, loopback=loopback)
         self.exchanges = Exchanges(self.cache, self.ledger, self.write)
+        self.lane = FastLane(self.cache, self.ledger, self.gate)
         self.local = LocalRoutes(self.cache, self.ledger, self.write, loopback=loopback)
         self.loaded = LoadedFlows(settings, self.cache.store, self.ledger, self.write, loopback=loopback)
         self._writer = ThreadPoolExecutor(1, "cache-writer")

@@ -48,23 +48,10 @@ class Replayer:
 
         `forwarded` are the parameters of Cache-Status that tell how the upstream failed (STALE).
         """
-        headers = dict(entry.headers)
-        if plan.shape is not entry.shape or "content-type" not in headers:
-            headers["content-type"] = _CONTENT_TYPES[plan.shape]
-        headers["age"] = age = str(max(int(now - entry.created_at), 0))
-        ttl = "" if entry.expires_at is None else f"; ttl={int(entry.expires_at - now)}"
-        match outcome:
-            case Outcome.HIT:
-                status = f"hit{ttl}"
-            case Outcome.STALE:
-                status = f"fwd=stale{forwarded}{ttl}"
-            case _:
-                status = "fwd=miss; collapsed"
+        headers, told = _head(plan, entry, outcome, now, forwarded)
         # mitmproxy asks again through a layer of its own; and who has waited for an upstream that failed waits no more.
-        is_whole = plan.shape is Shape.JSON or flow.is_replay or outcome is Outcome.STALE
-        paced = [] if is_whole else schedule(self._settings.replay_speed, pieces, entry)
-        told = bridge.Told(outcome, status, plan.key, age=age)
-        if paced:
+        is_at_once = flow.is_replay or outcome is Outcome.STALE
+        if not is_at_once and (paced := self.paced(plan, entry, pieces)):
             self._stream(flow, headers, told, _paced(paced))
         else:
             response = http.Response.make(200, b"".join(pieces), headers)
@@ -74,6 +61,18 @@ class Replayer:
             flow.metadata[bridge.SAVED_SECONDS] = round(entry.seconds, 3)
         if outcome is not Outcome.MISS:
             flow.metadata[bridge.SAVED_USD] = entry.usd
+
+    def paced(self, plan: Plan, entry: Entry, pieces: list[bytes]) -> list[tuple[float, bytes]]:
+        """The seconds to wait before each piece, and the piece; empty for an answer that is sent at once."""
+        return [] if plan.shape is Shape.JSON else schedule(self._settings.replay_speed, pieces, entry)
+
+    def hit(self, plan: Plan, entry: Entry, pieces: list[bytes], now: float) -> http.Response:
+        """The response to a hit that is sent at once and is no flow."""
+        headers, told = _head(plan, entry, Outcome.HIT, now)
+        response = http.Response.make(200, b"".join(pieces), headers)
+        bridge.describe(response, told, self._settings)
+        bridge.mask_key(response, self._settings)
+        return response
 
     def serve_live(self, flow: http.HTTPFlow, plan: Plan, stream: Stream, flight: Flight) -> None:
         """Answer with a leader's stream: what it has had so far, then each chunk as it comes."""
@@ -97,6 +96,25 @@ class Replayer:
         bridge.tell(flow, response, told, self._settings)
         bridge.answer(flow, response)
         self._feeds[flow.id] = Feed(pieces)
+
+
+def _head(
+    plan: Plan, entry: Entry, outcome: Outcome, now: float, forwarded: str = ""
+) -> tuple[dict[str, str], bridge.Told]:
+    """The headers of an entry's answer, and what is told of it."""
+    headers = dict(entry.headers)
+    if plan.shape is not entry.shape or "content-type" not in headers:
+        headers["content-type"] = _CONTENT_TYPES[plan.shape]
+    headers["age"] = age = str(max(int(now - entry.created_at), 0))
+    ttl = "" if entry.expires_at is None else f"; ttl={int(entry.expires_at - now)}"
+    match outcome:
+        case Outcome.HIT:
+            status = f"hit{ttl}"
+        case Outcome.STALE:
+            status = f"fwd=stale{forwarded}{ttl}"
+        case _:
+            status = "fwd=miss; collapsed"
+    return headers, bridge.Told(outcome, status, plan.key, age=age)
 
 
 async def next_chunk(feed: Feed) -> None:

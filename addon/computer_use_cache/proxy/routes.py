@@ -19,6 +19,7 @@ from computer_use_cache.ledger import Ledger
 from computer_use_cache.metrics import exposition
 from computer_use_cache.models import Entry
 from computer_use_cache.proxy import bridge, guard
+from computer_use_cache.proxy.content_coding import body_of
 from computer_use_cache.store import Choice
 
 logger = logging.getLogger(__name__)
@@ -179,7 +180,7 @@ def _clear_wish(flow: http.HTTPFlow) -> dict[str, Any]:
     """What to clear, from the JSON body or the query; raises RequestError for a wish that cannot be understood,
     because understanding it as everything would lose what was to be kept."""
     wish: dict[str, Any] = dict(flow.request.query)
-    if sent := bridge.body_of(flow.request):
+    if sent := body_of(flow.request):
         try:
             body = json.loads(sent)
         except (ValueError, RecursionError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+import math
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from computer_use_cache.models import Entry, RequestRecord
 from computer_use_cache.store import LEASE_SECONDS, Choice, Size
 from computer_use_cache.store.database import Database, failures
 from computer_use_cache.store.requests import Requests
+from computer_use_cache.store.unchanged import UnchangedEntries, state_of
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +47,7 @@ class DiskStore:
             )
             for number in range(_SHARDS)
         ]
+        self._unchanged = UnchangedEntries()
         self._counters = Database(folder / "counters", eviction_policy="none")
         self.leases = DiskLeases(folder / "leases") if leases else None
         self._requests = Requests(folder / "requests.db", int(size_limit * (1 - _ENTRIES_SHARE)))
@@ -54,8 +57,15 @@ class DiskStore:
 
     def get(self, key: str) -> Entry | None:
         with self._shard(key).use() as shard:
-            data = shard.get(key)
-        return codec.decode(data) if isinstance(data, bytes) else None
+            state = state_of(shard)
+            if (copy := self._unchanged.get(key, state)) is not None:
+                return copy
+            data, expires_at = shard.get(key, expire_time=True)
+        entry = codec.decode(data) if isinstance(data, bytes) else None
+        if entry and entry.key == key:
+            # What is no number is later than any, for SQLite as well.
+            self._unchanged.add(entry, state, expires_at if isinstance(expires_at, float) else math.inf)
+        return entry
 
     def put(self, entry: Entry, keep_seconds: float | None, record: RequestRecord | None = None) -> bool:
         data = codec.encode(entry)
@@ -93,7 +103,8 @@ class DiskStore:
     def _newest_first(self, database: Database) -> Iterator[Entry]:
         with database.use() as shard:
             for key in reversed(shard):
-                if (entry := self.get(key)) is not None:
+                data = shard.get(key)
+                if isinstance(data, bytes) and (entry := codec.decode(data)) is not None:
                     yield entry
 
     def clear(self, chosen: Choice | None = None) -> int:
@@ -143,6 +154,7 @@ class DiskStore:
                 counters.delete(name)
 
     def close(self) -> None:
+        self._unchanged.clear()
         self._requests.close()
         if self.leases:
             self.leases.close()

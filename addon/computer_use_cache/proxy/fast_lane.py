@@ -1,0 +1,271 @@
+"""The fast lane: a complete, plain request whose answer is a stored hit is answered without a flow.
+
+What is not fully understood here, refused, or no hit, is None, and goes mitmproxy's normal way as it came; so does what
+fails here. Key, policy, guard, freshness, headers and counts are those of the normal way: both call the same functions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import parse_qsl
+
+from mitmproxy.net.http import http1
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.mode_specs import ReverseMode
+
+from computer_use_cache import formats, upstream
+from computer_use_cache.cache import Cache, Plan, replay
+from computer_use_cache.errors import RequestError, StoreError
+from computer_use_cache.ledger import Ledger
+from computer_use_cache.models import Bypass, Entry, Outcome, Request
+from computer_use_cache.proxy import routes
+from computer_use_cache.proxy.gate import Gate
+from computer_use_cache.proxy.guard import host_of
+from computer_use_cache.proxy.head import Head
+from computer_use_cache.proxy.replay import Replayer
+from computer_use_cache.proxy.trouble import Trouble
+from computer_use_cache.values import BaseUrl
+
+_HEAD = re.compile(
+    rb"POST (/[!\"$-~]*) HTTP/1\.1\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*\r\n)+)\r\n",
+)
+"""A target in origin form without a fragment; header lines without folding, control characters and bytes that are
+not ASCII."""
+_LENGTH = re.compile(r"[1-9][0-9]{0,8}")
+_ALTERING = frozenset(
+    {
+        "transfer-encoding",
+        "content-encoding",
+        "expect",
+        "upgrade",
+        "te",
+        "keep-alive",
+        "proxy-connection",
+        "http2-settings",
+        "origin",
+        "sec-fetch-site",
+    }
+)
+"""Headers that change how a message is read, or by whom its answer may be."""
+
+_MOST_HEADS = 256
+_MOST_BYTES = 64 * 1024 * 1024
+LARGE = 128 * 1024
+"""Bytes of a body that is not parsed on the event loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a connection itself says of every request on it; `origin` is the intercepted host's, None where the proxy
+    itself is asked, and `proven` the host that its certificate or its address stands for."""
+
+    peer: str
+    reached_at: str
+    origin: str | None
+    proven: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A head that the guard let pass; `request` has no body yet, `length` is how many bytes of it follow, and `digest`
+    a SHA-256 of all that decided."""
+
+    request: Request
+    length: int
+    digest: Any
+
+
+@dataclass(slots=True)
+class Hit:
+    """A hit that was served: `wire` are its bytes until the second `until`. The `plan` has no bodies any more."""
+
+    plan: Plan
+    entry: Entry
+    pieces: list[bytes]
+    wire: bytes
+    until: float
+
+
+def line_of(context: Context) -> Line | None:
+    """The line of a client's connection, None for one that is not served here."""
+    client, server = context.client, context.server
+    if client.alpn in (b"h2", b"h3") or not client.peername or not client.sockname or not server.address:
+        return None
+    host, port = server.address
+    if isinstance(client.proxy_mode, ReverseMode):
+        return Line(client.peername[0], client.sockname[0], None, "")
+    proven = (client.sni or host).lower()
+    try:
+        name = f"[{proven}]" if ":" in proven else proven
+        origin = BaseUrl.parse(f"{'https' if server.tls else 'http'}://{name}:{port}").origin
+    except ValueError:
+        return None
+    return Line(client.peername[0], client.sockname[0], origin, proven)
+
+
+class FastLane:
+    """The lane of one proxy. What it remembers is bounded, and never served without asking the store."""
+
+    def __init__(self, cache: Cache, ledger: Ledger, gate: Gate) -> None:
+        self._cache = cache
+        self._ledger = ledger
+        self._gate = gate
+        self._replayer = Replayer(cache.settings)
+        self._heads: OrderedDict[tuple[Line, bytes], Admitted] = OrderedDict()
+        self._hits: OrderedDict[bytes, Hit] = OrderedDict()
+        self._bytes = 0
+        self._trouble = Trouble("the fast lane")
+
+    def _safely[**Given, Found](
+        self, function: Callable[Given, Found], *given: Given.args, **named: Given.kwargs
+    ) -> Found | None:
+        try:
+            return function(*given, **named)
+        except Exception as error:
+            self._trouble.failed(error)
+            return None
+
+    # -- heads
+
+    def admit(self, line: Line, head: bytes) -> Admitted | None:
+        """A head, its blank line included, of a request that may be answered here."""
+        known = self._heads.get((line, head))
+        if known is None and (known := self._safely(self._admit, line, head)):
+            self._heads[line, head] = known
+            if len(self._heads) > _MOST_HEADS:
+                self._heads.popitem(last=False)
+        return known
+
+    def _admit(self, line: Line, head: bytes) -> Admitted | None:
+        found = _HEAD.fullmatch(head)
+        headers = _headers(found[2].decode()) if found else None
+        if found is None or headers is None or not _LENGTH.fullmatch(headers.get("content-length", "")):
+            return None
+        length = int(headers["content-length"])
+        if length > self._cache.settings.max_input_chars:
+            return None
+        path, _, query_text = found[1].decode().partition("?")
+        query = dict(parse_qsl(query_text))
+        if line.origin is None:
+            asked = Head("POST", path, query, "", headers, line.peer, line.reached_at)
+            request = self._request_of_proxy(asked)
+        else:
+            request = self._request_of_host(line, path, query, headers)
+        if request is None or formats.match(request.path) is None:
+            return None
+        lines = (line.peer, line.reached_at, line.origin or "", line.proven)
+        return Admitted(request, length, hashlib.sha256("\n".join(lines).encode() + b"\n\n" + head))
+
+    def _request_of_proxy(self, head: Head) -> Request | None:
+        try:
+            client = self._gate.check(head)
+        except RequestError:
+            return None
+        if routes.is_local(head.method, head.path):
+            return None
+        base = self._cache.settings.upstream_base_url
+        origin, below = upstream.split(base.origin, upstream.resolve(base, head.path), base)
+        headers = {**head.headers, "host": base.origin.partition("://")[2]}
+        return Request(origin, below, head.query, headers, b"", client or "")
+
+    def _request_of_host(self, line: Line, path: str, query: dict[str, str], headers: dict[str, str]) -> Request | None:
+        if not self._gate.knows_host(host_of(headers["host"]), line.proven):
+            return None
+        assert line.origin
+        origin, below = upstream.split(line.origin, path, self._cache.settings.upstream_base_url)
+        return Request(origin, below, query, headers, b"")
+
+    # -- answers
+
+    def is_quick(self, admitted: Admitted) -> bool:
+        """Whether to look for the answer on the event loop; else in a thread."""
+        return self._cache.store.is_quick and admitted.length <= LARGE
+
+    def known(self, digest: bytes) -> bytes | None:
+        """The answer to a request that was answered here before, if the store still has the same; it is counted."""
+        return self._safely(self._known, digest)
+
+    def _known(self, digest: bytes) -> bytes | None:
+        known = self._hits.get(digest)
+        if known is None or not self._cache.store.is_quick:
+            return None
+        now = time.time()
+        try:
+            entry = self._cache.lookup(known.plan, now)
+        except StoreError:
+            return None
+        if entry is None or entry != known.entry:
+            self._forget(digest)
+            return None
+        known.entry = entry  # the next time it is the same object, and equal at a glance
+        if now >= known.until:
+            known.wire, known.until = self._written(known.plan, entry, known.pieces, now)
+        self._hits.move_to_end(digest)
+        self._ledger.served(Outcome.HIT, known.plan.model, entry.cost)
+        return known.wire
+
+    def find(self, admitted: Admitted, body: bytes) -> Hit | Plan | None:
+        """The hit, or the plan of what is none; for any thread."""
+        return self._safely(self._find, admitted, body)
+
+    def _find(self, admitted: Admitted, body: bytes) -> Hit | Plan | None:
+        now = time.time()
+        try:
+            plan = self._cache.plan(replace(admitted.request, body=body))
+            entry = None if isinstance(plan.verdict, Bypass) else self._cache.lookup(plan, now)
+        except (RequestError, StoreError):
+            return None
+        pieces = replay(plan, entry) if entry else None
+        if entry is None or pieces is None or self._replayer.paced(plan, entry, pieces):
+            return plan
+        slim = replace(plan, request=admitted.request, body={}, forward=b"")
+        return Hit(slim, entry, pieces, *self._written(plan, entry, pieces, now))
+
+    def serve(self, digest: bytes, hit: Hit) -> bytes | None:
+        """The bytes of a hit that was found, which is counted and remembered."""
+        return self._safely(self._serve, digest, hit)
+
+    def _serve(self, digest: bytes, hit: Hit) -> bytes:
+        self._forget(digest)
+        self._hits[digest] = hit
+        self._bytes += _weight(hit)
+        while self._bytes > _MOST_BYTES:
+            self._forget(next(iter(self._hits)))
+        self._ledger.served(Outcome.HIT, hit.plan.model, hit.entry.cost)
+        self._trouble.worked()
+        return hit.wire
+
+    def _forget(self, digest: bytes) -> None:
+        if hit := self._hits.pop(digest, None):
+            self._bytes -= _weight(hit)
+
+    def _written(self, plan: Plan, entry: Entry, pieces: list[bytes], now: float) -> tuple[bytes, float]:
+        """A hit as HTTP/1.1, and how long its Age and its TTL are right."""
+        wire = http1.assemble_response(self._replayer.hit(plan, entry, pieces, now))
+        changes = [entry.created_at + max(int(now - entry.created_at), 0) + 1]
+        if entry.expires_at is not None:
+            changes.append(entry.expires_at - int(entry.expires_at - now))
+        return wire, min(changes)
+
+
+def _headers(lines: str) -> dict[str, str] | None:
+    """The headers by lower-case name; None where they need mitmproxy's reading."""
+    headers: dict[str, str] = {}
+    for text in lines.split("\r\n")[:-1]:
+        name, _, value = text.partition(":")
+        name = name.lower()
+        if name in headers or name in _ALTERING:
+            return None
+        headers[name] = value.strip()
+    # A connection is kept unless it says otherwise, and what it says is for this hop only.
+    return headers if "host" in headers and headers.pop("connection", "keep-alive").lower() == "keep-alive" else None
+
+
+def _weight(hit: Hit) -> int:
+    return 2048 + 2 * len(hit.wire)  # the pieces are about as long as what they make

@@ -1,0 +1,258 @@
+"""The fast lane answers as the normal way does, to the byte, and counts the same; what it remembers is never stale."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import random
+import re
+import socket
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import FAKE_KEY, Proxy, Upstream, always, chat_request, completion, response, running_proxy
+
+CHAT = "/v1/chat/completions"
+LAST = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+"""Ends a connection, so that all that came can be read to its end."""
+LIMIT = 200_000
+"""Characters of a request that is looked at."""
+
+type Message = tuple[int, dict[str, str], bytes]
+
+
+@pytest.fixture
+def lanes(tmp_path: Path, upstream: Upstream) -> Iterator[tuple[Proxy, Proxy]]:
+    """The same cache twice: with the fast lane, and without."""
+    given = {"CACHE_CLIENT_TOKEN": FAKE_KEY, "CACHE_MAX_INPUT_CHARS": str(LIMIT)}
+    with contextlib.ExitStack() as stack:
+        on, off = (
+            stack.enter_context(running_proxy(tmp_path / lane, upstream.url, CACHE_FAST_LANE=lane, **given))
+            for lane in ("on", "off")
+        )
+        yield on, off
+
+
+def request(body: Any = None, *headers: bytes, line: str = f"POST {CHAT} HTTP/1.1", token: str = FAKE_KEY) -> bytes:
+    """A request's bytes."""
+    data = body if isinstance(body, bytes) else json.dumps(body or chat_request()).encode()
+    given = (b"Host: 127.0.0.1", b"Authorization: Bearer " + token.encode(), b"Content-Length: %d" % len(data))
+    return b"\r\n".join((line.encode(), *given, *headers, b"", data))
+
+
+def head(*headers: bytes, line: str = f"POST {CHAT} HTTP/1.1", body: bytes = b"") -> bytes:
+    """A request with no headers but these."""
+    return b"\r\n".join((line.encode(), b"Authorization: Bearer " + FAKE_KEY.encode(), *headers, b"", body))
+
+
+def talk(proxy: Proxy, pieces: Iterable[bytes]) -> list[Message]:
+    """All answers to what is sent over one connection."""
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=30) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(ConnectionError):
+            for piece in pieces:
+                connection.sendall(piece)
+        reader = connection.makefile("rb")
+        return list(iter(lambda: read_message(reader), None))  # type: ignore[arg-type]
+
+
+def read_message(reader: Any) -> Message | None:
+    """The next answer, without what depends on the moment."""
+    line = reader.readline()
+    if not line:
+        return None
+    headers: dict[str, str] = {}
+    while (text := reader.readline().decode("latin-1").strip()) != "":
+        name, _, value = text.partition(":")
+        headers[name.lower()] = value.strip()
+    if headers.get("transfer-encoding") == "chunked":
+        body = b""
+        while size := int(reader.readline(), 16):
+            body += reader.read(size)
+            reader.readline()
+        reader.readline()
+    else:
+        body = reader.read(int(headers.get("content-length", "0")))
+    if headers.get("x-computer-use-cache") == "MISS":  # the nearest entry is named when it was found in time
+        headers = {name: value for name, value in headers.items() if not name.endswith("-reason")}
+    if "age" in headers:
+        headers |= dict.fromkeys((name for name in headers if name.endswith("age")), "now")
+    headers["cache-status"] = re.sub(r"ttl=\d+", "ttl", headers.get("cache-status", ""))
+    return int(line.split()[1]), headers, re.sub(rb'"uptime[^,}]*', b"", body)
+
+
+def counts(proxy: Proxy) -> Any:
+    """The statistics, without what depends on the moment or the folder."""
+    stats = proxy.ask("GET", "/cache/stats", headers={"authorization": f"Bearer {FAKE_KEY}"}).json()
+    for name in ("bytes", "last_updated_at", "cache_dir", "history"):
+        del stats[name]
+    for model in stats["models"].values():
+        del model["saved"]["seconds"], model["spent"]["seconds"]
+    return stats
+
+
+PING = chat_request()
+CASES: dict[str, bytes] = {
+    "a hit": request(),
+    "the same hit again": request(),
+    "two in one piece": request() * 2,
+    "a hit and a miss": request() + request(chat_request("other")) + request(),
+    "a local route between": request() + LAST.replace(b"Connection: close\r\n", b"") + request(),
+    "another order of members": request(dict(reversed(PING.items()))),
+    "streamed": request(PING | {"stream": True}),
+    "streamed with usage": request(PING | {"stream": True, "stream_options": {"include_usage": True}}),
+    "a query": request(line=f"POST {CHAT}?a=b HTTP/1.1"),
+    "an empty query": request(line=f"POST {CHAT}? HTTP/1.1"),
+    "an escaped path": request(line="POST /v1/chat/%63ompletions HTTP/1.1"),
+    "dots in the path": request(line="POST /v1/./chat/../chat/completions HTTP/1.1"),
+    "two slashes": request(line="POST //v1/chat/completions HTTP/1.1"),
+    "a fragment": request(line=f"POST {CHAT}#x HTTP/1.1"),
+    "without /v1": request(line="POST /chat/completions HTTP/1.1"),
+    "an absolute target": request(line=f"POST http://127.0.0.1{CHAT} HTTP/1.1"),
+    "a foreign absolute target": request(line=f"POST http://evil.example{CHAT} HTTP/1.1"),
+    "HTTP/1.0": request(None, b"Connection: keep-alive", line=f"POST {CHAT} HTTP/1.0"),
+    "a lower-case method": request(line=f"post {CHAT} HTTP/1.1"),
+    "GET with a body": request(line=f"GET {CHAT} HTTP/1.1"),
+    "HEAD": b"HEAD /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
+    "OPTIONS": request(b"", line=f"OPTIONS {CHAT} HTTP/1.1"),
+    "no cached API": request(line="POST /v1/files HTTP/1.1"),
+    "messages": request(PING | {"max_tokens": 5}, line="POST /v1/messages HTTP/1.1"),
+    "a batch": request({"model": "e", "input": ["a", "b"]}, line="POST /v1/embeddings HTTP/1.1"),
+    "a wrong token": request(token="none"),
+    "no token": request().replace(b"Authorization", b"X-Authorization"),
+    "a token in another header": request(None, b"X-Api-Key: " + FAKE_KEY.encode(), token="none"),
+    "two tokens": request(None, b"Authorization: Bearer none"),
+    "a foreign host": request().replace(b"127.0.0.1", b"evil.example"),
+    "a host with a user": request().replace(b"127.0.0.1", b"x@127.0.0.1"),
+    "localhost": request().replace(b"127.0.0.1", b"LocalHost:1"),
+    "no host": head(b"Content-Length: 2", body=b"{}"),
+    "two hosts": request(None, b"Host: 127.0.0.1"),
+    "a page": request(None, b"Origin: http://evil.example"),
+    "the null origin": request(None, b"Origin: null"),
+    "another site's page": request(None, b"Sec-Fetch-Site: cross-site"),
+    "the same site's page": request(None, b"Sec-Fetch-Site: same-origin"),
+    "closing": request(None, b"Connection: close"),
+    "a header for this hop": request(None, b"Connection: X-Cache-Namespace", b"X-Cache-Namespace: n"),
+    "keep-alive": request(None, b"Connection: Keep-Alive"),
+    "an upgrade": request(None, b"Connection: Upgrade", b"Upgrade: h2c"),
+    "chunked": head(b"Host: 127.0.0.1", b"Transfer-Encoding: chunked", body=b"2\r\n{}\r\n0\r\n\r\n"),
+    "chunked and a length": request(None, b"Transfer-Encoding: chunked"),
+    "two lengths": request(None, b"Content-Length: 3"),
+    "no length": head(b"Host: 127.0.0.1"),
+    "no body": head(b"Host: 127.0.0.1", b"Content-Length: 0"),
+    "a length with zeros": head(b"Host: 127.0.0.1", b"Content-Length: 002", body=b"{}"),
+    "a coding": request(None, b"Content-Encoding: gzip"),
+    "the identity coding": request(None, b"Content-Encoding: identity"),
+    "Expect": request(None, b"Expect: 100-continue"),
+    "a folded header": request(None, b"X-A: b", b" c"),
+    "a control character": request(None, b"X-A: b\x01c"),
+    "a byte above ASCII": request(None, b"X-A: b\xc3\xa9c"),
+    "a space before the colon": request(None, b"X-A : b"),
+    "bare line feeds": request().replace(b"\r\n", b"\n"),
+    "spaces around values": request(None, b"X-Cache-Namespace: \t n \t"),
+    "an empty header": request(None, b"X-Cache-Namespace:"),
+    "nonsense": b"nonsense\r\n\r\n",
+    "TLS": b"\x16\x03\x01\x00\x05hello\r\n\r\n",
+    "no JSON": request(b"{"),
+    "no object": request(b"[]"),
+    "a member twice": request(b'{"model": "a", "model": "b", "messages": []}'),
+    "not UTF-8": request(b'{"model": "\xff"}'),
+    "another number": request(PING | {"temperature": 1.0}),
+    "too long": request(chat_request("x" * LIMIT)),
+    "longer than is parsed on the loop": request(chat_request("x" * (LIMIT - 1000))),
+    "a long head": request(None, b"X-A: " + b"b" * 70_000),
+    "a namespace": request(None, b"X-Cache-Namespace: n"),
+    "another sample": request(None, b"X-Cache-Sample: 2"),
+    "no older than this": request(None, b"X-Cache-Max-Age: 0"),
+    "a bypass": request(None, b"X-Cache-Bypass: 1"),
+    "no-store": request(None, b"Cache-Control: no-store"),
+    "no-cache": request(None, b"Cache-Control: no-cache"),
+    "only if cached": request(chat_request("never"), b"Cache-Control: only-if-cached"),
+    "a bad control": request(None, b"X-Cache-TTL: soon"),
+}
+
+
+def test_both_ways_answer_the_same_and_count_the_same(lanes: tuple[Proxy, Proxy], upstream: Upstream) -> None:
+    for name, sent in CASES.items():
+        for turn in range(3):  # a miss; a hit; what is remembered of a hit
+            on, off = (talk(proxy, [sent, LAST]) for proxy in lanes)
+            assert on == off, (name, turn)
+    assert counts(lanes[0]) == counts(lanes[1])
+    shown = [sum(f"POST {upstream.url}" in line for line in proxy.log) for proxy in lanes]
+    assert shown[1] - shown[0] > 50, "a hit in the fast lane is no flow, and mitmdump has no line for it"
+
+
+def test_both_ways_answer_generated_requests_the_same(lanes: tuple[Proxy, Proxy]) -> None:
+    choose = random.Random(7)
+    choices = (
+        [f"POST {path} HTTP/1.1" for path in (CHAT, CHAT + "?x=1", "/v1/completions", "/v1/responses", "/v1/messages")],
+        [chat_request(text) | more for text in "abc" for more in ({}, {"stream": True}, {"temperature": 0.5})],
+        [
+            (),
+            (b"X-Cache-Namespace: n",),
+            (b"x-cache-sample: 3",),
+            (b"Connection: keep-alive",),
+            (b"X-Cache-Bypass: 1",),
+        ],
+        [FAKE_KEY, FAKE_KEY, FAKE_KEY, "none"],
+    )
+    for _ in range(60):
+        drawn = [[choose.choice(options) for options in choices] for _ in range(choose.randint(1, 4))]
+        sent = b"".join(request(body, *headers, line=line, token=token) for line, body, headers, token in drawn) + LAST
+        cuts = sorted(choose.choices(range(len(sent)), k=choose.randint(0, 5)))
+        pieces = [sent[a:b] for a, b in itertools.pairwise([0, *cuts, len(sent)])]
+        on, off = (talk(proxy, pieces) for proxy in lanes)
+        assert on == off, drawn
+    assert counts(lanes[0]) == counts(lanes[1])
+
+
+def test_a_request_may_come_in_any_two_pieces(lanes: tuple[Proxy, Proxy]) -> None:
+    proxy, sent = lanes[0], request()
+    assert [answer[0] for answer in talk(proxy, [*(sent[at : at + 1] for at in range(len(sent))), LAST])] == [200, 200]
+    with (
+        socket.create_connection(("127.0.0.1", proxy.port), timeout=30) as connection,
+        socket.create_connection(("127.0.0.1", proxy.port), timeout=30) as other,
+        connection.makefile("rb") as reader,
+        other.makefile("rb") as other_reader,
+    ):
+        for at in range(1, len(sent)):
+            connection.sendall(sent[:at])
+            other.sendall(LAST.replace(b"Connection: close\r\n", b""))
+            assert read_message(other_reader)  # by now the first piece was read
+            connection.sendall(sent[at:])
+            answer = read_message(reader)
+            assert answer, at
+            assert (answer[0], answer[1]["x-computer-use-cache"]) == (200, "HIT"), at
+
+
+def test_what_is_remembered_is_never_stale(tmp_path: Path, upstream: Upstream) -> None:
+    def answer_with(text: str) -> None:
+        upstream.handler = always(response(json.dumps(completion(text)).encode()))
+
+    def said(proxy: Proxy, *headers: bytes) -> tuple[str, str]:
+        ((_, told, body), _) = talk(proxy, [request(None, *headers), LAST])
+        return told["x-computer-use-cache"], json.loads(body)["choices"][0]["message"]["content"]
+
+    shared = {"CACHE_FAST_LANE": "on", "CACHE_DIR": str(tmp_path / "shared")}
+    with (
+        running_proxy(tmp_path / "a", upstream.url, **shared) as proxy,
+        running_proxy(tmp_path / "b", upstream.url, **shared) as second,
+    ):
+        for number, remover in enumerate((proxy, second)):
+            answer_with(f"first {number}")
+            assert said(proxy) == ("MISS", f"first {number}")
+            assert [said(proxy) for _ in range(3)] == [("HIT", f"first {number}")] * 3
+            answer_with(f"replaced {number}")
+            assert said(remover, b"Cache-Control: no-cache") == ("MISS", f"replaced {number}")
+            assert [said(proxy) for _ in range(3)] == [("HIT", f"replaced {number}")] * 3
+            assert remover.ask("POST", "/cache/clear").status == 200
+        answer_with("short")
+        assert said(proxy, b"X-Cache-TTL: 1") == ("MISS", "short")
+        answer_with("long")
+        outcomes = list(itertools.takewhile(lambda found: found[0] == "HIT", iter(lambda: said(proxy), None)))
+        assert set(outcomes) <= {("HIT", "short")}
+        assert said(proxy) == ("HIT", "long")

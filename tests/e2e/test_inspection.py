@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import select
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -84,6 +86,13 @@ class Web:
         return found.partition("] ")[2]
 
 
+def _listens(port: int) -> bool:
+    with contextlib.suppress(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port)).close()
+        return True
+    return False
+
+
 @pytest.fixture
 def web(tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     """`start --web` in front of the upstream."""
@@ -95,6 +104,8 @@ def web(tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> 
     own = ("--no-web-open-browser", "--set", f"web_password={PASSWORD}", "--set", f"confdir={tmp_path}/conf")
     with started("--web", "--set", f"web_port={port}", "--", *own) as running:
         proxy = Proxy(running.process, int(running.url.rpartition(":")[2]), [], None)  # type: ignore[arg-type]
+        while not _listens(port):  # mitmweb's own server starts after the proxy
+            assert running.process.poll() is None
         yield Web(proxy, f"http://127.0.0.1:{port}")
         for answer in proxy.live:
             answer.leave()

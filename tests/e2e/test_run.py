@@ -177,6 +177,8 @@ def waiting(how: str) -> Any:
         stderr=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
+        # A shell that starts the tests in the background has SIGINT ignored, and `run` would leave it so.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     with process:
         try:

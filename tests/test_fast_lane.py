@@ -45,10 +45,19 @@ def lane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastLane]:
     ids=str,
 )
 def test_a_plain_head_is_admitted(lane: FastLane, sent: bytes, line: Line) -> None:
-    admitted = lane.admit(line, sent)
-    assert admitted
-    assert admitted.request.path.endswith("/chat/completions")
-    assert lane.admit(line, sent) is admitted, "known from now on"
+    found = lane.admit(line, sent)
+    assert found
+    admitted, length = found
+    assert admitted.route.request.path.endswith("/chat/completions")
+    assert length == int(sent.partition(b"Content-Length: ")[2].partition(b"\r\n")[0])
+
+
+def test_a_head_is_known_from_then_on_whatever_length_it_names(lane: FastLane) -> None:
+    found, again, other = (lane.admit(HERE, head(length=length)) for length in (b"2", b"2", b"30"))
+    assert found
+    assert again == found
+    assert other == (found[0], 30)
+    assert lane.admit(THERE, head()) is None, "another line is another question"
 
 
 @pytest.mark.parametrize(

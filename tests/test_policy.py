@@ -10,7 +10,7 @@ import pytest
 from computer_use_cache import formats
 from computer_use_cache.errors import RequestError
 from computer_use_cache.models import Bypass, Reason, Response, Shape, Skipped
-from computer_use_cache.policy import judge_answer, model_verdict, read_controls, without_controls
+from computer_use_cache.policy import body_bypass, judge_answer, model_verdict, read_controls, without_controls
 from computer_use_cache.settings import Settings
 
 type Json = dict[str, Any]
@@ -22,9 +22,9 @@ def settings(**environment: str) -> Settings:
 
 def allowed(headers: dict[str, str], body: Json, **environment: str) -> str | Reason:
     """What a request may do, as letters: read, write, upstream; or why it goes past the cache."""
-    verdict = read_controls(headers, body, settings(**environment))
-    if verdict.bypass:
-        return verdict.bypass.reason
+    verdict = read_controls(headers, settings(**environment))
+    if bypass := verdict.bypass or body_bypass(body, settings(**environment)):
+        return bypass.reason
     return "r" * verdict.read + "w" * verdict.write + "u" * verdict.upstream
 
 
@@ -116,10 +116,9 @@ BAD_HEADERS = [
 
 
 @pytest.mark.parametrize(("header", "text"), BAD_HEADERS)
-@pytest.mark.parametrize("body", [{}, {"cache": False}], ids=["cached", "not cached"])
-def test_a_bad_control_header_is_refused_by_name(header: str, text: str, body: Json) -> None:
+def test_a_bad_control_header_is_refused_by_name(header: str, text: str) -> None:
     with pytest.raises(RequestError) as caught:
-        read_controls({header: text}, body, settings())
+        read_controls({header: text}, settings())
     assert caught.value.status == 400
     assert header in caught.value.message.lower()
 
@@ -144,7 +143,7 @@ def test_a_bad_control_header_is_refused_by_name(header: str, text: str, body: J
     ids=str,
 )
 def test_control_headers_give_their_values(headers: dict[str, str], field: str, value: object) -> None:
-    controls = read_controls(headers, {}, settings())
+    controls = read_controls(headers, settings())
     assert getattr(controls, field) == value
 
 

@@ -85,7 +85,7 @@ def test_the_inputs_of_a_recorded_batch_are_known_alone_and_in_other_batches(cac
     assert not isinstance(outcome, Skipped)
     assert cache.lookup(plan_of(cache, {"model": "e", "input": "b"}, "/embeddings"), NOW)
     plan = plan_of(cache, {"model": "e", "input": ["b", "a"]}, "/embeddings")
-    batch = open_batch(cache, plan, plan.request, NOW)
+    batch = open_batch(cache, plan, NOW)
     assert batch
     assert batch.unseen is None
     answers = json.loads(join_known(batch).body)["data"]

@@ -9,7 +9,7 @@ from typing import Any
 from computer_use_cache.cache import Cache, Plan
 from computer_use_cache.formats.base import Json, dump, load_object
 from computer_use_cache.formats.embeddings import Embeddings
-from computer_use_cache.models import Cost, Entry, Request, Response
+from computer_use_cache.models import Cost, Entry, Response
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +34,22 @@ class Batch:
         return len(self.asked) == len(self.parts)
 
 
-def open_batch(cache: Cache, plan: Plan, request: Request, now: float) -> Batch | None:
+def open_batch(cache: Cache, plan: Plan, now: float) -> Batch | None:
     """The batch that a planned request is, None when it is none.
 
     Computes a key and reads an entry for every input: call it off the event loop. Raises StoreError.
     """
     if not isinstance(plan.format, Embeddings) or not (inputs := plan.format.inputs(plan.body)):
         return None
-    parts = _parts(cache, plan.format, plan, request, inputs)
+    parts = _parts(cache, plan.format, plan, inputs)
     known = {part.key: entry for part in parts if (entry := cache.lookup(part, now))}
     unseen = [one for one, part in zip(inputs, parts, strict=True) if part.key not in known]
     subset = plan.format.subset(plan.body, unseen) if unseen else None
     return Batch(plan.format, plan, parts, known, subset)
 
 
-def _parts(cache: Cache, format: Embeddings, plan: Plan, request: Request, inputs: Sequence[Any]) -> tuple[Plan, ...]:
-    return tuple(cache.plan_part(plan, request, format.single(plan.body, one)) for one in inputs)
+def _parts(cache: Cache, format: Embeddings, plan: Plan, inputs: Sequence[Any]) -> tuple[Plan, ...]:
+    return tuple(cache.plan_part(plan, format.single(plan.body, one)) for one in inputs)
 
 
 def join_known(batch: Batch) -> Entry:
@@ -92,7 +92,7 @@ def complete(cache: Cache, batch: Batch, response: Response, now: float) -> tupl
     return body, [entry for entry in parts if isinstance(entry, Entry)]
 
 
-def split_recorded(cache: Cache, plan: Plan, request: Request, response: Response, at: float) -> list[Entry]:
+def split_recorded(cache: Cache, plan: Plan, response: Response, at: float) -> list[Entry]:
     """The entries of a batch's inputs, from the answer to all of them that was recorded at `at`; of anything else none.
 
     Raises FormatError when the response is not one to the request.
@@ -100,7 +100,7 @@ def split_recorded(cache: Cache, plan: Plan, request: Request, response: Respons
     if not isinstance(plan.format, Embeddings) or not (inputs := plan.format.inputs(plan.body)):
         return []
     answers = plan.format.split(plan.body, load_object(response.body))
-    parts = zip(_parts(cache, plan.format, plan, request, inputs), answers, strict=True)
+    parts = zip(_parts(cache, plan.format, plan, inputs), answers, strict=True)
     entries = (cache.judge(part, _alone(response, answer), at) for part, answer in parts)
     return [entry for entry in entries if isinstance(entry, Entry)]
 

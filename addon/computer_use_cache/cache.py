@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import urlencode
 
 import orjson
@@ -39,6 +40,8 @@ logger = logging.getLogger(__name__)
 OFFLINE_MISS = "cache_offline_miss"
 """The code of the error that `offline_error` is."""
 
+_QUICK_BYTES = 128 * 1024
+
 _DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)$")
 """Azure names the model in the path."""
 
@@ -48,17 +51,26 @@ _KEPT_OPENAI_HEADERS = ("openai-model", "openai-processing-ms", "openai-version"
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What is to be done with one `request` to a cached API.
-
-    `verdict` is a Bypass, or the Controls of a request that has a `key`. `body` is the parsed request and `forward`
-    the bytes to send upstream; they hold no controls of ours. `shape` is the one the client wants, and
-    `resource` the model where the path names it.
-    """
+class Route:
+    """What is known of a request to a cached API before its body: which one it is (`resource` is the model, where the
+    path names it), what its headers wish, and the beginning of its key. `request` has no body."""
 
     request: Request
     format: Format
     resource: str
+    controls: Controls
+    key_beginning: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done with one request to a cached API.
+
+    `verdict` is a Bypass, or the Controls of a request that has a `key`. `body` is the parsed request and `forward`
+    the bytes to send upstream; they hold no controls of ours. `shape` is the one the client wants.
+    """
+
+    route: Route
     verdict: Controls | Bypass
     key: str
     model: str
@@ -66,6 +78,20 @@ class Plan:
     with_usage: bool
     body: Json
     forward: bytes
+
+    @property
+    def format(self) -> Format:
+        """The API that is asked."""
+        return self.route.format
+
+    @property
+    def upstream(self) -> str:
+        """The API's base URL."""
+        return self.route.request.upstream
+
+    def without_bodies(self) -> Plan:
+        """What it takes to look the entry up again."""
+        return Plan(self.route, self.verdict, self.key, self.model, self.shape, self.with_usage, {}, b"")
 
 
 class Cache:
@@ -81,54 +107,21 @@ class Cache:
 
         Raises RequestError for what is refused here.
         """
+        return self.plan_body(self.route(replace(request, body=b"")), request.body)
+
+    def plans_quickly(self, length: int) -> bool:
+        """Whether a body of so many bytes is planned quickly enough for the event loop; else do it in a thread."""
+        return length <= _QUICK_BYTES and not self.settings.normalize
+
+    def route(self, request: Request) -> Route:
+        """The route of a request to a cached API, for `plan_body`; raises RequestError."""
         found = formats.match(request.path)
         assert found is not None, request.path
         format, resource = found
         if not resource and (deployment := _DEPLOYMENT.search(request.upstream)):
             resource = deployment[1]
-        try:
-            sent = key.parse_body(request.body)
-            unreadable = None
-        except FormatError as error:
-            sent, unreadable = {}, Bypass(Reason.FORM, str(error))
-        else:
-            format.check_request(sent, resource)
-        body = policy.without_controls(sent)
-        model = format.model(body, resource)
-        controls = policy.read_controls(request.headers, sent, self.settings)
-        verdict: Controls | Bypass = (
-            controls.bypass or unreadable or self._bypass(format, request, body, model) or controls
-        )
-        computed = ""
-        if isinstance(verdict, Controls):
-            try:
-                computed = self._key(format, resource, request, body, verdict)
-            except (FormatError, RecursionError) as error:
-                verdict = Bypass(Reason.FORM, str(error))
-        if isinstance(verdict, Bypass) and not controls.upstream:
-            raise offline_error(str(verdict))
-        return Plan(
-            request=request,
-            format=format,
-            resource=resource,
-            verdict=verdict,
-            key=computed,
-            model=model,
-            shape=format.wanted_shape(body, request.path, request.query),
-            with_usage=format.wants_usage(body),
-            body=body,
-            forward=request.body if unreadable or body is sent else _forwarded(body, request.body),
-        )
-
-    def _bypass(self, format: Format, request: Request, body: Json, model: str) -> Bypass | None:
-        if len(request.body) > self.settings.max_input_chars:
-            return Bypass(Reason.TOO_LARGE)
-        if reason := format.bypass_reason(body):
-            return Bypass(Reason.STATE, reason)
-        return policy.model_verdict(model, self.settings)
-
-    def _key(self, format: Format, resource: str, request: Request, body: Json, controls: Controls) -> str:
-        return key.compute(
+        controls = policy.read_controls(request.headers, self.settings)
+        beginning = key.begin(
             scope=self._scope(request),
             namespace=controls.namespace,
             sample=controls.sample,
@@ -137,8 +130,52 @@ class Cache:
             resource=resource,
             query=_relevant_query(request.query),
             headers=request.headers,
-            body=self.key_body(format, body),
         )
+        return Route(request, format, resource, controls, beginning)
+
+    def plan_body(self, route: Route, sent_body: bytes) -> Plan:
+        """The plan for a request of which this is the body; raises RequestError for what is refused here."""
+        format, controls, unreadable = route.format, route.controls, None
+        try:
+            sent = key.parse_body(sent_body)
+        except FormatError as error:
+            sent, unreadable = {}, Bypass(Reason.FORM, str(error))
+        else:
+            format.check_request(sent, route.resource)
+        body = policy.without_controls(sent)
+        model = format.model(body, route.resource)
+        verdict: Controls | Bypass = (
+            controls.bypass
+            or policy.body_bypass(sent, self.settings)
+            or unreadable
+            or self._bypass(format, len(sent_body), body, model)
+            or controls
+        )
+        computed = ""
+        if isinstance(verdict, Controls):
+            try:
+                computed = key.finish(route.key_beginning, self.key_body(format, body))
+            except (FormatError, RecursionError) as error:
+                verdict = Bypass(Reason.FORM, str(error))
+        if isinstance(verdict, Bypass) and not controls.upstream:
+            raise offline_error(str(verdict))
+        return Plan(
+            route=route,
+            verdict=verdict,
+            key=computed,
+            model=model,
+            shape=format.wanted_shape(body, route.request.path, route.request.query),
+            with_usage=format.wants_usage(body),
+            body=body,
+            forward=sent_body if unreadable or body is sent else _forwarded(body, sent_body),
+        )
+
+    def _bypass(self, format: Format, length: int, body: Json, model: str) -> Bypass | None:
+        if length > self.settings.max_input_chars:
+            return Bypass(Reason.TOO_LARGE)
+        if reason := format.bypass_reason(body):
+            return Bypass(Reason.STATE, reason)
+        return policy.model_verdict(model, self.settings)
 
     def key_body(self, format: Format, body: Json) -> Json:
         """What of a request's body (as `key.parse_body` gives it) enters the key."""
@@ -154,10 +191,10 @@ class Cache:
             return ""
         return credentials.digest(credentials.of_caller(request.headers, request.query))
 
-    def plan_part(self, plan: Plan, request: Request, body: Json) -> Plan:
+    def plan_part(self, plan: Plan, body: Json) -> Plan:
         """The plan for a part of a planned request that could have been asked for alone; raises FormatError."""
         assert isinstance(plan.verdict, Controls), "a bypass has no parts"
-        return replace(plan, key=self._key(plan.format, plan.resource, request, body, plan.verdict), body=body)
+        return replace(plan, key=key.finish(plan.route.key_beginning, self.key_body(plan.format, body)), body=body)
 
     def lookup(self, plan: Plan, now: float) -> Entry | None:
         """The fresh entry that answers the plan at `now`, if there is one; raises StoreError."""
@@ -221,12 +258,12 @@ class Cache:
             return Cost(usd=0.0, seconds=response.seconds)
         if shape is None:
             return Cost(seconds=response.seconds)
-        return savings.cost_of(plan.format, plan.request.upstream, plan.model, shape, response, now=now)
+        return savings.cost_of(plan.format, plan.upstream, plan.model, shape, response, now=now)
 
     def record(self, plan: Plan) -> RequestRecord:
         """What is kept of a planned request that has a key. Slow: call it off the event loop. Raises FormatError."""
         assert isinstance(plan.verdict, Controls), "a bypass is not recorded"
-        request, controls = plan.request, plan.verdict
+        request, controls = plan.route.request, plan.verdict
         body = without_media(plan.body)
         group = (self._scope(request), controls.namespace, str(controls.sample), plan.format.name)
         return RequestRecord(

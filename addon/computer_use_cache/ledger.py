@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from computer_use_cache.models import Bypass, Cost, Outcome
@@ -20,10 +21,32 @@ OTHER_MODELS = "(other models)"
 """Counts for what is asked of further models, once so many have counters of their own."""
 
 _LONGEST_NAME = 200
+_MOST_TALLIES = 1000
 _SEPARATOR = "\t"
 _OUTCOMES = {Outcome.HIT: "hits", Outcome.MISS: "misses", Outcome.STALE: "stale"}
 
 type _Name = tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Tally:
+    """How often a model was asked with one outcome, and what that came to; of `unpriced` answers `usd` is not known."""
+
+    number: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    seconds: float = 0.0
+    usd: float = 0.0
+    unpriced: int = 0
+
+    def add(self, cost: Cost) -> None:
+        self.input_tokens += cost.input_tokens
+        self.output_tokens += cost.output_tokens
+        self.seconds += cost.seconds
+        if cost.usd is None:
+            self.unpriced += 1
+        else:
+            self.usd += cost.usd
 
 
 class Ledger:
@@ -33,6 +56,8 @@ class Ledger:
         self._store = store
         self._lock = threading.Lock()
         self._pending: Counter[_Name] = Counter()
+        self._tallies: dict[tuple[Outcome, str], _Tally] = {}
+        """What was served since they were last entered: every hit is counted, and must cost next to nothing."""
         self._last_stored = 0.0
         self._labels: dict[str, str] = {}
         self._stored_models: set[str] = set()
@@ -41,12 +66,14 @@ class Ledger:
     def served(self, outcome: Outcome, model: str, cost: Cost) -> None:
         """A request was answered from the store (HIT, STALE), which saved `cost`, or by the upstream (MISS), which
         spent it."""
-        name = _OUTCOMES[outcome]
         with self._lock:
-            label = self._label(model)
-            self._pending[(name,)] += 1
-            self._pending["models", label, name] += 1
-            self._add(label, "spent" if outcome is Outcome.MISS else "saved", cost)
+            tally = self._tallies.get((outcome, model))
+            if tally is None:
+                if len(self._tallies) >= _MOST_TALLIES:
+                    self._reckon()
+                tally = self._tallies[outcome, model] = _Tally()
+            tally.number += 1
+            tally.add(cost)
 
     def coalesced(self) -> None:
         """A request was answered by another one's upstream call."""
@@ -55,8 +82,10 @@ class Ledger:
 
     def saved(self, model: str, cost: Cost) -> None:
         """A request that is no hit did not cost this."""
+        tally = _Tally()
+        tally.add(cost)
         with self._lock:
-            self._add(self._label(model), "saved", cost)
+            self._enter(self._label(model), "saved", tally)
 
     def bypassed(self, verdict: Bypass) -> None:
         """A request went past the cache."""
@@ -79,19 +108,28 @@ class Ledger:
             label = self._labels[model] = model.encode("utf-8", "replace").decode().replace(_SEPARATOR, " ")
         return label
 
-    def _add(self, label: str, book: str, cost: Cost) -> None:
+    def _reckon(self) -> None:
+        """Enter the tallies among what is pending."""
+        tallies, self._tallies = self._tallies, {}
+        for (outcome, model), tally in tallies.items():
+            label, name = self._label(model), _OUTCOMES[outcome]
+            self._pending[(name,)] += tally.number
+            self._pending["models", label, name] += tally.number
+            self._enter(label, "spent" if outcome is Outcome.MISS else "saved", tally)
+
+    def _enter(self, label: str, book: str, tally: _Tally) -> None:
         pending: Counter[_Name] = self._pending
-        pending["models", label, book, "input_tokens"] += cost.input_tokens
-        pending["models", label, book, "output_tokens"] += cost.output_tokens
-        pending["models", label, book, "seconds"] += cost.seconds  # type: ignore[assignment]  # may be fractions
-        if cost.usd is None:
-            pending["models", label, "unpriced"] += 1
-        else:
-            pending["models", label, book, "usd"] += cost.usd  # type: ignore[assignment]
+        pending["models", label, book, "input_tokens"] += tally.input_tokens
+        pending["models", label, book, "output_tokens"] += tally.output_tokens
+        pending["models", label, book, "seconds"] += tally.seconds  # type: ignore[assignment]  # may be fractions
+        pending["models", label, book, "usd"] += tally.usd  # type: ignore[assignment]
+        if tally.unpriced:
+            pending["models", label, "unpriced"] += tally.unpriced
 
     def flush(self, now: float) -> None:
         """Move what was counted into the store at `now` (Unix seconds); raises StoreError, and then nothing is lost."""
         with self._lock:
+            self._reckon()
             pending, self._pending = self._pending, Counter()
             latest = {"last_updated_at": self._last_stored} if self._last_stored else {}
         if not pending:

@@ -32,6 +32,8 @@ CONTROL_HEADERS = (
 NAMESPACE = re.compile(r"([!-~]([ -~]{0,198}[!-~])?)?")
 """A namespace, or the "" of none."""
 
+_CONTROL_FIELDS = ("cache", "cache_control", "metadata")
+"""Where a body may hold controls."""
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -52,13 +54,13 @@ class Controls:
     sample: int
 
 
-def read_controls(headers: Mapping[str, str], body: Mapping[str, Any], settings: Settings) -> Controls:
-    """The controls of a request. Raises RequestError (400) for a bad value in an X-Cache-* header."""
+def read_controls(headers: Mapping[str, str], settings: Settings) -> Controls:
+    """What a request's headers wish. Raises RequestError (400) for a bad value in an X-Cache-* header."""
     mode = _mode(headers, settings)
     directives = _directives(headers.get("cache-control", ""))
     max_age = directives.get("max-age", "")
     return Controls(
-        bypass=_wished_bypass(headers, body, mode, settings),
+        bypass=_wished_bypass(headers, mode),
         read=mode is not Mode.REFRESH and "no-cache" not in directives,
         write=mode in (Mode.READWRITE, Mode.REFRESH) and "no-store" not in directives,
         upstream=mode is not Mode.OFFLINE and "only-if-cached" not in directives,
@@ -88,19 +90,10 @@ def _mode(headers: Mapping[str, str], settings: Settings) -> Mode:
     return settings.mode if settings.mode is Mode.OFFLINE else wanted
 
 
-def _wished_bypass(
-    headers: Mapping[str, str], body: Mapping[str, Any], mode: Mode, settings: Settings
-) -> Bypass | None:
+def _wished_bypass(headers: Mapping[str, str], mode: Mode) -> Bypass | None:
     if _header_flag(headers, "x-cache-bypass"):
         return Bypass(Reason.HEADER)
-    if mode is Mode.OFF:
-        return Bypass(Reason.MODE)
-    wish = _body_wish(body)
-    if wish is False:
-        return Bypass(Reason.DISABLED_BY_REQUEST)
-    if wish is None and not settings.enabled:
-        return Bypass(Reason.DISABLED)
-    return None
+    return Bypass(Reason.MODE) if mode is Mode.OFF else None
 
 
 def _header_flag(headers: Mapping[str, str], name: str) -> bool:
@@ -141,8 +134,15 @@ def _truth(value: object) -> bool | None:
     return True if word in _TRUE else False if word in _FALSE else None
 
 
+def body_bypass(body: Mapping[str, Any], settings: Settings) -> Bypass | None:
+    """The bypass that a body's own controls wish, or CACHE_ENABLED where they say nothing."""
+    wish = None if body.keys().isdisjoint(_CONTROL_FIELDS) else _body_wish(body)
+    if wish is False:
+        return Bypass(Reason.DISABLED_BY_REQUEST)
+    return Bypass(Reason.DISABLED) if wish is None and not settings.enabled else None
+
+
 def _body_wish(body: Mapping[str, Any]) -> bool | None:
-    """What the body's own controls say; None when they say nothing."""
     control, metadata = body.get("cache_control"), body.get("metadata")
     places = [(body, "cache"), (control, "enabled"), (metadata, "cache"), (metadata, "cache_enabled")]
     wishes = (_truth(place[name]) for place, name in places if isinstance(place, Mapping) and name in place)
@@ -151,6 +151,8 @@ def _body_wish(body: Mapping[str, Any]) -> bool | None:
 
 def without_controls(body: dict[str, Any]) -> dict[str, Any]:
     """The body to forward: the same object when it holds none of our controls."""
+    if body.keys().isdisjoint(_CONTROL_FIELDS):
+        return body
     removed = {"cache"} if "cache" in body else set()
     if isinstance(body.get("cache_control"), dict) and "enabled" in body["cache_control"]:
         removed.add("cache_control")
@@ -165,7 +167,7 @@ def without_controls(body: dict[str, Any]) -> dict[str, Any]:
 def model_verdict(model: str, settings: Settings) -> Bypass | None:
     """Whether the allow and deny lists keep this model out of the cache."""
     denied = any(fnmatch.fnmatchcase(model, pattern) for pattern in settings.model_denylist)
-    allowed = any(fnmatch.fnmatchcase(model, pattern) for pattern in settings.model_allowlist or ("*",))
+    allowed = not settings.model_allowlist or any(fnmatch.fnmatchcase(model, one) for one in settings.model_allowlist)
     return None if allowed and not denied else Bypass(Reason.MODEL, model)
 
 

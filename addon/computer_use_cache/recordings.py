@@ -112,7 +112,7 @@ def keep(cache: Cache, recording: Recording, now: float) -> Entry | Skipped:
         if isinstance(entry, Skipped):
             return entry
         record = cache.record(plan)
-        parts = split_recorded(cache, plan, recording.request, recording.response, recording.at)
+        parts = split_recorded(cache, plan, recording.response, recording.at)
     except (RequestError, FormatError) as error:
         return Skipped(str(error))
     outcome = keep_exported(cache, Exported(entry, record), now)

@@ -35,7 +35,9 @@ setattr(owner, last, broken)
 
 PARTS = [
     "cache:Cache.plan",
-    "cache:Cache._key",
+    "cache:Cache.route",
+    "cache:Cache.plan_body",
+    "key:finish",
     "cache:Cache.lookup",
     "cache:Cache.credential",
     "cache:Cache.judge",

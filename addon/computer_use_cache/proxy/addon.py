@@ -9,7 +9,6 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
 
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
@@ -45,6 +44,8 @@ class ComputerUseCache:
         self._parts: Parts | None = None
         self._upkeep: asyncio.Task[None] | None = None
         self._ending = False
+        self._is_lane_open: bool | None = None
+        """None when it is to be found out: options have changed, or another addon may have."""
         self.addons = [Inspector(lambda: self._parts), Commands(lambda: self._parts)]
 
     # -- life
@@ -55,6 +56,7 @@ class ComputerUseCache:
                 loader.add_option(item.option, str, item.text_from(os.environ), f"{item.help} ({item.variables[0]})")
 
     def configure(self, updated: set[str]) -> None:
+        self._is_lane_open = None
         options = [item.option for item in Settings.declarations() if item.option]
         if updated.isdisjoint((*options, "mode", "listen_host", "listen_port")):
             return
@@ -77,6 +79,7 @@ class ComputerUseCache:
         flushes, upkeep = 0, Trouble("upkeep")
         while True:
             await asyncio.sleep(_FLUSH_SECONDS)
+            self._is_lane_open = None
             if self._parts is None:
                 continue
             try:
@@ -123,16 +126,20 @@ class ComputerUseCache:
             ctx.master.addons.get("nextlayer").next_layer(next_layer)
         if self._parts and next_layer.layer:
             chosen = interception.without_encryption(next_layer.layer, self._parts.gate)
-            owner, lane = self._parts.exchanges, self._lane()
-            next_layer.layer = with_cache_layer(chosen, lambda context, mode: FastHttpLayer(context, mode, owner, lane))
+            owner = self._parts.exchanges
+            next_layer.layer = with_cache_layer(
+                chosen, lambda context, mode: FastHttpLayer(context, mode, owner, self.lane)
+            )
 
-    def _lane(self) -> Callable[[], FastLane | None]:
-        """What gives a new connection the fast lane of the moment."""
-        is_open = self._parts is not None and (
-            self._parts.settings.fast_lane is Switch.ON
-            or (self._parts.settings.fast_lane is Switch.AUTO and not needs_flows(ctx.options, ctx.master.addons))
-        )
-        return lambda: self._parts.lane if is_open and self._parts and not self._ending else None
+    def lane(self) -> FastLane | None:
+        """The fast lane of this moment, None while it is closed."""
+        if self._parts is None or self._ending:
+            return None
+        if self._is_lane_open is None:
+            wish = self._parts.settings.fast_lane
+            is_of_use = wish is Switch.AUTO and not needs_flows(ctx.options, ctx.master.addons)
+            self._is_lane_open = wish is Switch.ON or is_of_use
+        return self._parts.lane if self._is_lane_open else None
 
     async def cache_find(self, search: Search) -> None:
         search.found = await asyncio.to_thread(search.lane.find, search.admitted, search.body)

@@ -17,7 +17,7 @@ from computer_use_cache.coalesce import Flights, Released, Stream
 from computer_use_cache.errors import FormatError, RequestError, StoreError
 from computer_use_cache.formats.embeddings import Embeddings
 from computer_use_cache.ledger import Ledger
-from computer_use_cache.models import Entry, Outcome, Request, Response
+from computer_use_cache.models import Entry, Outcome, Response
 from computer_use_cache.policy import Controls
 from computer_use_cache.proxy.replay import Replayer
 from computer_use_cache.proxy.trouble import Trouble
@@ -35,15 +35,15 @@ class Answers:
         self._flights = flights
         self._looking_up = Trouble("looking up")
 
-    async def batch_of(self, plan: Plan, request: Request) -> Batch | None:
+    async def batch_of(self, plan: Plan) -> Batch | None:
         """The batch that a request is, None when it is none or cannot be taken apart."""
         if not isinstance(plan.format, Embeddings):
             return None
-        return await asyncio.to_thread(self._open_batch, plan, request)
+        return await asyncio.to_thread(self._open_batch, plan)
 
-    def _open_batch(self, plan: Plan, request: Request) -> Batch | None:
+    def _open_batch(self, plan: Plan) -> Batch | None:
         try:
-            return open_batch(self._cache, plan, request, time.time())
+            return open_batch(self._cache, plan, time.time())
         except StoreError as error:
             self._looking_up.failed(error)
         except FormatError as error:

@@ -196,15 +196,14 @@ def forget_credentials(flow: http.HTTPFlow, settings: Settings) -> None:
         assert isinstance(before, http.HTTPFlow)
         _forget_callers(before)
         flow._backup = before.get_state()
-    if flow.response:
-        mask_key(flow.response, settings)
+    if flow.response and (body := flow.response.raw_content):
+        flow.response.raw_content = without_key(body, settings)
 
 
-def mask_key(response: http.Response, settings: Settings) -> None:
+def without_key(body: bytes, settings: Settings) -> bytes:
     """An upstream may quote the operator's key in an error; not even the client may see that."""
     key = settings.upstream_api_key.encode()
-    if key and response.raw_content and key in response.raw_content:
-        response.raw_content = response.raw_content.replace(key, b"*" * len(key))
+    return body.replace(key, b"*" * len(key)) if key else body
 
 
 def _forget_callers(flow: http.HTTPFlow) -> None:
@@ -276,6 +275,19 @@ class Told:
     age: str = ""
 
 
+_TELLING = tuple(
+    ("X-Computer-Use-Cache" + suffix, "X-Code-Model-Cache" + old_suffix)
+    for suffix, old_suffix in (
+        ("", ""),
+        ("-Key", "-Key"),
+        ("-Store", "-Store"),
+        ("-Reason", "-Bypass-Reason"),
+        ("-Age", "-Age"),
+    )
+)
+"""The headers of what is told, and what older clients know them by."""
+_UNPRINTABLE = re.compile(r"[^ -~]")
+
 COALESCED = "COALESCED"
 """What the metadata of a flow calls a miss that another one's upstream call answered."""
 
@@ -301,36 +313,40 @@ def tell(flow: http.HTTPFlow, response: http.Response, told: Told, settings: Set
 
 def describe(response: http.Response, told: Told, settings: Settings) -> None:
     """Set the cache's headers, and with INCLUDE_CACHE_METADATA add them to a JSON object that is not streamed."""
-    member = f"{CACHE_NAME}; {told.status}" + (f'; key="{told.key}"' if told.key else "")
-    added = [(b"Cache-Status", _header_text(member))]
-    texts = (told.outcome, told.key, told.store, told.reason, told.age)
-    for suffix, value in zip((b"", b"-Key", b"-Store", b"-Reason", b"-Age"), texts, strict=True):
-        if value:
-            added.append((b"X-Computer-Use-Cache" + suffix, _header_text(value)))
-            added.append((b"X-Code-Model-Cache" + suffix.replace(b"Reason", b"Bypass-Reason"), _header_text(value)))
     headers = response.headers
-    headers.fields = (*(item for item in headers.fields if not item[0].lower().startswith(_TOLD)), *added)
-    if settings.include_metadata and response.raw_content and "json" in headers.get("content-type", ""):
-        _add_metadata(response, told)
+    kept = (item for item in headers.fields if not item[0].lower().startswith(_TOLD))
+    headers.fields = (*kept, *((name.encode(), value.encode()) for name, value in told_headers(told)))
+    if settings.include_metadata and response.raw_content:
+        response.content = with_metadata(response.raw_content, headers.get("content-type", ""), told, settings)
 
 
-def _header_text(text: str) -> bytes:
-    """Text for a header: some of it may come from the client."""
-    return re.sub(r"[^ -~]", "?", text[:300]).encode()
+def told_headers(told: Told) -> list[tuple[str, str]]:
+    """The cache's headers."""
+    member = f"{CACHE_NAME}; {told.status}" + (f'; key="{told.key}"' if told.key else "")
+    headers = [("Cache-Status", member)]
+    # Some of what was skipped, and why, may come from the client.
+    store, reason = (_UNPRINTABLE.sub("?", text[:300]) for text in (told.store, told.reason))
+    for (name, old_name), value in zip(_TELLING, (told.outcome, told.key, store, reason, told.age), strict=True):
+        if value:
+            headers += ((name, value), (old_name, value))
+    return headers
 
 
-def _add_metadata(response: http.Response, told: Told) -> None:
+def with_metadata(body: bytes, content_type: str, told: Told, settings: Settings) -> bytes:
+    """With INCLUDE_CACHE_METADATA, a JSON object with what is told in it; anything else as it is."""
+    if not settings.include_metadata or "json" not in content_type:
+        return body
     try:
-        answer = load_object(response.raw_content or b"")
+        answer = load_object(body)
     except FormatError:
-        return
+        return body
     metadata = {
         "cache_hit": told.outcome in (Outcome.HIT, Outcome.STALE),
         "cache_key": told.key or None,
         "store_status": told.store or None,
         "bypass_reason": told.reason or None,
     }
-    response.content = dump(answer | {"computer_use_cache": metadata, "code_model_cache": metadata})
+    return dump(answer | {"computer_use_cache": metadata, "code_model_cache": metadata})
 
 
 def delimit(request: http.Request, response: http.Response) -> None:

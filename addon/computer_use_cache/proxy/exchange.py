@@ -23,7 +23,6 @@ from computer_use_cache.ledger import Ledger
 from computer_use_cache.models import Bypass, Cost, Entry, Outcome, Reason, Request, Response, Shape, Skipped
 from computer_use_cache.proxy import bridge
 from computer_use_cache.proxy.answers import Answers
-from computer_use_cache.proxy.fast_lane import LARGE
 from computer_use_cache.proxy.layer import UPSTREAM_FAULT, Feed
 from computer_use_cache.proxy.replay import Replayer
 from computer_use_cache.proxy.tee import decoder, tee
@@ -65,7 +64,7 @@ class Exchanges:
         self._storing = Trouble("storing")
         self._fleet = Fleet(cache.store.leases, cache.settings.upstream_timeout_seconds)
         self._by_flow: dict[str, Exchange] = {}
-        self._expected: dict[str, Plan] = {}
+        self._expected: dict[str, tuple[Request, Plan]] = {}
 
     def feed_of(self, flow: http.HTTPFlow) -> Feed | None:
         return self._replayer.feed_of(flow)
@@ -85,8 +84,8 @@ class Exchanges:
     def refuse(self, flow: http.HTTPFlow, error: RequestError) -> None:
         bridge.refuse(flow, error, self._cache.settings)
 
-    def expect(self, client_id: str, plan: Plan) -> None:
-        self._expected[client_id] = plan
+    def expect(self, client_id: str, request: Request, plan: Plan) -> None:
+        self._expected[client_id] = request, plan
 
     # -- the way of a request
 
@@ -102,19 +101,19 @@ class Exchanges:
         if isinstance(plan.verdict, Bypass):
             self._send_upstream(flow, self._begin(flow, plan, None))
             return
-        batch = await self._answers.batch_of(plan, request)
+        batch = await self._answers.batch_of(plan)
         if not await self._answers.give(flow, plan, plan.verdict, batch):
             exchange = self._begin(flow, plan, batch)
             if not await self._answered_by_fleet(flow, exchange):
                 self._send_upstream(flow, exchange)
 
     async def _plan(self, client_id: str, request: Request) -> Plan:
-        expected = self._expected.pop(client_id, None)
-        if expected and expected.request == request:
-            return expected
-        if len(request.body) > LARGE:
-            return await asyncio.to_thread(self._cache.plan, request)
-        return self._cache.plan(request)
+        expected, plan = self._expected.pop(client_id, (None, None))
+        if plan and expected == request:
+            return plan
+        if self._cache.plans_quickly(len(request.body)):
+            return self._cache.plan(request)
+        return await asyncio.to_thread(self._cache.plan, request)
 
     async def _answered_by_fleet(self, flow: http.HTTPFlow, exchange: Exchange) -> bool:
         """Whether another proxy's call brought the answer to a flow that leads here."""

@@ -11,16 +11,15 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl
 
-from mitmproxy.net.http import http1
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.mode_specs import ReverseMode
 
 from computer_use_cache import formats, upstream
-from computer_use_cache.cache import Cache, Plan, replay
+from computer_use_cache.cache import Cache, Plan, Route, replay
 from computer_use_cache.errors import RequestError, StoreError
 from computer_use_cache.ledger import Ledger
 from computer_use_cache.models import Bypass, Entry, Outcome, Request
@@ -37,7 +36,7 @@ _HEAD = re.compile(
 )
 """A target in origin form without a fragment; header lines without folding, control characters and bytes that are
 not ASCII."""
-_LENGTH = re.compile(r"[1-9][0-9]{0,8}")
+_LENGTH = re.compile(rb"(\r\ncontent-length:[ \t]*)([1-9][0-9]{0,8})(?=[ \t]*\r\n)", re.IGNORECASE)
 _ALTERING = frozenset(
     {
         "transfer-encoding",
@@ -56,8 +55,6 @@ _ALTERING = frozenset(
 
 _MOST_HEADS = 256
 _MOST_BYTES = 64 * 1024 * 1024
-LARGE = 128 * 1024
-"""Bytes of a body that is not parsed on the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +66,25 @@ class Line:
     reached_at: str
     origin: str | None
     proven: str
+    text: bytes = field(init=False)
+    """All of it, to go before what a client sends."""
+
+    def __post_init__(self) -> None:
+        parts = (self.peer, self.reached_at, self.origin or "", self.proven)
+        object.__setattr__(self, "text", "\n".join(parts).encode() + b"\n\n")
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A head that the guard let pass; `request` has no body yet, `length` is how many bytes of it follow, and `digest`
-    a SHA-256 of all that decided."""
+    """A head that the guard let pass, whatever the length it names; `digest` is a SHA-256 of all in it that decides."""
 
-    request: Request
-    length: int
+    route: Route
     digest: Any
+
+    def request(self, body: bytes) -> Request:
+        """The request that it is with a body."""
+        request = self.route.request
+        return replace(request, headers={**request.headers, "content-length": str(len(body))}, body=body)
 
 
 @dataclass(slots=True)
@@ -117,7 +123,7 @@ class FastLane:
         self._ledger = ledger
         self._gate = gate
         self._replayer = Replayer(cache.settings)
-        self._heads: OrderedDict[tuple[Line, bytes], Admitted] = OrderedDict()
+        self._heads: OrderedDict[bytes, Admitted] = OrderedDict()
         self._hits: OrderedDict[bytes, Hit] = OrderedDict()
         self._bytes = 0
         self._trouble = Trouble("the fast lane")
@@ -133,22 +139,27 @@ class FastLane:
 
     # -- heads
 
-    def admit(self, line: Line, head: bytes) -> Admitted | None:
-        """A head, its blank line included, of a request that may be answered here."""
-        known = self._heads.get((line, head))
-        if known is None and (known := self._safely(self._admit, line, head)):
-            self._heads[line, head] = known
+    def admit(self, line: Line, head: bytes) -> tuple[Admitted, int] | None:
+        """A head, its blank line included, of a request that may be answered here, and the length of its body."""
+        found = _LENGTH.search(head)
+        if found is None or (length := int(found[2])) > self._cache.settings.max_input_chars:
+            return None
+        # Of two requests of one client often only the length differs.
+        name = line.text + head[: found.start(2)] + head[found.end(2) :]
+        admitted = self._heads.get(name)
+        if admitted is None:
+            admitted = self._safely(self._admit, line, head, hashlib.sha256(name))
+            if admitted is None:
+                return None
+            self._heads[name] = admitted
             if len(self._heads) > _MOST_HEADS:
                 self._heads.popitem(last=False)
-        return known
+        return admitted, length
 
-    def _admit(self, line: Line, head: bytes) -> Admitted | None:
+    def _admit(self, line: Line, head: bytes, digest: Any) -> Admitted | None:
         found = _HEAD.fullmatch(head)
         headers = _headers(found[2].decode()) if found else None
-        if found is None or headers is None or not _LENGTH.fullmatch(headers.get("content-length", "")):
-            return None
-        length = int(headers["content-length"])
-        if length > self._cache.settings.max_input_chars:
+        if found is None or headers is None:
             return None
         path, _, query_text = found[1].decode().partition("?")
         query = dict(parse_qsl(query_text))
@@ -159,8 +170,10 @@ class FastLane:
             request = self._request_of_host(line, path, query, headers)
         if request is None or formats.match(request.path) is None:
             return None
-        lines = (line.peer, line.reached_at, line.origin or "", line.proven)
-        return Admitted(request, length, hashlib.sha256("\n".join(lines).encode() + b"\n\n" + head))
+        try:
+            return Admitted(self._cache.route(request), digest)
+        except RequestError:
+            return None
 
     def _request_of_proxy(self, head: Head) -> Request | None:
         try:
@@ -183,9 +196,9 @@ class FastLane:
 
     # -- answers
 
-    def is_quick(self, admitted: Admitted) -> bool:
-        """Whether to look for the answer on the event loop; else in a thread."""
-        return self._cache.store.is_quick and admitted.length <= LARGE
+    def is_quick(self, length: int) -> bool:
+        """Whether to look for the answer to a body of so many bytes on the event loop; else in a thread."""
+        return self._cache.store.is_quick and self._cache.plans_quickly(length)
 
     def known(self, digest: bytes) -> bytes | None:
         """The answer to a request that was answered here before, if the store still has the same; it is counted."""
@@ -217,15 +230,14 @@ class FastLane:
     def _find(self, admitted: Admitted, body: bytes) -> Hit | Plan | None:
         now = time.time()
         try:
-            plan = self._cache.plan(replace(admitted.request, body=body))
+            plan = self._cache.plan_body(admitted.route, body)
             entry = None if isinstance(plan.verdict, Bypass) else self._cache.lookup(plan, now)
         except (RequestError, StoreError):
             return None
         pieces = replay(plan, entry) if entry else None
         if entry is None or pieces is None or self._replayer.paced(plan, entry, pieces):
             return plan
-        slim = replace(plan, request=admitted.request, body={}, forward=b"")
-        return Hit(slim, entry, pieces, *self._written(plan, entry, pieces, now))
+        return Hit(plan.without_bodies(), entry, pieces, *self._written(plan, entry, pieces, now))
 
     def serve(self, digest: bytes, hit: Hit) -> bytes | None:
         """The bytes of a hit that was found, which is counted and remembered."""
@@ -247,7 +259,7 @@ class FastLane:
 
     def _written(self, plan: Plan, entry: Entry, pieces: list[bytes], now: float) -> tuple[bytes, float]:
         """A hit as HTTP/1.1, and how long its Age and its TTL are right."""
-        wire = http1.assemble_response(self._replayer.hit(plan, entry, pieces, now))
+        wire = self._replayer.hit(plan, entry, pieces, now)
         changes = [entry.created_at + max(int(now - entry.created_at), 0) + 1]
         if entry.expires_at is not None:
             changes.append(entry.expires_at - int(entry.expires_at - now))

@@ -37,6 +37,7 @@ from mitmproxy.proxy.tunnel import TunnelLayer
 
 from computer_use_cache.cache import Plan
 from computer_use_cache.errors import RequestError
+from computer_use_cache.models import Request
 from computer_use_cache.proxy.content_coding import LARGEST_REQUEST
 from computer_use_cache.proxy.http1 import CacheHttp1Server, fault
 
@@ -81,7 +82,7 @@ class Owner(Protocol):
     def refuse(self, flow: http.HTTPFlow, error: RequestError) -> None:
         """Set the flow's response to an error in the form of the API that was asked."""
 
-    def expect(self, client_id: str, plan: Plan) -> None:
+    def expect(self, client_id: str, request: Request, plan: Plan) -> None:
         """The next request of this client connection was planned already."""
 
 

@@ -7,14 +7,20 @@ loaded all stay, as it may count on any of them.
 from __future__ import annotations
 
 import asyncio
-import functools
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
 from mitmproxy.tools import cmdline, main
 from mitmproxy.tools.dump import DumpMaster
 
+from computer_use_cache.proxy.addon import ComputerUseCache
+from computer_use_cache.proxy.fast_lane import FastLane
+from computer_use_cache.proxy.front import Front
+
+_CACHE = ComputerUseCache.__name__.lower()
+"""mitmproxy's name for our addon."""
 _WORK = {
     "anticache": ("anticache",),
     "anticomp": ("anticomp",),
@@ -51,22 +57,41 @@ class LeanMaster(DumpMaster):
     """Whether other processes listen on its port, too."""
 
     async def run(self) -> None:
-        if self.shares_port:
-            loop = asyncio.get_running_loop()
-            loop.create_server = functools.partial(loop.create_server, reuse_port=True)  # type: ignore[method-assign]
-        if len(self.options.scripts) <= 1:
+        loop = asyncio.get_running_loop()
+        self._create_server = loop.create_server
+        loop.create_server = self._create_own_server  # type: ignore  # asyncio.start_server calls it
+        if self._is_alone():
             # They stay known by name, with their commands; events pass them by.
             idle = [self.addons.get(name) for name in self._idle()]
             self.addons.chain = [addon for addon in self.addons.chain if addon not in idle]
         await super().run()
 
+    def _is_alone(self) -> bool:
+        return len(self.options.scripts) <= 1
+
+    def _is_reverse(self) -> bool:
+        return all(isinstance(ProxyMode.parse(mode), ReverseMode) for mode in self.options.mode)
+
     def _idle(self) -> list[str]:
         idle = [name for name, options in _WORK.items() if not any(map(self.options.has_changed, options))]
         if self.options.flow_detail == 0:
             idle.append("dumper")
-        if all(isinstance(ProxyMode.parse(mode), ReverseMode) for mode in self.options.mode):
+        if self._is_reverse():
             idle += _NOT_IN_REVERSE_MODE
         return idle
+
+    async def _create_own_server(self, factory: Callable[[], asyncio.Protocol], *place: Any, **given: Any) -> Any:
+        """mitmproxy's server, with the fast lane before it."""
+        if self.shares_port:
+            given["reuse_port"] = True
+        if self._is_alone() and self._is_reverse():
+            seconds = self.options.tcp_timeout
+            return await self._create_server(lambda: Front(self._lane, factory, seconds), *place, **given)
+        return await self._create_server(factory, *place, **given)
+
+    def _lane(self) -> FastLane | None:
+        cache = self.addons.get(_CACHE)
+        return cache.lane() if isinstance(cache, ComputerUseCache) else None
 
 
 class SharingMaster(LeanMaster):

@@ -66,13 +66,14 @@ class Replayer:
         """The seconds to wait before each piece, and the piece; empty for an answer that is sent at once."""
         return [] if plan.shape is Shape.JSON else schedule(self._settings.replay_speed, pieces, entry)
 
-    def hit(self, plan: Plan, entry: Entry, pieces: list[bytes], now: float) -> http.Response:
-        """The response to a hit that is sent at once and is no flow."""
+    def hit(self, plan: Plan, entry: Entry, pieces: list[bytes], now: float) -> bytes:
+        """A hit that is sent at once and is no flow, as HTTP/1.1."""
         headers, told = _head(plan, entry, Outcome.HIT, now)
-        response = http.Response.make(200, b"".join(pieces), headers)
-        bridge.describe(response, told, self._settings)
-        bridge.mask_key(response, self._settings)
-        return response
+        body = bridge.with_metadata(b"".join(pieces), headers["content-type"], told, self._settings)
+        body = bridge.without_key(body, self._settings)
+        fields = [*headers.items(), ("content-length", str(len(body))), *bridge.told_headers(told)]
+        lines = "".join([f"{name}: {value}\r\n" for name, value in fields])
+        return f"HTTP/1.1 200 OK\r\n{lines}\r\n".encode("utf-8", "surrogateescape") + body
 
     def serve_live(self, flow: http.HTTPFlow, plan: Plan, stream: Stream, flight: Flight) -> None:
         """Answer with a leader's stream: what it has had so far, then each chunk as it comes."""

@@ -57,12 +57,13 @@ class DiskStore:
 
     def get(self, key: str) -> Entry | None:
         with self._shard(key).use() as shard:
-            state = state_of(shard)
-            if (copy := self._unchanged.get(key, state)) is not None:
+            # A copy must have been read after the state that it is good for.
+            state = state_of(shard) if self._unchanged.is_worth(key) else None
+            if state and (copy := self._unchanged.get(key, state)) is not None:
                 return copy
             data, expires_at = shard.get(key, expire_time=True)
         entry = codec.decode(data) if isinstance(data, bytes) else None
-        if entry and entry.key == key:
+        if state and entry and entry.key == key:
             # What is no number is later than any, for SQLite as well.
             self._unchanged.add(entry, state, expires_at if isinstance(expires_at, float) else math.inf)
         return entry

@@ -200,10 +200,14 @@ def forget_credentials(flow: http.HTTPFlow, settings: Settings) -> None:
         mask_key(flow.response, settings)
 
 
+_SHORTEST_KEY = 16
+"""No provider's key has fewer characters: `ollama` or `EMPTY`, where no key is needed, are words of answers, too."""
+
+
 def mask_key(response: http.Response, settings: Settings) -> None:
     """An upstream may quote the operator's key in an error; not even the client may see that."""
     key = settings.upstream_api_key.encode()
-    if key and response.raw_content and key in response.raw_content:
+    if len(key) >= _SHORTEST_KEY and response.raw_content and key in response.raw_content:
         response.raw_content = response.raw_content.replace(key, b"*" * len(key))
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 import certifi
@@ -52,7 +53,7 @@ class Trust:
 class Outward:
     """The proxy that a program was to use already; `authorization` is a header's value, empty without credentials."""
 
-    scheme: str
+    scheme: Literal["http", "https"]
     host: str
     port: int
     authorization: str
@@ -73,19 +74,21 @@ def outward(given: Mapping[str, str]) -> Outward | None:
     name = next((name for name in names if given.get(name)), None)
     if name is None:
         return None
-    url = given[name] if "://" in given[name] else f"http://{given[name]}"
+    # Not with the value, which may hold a password.
+    refusal = f"{name} names no http:// or https:// proxy, and no other can be gone through"
     try:
-        parts = urlsplit(url)
-        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
-    except (ValueError, KeyError):  # neither message leaves the credentials out
-        raise CacheError(f"{name} names no http:// or https:// proxy, and no other can be gone through") from None
-    if not parts.hostname:
-        raise CacheError(f"{name} names no host")
+        parts = urlsplit(given[name] if "://" in given[name] else f"http://{given[name]}")
+        port = parts.port
+    except ValueError:
+        raise CacheError(refusal) from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise CacheError(refusal)
+    scheme: Literal["http", "https"] = "http" if parts.scheme == "http" else "https"
     authorization = ""
     if parts.username is not None:
         credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         authorization = f"Basic {base64.b64encode(credentials.encode()).decode()}"
-    return Outward(parts.scheme, parts.hostname, port, authorization)
+    return Outward(scheme, parts.hostname, port or (80 if scheme == "http" else 443), authorization)
 
 
 def bundle(authority: bytes, given: Mapping[str, str]) -> bytes:

@@ -112,6 +112,8 @@ def proxied(port: int, trust: Trust, given: Mapping[str, str]) -> dict[str, str]
     variables |= dict.fromkeys(_BUNDLES, str(trust.bundle))
     variables["NODE_EXTRA_CA_CERTS"] = str(trust.bundle if given.get("NODE_EXTRA_CA_CERTS") else trust.authority)
     variables["NODE_USE_ENV_PROXY"] = "1"
+    # Claude Code begins its prompts with a hash that differs from run to run, unless it is told not to.
+    variables["CLAUDE_CODE_ATTRIBUTION_HEADER"] = given.get("CLAUDE_CODE_ATTRIBUTION_HEADER", "0")
     if trust.java:
         variables["JAVA_TOOL_OPTIONS"] = f"{given.get('JAVA_TOOL_OPTIONS', '')} {_java(port, trust.java)}".strip()
     return variables

@@ -20,6 +20,9 @@ NAME = "computer-use-cache"
 """The provider's name in the agents' own files."""
 
 
+CODEX_IDS = "--cache-ignore-keys 'client_metadata,/input/*/id,/input/*/internal_chat_message_metadata_passthrough'"
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where things are: the cache's URL without a path, and the folders and variables that agents look in."""
@@ -55,7 +58,10 @@ def _codex(place: Place) -> Plan:
     head = f'# {NAME}: this line and the table at the end of the file\nmodel_provider = "{NAME}"\n'
     table = "".join(f"{name} = {json.dumps(value)}\n" for name, value in provider.items())
     tail = f"\n# {NAME}\n[model_providers.{NAME}]\n{table}"
-    steps = ("Codex sends OPENAI_API_KEY: start the cache with --upstream https://api.openai.com/v1.",)
+    steps = (
+        "Codex sends OPENAI_API_KEY: start the cache with --upstream https://api.openai.com/v1.",
+        f"Its requests hold the ids of a session; to have hits in another one, start it with {CODEX_IDS}",
+    )
     old = _old_text(file)
     wanted = {"model_provider": NAME, "model_providers": {NAME: provider}}
     try:

@@ -103,6 +103,17 @@ def format_of(flow: http.HTTPFlow, settings: Settings) -> Format | None:
     return found[0] if found else None
 
 
+def could_use_http(flow: http.HTTPFlow, settings: Settings) -> bool:
+    """Whether this is Codex, asking for a websocket to an API that is cached: it takes a refusal as word to use HTTP.
+
+    No other client is known to, so theirs pass.
+    """
+    headers = flow.request.headers
+    if headers.get("upgrade") != "websocket" or not headers.get("user-agent", "").lower().startswith("codex"):
+        return False
+    return formats.match(_split(flow, settings)[1]) is not None
+
+
 def request_of(flow: http.HTTPFlow, settings: Settings) -> Request:
     """The request as the core sees it; the flow already points at its upstream."""
     base, below = _split(flow, settings)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 
 import pytest
 
-from computer_use_cache.environment import Outward, outward
+from computer_use_cache.environment import Outward, Trust, outward, proxied
 from computer_use_cache.errors import CacheError
 
 
@@ -44,3 +45,9 @@ def test_its_url_holds_no_credentials() -> None:
 def test_any_other_is_refused_by_its_variables_name(url: str) -> None:
     with pytest.raises(CacheError, match=r"^HTTPS_PROXY names no http:// or https:// proxy"):
         outward({"HTTPS_PROXY": url})
+
+
+@pytest.mark.parametrize(("given", "sent"), [({}, "0"), ({"CLAUDE_CODE_ATTRIBUTION_HEADER": "1"}, "1")])
+def test_claude_code_leaves_its_hash_out_unless_it_was_told_otherwise(given: dict[str, str], sent: str) -> None:
+    trust = Trust(Path("authority.pem"), Path("bundle.pem"))
+    assert proxied(8080, trust, given)["CLAUDE_CODE_ATTRIBUTION_HEADER"] == sent

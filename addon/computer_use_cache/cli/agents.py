@@ -20,9 +20,6 @@ NAME = "computer-use-cache"
 """The provider's name in the agents' own files."""
 
 
-CODEX_IDS = "--cache-ignore-keys 'client_metadata,/input/*/id,/input/*/internal_chat_message_metadata_passthrough'"
-
-
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where things are: the cache's URL without a path, and the folders and variables that agents look in."""
@@ -60,7 +57,9 @@ def _codex(place: Place) -> Plan:
     tail = f"\n# {NAME}\n[model_providers.{NAME}]\n{table}"
     steps = (
         "Codex sends OPENAI_API_KEY: start the cache with --upstream https://api.openai.com/v1.",
-        f"Its requests hold the ids of a session; to have hits in another one, start it with {CODEX_IDS}",
+        "Its requests hold what moves from session to session; so that another one has hits, start it also with "
+        "--cache-ignore-keys 'client_metadata,/input/*/id,/input/*/internal_chat_message_metadata_passthrough' "
+        r"--cache-normalize 's/Chunk ID: \w+/Chunk ID/,s/Wall time: [0-9.]+/Wall time/'.",
     )
     old = _old_text(file)
     wanted = {"model_provider": NAME, "model_providers": {NAME: provider}}

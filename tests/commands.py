@@ -19,6 +19,8 @@ import pytest
 
 from computer_use_cache.settings import Settings
 
+RUN = (sys.executable, "-m", "computer_use_cache", "run")
+PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 ADDON = Path(__file__).parent.parent / "addon"
 
 
@@ -27,6 +29,9 @@ def isolate(monkeypatch: pytest.MonkeyPatch, folder: Path) -> int:
     for item in Settings.declarations():
         for variable in item.variables:
             monkeypatch.delenv(variable, raising=False)
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
     port = free_port()
     monkeypatch.setenv("PORT", str(port))
     monkeypatch.setenv("HOME", str(folder / "home"))
@@ -78,6 +83,11 @@ def run_module(*arguments: str) -> subprocess.CompletedProcess[str]:
     """`python -m computer_use_cache` to its end."""
     command = [sys.executable, "-m", "computer_use_cache", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
+
+
+def run_around(*command: str, sent: str = "") -> subprocess.CompletedProcess[str]:
+    """`run` with this command and `sent` as its input."""
+    return subprocess.run([*RUN, *command], input=sent, capture_output=True, text=True, check=False)
 
 
 @contextlib.contextmanager

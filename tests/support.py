@@ -15,7 +15,7 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,13 +43,13 @@ type Handler = Callable[[Asked, Send], Awaitable[None]]
 
 
 class Upstream:
-    """A provider on a loopback port, speaking HTTP/1.1 as raw as a test wants it.
+    """A provider on a port of its `host`, speaking HTTP/1.1 as raw as a test wants it.
 
     A test replaces `handler`, which gets each request and a function that sends bytes; when it returns, the
     connection stays open if `keep_alive` is set, and is closed otherwise, or reset if `resets` is set.
     """
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
         self.asked: list[Asked] = []
         self.handler: Handler = answer_chat
         self.keep_alive = True
@@ -59,9 +59,9 @@ class Upstream:
         self._serving: set[asyncio.Task[None] | None] = set()  # the loop itself would let go of a task that waits
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()
-        self._server = self._run(asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**24, ssl=tls))
+        self._server = self._run(asyncio.start_server(self._serve, host, 0, limit=2**24, ssl=tls))
         self.port: int = self._server.sockets[0].getsockname()[1]
-        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}/v1"
+        self.url = f"{'https' if tls else 'http'}://{host}:{self.port}/v1"
 
     def _run(self, awaitable: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(awaitable, self.loop).result(30)
@@ -295,8 +295,13 @@ class Proxy:
 
     def wait_for_log(self, text: str, times: int = 1) -> None:
         """Return when so many lines of the log hold the text."""
-        while sum(text in line for line in list(self.log)) < times:
-            assert self.process.poll() is None, "the proxy ended"
+        while self._logged(text) < times:
+            if self.process.poll() is not None:
+                self.reader.join(30)
+                assert self._logged(text) >= times, "the proxy ended:\n" + "".join(self.log)
+
+    def _logged(self, text: str) -> int:
+        return sum(text in line for line in list(self.log))
 
     def stats(self) -> Any:
         return self.ask("GET", "/cache/stats").json()
@@ -314,11 +319,20 @@ def chat_request(text: str = "ping", **fields: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def running_proxy(
-    folder: Path, upstream: str, *arguments: str, entry: Path = ENTRY, listen: str = "@127.0.0.1:0", **environment: str
+    folder: Path,
+    upstream: str,
+    *arguments: str,
+    entry: Path = ENTRY,
+    listen: str = "@127.0.0.1:0",
+    wrapper: Sequence[str] = (),
+    **environment: str,
 ) -> Iterator[Proxy]:
-    """Plain mitmdump with the addon, in reverse mode on a free loopback port, its store in `folder`."""
+    """Plain mitmdump with the addon, in reverse mode on a free loopback port, its store in `folder`.
+
+    `wrapper` is a command that becomes the one that follows it.
+    """
     origin = "/".join(upstream.split("/")[:3])
-    command = [str(Path(sys.executable).parent / "mitmdump"), "-s", str(entry)]
+    command = [*wrapper, str(Path(sys.executable).parent / "mitmdump"), "-s", str(entry)]
     command += ["--mode", f"reverse:{origin}{listen}", "--set", f"confdir={folder}/mitmproxy", *arguments]
     clean = {name: value for name, value in os.environ.items() if not name.endswith(("_API_KEY", "_BASE_URL"))}
     given = {"UPSTREAM_BASE_URL": upstream, "CACHE_DIR": str(folder / "store"), "PYTHONUNBUFFERED": "1"}

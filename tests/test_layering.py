@@ -77,7 +77,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "upstream": VALUES | {"settings"},
     "metrics": set(),
     "media": set(),
-    "environment": set(),
+    "environment": {"errors"},
     "transcript": VALUES | {"formats", "media"},
     "cache": VALUES | {"settings", "credentials", "formats", "key", "policy", "record", "savings", "sketch", "store"},
     "batches": VALUES | {"settings", "formats", "key", "policy", "store", "cache"},

@@ -7,9 +7,7 @@ import http.client
 import json
 import re
 import socket
-import socketserver
 import ssl
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,43 +17,10 @@ import pytest
 
 from support import FAKE_KEY, Answer, Proxy, Upstream, always, answer_chat, chat_request, response, running_proxy
 from tls import certificate
+from tunnels import Tunnels, running_tunnels
 
 REGULAR, SOCKS, CHAINED, REVERSE = "HTTP(S) proxy", "SOCKS v5 proxy", "HTTP(S) proxy (upstream mode)", "reverse proxy"
 FORWARD = [REGULAR, SOCKS, CHAINED]
-
-
-class Tunnels(socketserver.ThreadingTCPServer):
-    """An HTTP proxy that does CONNECT, for the mode `upstream`; `asked` are the targets."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Tunnel)
-        self.asked: list[str] = []
-
-
-class _Tunnel(socketserver.StreamRequestHandler):
-    server: Tunnels
-
-    def handle(self) -> None:
-        target = self.rfile.readline().decode().split()[1]
-        while self.rfile.readline().strip():
-            pass
-        self.server.asked.append(target)
-        host, _, port = target.rpartition(":")
-        with socket.create_connection((host, int(port))) as server:
-            self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
-            back = threading.Thread(target=_copy, args=(server, self.connection))
-            back.start()
-            _copy(self.connection, server)
-            back.join()
-
-
-def _copy(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
 
 
 @dataclass
@@ -134,11 +99,10 @@ def _ask(
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("site")
     provider = Upstream(tls=certificate(folder))
-    with Tunnels() as tunnels:
-        threading.Thread(target=tunnels.serve_forever, daemon=True).start()
+    with running_tunnels() as tunnels:
         # mitmproxy refuses port 0 for two modes on one address.
         modes = ["regular@127.0.0.2:0", "socks5@127.0.0.3:0"]
-        modes += [f"upstream:http://127.0.0.1:{tunnels.server_address[1]}@127.0.0.4:0"]
+        modes += [f"upstream:{tunnels.url}@127.0.0.4:0"]
         arguments = [part for mode in modes for part in ("--mode", mode)]
         arguments += ["--set", f"ssl_verify_upstream_trusted_ca={folder}/server.pem"]
         url = f"https://localhost:{provider.port}/v1"
@@ -153,7 +117,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
                 ssl.PEM_cert_to_DER_cert(begin + own),
                 folder / "mitmproxy" / "mitmproxy-ca-cert.pem",
             )
-        tunnels.shutdown()
     provider.close()
 
 

@@ -94,3 +94,9 @@ def test_no_credential_is_left_anywhere(
     assert flows.count(b"/v1/chat/completions") > 10, "prompts and answers are there, and what let a caller in is not:"
     for name, secret in SECRETS.items():
         assert secret.encode() not in flows, f"{name} in the saved flows"
+
+
+def test_a_word_in_the_place_of_a_key_is_left_in_answers(tmp_path: Path, upstream: Upstream) -> None:
+    with running_proxy(tmp_path, upstream.url, UPSTREAM_API_KEY="pong") as proxy:
+        for _ in range(2):
+            assert proxy.chat().json()["choices"][0]["message"]["content"] == "pong"

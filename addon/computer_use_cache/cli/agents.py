@@ -55,7 +55,12 @@ def _codex(place: Place) -> Plan:
     head = f'# {NAME}: this line and the table at the end of the file\nmodel_provider = "{NAME}"\n'
     table = "".join(f"{name} = {json.dumps(value)}\n" for name, value in provider.items())
     tail = f"\n# {NAME}\n[model_providers.{NAME}]\n{table}"
-    steps = ("Codex sends OPENAI_API_KEY: start the cache with --upstream https://api.openai.com/v1.",)
+    steps = (
+        "Codex sends OPENAI_API_KEY: start the cache with --upstream https://api.openai.com/v1.",
+        "Its requests hold what moves from session to session; so that another one has hits, start it also with "
+        "--cache-ignore-keys 'client_metadata,/input/*/id,/input/*/internal_chat_message_metadata_passthrough' "
+        r"--cache-normalize 's/Chunk ID: \w+/Chunk ID/,s/Wall time: [0-9.]+/Wall time/'.",
+    )
     old = _old_text(file)
     wanted = {"model_provider": NAME, "model_providers": {NAME: provider}}
     try:

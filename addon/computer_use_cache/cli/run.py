@@ -16,6 +16,7 @@ from types import FrameType
 import click
 
 from computer_use_cache import environment
+from computer_use_cache.amounts import dollars
 from computer_use_cache.cli import options
 from computer_use_cache.errors import CacheError
 from computer_use_cache.formats.base import Json
@@ -122,7 +123,7 @@ def _summary(before: Json | None, after: Json | None) -> str:
     passed = sum(after["bypasses"].values()) - sum(before["bypasses"].values())
     text = f"{hits} hit{'s' * (hits != 1)}, {misses} miss{'es' * (misses != 1)}, {passed} past the cache"
     saved = _saved(after) - _saved(before)
-    return f"{text}, saved ${saved:.2f}" if saved else text
+    return f"{text}, saved {dollars(saved)}" if saved else text
 
 
 def _saved(counted: Json) -> float:

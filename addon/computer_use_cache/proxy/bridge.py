@@ -103,6 +103,17 @@ def format_of(flow: http.HTTPFlow, settings: Settings) -> Format | None:
     return found[0] if found else None
 
 
+def could_use_http(flow: http.HTTPFlow, settings: Settings) -> bool:
+    """Whether this is Codex, asking for a websocket to an API that is cached: it takes a refusal as word to use HTTP.
+
+    No other client is known to, so theirs pass.
+    """
+    headers = flow.request.headers
+    if headers.get("upgrade") != "websocket" or not headers.get("user-agent", "").lower().startswith("codex"):
+        return False
+    return formats.match(_split(flow, settings)[1]) is not None
+
+
 def request_of(flow: http.HTTPFlow, settings: Settings) -> Request:
     """The request as the core sees it; the flow already points at its upstream."""
     base, below = _split(flow, settings)
@@ -200,10 +211,14 @@ def forget_credentials(flow: http.HTTPFlow, settings: Settings) -> None:
         flow.response.raw_content = without_key(body, settings)
 
 
+_SHORTEST_KEY = 16
+"""No provider's key has fewer characters: `ollama` or `EMPTY`, where no key is needed, are words of answers, too."""
+
+
 def without_key(body: bytes, settings: Settings) -> bytes:
     """An upstream may quote the operator's key in an error; not even the client may see that."""
     key = settings.upstream_api_key.encode()
-    return body.replace(key, b"*" * len(key)) if key else body
+    return body.replace(key, b"*" * len(key)) if len(key) >= _SHORTEST_KEY else body
 
 
 def _forget_callers(flow: http.HTTPFlow) -> None:

@@ -26,7 +26,7 @@ async def drain() -> None:
         with contextlib.suppress(NotImplementedError):  # Windows
             loop.add_signal_handler(name, hurry.set)
     if number := _running():
-        logger.warning("ending: %d exchanges may finish; a second signal cuts them", number)
+        logger.info("ending: %d exchanges may finish; a second signal cuts them", number)
     try:
         async with asyncio.timeout(_DRAIN_SECONDS):
             while _running() and not hurry.is_set():

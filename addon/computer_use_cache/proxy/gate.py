@@ -66,6 +66,8 @@ class Gate:
         bridge.keep_end_to_end(flow.request.headers)
         if is_addressed_here:
             bridge.send_to_upstream(flow, self._settings)
+        if bridge.could_use_http(flow, self._settings):
+            raise RequestError(426, "What is asked over a websocket is not cached: ask over HTTP.")
         if bridge.format_of(flow, self._settings) is None:
             if self._settings.mode is Mode.OFFLINE:
                 raise offline_error(Reason.ROUTE)

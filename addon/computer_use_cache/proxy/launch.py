@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import json
 import logging
+import os
 import socket
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import IO
 
 import computer_use_cache
-from computer_use_cache.environment import Trust
+from computer_use_cache.environment import Trust, outward
 from computer_use_cache.errors import CacheError
 from computer_use_cache.proxy import workers
 from computer_use_cache.settings import Settings
@@ -111,11 +112,13 @@ def companion(
 ) -> Iterator[Companion]:
     """A private proxy on free loopback ports, which ends with this context and with this process, however it ends.
 
-    With `base_url` it is a reverse proxy, too. The other arguments are those of `arguments`. Raises CacheError when it
-    does not start.
+    It goes through the proxy that this process's environment names, where that names one. With `base_url` it is a
+    reverse proxy, too. The other arguments are those of `arguments`. Raises CacheError when it does not start.
     """
     upstream = settings.upstream_base_url
-    line = ["-s", str(entry_path()), "--mode", "regular@127.0.0.1:0"]
+    further = outward(os.environ)
+    forward = f"upstream:{further.url}" if further else "regular"
+    line = ["-s", str(entry_path()), "--mode", f"{forward}@127.0.0.1:0"]
     base_port = _free_port() if base_url else None
     if base_port:
         line += ["--mode", f"reverse:{upstream.origin}@127.0.0.1:{base_port}"]

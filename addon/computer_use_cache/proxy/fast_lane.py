@@ -29,6 +29,7 @@ from computer_use_cache.proxy.guard import host_of
 from computer_use_cache.proxy.head import Head
 from computer_use_cache.proxy.replay import Replayer
 from computer_use_cache.proxy.trouble import Trouble
+from computer_use_cache.recurring import Recurring
 from computer_use_cache.values import BaseUrl
 
 _HEAD = re.compile(
@@ -89,7 +90,7 @@ class Admitted:
 
 @dataclass(slots=True)
 class Hit:
-    """A hit that was served: `wire` are its bytes until the second `until`. The `plan` has no bodies any more."""
+    """A hit: `wire` are its bytes until the second `until`. One that is remembered has no bodies in its `plan`."""
 
     plan: Plan
     entry: Entry
@@ -126,6 +127,7 @@ class FastLane:
         self._heads: OrderedDict[bytes, Admitted] = OrderedDict()
         self._hits: OrderedDict[bytes, Hit] = OrderedDict()
         self._bytes = 0
+        self._recurring = Recurring[bytes]()
         self._trouble = Trouble("the fast lane")
 
     def _safely[**Given, Found](
@@ -237,21 +239,26 @@ class FastLane:
         pieces = replay(plan, entry) if entry else None
         if entry is None or pieces is None or self._replayer.paced(plan, entry, pieces):
             return plan
-        return Hit(plan.without_bodies(), entry, pieces, *self._written(plan, entry, pieces, now))
+        return Hit(plan, entry, pieces, *self._written(plan, entry, pieces, now))
 
     def serve(self, digest: bytes, hit: Hit) -> bytes | None:
-        """The bytes of a hit that was found, which is counted and remembered."""
+        """The bytes of a hit that was found, which is counted and, if it was asked for before, remembered."""
         return self._safely(self._serve, digest, hit)
 
     def _serve(self, digest: bytes, hit: Hit) -> bytes:
+        if self._recurring.comes_again(digest):
+            self._remember(digest, hit)
+        self._ledger.served(Outcome.HIT, hit.plan.model, hit.entry.cost)
+        self._trouble.worked()
+        return hit.wire
+
+    def _remember(self, digest: bytes, hit: Hit) -> None:
         self._forget(digest)
+        hit.plan = hit.plan.without_bodies()
         self._hits[digest] = hit
         self._bytes += _weight(hit)
         while self._bytes > _MOST_BYTES:
             self._forget(next(iter(self._hits)))
-        self._ledger.served(Outcome.HIT, hit.plan.model, hit.entry.cost)
-        self._trouble.worked()
-        return hit.wire
 
     def _forget(self, digest: bytes) -> None:
         if hit := self._hits.pop(digest, None):

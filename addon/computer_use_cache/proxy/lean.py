@@ -7,6 +7,7 @@ loaded all stay, as it may count on any of them.
 from __future__ import annotations
 
 import asyncio
+import gc
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -64,6 +65,8 @@ class LeanMaster(DumpMaster):
             # They stay known by name, with their commands; events pass them by.
             idle = [self.addons.get(name) for name in self._idle()]
             self.addons.chain = [addon for addon in self.addons.chain if addon not in idle]
+        # What is there from the start stays: the collector need not look at mitmproxy's every class and function again.
+        gc.freeze()
         await super().run()
 
     def _is_alone(self) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from computer_use_cache import codec
 from computer_use_cache.errors import StoreError
 from computer_use_cache.models import Entry, RequestRecord
+from computer_use_cache.recurring import Recurring
 from computer_use_cache.store import LEASE_SECONDS, Choice, Size
 from computer_use_cache.store.database import Database, failures
 from computer_use_cache.store.requests import Requests
@@ -48,6 +49,7 @@ class DiskStore:
             for number in range(_SHARDS)
         ]
         self._unchanged = UnchangedEntries()
+        self._recurring = Recurring[str]()
         self._counters = Database(folder / "counters", eviction_policy="none")
         self.leases = DiskLeases(folder / "leases") if leases else None
         self._requests = Requests(folder / "requests.db", int(size_limit * (1 - _ENTRIES_SHARE)))
@@ -58,7 +60,7 @@ class DiskStore:
     def get(self, key: str) -> Entry | None:
         with self._shard(key).use() as shard:
             # A copy must have been read after the state that it is good for.
-            state = state_of(shard) if self._unchanged.is_worth(key) else None
+            state = state_of(shard) if self._recurring.comes_again(key) else None
             if state and (copy := self._unchanged.get(key, state)) is not None:
                 return copy
             data, expires_at = shard.get(key, expire_time=True)

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 from computer_use_cache.models import Entry
 
 _MOST_BYTES = 32 * 1024 * 1024
-_MOST_READ_ONCE = 65_536
 _ENTRY_BYTES = 2048
 """About what an entry takes besides its body."""
 
@@ -42,16 +41,6 @@ class UnchangedEntries:
         self._lock = threading.Lock()
         self._copies: OrderedDict[str, tuple[State, float, Entry]] = OrderedDict()
         self._bytes = 0
-        self._read_once: set[str] = set()
-
-    def is_worth(self, key: str) -> bool:
-        """Whether a key that is being read may have a copy: what is read once only gets none."""
-        if key in self._copies or key in self._read_once:
-            return True
-        if len(self._read_once) >= _MOST_READ_ONCE:
-            self._read_once.clear()
-        self._read_once.add(key)
-        return False
 
     def get(self, key: str, state: State) -> Entry | None:
         """The copy, if it was read in this very state and is not expired."""

@@ -317,6 +317,15 @@ def chat_request(text: str = "ping", **fields: Any) -> dict[str, Any]:
     return {"model": "gpt-test", "messages": [{"role": "user", "content": text}]} | fields
 
 
+MITMDUMP = (str(Path(sys.executable).parent / "mitmdump"),)
+LEAN_MITMDUMP = (
+    sys.executable,
+    "-c",
+    "import sys; from computer_use_cache.proxy import launch; launch.mitmdump(sys.argv[1:], shares_port=False)",
+)
+"""What `start` runs, with mitmdump's own command line."""
+
+
 @contextlib.contextmanager
 def running_proxy(
     folder: Path,
@@ -325,6 +334,7 @@ def running_proxy(
     entry: Path = ENTRY,
     listen: str = "@127.0.0.1:0",
     wrapper: Sequence[str] = (),
+    program: Sequence[str] = MITMDUMP,
     **environment: str,
 ) -> Iterator[Proxy]:
     """Plain mitmdump with the addon, in reverse mode on a free loopback port, its store in `folder`.
@@ -332,7 +342,7 @@ def running_proxy(
     `wrapper` is a command that becomes the one that follows it.
     """
     origin = "/".join(upstream.split("/")[:3])
-    command = [*wrapper, str(Path(sys.executable).parent / "mitmdump"), "-s", str(entry)]
+    command = [*wrapper, *program, "-s", str(entry)]
     command += ["--mode", f"reverse:{origin}{listen}", "--set", f"confdir={folder}/mitmproxy", *arguments]
     clean = {name: value for name, value in os.environ.items() if not name.endswith(("_API_KEY", "_BASE_URL"))}
     given = {"UPSTREAM_BASE_URL": upstream, "CACHE_DIR": str(folder / "store"), "PYTHONUNBUFFERED": "1"}

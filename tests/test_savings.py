@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 import genai_prices
 import pytest
 
+import corpus
 from computer_use_cache import formats
 from computer_use_cache.cache import Cache
 from computer_use_cache.errors import RequestError
@@ -185,18 +185,13 @@ def test_what_is_no_answer_costs_nothing_known(body: bytes, shape: Shape) -> Non
 
 # -- the recorded traffic
 
-NAMED = os.environ.get("COMPUTER_USE_CACHE_CORPUS")
-FOLDERS = [Path(NAMED)] if NAMED else [up / "shared/corpus/dev" for up in Path(__file__).resolve().parents]
-CORPUS = next((folder for folder in FOLDERS if folder.is_dir()), None)
 FILES = ("chat", "completions", "responses", "messages", "gemini", "embeddings")
 
 
 def recorded() -> Iterator[tuple[Request, Response, dict[str, Any]]]:
     """Each recorded exchange, and its row."""
-    assert CORPUS
     for name in FILES:
-        for line in (CORPUS / f"{name}.jsonl").read_text().splitlines():
-            row = json.loads(line)
+        for row in corpus.exchanges(name):
             url = urlsplit(row["url"])
             upstream, path = split(f"{url.scheme}://{url.netloc}", url.path, BaseUrl.parse("https://none.example/v1"))
             if row["status"] == 200 and formats.match(path):
@@ -277,9 +272,6 @@ def independent(row: dict[str, Any], answer: bytes) -> tuple[int, int, Decimal |
     return counts["input_tokens"], out, None
 
 
-@pytest.mark.skipif(
-    CORPUS is None, reason="no recorded traffic: set COMPUTER_USE_CACHE_CORPUS to the corpus' folder `dev`"
-)
 def test_the_savings_of_recorded_traffic_replayed_twice_are_an_independent_sum(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

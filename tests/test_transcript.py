@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import corpus
 from computer_use_cache import formats, transcript
 from computer_use_cache.models import Shape
 from test_media import PNG, coded
 
-_NAMED = os.environ.get("COMPUTER_USE_CACHE_CORPUS")
-_FOLDERS = [Path(_NAMED)] if _NAMED else [up / "shared/corpus/dev" for up in Path(__file__).resolve().parents]
-CORPUS = next((folder for folder in _FOLDERS if folder.is_dir()), None)
 PICTURE = f"[image/png, {len(PNG)} bytes, 1280 x 800 pixels]"
 DATA_URL = f"data:image/png;base64,{coded(PNG)}"
 SCHEMA = {"type": "object", "properties": {"x": {"type": "integer"}, "y": {"type": "integer"}}}
@@ -269,13 +264,10 @@ def test_the_text_is_bounded(body: dict[str, Any]) -> None:
     assert len(transcript.of_request(body)) < 510_000
 
 
-@pytest.mark.skipif(CORPUS is None, reason="no recorded traffic: set COMPUTER_USE_CACHE_CORPUS to its folder `dev`")
 @pytest.mark.parametrize("name", ["chat", "completions", "responses", "messages", "gemini", "embeddings"])
 def test_recorded_answers_can_be_read(name: str) -> None:
-    assert CORPUS
     format = formats.by_name("chat_completions" if name == "chat" else name)
-    for line in (CORPUS / f"{name}.jsonl").read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
+    for row in corpus.exchanges(name):
         transcript.of_request(row["req_body"])
         if row["stream"]:
             answer = format.assemble(format.split_stream(row["resp_body"].encode(), Shape.SSE))

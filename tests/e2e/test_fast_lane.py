@@ -1,4 +1,7 @@
-"""The fast lane answers as the normal way does, to the byte, and counts the same; what it remembers is never stale."""
+"""The fast lane answers as the normal way does, to the byte, and counts the same; what it remembers is never stale.
+
+It is in mitmproxy's layers, and, where `start` runs the proxy, before them.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,20 @@ from typing import Any
 
 import pytest
 
-from support import FAKE_KEY, Proxy, Upstream, always, chat_request, completion, response, running_proxy
+import corpus
+import support
+from support import (
+    FAKE_KEY,
+    LEAN_MITMDUMP,
+    MITMDUMP,
+    Proxy,
+    Upstream,
+    always,
+    chat_request,
+    completion,
+    response,
+    running_proxy,
+)
 
 CHAT = "/v1/chat/completions"
 LAST = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
@@ -25,16 +41,33 @@ LIMIT = 200_000
 type Message = tuple[int, dict[str, str], bytes]
 
 
+WAYS = {"normal": (MITMDUMP, "off"), "in a layer": (MITMDUMP, "on"), "before the layers": (LEAN_MITMDUMP, "on")}
+
+
 @pytest.fixture
-def lanes(tmp_path: Path, upstream: Upstream) -> Iterator[tuple[Proxy, Proxy]]:
-    """The same cache twice: with the fast lane, and without."""
+def ways(tmp_path: Path, upstream: Upstream) -> Iterator[dict[str, Proxy]]:
+    """The same cache three times: without the fast lane, which comes first, and with it in either place."""
     given = {"CACHE_CLIENT_TOKEN": FAKE_KEY, "CACHE_MAX_INPUT_CHARS": str(LIMIT)}
     with contextlib.ExitStack() as stack:
-        on, off = (
-            stack.enter_context(running_proxy(tmp_path / lane, upstream.url, CACHE_FAST_LANE=lane, **given))
-            for lane in ("on", "off")
-        )
-        yield on, off
+        yield {
+            name: stack.enter_context(
+                running_proxy(tmp_path / name, upstream.url, program=program, CACHE_FAST_LANE=lane, **given)
+            )
+            for name, (program, lane) in WAYS.items()
+        }
+
+
+def assert_all_say_the_same(ways: dict[str, Proxy], pieces: list[bytes], what: object) -> list[Message]:
+    """The answers, which are the same whichever way they came."""
+    normal, *others = ((name, talk(proxy, pieces)) for name, proxy in ways.items())
+    for name, answers in others:
+        assert answers == normal[1], (what, name)
+    return normal[1]
+
+
+def assert_all_counted_the_same(ways: dict[str, Proxy]) -> None:
+    normal, *others = map(counts, ways.values())
+    assert others == [normal] * len(others)
 
 
 def request(body: Any = None, *headers: bytes, line: str = f"POST {CHAT} HTTP/1.1", token: str = FAKE_KEY) -> bytes:
@@ -176,17 +209,17 @@ CASES: dict[str, bytes] = {
 }
 
 
-def test_both_ways_answer_the_same_and_count_the_same(lanes: tuple[Proxy, Proxy], upstream: Upstream) -> None:
+def test_all_ways_answer_the_same_and_count_the_same(ways: dict[str, Proxy], upstream: Upstream) -> None:
     for name, sent in CASES.items():
-        for turn in range(3):  # a miss; a hit; what is remembered of a hit
-            on, off = (talk(proxy, [sent, LAST]) for proxy in lanes)
-            assert on == off, (name, turn)
-    assert counts(lanes[0]) == counts(lanes[1])
-    shown = [sum(f"POST {upstream.url}" in line for line in proxy.log) for proxy in lanes]
-    assert shown[1] - shown[0] > 50, "a hit in the fast lane is no flow, and mitmdump has no line for it"
+        for turn in range(4):  # a miss; a hit; one that is remembered; what is remembered
+            assert_all_say_the_same(ways, [sent + LAST], (name, turn))
+    assert_all_counted_the_same(ways)
+    normal, *others = (sum(f"POST {upstream.url}" in line for line in proxy.log) for proxy in ways.values())
+    for shown in others:
+        assert normal - shown > 50, "a hit in the fast lane is no flow, and mitmdump has no line for it"
 
 
-def test_both_ways_answer_generated_requests_the_same(lanes: tuple[Proxy, Proxy]) -> None:
+def test_all_ways_answer_generated_requests_the_same(ways: dict[str, Proxy]) -> None:
     choose = random.Random(7)
     choices = (
         [f"POST {path} HTTP/1.1" for path in (CHAT, CHAT + "?x=1", "/v1/completions", "/v1/responses", "/v1/messages")],
@@ -200,18 +233,45 @@ def test_both_ways_answer_generated_requests_the_same(lanes: tuple[Proxy, Proxy]
         ],
         [FAKE_KEY, FAKE_KEY, FAKE_KEY, "none"],
     )
-    for _ in range(60):
-        drawn = [[choose.choice(options) for options in choices] for _ in range(choose.randint(1, 4))]
+    for _ in range(300):
+        drawn = [[choose.choice(options) for options in choices] for _ in range(choose.randint(1, 5))]
         sent = b"".join(request(body, *headers, line=line, token=token) for line, body, headers, token in drawn) + LAST
         cuts = sorted(choose.choices(range(len(sent)), k=choose.randint(0, 5)))
         pieces = [sent[a:b] for a, b in itertools.pairwise([0, *cuts, len(sent)])]
-        on, off = (talk(proxy, pieces) for proxy in lanes)
-        assert on == off, drawn
-    assert counts(lanes[0]) == counts(lanes[1])
+        assert_all_say_the_same(ways, pieces, drawn)
+    assert_all_counted_the_same(ways)
 
 
-def test_a_request_may_come_in_any_two_pieces(lanes: tuple[Proxy, Proxy]) -> None:
-    proxy, sent = lanes[0], request()
+@pytest.mark.timeout(400)
+def test_all_ways_answer_recorded_traffic_the_same(ways: dict[str, Proxy], upstream: Upstream) -> None:
+    rows = [
+        row for name in ("chat", "completions", "responses", "messages", "embeddings") for row in corpus.exchanges(name)
+    ]
+    answers = {}
+
+    async def answer(asked: support.Asked, send: support.Send) -> None:
+        await send(answers[asked.body])
+
+    upstream.handler = answer
+    lines = {"completions": "/v1/completions", "responses": "/v1/responses", "messages": "/v1/messages", "chat": CHAT}
+    hits = 0
+    for row in rows:
+        if row["api"] not in lines:
+            continue
+        body = json.dumps(row["req_body"], ensure_ascii=False).encode()
+        kind = "text/event-stream" if row["stream"] else "application/json"
+        said = row["resp_body"] if isinstance(row["resp_body"], str) else json.dumps(row["resp_body"])
+        answers[body] = response(said.encode(), content_type=kind)
+        sent = request(body, line=f"POST {lines[row['api']]} HTTP/1.1")
+        told = assert_all_say_the_same(ways, [sent * 3 + LAST], row["id"])
+        hits += [answer[1].get("x-computer-use-cache") for answer in told].count("HIT")
+    assert hits > 2 * len(rows) * 0.9
+    assert_all_counted_the_same(ways)
+
+
+@pytest.mark.parametrize("way", ["in a layer", "before the layers"])
+def test_a_request_may_come_in_any_two_pieces(ways: dict[str, Proxy], way: str) -> None:
+    proxy, sent = ways[way], request()
     assert [answer[0] for answer in talk(proxy, [*(sent[at : at + 1] for at in range(len(sent))), LAST])] == [200, 200]
     with (
         socket.create_connection(("127.0.0.1", proxy.port), timeout=30) as connection,
@@ -229,7 +289,8 @@ def test_a_request_may_come_in_any_two_pieces(lanes: tuple[Proxy, Proxy]) -> Non
             assert (answer[0], answer[1]["x-computer-use-cache"]) == (200, "HIT"), at
 
 
-def test_what_is_remembered_is_never_stale(tmp_path: Path, upstream: Upstream) -> None:
+@pytest.mark.parametrize("program", [MITMDUMP, LEAN_MITMDUMP], ids=["in a layer", "before the layers"])
+def test_what_is_remembered_is_never_stale(tmp_path: Path, upstream: Upstream, program: tuple[str, ...]) -> None:
     def answer_with(text: str) -> None:
         upstream.handler = always(response(json.dumps(completion(text)).encode()))
 
@@ -239,16 +300,16 @@ def test_what_is_remembered_is_never_stale(tmp_path: Path, upstream: Upstream) -
 
     shared = {"CACHE_FAST_LANE": "on", "CACHE_DIR": str(tmp_path / "shared")}
     with (
-        running_proxy(tmp_path / "a", upstream.url, **shared) as proxy,
-        running_proxy(tmp_path / "b", upstream.url, **shared) as second,
+        running_proxy(tmp_path / "a", upstream.url, program=program, **shared) as proxy,
+        running_proxy(tmp_path / "b", upstream.url, program=program, **shared) as second,
     ):
         for number, remover in enumerate((proxy, second)):
             answer_with(f"first {number}")
             assert said(proxy) == ("MISS", f"first {number}")
-            assert [said(proxy) for _ in range(3)] == [("HIT", f"first {number}")] * 3
+            assert [said(proxy) for _ in range(4)] == [("HIT", f"first {number}")] * 4
             answer_with(f"replaced {number}")
             assert said(remover, b"Cache-Control: no-cache") == ("MISS", f"replaced {number}")
-            assert [said(proxy) for _ in range(3)] == [("HIT", f"replaced {number}")] * 3
+            assert [said(proxy) for _ in range(4)] == [("HIT", f"replaced {number}")] * 4
             assert remover.ask("POST", "/cache/clear").status == 200
         answer_with("short")
         assert said(proxy, b"X-Cache-TTL: 1") == ("MISS", "short")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -12,6 +10,7 @@ from openai._models import construct_type
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 
+import corpus
 from computer_use_cache import sse
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.chat_completions import ChatCompletions
@@ -498,19 +497,9 @@ def test_only_its_own_path_matches(path: str, resource: str | None) -> None:
     assert CHAT.match(path) == resource
 
 
-def recorded() -> list[Json]:
-    named = os.environ.get("COMPUTER_USE_CACHE_CORPUS")
-    folders = [Path(named)] if named else [up / "shared/corpus/dev" for up in Path(__file__).resolve().parents]
-    file = next((folder / "chat.jsonl" for folder in folders if (folder / "chat.jsonl").is_file()), None)
-    if file is None:
-        pytest.skip("no recorded traffic: set COMPUTER_USE_CACHE_CORPUS to the corpus' folder `dev`")
-    with file.open(encoding="utf-8") as rows:
-        return [json.loads(row) for row in rows]
-
-
 def test_recorded_traffic_goes_both_ways_without_loss() -> None:
     changed = []
-    for row in recorded():
+    for row in corpus.exchanges("chat"):
         if row["stream"]:
             events = list(sse.parse(row["resp_body"].encode()))
             CHAT.check_events(events)
@@ -546,7 +535,7 @@ def essence(folded: Json) -> list[Any]:
 
 def test_recorded_streams_are_the_same_to_the_sdk_after_a_change_of_shape() -> None:
     compared = 0
-    for row in recorded():
+    for row in corpus.exchanges("chat"):
         events = list(sse.parse(row["resp_body"].encode())) if row["stream"] else []
         try:
             expected = essence(sdk_fold(events))

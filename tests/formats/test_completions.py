@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+import corpus
 from computer_use_cache import sse
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.completions import Completions
@@ -95,19 +94,9 @@ def test_only_its_own_path_matches(path: str, resource: str | None) -> None:
     assert COMPLETIONS.match(path) == resource
 
 
-def recorded() -> list[Json]:
-    named = os.environ.get("COMPUTER_USE_CACHE_CORPUS")
-    folders = [Path(named)] if named else [up / "shared/corpus/dev" for up in Path(__file__).resolve().parents]
-    file = next((folder / "completions.jsonl" for folder in folders if (folder / "completions.jsonl").is_file()), None)
-    if file is None:
-        pytest.skip("no recorded traffic: set COMPUTER_USE_CACHE_CORPUS to the corpus' folder `dev`")
-    with file.open(encoding="utf-8") as rows:
-        return [json.loads(row) for row in rows]
-
-
 def test_recorded_traffic_goes_both_ways_without_loss() -> None:
     changed, refused = [], []
-    for row in recorded():
+    for row in corpus.exchanges("completions"):
         try:
             if row["stream"]:
                 events = list(sse.parse(row["resp_body"].encode()))

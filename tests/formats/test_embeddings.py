@@ -5,10 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import math
-import os
 import struct
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import httpx2
@@ -17,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import corpus
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.base import dump
 from computer_use_cache.formats.embeddings import Embeddings
@@ -358,22 +357,9 @@ def test_a_batch_split_and_joined_again_is_what_the_upstream_said(inputs: list[A
     assert EMBEDDINGS.join(EMBEDDINGS.split(request(inputs), whole)) == whole
 
 
-def corpus() -> Iterator[dict[str, Any]]:
-    """The recorded exchanges, from COMPUTER_USE_CACHE_CORPUS or a folder `shared/corpus/dev` above; else skip."""
-    named = os.environ.get("COMPUTER_USE_CACHE_CORPUS")
-    above = (folder / "shared" / "corpus" / "dev" for folder in Path(__file__).resolve().parents)
-    file = next(
-        (folder / "embeddings.jsonl" for folder in ([Path(named)] if named else above) if folder.is_dir()), None
-    )
-    if file is None or not file.is_file():
-        pytest.skip("no recorded traffic: set COMPUTER_USE_CACHE_CORPUS to the folder that holds embeddings.jsonl")
-    with file.open(encoding="utf-8") as lines:
-        yield from map(json.loads, lines)
-
-
 def test_every_recorded_answer_survives_recoding_and_batches() -> None:
     # Ollama's own `/api/embeddings` is another API.
-    rows = [row for row in corpus() if "/api/embeddings" not in row["url"]]
+    rows = [row for row in corpus.exchanges("embeddings") if "/api/embeddings" not in row["url"]]
     different = []
     for row in rows:
         body, raw = row["req_body"], row["resp_body"].encode()

@@ -5,13 +5,11 @@ from __future__ import annotations
 import copy
 import itertools
 import json
-import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+import corpus
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.gemini import Gemini
 from computer_use_cache.models import Event, Shape
@@ -320,19 +318,8 @@ def test_a_stream_of_either_shape_turns_into_the_other_and_back(start: Shape, en
     assert GEMINI.split_stream(turned, end) == events
 
 
-def corpus() -> Iterator[dict[str, Any]]:
-    """The recorded exchanges, from COMPUTER_USE_CACHE_CORPUS or a folder `shared/corpus/dev` above; else skip."""
-    named = os.environ.get("COMPUTER_USE_CACHE_CORPUS")
-    above = (folder / "shared" / "corpus" / "dev" for folder in Path(__file__).resolve().parents)
-    file = next((folder / "gemini.jsonl" for folder in ([Path(named)] if named else above) if folder.is_dir()), None)
-    if file is None or not file.is_file():
-        pytest.skip("no recorded traffic: set COMPUTER_USE_CACHE_CORPUS to the folder that holds gemini.jsonl")
-    with file.open(encoding="utf-8") as lines:
-        yield from map(json.loads, lines)
-
-
 def test_every_recorded_answer_is_the_same_in_all_shapes() -> None:
-    rows = list(corpus())
+    rows = corpus.exchanges("gemini")
     different = []
     for row in rows:
         body = row["resp_body"].encode()

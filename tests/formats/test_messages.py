@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +14,7 @@ from anthropic.lib.streaming._messages import accumulate_event
 from anthropic.types import RawMessageStreamEvent
 from anthropic.types.beta import BetaRawMessageStreamEvent
 
+import corpus
 from computer_use_cache import sse
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.base import dump
@@ -617,17 +616,8 @@ def test_a_computer_use_loop_replays_in_both_shapes() -> None:
     assert "iVBORw0KGgo2" in json.dumps(keys[-1])
 
 
-def corpus(name: str) -> Path:
-    folder = os.environ.get("COMPUTER_USE_CACHE_CORPUS")
-    folders = [Path(folder)] if folder else [parent / "shared/corpus/dev" for parent in Path(__file__).parents]
-    for place in folders:
-        if (place / name).is_file():
-            return place / name
-    pytest.skip(f"no {name}: recorded traffic is not part of the repository; set COMPUTER_USE_CACHE_CORPUS")
-
-
 def test_all_recorded_traffic_translates_without_loss() -> None:
-    rows = [json.loads(line) for line in corpus("messages.jsonl").read_text().splitlines()]
+    rows = corpus.exchanges("messages")
     for row in rows:
         body = row["resp_body"].encode("utf-8", "surrogatepass")
         if row["stream"]:

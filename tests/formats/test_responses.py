@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +13,7 @@ from openai._models import construct_type
 from openai.lib.streaming.responses._responses import ResponseStreamState
 from openai.types.responses import ResponseStreamEvent
 
+import corpus
 from computer_use_cache import sse
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.base import dump
@@ -618,17 +617,8 @@ def test_a_computer_use_loop_replays_in_both_shapes() -> None:
     assert SCREENS[-1] in keys[-1]
 
 
-def corpus(name: str) -> Path:
-    folder = os.environ.get("COMPUTER_USE_CACHE_CORPUS")
-    folders = [Path(folder)] if folder else [parent / "shared/corpus/dev" for parent in Path(__file__).parents]
-    for place in folders:
-        if (place / name).is_file():
-            return place / name
-    pytest.skip(f"no {name}: recorded traffic is not part of the repository; set COMPUTER_USE_CACHE_CORPUS")
-
-
 def test_all_recorded_traffic_translates_without_loss() -> None:
-    rows = [json.loads(line) for line in corpus("responses.jsonl").read_text().splitlines()]
+    rows = corpus.exchanges("responses")
     for row in rows:
         body = row["resp_body"].encode("utf-8", "surrogatepass")
         if row["stream"]:

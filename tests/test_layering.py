@@ -65,7 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "key": VALUES | {"formats"},
     "policy": VALUES | {"formats", "settings"},
     "record": VALUES | {"formats"},
-    "sketch": VALUES | {"key"},
+    "sketch": VALUES | {"key", "normalize"},
     "audit": VALUES | {"formats", "settings", "store", "policy", "record", "explain"},
     "explain": VALUES | {"formats", "key", "normalize", "store", "cache", "policy", "sketch"},
     "store": VALUES | {"codec", "settings", "store"},

@@ -18,11 +18,11 @@ LEASE_SECONDS = 10
 
 def weigh[Holder](holders: Iterable[Sequence[Holder]]) -> Counter[Holder]:
     """How much each holder shares, given the holders of each part (`NEWEST_OF_PART` at most): what few share counts
-    for more."""
+    for more, and what all share for so little that all of it together does not weigh as much as one part of two."""
     shared: Counter[Holder] = Counter()
     for found in holders:
         for holder in found:
-            shared[holder] += 1 / len(found)  # type: ignore[assignment]  # a Counter's values may be fractions
+            shared[holder] += 1 / len(found) ** 2  # type: ignore[assignment]  # a Counter's values may be fractions
     return shared
 
 

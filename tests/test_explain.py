@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +17,10 @@ from computer_use_cache import explain, key
 from computer_use_cache.cache import Cache, Plan
 from computer_use_cache.explain import Difference, Near, Study
 from computer_use_cache.models import Entry, Request, Shape
-from computer_use_cache.record import lacks_media
+from computer_use_cache.record import bytes_with_media
 from computer_use_cache.settings import Settings
 from computer_use_cache.store import Store
+from computer_use_cache.store.disk import DiskStore
 from computer_use_cache.store.opening import open_store
 
 NOW = 2_000_000_000.0
@@ -305,9 +309,8 @@ def test_pictures_are_recorded_by_their_digest_and_compared_by_it(cache: Cache) 
         return body(1, messages=[{"role": "user", "content": content}])
 
     record = cache.record(plan(cache, shown(PICTURE)))
-    assert lacks_media(record.body)
     assert len(record.body) < 1000
-    assert not lacks_media(cache.record(plan(cache, body(1))).body)
+    assert list(record.media.values()) == [PICTURE.partition(",")[2]]
     keep(cache, plan(cache, shown(PICTURE)))
     near = explain.study(cache, plan(cache, shown(PICTURE[:-4] + "AAAA"))).near
     assert near is not None
@@ -415,3 +418,115 @@ def test_no_normaliser_helps_where_another_upstream_was_asked(cache: Cache) -> N
     near = explain.study(cache, plan(cache, other, upstream="https://b.test/v1")).near
     assert near is not None
     assert near.normalizers == ()
+
+
+def test_what_was_forwarded_is_made_of_its_record_again_byte_for_byte(cache: Cache) -> None:
+    data = PICTURE.partition(",")[2]
+    texts = [
+        PICTURE,
+        data,
+        data + "AAAA",
+        "AAAA" + data,
+        data.replace("0", "_"),
+        f"see {PICTURE}",
+        "\u00e9 \ud800",
+        "short",
+    ]
+    for written in (json.dumps(body(1, texts=texts), indent=1), json.dumps(body(1, texts=[PICTURE, *texts]))):
+        sent = written.replace('"temperature"', '"stream" : true, "temperature"').encode()
+        record = cache.record(cache.plan(Request("https://a.test/v1", "/chat/completions", {}, {}, sent)))
+        assert len(record.body) < len(sent) / 2
+        assert bytes_with_media(record.body, record.media.get) == sent
+        assert bytes_with_media(record.body, {}.get) is None
+
+
+def test_a_body_that_escapes_its_picture_is_kept_without_it_all_the_same(cache: Cache) -> None:
+    picture = "data:image/png;base64," + "iVBO/w0K" * 200
+    sent = body(1, messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": picture}}]}])
+    escaped = json.dumps(sent).replace("/", "\\/").encode()
+    record = cache.record(cache.plan(Request("https://a.test/v1", "/chat/completions", {}, {}, escaped)))
+    assert len(record.body) < 1000
+    restored = bytes_with_media(record.body, record.media.get)
+    assert restored is not None
+    assert json.loads(restored) == sent
+
+
+def png(colour: tuple[int, int, int], note: str) -> str:
+    """A picture file with noise enough to be long, which says when it was made."""
+    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed (scripts/setup dev)")
+    info = pytest.importorskip("PIL.PngImagePlugin").PngInfo()
+    info.add_text("Creation Time", note)
+    made, file = image.frombytes("RGB", (40, 40), random.Random(1).randbytes(4800)), io.BytesIO()
+    made.putpixel((0, 0), colour)
+    made.save(file, "PNG", pnginfo=info)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def chat_picture(data: str) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
+
+
+def look(path: str, data: str, text: str) -> dict[str, Any]:
+    """A request to each API that shows a picture."""
+    match path:
+        case "/chat/completions":
+            return body(1, messages=[{"role": "user", "content": [{"type": "text", "text": text}, chat_picture(data)]}])
+        case "/responses":
+            picture = {"type": "input_image", "image_url": f"data:image/png;base64,{data}"}
+            content = [{"type": "input_text", "text": text}, picture]
+            return {"model": "m", "input": [{"role": "user", "content": content}]}
+        case "/messages":
+            source = {"type": "base64", "media_type": "image/png", "data": data}
+            content = [{"type": "text", "text": text}, {"type": "image", "source": source}]
+            return {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": content}]}
+    parts = [{"text": text}, {"inlineData": {"mimeType": "image/png", "data": data}}]
+    return {"contents": [{"role": "user", "parts": parts}]}
+
+
+BLACK, RED = (0, 0, 0), (255, 0, 0)
+
+
+@pytest.mark.parametrize("path", AGENTS)
+@pytest.mark.parametrize(
+    ("stored", "asked", "expected"),
+    [
+        ((BLACK, "at nine", "What is it?"), (BLACK, "at ten", "What is it?"), ("image-pixels",)),
+        (
+            (BLACK, "at nine", f"Do task {UUIDS[0]} right now."),
+            (BLACK, "ten", f"Do task {UUIDS[1]} right now."),
+            ("uuids", "image-pixels"),
+        ),
+        ((BLACK, "at nine", "What is it?"), (RED, "at nine", "What is it?"), ()),
+        ((BLACK, "at nine", "What can it be, then?"), (BLACK, "at ten", "What can it be, now?"), ()),
+    ],
+    ids=["another file", "another file and id", "other pixels", "other words, too"],
+)
+def test_image_pixels_is_named_where_two_files_show_the_same(
+    cache: Cache, path: str, stored: tuple[Any, ...], asked: tuple[Any, ...], expected: tuple[str, ...]
+) -> None:
+    keep(cache, plan(cache, look(path, png(*stored[:2]), stored[2]), path))
+    near = explain.study(cache, plan(cache, look(path, png(*asked[:2]), asked[2]), path)).near
+    assert near is not None
+    keeps_pictures = isinstance(cache.store, DiskStore)
+    assert near.normalizers == (expected if keeps_pictures else ())
+
+
+def test_image_pixels_is_not_named_where_a_picture_is_gone_or_there_are_many(tmp_path: Path) -> None:
+    for count, gone in ((1, True), (5, False), (4, False)):
+        store = DiskStore(tmp_path / f"{count}", 2**26)
+        cache = Cache(SETTINGS, store, loopback=True)
+
+        def shown(note: str, count: int = count) -> dict[str, Any]:
+            content = [chat_picture(png((number, 0, 0), note)) for number in range(count)]
+            return body(1, messages=[{"role": "user", "content": content}])
+
+        keep(cache, plan(cache, shown("at nine")))
+        if gone:
+            shutil.rmtree(tmp_path / f"{count}" / "media")
+            store.close()
+            store = DiskStore(tmp_path / f"{count}", 2**26)
+            cache = Cache(SETTINGS, store, loopback=True)
+        near = explain.study(cache, plan(cache, shown("at ten"))).near
+        assert near is not None
+        assert near.normalizers == (("image-pixels",) if count == 4 else ())
+        store.close()

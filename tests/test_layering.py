@@ -67,7 +67,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "record": VALUES | {"formats"},
     "sketch": VALUES | {"key", "normalize"},
     "audit": VALUES | {"formats", "settings", "store", "policy", "record", "explain"},
-    "explain": VALUES | {"formats", "key", "normalize", "store", "cache", "policy", "sketch"},
+    "explain": VALUES | {"formats", "key", "normalize", "pixels", "store", "cache", "policy", "record", "sketch"},
     "store": VALUES | {"codec", "settings", "store"},
     "fleet": VALUES | {"store"},
     "ledger": VALUES | {"settings", "store"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +14,9 @@ from computer_use_cache.cache import Cache, Plan
 from computer_use_cache.errors import FormatError, StoreError
 from computer_use_cache.formats.base import Json, dump, load_object
 from computer_use_cache.models import Bypass, RequestRecord
+from computer_use_cache.pixels import can_decode
 from computer_use_cache.policy import Controls
+from computer_use_cache.record import digests, is_media, with_media
 from computer_use_cache.sketch import CONVERSATIONS
 from computer_use_cache.store import Store
 
@@ -28,6 +31,11 @@ _LEAST_ALIKE = 0.25
 """Two texts less alike are no versions of one text: another question was asked."""
 _PROSE_WORDS = 3
 """A text of fewer words is a name, an id or a date, which may change as a whole."""
+_MOST_PICTURES = 8
+"""Four of each of two requests are decoded."""
+_normalizer = functools.cache(normalize.named)
+"""Patterns are compiled once, and pictures met again are known."""
+_TEXT_NAMES = tuple(name for name in normalize.NAMES if name != "image-pixels")
 _SETTLED_FIRST = ("path", "/model", "/tools")
 """A request to the same model with the same tools is nearer than one that differs there."""
 
@@ -125,7 +133,7 @@ def nearest(cache: Cache, plan: Plan, record: RequestRecord) -> Near | None:
     if not found:
         return None
     _, near, stored = min(found, key=lambda one: one[0])
-    return replace(near, normalizers=_cure(asked, stored))
+    return replace(near, normalizers=_cure(cache.store, asked, stored))
 
 
 def log_miss(cache: Cache, plan: Plan, near: Near, now: float) -> None:
@@ -166,29 +174,47 @@ def _outside(asked: RequestRecord, stored: RequestRecord) -> Iterator[Difference
         yield from differences(dict(asked.headers).get(name, ""), dict(stored.headers).get(name, ""), f"header {name}")
 
 
-def _cure(asked: _Side, stored: _Side) -> tuple[str, ...]:
-    """The fewest named normalisers, one where one is enough, that make two requests equal; none where none do.
-
-    Pictures are kept by the digest of their bytes: `image-pixels` cannot be tried.
-    """
+def _cure(store: Store, asked: _Side, stored: _Side) -> tuple[str, ...]:
+    """The fewest named normalisers, one where one is enough, that make two requests equal; none where none do."""
     if any(_outside(asked.record, stored.record)):
         return ()
-
-    def are_enough(names: Iterable[str]) -> bool:
-        one, other = asked.body, stored.body
-        for name in names:
-            one, other = normalize.named(name).apply(one), normalize.named(name).apply(other)
-        return key.canonical(one) == key.canonical(other)
-
-    names = [name for name in normalize.NAMES if name != "image-pixels"]
-    if not are_enough(names):
-        return ()
-    if alone := next((name for name in names if are_enough([name])), None):
-        return (alone,)
-    for name in list(names):
-        if are_enough(others := [other for other in names if other != name]):
+    pair, pixels = (asked.body, stored.body), tuple[str, ...]()
+    if not _are_enough(_TEXT_NAMES, pair):
+        seen = _with_pixels(store, asked, stored)
+        if seen is None or not _are_enough(_TEXT_NAMES, seen):
+            return ()
+        pair, pixels = seen, ("image-pixels",)
+    for few in ((), *((name,) for name in _TEXT_NAMES)):
+        if _are_enough(few, pair):
+            return (*few, *pixels)
+    names = list(_TEXT_NAMES)
+    for name in _TEXT_NAMES:
+        if _are_enough(others := [other for other in names if other != name], pair):
             names = others
-    return tuple(names)
+    return (*names, *pixels)
+
+
+def _are_enough(names: Iterable[str], pair: tuple[Json, Json]) -> bool:
+    one, other = pair
+    for name in names:
+        one, other = _normalizer(name).apply(one), _normalizer(name).apply(other)
+    return key.canonical(one) == key.canonical(other)
+
+
+def _with_pixels(store: Store, asked: _Side, stored: _Side) -> tuple[Json, Json] | None:
+    """The bodies with pixels for the pictures that differ, which take tens of milliseconds each; None where something
+    else differs, too, or the pictures cannot be had."""
+    differing = digests(asked.record.body) ^ digests(stored.record.body)
+    if not 0 < len(differing) <= _MOST_PICTURES or not can_decode():
+        return None
+    if not _are_enough(_TEXT_NAMES, (with_media(asked.body, lambda _: ""), with_media(stored.body, lambda _: ""))):
+        return None
+    texts = {digest: asked.record.media.get(digest) or store.media(digest) for digest in differing}
+
+    def seen(body: Json) -> Json:
+        return _normalizer("image-pixels").apply(with_media(body, lambda digest: texts.get(digest) or digest))
+
+    return seen(asked.body), seen(stored.body)
 
 
 def _goes_on(found: tuple[Difference, ...]) -> bool:
@@ -228,7 +254,7 @@ def _text_difference(asked: str, recorded: str, path: str) -> Difference:
     start = max(at - _SHOWN_BEFORE, 0)
     one, other = asked[start : start + _SHOWN_CHARS], recorded[start : start + _SHOWN_CHARS]
     longer = max(asked, recorded, key=len)
-    if len(longer.split(maxsplit=_PROSE_WORDS)) < _PROSE_WORDS:
+    if len(longer.split(maxsplit=_PROSE_WORDS)) < _PROSE_WORDS or is_media(longer):
         return Difference(path, at, one, other)
     return Difference(path, at, one, other, alike=(at + _parting(asked[:at:-1], recorded[:at:-1])) / len(longer))
 

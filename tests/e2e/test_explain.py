@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -108,21 +109,26 @@ def test_an_audit_finds_the_answers_that_changed_and_leaves_the_store_alone(upst
         proxy.chat("four", stream=True)
         picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "iVBORw0KGgo" * 200}}
         proxy.chat("", messages=[{"role": "user", "content": [picture]}, {"role": "user", "content": "five"}])
+        sent_before = {asked.body for asked in upstream.asked}
         before = proxy.ask("GET", "/cache/entries").json()
         texts |= {"two": "deux", "four": "quatre"}
         asked_before = len(upstream.asked)
         secret = "-".join(("the", "operators", "key"))
         environment = {"UPSTREAM_BASE_URL": upstream.url, "UPSTREAM_API_KEY": secret}
         report = command(tmp_path, "audit", "--yes", **environment)
-        assert (report["asked"], report["same"], report["changed"], report["failed"]) == (4, 2, 2, 0)
-        assert report["left_out"] == {"its pictures are not kept": 1}
+        assert (report["asked"], report["same"], report["changed"], report["failed"]) == (5, 3, 2, 0)
+        assert report["left_out"] == {}
         changed = [row for row in report["requests"] if row["outcome"] == "changed"]
         assert sorted(row["difference"]["asked"] for row in changed) == ["deux", "quatre"]
-        assert len(upstream.asked) == asked_before + 4
+        assert len(upstream.asked) == asked_before + 5
+        assert {asked.body for asked in upstream.asked[asked_before:]} == sent_before, "byte for byte"
         assert all(asked.headers["authorization"] == f"Bearer {secret}" for asked in upstream.asked[asked_before:])
         assert proxy.ask("GET", "/cache/entries").json() == before
         upstream.handler = support.always(support.response(b"{}", 401))
         report = command(tmp_path, "audit", "--yes", "--sample", "2", **environment)
         assert (report["asked"], report["failed"]) == (2, 2)
         assert "set UPSTREAM_API_KEY" in report["requests"][0]["reason"]
+        shutil.rmtree(tmp_path / "store" / "media")
+        report = command(tmp_path, "audit", "--yes", **environment)
+        assert (report["asked"], report["left_out"]) == (4, {"its pictures are not kept": 1})
     assert FAKE_KEY not in json.dumps(report)

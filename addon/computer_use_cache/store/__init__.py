@@ -88,6 +88,10 @@ class Store(Protocol):
     def request(self, key: str) -> RequestRecord | None:
         """The request that the entry answers; None when it is not known."""
 
+    def media(self, digest: str) -> str | None:
+        """The long base64 text (a picture, say) of that digest out of the requests that are kept; None where it is not
+        kept. A store may keep none."""
+
     def near(self, parts: Sequence[int]) -> list[str]:
         """The keys of at most `NEAR_CANDIDATES` entries whose requests share most of `parts`, the best first."""
 

@@ -19,7 +19,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
-from rich.table import Table
+from rich.table import Column, Table
 
 from computer_use_cache.audit import Question, changed, question
 from computer_use_cache.cli.entries import opened_store
@@ -132,7 +132,7 @@ def _print_report(report: Json, rows: list[Json], left_out: dict[str, int]) -> N
     console.print(
         f"{report['asked']} asked: {report['same']} same, {report['changed']} changed, {report['failed']} failed"
     )
-    table = Table("entry", "model", "outcome", "first at", "now", "recorded")
+    table = Table("entry", "model", "outcome", Column("first at", no_wrap=True, overflow="fold"), "now", "recorded")
     for row in rows:
         if row["outcome"] == "changed":
             one = row["difference"]

@@ -26,7 +26,7 @@ _UPSTREAM_SECONDS = 0.03
 
 def measure(bench: Run) -> None:
     """Add the rows."""
-    number, folder = 3000 if bench.quick else 100_000, bench.folder / "near"
+    number, folder = 2000 if bench.quick else 100_000, bench.folder / "near"
     chance = random.Random(2)
     # Each one is asked once: an answered request would be the nearest to the next of its number.
     numbers = iter(chance.sample(range(number), 2 * _TIMES + 600))
@@ -73,7 +73,7 @@ def _plan(cache: Cache, url: str, body: bytes) -> Plan:
 
 def _misses(bench: Run, name: str, goal: str, upstream: Server, folder: Path, numbers: Iterator[int]) -> None:
     """A miss with a near entry against one in a namespace of its own, where there is none; they take turns."""
-    times = 90 if bench.quick else 300
+    times = 40 if bench.quick else 300
     with servers.ours(folder, upstream) as ours:
         connection = http.client.HTTPConnection("127.0.0.1", ours.port, timeout=60)
         near, alone, past = list[float](), list[float](), list[float]()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import pickle
 import random
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, replace
 from pathlib import Path
@@ -17,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from computer_use_cache import codec
-from computer_use_cache.codec import decode, encode
+from computer_use_cache.codec import decode, decode_media, encode, encode_media
 from computer_use_cache.models import Entry, Shape
 from support import completion
 
@@ -141,3 +143,22 @@ def test_threads_do_not_disturb_each_other() -> None:
     entries = [replace(LARGE, key=str(number)) for number in range(16)]
     with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(decode, threads.map(encode, entries))) == entries
+
+
+@pytest.mark.parametrize("size", [3000, 3001, 3002])
+@pytest.mark.parametrize("encoded", [base64.b64encode, base64.urlsafe_b64encode])
+@pytest.mark.parametrize("padded", [True, False])
+def test_a_base64_text_is_given_back_in_its_own_spelling(
+    size: int, encoded: Callable[[bytes], bytes], padded: bool
+) -> None:
+    data = random.Random(size).randbytes(size)
+    text = encoded(data).decode() if padded else encoded(data).decode().rstrip("=")
+    assert encode_media(text) == data
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    assert decode_media(data, digest) == text
+    assert decode_media(data + b"x", digest) is None
+
+
+@pytest.mark.parametrize("text", ["+A_A" * 400, "A" * 1025, "A" * 1022 + "B=", "AAAA" * 300 + "=", "AB==" * 2])
+def test_a_text_that_could_not_be_made_of_its_bytes_again_has_none(text: str) -> None:
+    assert encode_media(text) is None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import random
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +16,15 @@ import pytest
 from computer_use_cache import explain, key
 from computer_use_cache.cache import Cache, Plan
 from computer_use_cache.explain import Difference, Near, Study
-from computer_use_cache.models import Entry, Request, Response
-from computer_use_cache.record import lacks_media
+from computer_use_cache.models import Entry, Request, Shape
+from computer_use_cache.record import bytes_with_media
 from computer_use_cache.settings import Settings
+from computer_use_cache.store import Store
 from computer_use_cache.store.disk import DiskStore
+from computer_use_cache.store.opening import open_store
 
 NOW = 2_000_000_000.0
 SETTINGS = Settings.load({})
-ANSWER = {"object": "chat.completion", "choices": [{"index": 0, "message": {"content": "hi"}, "finish_reason": "stop"}]}
 TOOLS = [
     {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}} for name in ("click", "type")
 ]
@@ -28,15 +32,18 @@ SYSTEM = "You are an agent that books trains. Ask before you pay. Never guess a 
 PICTURE = "data:image/png;base64," + "iVBORw0KGgo" * 200
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[DiskStore]:
-    store = DiskStore(tmp_path / "store", 2**26)
+@pytest.fixture(params=["disk", "redis"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    given = {"CACHE_DIR": str(tmp_path / "store")}
+    if request.param == "redis":
+        given["CACHE_STORE_URL"] = request.getfixturevalue("store_server").connection_url
+    store = open_store(Settings.load(given))
     yield store
     store.close()
 
 
 @pytest.fixture
-def cache(store: DiskStore) -> Cache:
+def cache(store: Store) -> Cache:
     return Cache(SETTINGS, store, loopback=True)
 
 
@@ -65,9 +72,7 @@ def plan(
 
 
 def keep(cache: Cache, planned: Plan) -> str:
-    answer = Response(200, {"content-type": "application/json"}, json.dumps(ANSWER).encode(), 1.0)
-    entry = cache.judge(planned, answer, NOW)
-    assert isinstance(entry, Entry), entry
+    entry = Entry(planned.key, planned.format.name, Shape.JSON, planned.model, "", (), b"{}", NOW, None, 1.0)
     cache.keep(entry, NOW, cache.record(planned))
     return entry.key
 
@@ -141,6 +146,119 @@ def test_the_same_step_of_another_run_is_nearer_than_the_step_before(cache: Cach
     assert (near.key, str(near.differences[0])) == (first_run, f"/messages/0/content @ char {len(SYSTEM)}")
 
 
+def chat_step(call_id: str, number: int, text: str) -> list[dict[str, Any]]:
+    call = {"id": call_id, "type": "function", "function": {"name": "platform", "arguments": f'{{"train": {number}}}'}}
+    result = {"role": "tool", "tool_call_id": call_id, "content": text}
+    return [{"role": "assistant", "content": None, "tool_calls": [call]}, result]
+
+
+def responses_step(call_id: str, number: int, text: str) -> list[dict[str, Any]]:
+    call = {"type": "function_call", "id": f"fc_{call_id}", "call_id": call_id, "name": "platform"}
+    result = {"type": "function_call_output", "call_id": call_id, "output": text}
+    return [call | {"arguments": f'{{"train": {number}}}'}, result]
+
+
+def messages_step(call_id: str, number: int, text: str) -> list[dict[str, Any]]:
+    call = {"type": "tool_use", "id": call_id, "name": "platform", "input": {"train": number}}
+    result = {"type": "tool_result", "tool_use_id": call_id, "content": text}
+    return [{"role": "assistant", "content": [call]}, {"role": "user", "content": [result]}]
+
+
+def gemini_step(call_id: str, number: int, text: str) -> list[dict[str, Any]]:
+    call = {"functionCall": {"id": call_id, "name": "platform", "args": {"train": number}}}
+    result = {"functionResponse": {"id": call_id, "name": "platform", "response": {"is": text}}}
+    return [{"role": "model", "parts": [call]}, {"role": "user", "parts": [result]}]
+
+
+type Ask = Callable[[str, str, list[dict[str, Any]]], dict[str, Any]]
+
+AGENTS: dict[str, tuple[Ask, Callable[[str, int, str], list[dict[str, Any]]], str]] = {
+    "/chat/completions": (
+        lambda system, task, steps: body(
+            1, messages=[{"role": "system", "content": system}, {"role": "user", "content": task}, *steps]
+        ),
+        chat_step,
+        "/messages/0/content",
+    ),
+    "/responses": (
+        lambda system, task, steps: {
+            "model": "m",
+            "instructions": system,
+            "input": [{"role": "user", "content": task}, *steps],
+        },
+        responses_step,
+        "/instructions",
+    ),
+    "/messages": (
+        lambda system, task, steps: {
+            "model": "m",
+            "system": system,
+            "max_tokens": 9,
+            "messages": [{"role": "user", "content": task}, *steps],
+        },
+        messages_step,
+        "/system",
+    ),
+    "/models/m:generateContent": (
+        lambda system, task, steps: {
+            "systemInstruction": {"parts": [{"text": system}]},
+            "contents": [{"role": "user", "parts": [{"text": task}]}, *steps],
+        },
+        gemini_step,
+        "/systemInstruction/parts/0/text",
+    ),
+}
+"""How an agent asks in each API: the body of a request, the items of a step, and where the system prompt stands."""
+
+
+@pytest.mark.parametrize("path", AGENTS)
+@pytest.mark.parametrize("steps", [3, 9])
+def test_each_step_after_an_edit_of_the_prompt_is_nearest_to_the_same_step_before_it(
+    cache: Cache, path: str, steps: int
+) -> None:
+    """Whatever ids the provider mints: only those of the tools' results differ between the tasks' steps."""
+    ask, step, place = AGENTS[path]
+    for seed in range(4):
+        chance, keys = random.Random(seed), dict[tuple[str, int], str]()
+        for system in (SYSTEM, SYSTEM.replace("Never", "Do not")):
+            for task in ("How do I get from Basel to Bern?", "Which train goes to Lugano at noon?"):
+                spoken: list[dict[str, Any]] = []
+                for number in range(steps):
+                    planned = plan(cache, ask(system, task, spoken), path, x_cache_namespace=f"run-{seed}")
+                    near = explain.study(cache, planned).near
+                    if system != SYSTEM:
+                        assert near, (seed, task, number)
+                        assert near.key == keys[task, number], (seed, task, number)
+                        assert place in [one.path for one in near.differences]
+                    keys.setdefault((task, number), keep(cache, planned))
+                    spoken += step(f"call_{chance.randbytes(4).hex()}", number, f"IC {number} leaves from platform 7")
+
+
+@pytest.mark.parametrize("place", range(1, 19))
+def test_a_long_conversation_with_one_item_edited_is_nearest_to_the_one_it_was(cache: Cache, place: int) -> None:
+    for count in range(1, 21):
+        planned = plan(cache, body(1, messages=turns(1, count)))
+        if count == 20:
+            original = keep(cache, planned)
+        keep(cache, planned)
+    changed = turns(1, 20)
+    changed[place]["content"] = "Well: " + changed[place]["content"]
+    near = explain.study(cache, plan(cache, body(1, messages=changed))).near
+    assert near is not None
+    assert (near.key, [one.path for one in near.differences]) == (original, [f"/messages/{place}/content"])
+
+
+def test_of_two_near_requests_the_one_to_the_same_model_is_named(cache: Cache) -> None:
+    def asked(model: str, last: str) -> dict[str, Any]:
+        return body(1, model=model, messages=[*turns(1), {"role": "user", "content": last}])
+
+    same_model = keep(cache, plan(cache, asked("m", "Which platform is it, and when?")))
+    keep(cache, plan(cache, asked("m-2", "Which platform is it now, and when?")))
+    near = explain.study(cache, plan(cache, asked("m", "Which platform is it now, and when?"))).near
+    assert near is not None
+    assert near.key == same_model
+
+
 @pytest.mark.parametrize(
     ("change", "path"),
     [
@@ -159,7 +277,7 @@ def test_what_differs_outside_the_body_is_named(cache: Cache, change: dict[str, 
     "headers",
     [{"x_cache_namespace": "other"}, {"x_cache_sample": "2"}, {"authorization": "Bearer another"}],
 )
-def test_nothing_is_named_across_namespaces_samples_and_callers(store: DiskStore, headers: dict[str, str]) -> None:
+def test_nothing_is_named_across_namespaces_samples_and_callers(store: Store, headers: dict[str, str]) -> None:
     cache = Cache(SETTINGS, store, loopback=False)
     keep(cache, plan(cache, body(1), authorization="Bearer one"))
     sent = {"authorization": "Bearer one"} | headers
@@ -191,9 +309,8 @@ def test_pictures_are_recorded_by_their_digest_and_compared_by_it(cache: Cache) 
         return body(1, messages=[{"role": "user", "content": content}])
 
     record = cache.record(plan(cache, shown(PICTURE)))
-    assert lacks_media(record.body)
     assert len(record.body) < 1000
-    assert not lacks_media(cache.record(plan(cache, body(1))).body)
+    assert list(record.media.values()) == [PICTURE.partition(",")[2]]
     keep(cache, plan(cache, shown(PICTURE)))
     near = explain.study(cache, plan(cache, shown(PICTURE[:-4] + "AAAA"))).near
     assert near is not None
@@ -301,3 +418,115 @@ def test_no_normaliser_helps_where_another_upstream_was_asked(cache: Cache) -> N
     near = explain.study(cache, plan(cache, other, upstream="https://b.test/v1")).near
     assert near is not None
     assert near.normalizers == ()
+
+
+def test_what_was_forwarded_is_made_of_its_record_again_byte_for_byte(cache: Cache) -> None:
+    data = PICTURE.partition(",")[2]
+    texts = [
+        PICTURE,
+        data,
+        data + "AAAA",
+        "AAAA" + data,
+        data.replace("0", "_"),
+        f"see {PICTURE}",
+        "\u00e9 \ud800",
+        "short",
+    ]
+    for written in (json.dumps(body(1, texts=texts), indent=1), json.dumps(body(1, texts=[PICTURE, *texts]))):
+        sent = written.replace('"temperature"', '"stream" : true, "temperature"').encode()
+        record = cache.record(cache.plan(Request("https://a.test/v1", "/chat/completions", {}, {}, sent)))
+        assert len(record.body) < len(sent) / 2
+        assert bytes_with_media(record.body, record.media.get) == sent
+        assert bytes_with_media(record.body, {}.get) is None
+
+
+def test_a_body_that_escapes_its_picture_is_kept_without_it_all_the_same(cache: Cache) -> None:
+    picture = "data:image/png;base64," + "iVBO/w0K" * 200
+    sent = body(1, messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": picture}}]}])
+    escaped = json.dumps(sent).replace("/", "\\/").encode()
+    record = cache.record(cache.plan(Request("https://a.test/v1", "/chat/completions", {}, {}, escaped)))
+    assert len(record.body) < 1000
+    restored = bytes_with_media(record.body, record.media.get)
+    assert restored is not None
+    assert json.loads(restored) == sent
+
+
+def png(colour: tuple[int, int, int], note: str) -> str:
+    """A picture file with noise enough to be long, which says when it was made."""
+    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed (scripts/setup dev)")
+    info = pytest.importorskip("PIL.PngImagePlugin").PngInfo()
+    info.add_text("Creation Time", note)
+    made, file = image.frombytes("RGB", (40, 40), random.Random(1).randbytes(4800)), io.BytesIO()
+    made.putpixel((0, 0), colour)
+    made.save(file, "PNG", pnginfo=info)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def chat_picture(data: str) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
+
+
+def look(path: str, data: str, text: str) -> dict[str, Any]:
+    """A request to each API that shows a picture."""
+    match path:
+        case "/chat/completions":
+            return body(1, messages=[{"role": "user", "content": [{"type": "text", "text": text}, chat_picture(data)]}])
+        case "/responses":
+            picture = {"type": "input_image", "image_url": f"data:image/png;base64,{data}"}
+            content = [{"type": "input_text", "text": text}, picture]
+            return {"model": "m", "input": [{"role": "user", "content": content}]}
+        case "/messages":
+            source = {"type": "base64", "media_type": "image/png", "data": data}
+            content = [{"type": "text", "text": text}, {"type": "image", "source": source}]
+            return {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": content}]}
+    parts = [{"text": text}, {"inlineData": {"mimeType": "image/png", "data": data}}]
+    return {"contents": [{"role": "user", "parts": parts}]}
+
+
+BLACK, RED = (0, 0, 0), (255, 0, 0)
+
+
+@pytest.mark.parametrize("path", AGENTS)
+@pytest.mark.parametrize(
+    ("stored", "asked", "expected"),
+    [
+        ((BLACK, "at nine", "What is it?"), (BLACK, "at ten", "What is it?"), ("image-pixels",)),
+        (
+            (BLACK, "at nine", f"Do task {UUIDS[0]} right now."),
+            (BLACK, "ten", f"Do task {UUIDS[1]} right now."),
+            ("uuids", "image-pixels"),
+        ),
+        ((BLACK, "at nine", "What is it?"), (RED, "at nine", "What is it?"), ()),
+        ((BLACK, "at nine", "What can it be, then?"), (BLACK, "at ten", "What can it be, now?"), ()),
+    ],
+    ids=["another file", "another file and id", "other pixels", "other words, too"],
+)
+def test_image_pixels_is_named_where_two_files_show_the_same(
+    cache: Cache, path: str, stored: tuple[Any, ...], asked: tuple[Any, ...], expected: tuple[str, ...]
+) -> None:
+    keep(cache, plan(cache, look(path, png(*stored[:2]), stored[2]), path))
+    near = explain.study(cache, plan(cache, look(path, png(*asked[:2]), asked[2]), path)).near
+    assert near is not None
+    keeps_pictures = isinstance(cache.store, DiskStore)
+    assert near.normalizers == (expected if keeps_pictures else ())
+
+
+def test_image_pixels_is_not_named_where_a_picture_is_gone_or_there_are_many(tmp_path: Path) -> None:
+    for count, gone in ((1, True), (5, False), (4, False)):
+        store = DiskStore(tmp_path / f"{count}", 2**26)
+        cache = Cache(SETTINGS, store, loopback=True)
+
+        def shown(note: str, count: int = count) -> dict[str, Any]:
+            content = [chat_picture(png((number, 0, 0), note)) for number in range(count)]
+            return body(1, messages=[{"role": "user", "content": content}])
+
+        keep(cache, plan(cache, shown("at nine")))
+        if gone:
+            shutil.rmtree(tmp_path / f"{count}" / "media")
+            store.close()
+            store = DiskStore(tmp_path / f"{count}", 2**26)
+            cache = Cache(SETTINGS, store, loopback=True)
+        near = explain.study(cache, plan(cache, shown("at ten"))).near
+        assert near is not None
+        assert near.normalizers == (("image-pixels",) if count == 4 else ())
+        store.close()

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -117,3 +120,25 @@ def test_a_port_that_a_cache_uses_is_said_to_be_so() -> None:
         done = commands.run_module("start", "--port", proxy.url.rpartition(":")[2])
     assert done.returncode == 1
     assert "a cache is running there already" in done.stderr
+
+
+def test_requests_that_come_the_moment_it_listens_are_answered(port: int) -> None:
+    def connected() -> socket.socket:
+        while process.poll() is None:
+            with contextlib.suppress(ConnectionRefusedError):
+                return socket.create_connection(("127.0.0.1", port), 30)
+        raise AssertionError("it ended")
+
+    for _ in range(4):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "computer_use_cache", "start"],
+            env=os.environ | {"UPSTREAM_BASE_URL": "http://127.0.0.1:1/v1"},
+        )
+        try:
+            for _ in range(20):
+                with contextlib.closing(connected()) as client:
+                    client.sendall(b"GET /elsewhere HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+                    assert client.recv(12) == b"HTTP/1.1 502"
+        finally:
+            process.kill()
+            process.wait()

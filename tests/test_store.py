@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import itertools
 import os
 import pickle
@@ -27,6 +29,7 @@ from computer_use_cache.settings import Settings
 from computer_use_cache.store import KEPT_MISSES, NEAR_CANDIDATES, NEWEST_OF_PART, Choice, Store, opening
 from computer_use_cache.store.database import RawDisk
 from computer_use_cache.store.disk import DiskLeases, DiskStore
+from computer_use_cache.store.media import Media
 from computer_use_cache.store.requests import Requests
 
 ADDON = Path(__file__).parents[1] / "addon"
@@ -565,7 +568,7 @@ def test_its_files_are_for_its_owner_only_whatever_the_umask(tmp_path: Path, uma
     try:
         store = DiskStore(tmp_path / FOLDER, LIMIT)
         store.put(entry(1), None)
-        store.put(large(2), None)
+        store.put(large(2), None, showing(1))
         files = [path for path in (tmp_path / FOLDER).rglob("*") if path.is_file()]
         assert {path.suffix for path in files} == {".db", ".db-wal", ".db-shm", ".val"}
         assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
@@ -612,6 +615,36 @@ def test_the_near_requests_are_those_that_share_most_the_newest_first(store: Sto
     assert store.near([-(2**63), 2**63 - 1]) == []
 
 
+def picture(number: int, size: int = 100_000) -> str:
+    """The base64 text of random bytes."""
+    return base64.b64encode(random.Random(number).randbytes(size)).decode()
+
+
+def digest_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def showing(*numbers: int, size: int = 100_000) -> RequestRecord:
+    """The record of a request that holds these pictures."""
+    texts = (picture(number, size) for number in numbers)
+    return replace(record(numbers[0]), media={digest_of(text): text for text in texts})
+
+
+def test_a_picture_of_a_request_is_given_back_as_it_was_or_not_at_all(store: Store) -> None:
+    store.put(entry(1), None, showing(1, 2))
+    assert store.request(entry(1).key) == record(1)
+    assert store.media(digest_of(picture(1))) in (picture(1), None)
+    assert store.media(digest_of(picture(3))) is None
+    store.clear()
+    assert store.media(digest_of(picture(1))) is None
+
+
+def test_what_all_share_does_not_add_up_to_what_two_share(store: Store) -> None:
+    for number in range(NEWEST_OF_PART + 10):
+        store.put(entry(number), None, record(number, *range(20), *([99] if number in (3, 4) else [])))
+    assert store.near([*range(20), 99])[:2] == [entry(4).key, entry(3).key]
+
+
 def test_the_log_of_misses_holds_the_last_ones(store: Store) -> None:
     for number in range(KEPT_MISSES + 5):
         store.add_miss(b"%d" % number)
@@ -621,7 +654,8 @@ def test_the_log_of_misses_holds_the_last_ones(store: Store) -> None:
 
 
 def test_requests_on_disk_expire_and_the_oldest_go_when_they_are_too_much(tmp_path: Path) -> None:
-    requests = Requests(tmp_path / "requests.db", 2**20)
+    media = Media(tmp_path / "media", 2**20)
+    requests = Requests(tmp_path / "requests.db", 2**20, media)
     requests.put("expired", record(0, 1), -1.0)
     for number in range(40):
         requests.put(str(number), replace(record(number, 2), body=random.Random(number).randbytes(40_000)), 60.0)
@@ -632,26 +666,86 @@ def test_requests_on_disk_expire_and_the_oldest_go_when_they_are_too_much(tmp_pa
     assert kept == list(range(kept[0], 40))
     assert requests.near([1]) == []
     requests.close()
+    media.close()
+
+
+def kept_pictures(store: DiskStore, numbers: range) -> set[int]:
+    return {number for number in numbers if store.media(digest_of(picture(number))) == picture(number)}
+
+
+def test_a_picture_is_kept_once_until_the_last_request_that_holds_it_is_gone(tmp_path: Path, disk: DiskStore) -> None:
+    files: list[set[Path]] = [set()]
+    for turn in range(1, 6):
+        disk.put(entry(turn), 3600.0, showing(*range(turn)))
+        files.append(set((tmp_path / FOLDER / "media").rglob("*.val")))
+        assert len(files[turn]) == turn
+        assert files[turn] > files[turn - 1], "what is there is not written again"
+    disk.put(entry(1), 3600.0, showing(0))
+    assert kept_pictures(disk, range(5)) == set(range(5)), "a request that takes its own place keeps them"
+    disk.delete(entry(5).key)
+    assert kept_pictures(disk, range(5)) == set(range(4))
+    disk.put(entry(4), 3600.0, record(4))
+    assert kept_pictures(disk, range(5)) == set(range(3))
+    disk.put(entry(3), 0.0, showing(*range(3)))
+    disk.maintain()
+    assert kept_pictures(disk, range(5)) == set(range(2))
+    disk.close()
+    with contextlib.closing(DiskStore(tmp_path / FOLDER, LIMIT)) as again:
+        assert kept_pictures(again, range(5)) == set(range(2))
+        again.clear()
+    assert list((tmp_path / FOLDER / "media").rglob("*.val")) == []
+
+
+def test_the_oldest_pictures_go_when_they_are_too_much_and_their_requests_stay(tmp_path: Path) -> None:
+    with contextlib.closing(DiskStore(tmp_path / FOLDER, 2**40)) as store:
+        for number in range(60):
+            store.put(entry(number), None, showing(number))
+    with contextlib.closing(DiskStore(tmp_path / FOLDER, 30_000_000)) as store:
+        store.maintain()
+        kept = kept_pictures(store, range(60))
+        assert 10 < len(kept) < 30, "a tenth of the limit"
+        assert kept == set(range(60 - len(kept), 60))
+        assert store.request(entry(0).key) == record(0)
+        store.put(entry(0), None, showing(0))
+        assert kept_pictures(store, range(1)) == {0}
+
+
+@pytest.mark.parametrize("size", [1000, 100_000])
+def test_a_harmed_picture_is_none(tmp_path: Path, disk: DiskStore, size: int) -> None:
+    digest = digest_of(picture(1, size))
+    disk.put(entry(1), None, showing(1, size=size))
+    assert disk.media(digest) == picture(1, size)
+    for file in (tmp_path / FOLDER / "media").rglob("*.val"):
+        file.write_bytes(file.read_bytes()[:-1])
+    connection = sqlite3.connect(tmp_path / FOLDER / "media" / "cache.db")
+    with connection:
+        connection.execute("UPDATE Cache SET value = substr(value, 2) WHERE value IS NOT NULL")
+    connection.close()
+    assert disk.media(digest) is None
 
 
 @pytest.mark.parametrize("at_start", [True, False])
 def test_a_corrupt_file_of_requests_gives_way_to_an_empty_one(tmp_path: Path, at_start: bool) -> None:
     path = tmp_path / "requests.db"
-    first = Requests(path, 2**20)
+    media = Media(tmp_path / "media", 2**20)
+    first = Requests(path, 2**20, media)
     for number in range(50):
         first.put(str(number), record(number, *range(number * 40, number * 40 + 40)), None)
+    first.put("with a picture", showing(1), None)
     first.close()
-    second = None if at_start else Requests(path, 2**20)
+    second = None if at_start else Requests(path, 2**20, media)
     path.write_bytes(b"no database " * 4096)
     if second is None:
-        second = Requests(path, 2**20)
+        second = Requests(path, 2**20, media)
     else:
         with pytest.raises(StoreError, match="cannot be used"):
             second.maintain()
     second.put("1", record(1, 5), None)
     assert second.near([5]) == ["1"]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert media.get(digest_of(picture(1))) is None, "what no request holds goes"
     second.close()
+    media.close()
 
 
 def test_an_entry_is_kept_where_its_request_cannot_be(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

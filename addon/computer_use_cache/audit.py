@@ -11,7 +11,7 @@ from computer_use_cache.explain import Difference, differences
 from computer_use_cache.formats.base import Json, load_object
 from computer_use_cache.models import Entry, RequestRecord, Response, Shape, Skipped
 from computer_use_cache.policy import judge_answer
-from computer_use_cache.record import lacks_media
+from computer_use_cache.record import bytes_with_media
 from computer_use_cache.settings import Settings
 from computer_use_cache.store import Store
 
@@ -46,10 +46,11 @@ def question(store: Store, entry: Entry, settings: Settings) -> Question | Skipp
         return Skipped("its request is not known")
     if not record.upstream.startswith(settings.upstream_base_url.origin):
         return Skipped("it was recorded from another upstream")
-    if lacks_media(record.body):
+    body = bytes_with_media(record.body, store.media)
+    if body is None:
         return Skipped("its pictures are not kept")
     query = f"?{record.query}" if record.query else ""
-    return Question(entry, record.upstream + record.path + query, _headers(entry, record, settings), record.body)
+    return Question(entry, record.upstream + record.path + query, _headers(entry, record, settings), body)
 
 
 def _headers(entry: Entry, record: RequestRecord, settings: Settings) -> dict[str, str]:

@@ -30,7 +30,7 @@ from computer_use_cache.models import (
     Skipped,
 )
 from computer_use_cache.policy import Controls
-from computer_use_cache.record import without_media
+from computer_use_cache.record import Taken, bytes_without_media, without_media
 from computer_use_cache.settings import Settings
 from computer_use_cache.store import Store
 from computer_use_cache.values import Scope
@@ -264,15 +264,18 @@ class Cache:
         """What is kept of a planned request that has a key. Slow: call it off the event loop. Raises FormatError."""
         assert isinstance(plan.verdict, Controls), "a bypass is not recorded"
         request, controls = plan.route.request, plan.verdict
-        body = without_media(plan.body)
+        taken: list[Taken] = []
+        body = without_media(plan.body, taken)
         group = (self._scope(request), controls.namespace, str(controls.sample), plan.format.name)
         return RequestRecord(
             upstream=request.upstream,
             path=request.path,
             query=_relevant_query(request.query),
             headers=tuple((name, request.headers[name]) for name in key.RELEVANT_HEADERS if name in request.headers),
-            body=_written(body, lambda: without_media(load_object(plan.forward))),
+            body=bytes_without_media(plan.forward, taken)
+            or _written(body, lambda: without_media(load_object(plan.forward), [])),
             parts=sketch.parts(group, self.key_body(plan.format, body)),
+            media={each.digest: each.text for each in taken},
         )
 
     def keep(self, entry: Entry, now: float, record: RequestRecord | None = None) -> bool:

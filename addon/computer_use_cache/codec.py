@@ -1,4 +1,5 @@
 """An entry, or the record of its request, as bytes: a version byte, then a zstd frame with a checksum. Never pickle.
+A long base64 text, as the bytes that it stands for.
 
 What cannot be read (another version, a truncated or flipped frame) is None, so that it counts as a miss.
 
@@ -8,7 +9,11 @@ dictionary never changes: another dictionary is another version.
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
 import threading
+from collections.abc import Iterator
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -31,10 +36,24 @@ _UNREADABLE = (zstandard.ZstdError, ValueError, TypeError, MemoryError, msgpack.
 _per_thread = threading.local()
 
 
-def encode(value: Entry | RequestRecord) -> bytes:
+def encode(entry: Entry) -> bytes:
     """The bytes to store."""
-    frame: bytes = _compressor().compress(msgpack.packb(astuple(value), unicode_errors="surrogatepass"))
-    return _VERSION + frame
+    return _frame(astuple(entry))
+
+
+def encode_request(record: RequestRecord) -> bytes:
+    """The bytes to store, without the record's media."""
+    return _frame((record.upstream, record.path, record.query, record.headers, record.body, record.parts))
+
+
+def encode_media(text: str) -> bytes | None:
+    """What a base64 text stands for, in either alphabet, padded or not; None where the very text could not be made of
+    that again."""
+    try:
+        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_")
+    except binascii.Error:
+        return None
+    return data if text in _spellings(data) else None
 
 
 def decode(data: bytes) -> Entry | None:
@@ -52,6 +71,23 @@ def decode_request(data: bytes) -> RequestRecord | None:
         return RequestRecord(*_fields(data))
     except _UNREADABLE:
         return None
+
+
+def decode_media(data: bytes, digest: str) -> str | None:
+    """The base64 text of that SHA-256 (in hex) that stands for `data`; None where there is none."""
+    return next((text for text in _spellings(data) if hashlib.sha256(text.encode()).hexdigest() == digest), None)
+
+
+def _spellings(data: bytes) -> Iterator[str]:
+    for encoded in (base64.b64encode, base64.urlsafe_b64encode):
+        text = encoded(data).decode()
+        yield text
+        yield text.rstrip("=")
+
+
+def _frame(fields: tuple[Any, ...]) -> bytes:
+    frame: bytes = _compressor().compress(msgpack.packb(fields, unicode_errors="surrogatepass"))
+    return _VERSION + frame
 
 
 def _fields(data: bytes) -> Any:

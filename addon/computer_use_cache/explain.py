@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from computer_use_cache import key, normalize
@@ -13,13 +14,16 @@ from computer_use_cache.cache import Cache, Plan
 from computer_use_cache.errors import FormatError, StoreError
 from computer_use_cache.formats.base import Json, dump, load_object
 from computer_use_cache.models import Bypass, RequestRecord
+from computer_use_cache.pixels import can_decode
 from computer_use_cache.policy import Controls
+from computer_use_cache.record import digests, is_media, with_media
 from computer_use_cache.sketch import CONVERSATIONS
 from computer_use_cache.store import Store
 
 logger = logging.getLogger(__name__)
 
-_MOST_DIFFERENCES = 8
+_MOST = 8
+"""So many differences of two requests are looked at."""
 _SHOWN_BEFORE = 8
 _SHOWN_CHARS = 32
 """Of each side of a difference: from a little before the place where the two part."""
@@ -27,6 +31,13 @@ _LEAST_ALIKE = 0.25
 """Two texts less alike are no versions of one text: another question was asked."""
 _PROSE_WORDS = 3
 """A text of fewer words is a name, an id or a date, which may change as a whole."""
+_MOST_PICTURES = 8
+"""Four of each of two requests are decoded."""
+_normalizer = functools.cache(normalize.named)
+"""Patterns are compiled once, and pictures met again are known."""
+_TEXT_NAMES = tuple(name for name in normalize.NAMES if name != "image-pixels")
+_SETTLED_FIRST = ("path", "/model", "/tools")
+"""A request to the same model with the same tools is nearer than one that differs there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +84,14 @@ class Study:
     near: Near | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One of two requests that are compared: its record, and its body as it enters the key."""
+
+    record: RequestRecord
+    body: Json
+
+
 def study(cache: Cache, plan: Plan) -> Study:
     """Study a planned request that has a key and no entry. Slow: call it off the event loop."""
     assert isinstance(plan.verdict, Controls), "a bypass is no miss"
@@ -96,18 +115,25 @@ def nearest(cache: Cache, plan: Plan, record: RequestRecord) -> Near | None:
     A conversation that only goes on from a stored one is no near miss, nor is another question to the same agent.
     Nothing is found across scopes, namespaces, samples and APIs. Blocks; raises StoreError.
     """
-    found: list[tuple[Near, RequestRecord]] = []
+    asked = _side(cache, plan, record)
+    found: list[tuple[tuple[bool, int], Near, _Side]] = []
     for other in cache.store.near(record.parts):
-        stored = cache.store.request(other)
-        if other == plan.key or stored is None:
+        kept = cache.store.request(other)
+        if other == plan.key or kept is None:
             continue
-        first = tuple(islice(_record_differences(cache, plan, record, stored), _MOST_DIFFERENCES))
-        if first and not _goes_on(first) and all(one.alike >= _LEAST_ALIKE for one in first):
-            found.append((Near(other, first), stored))
+        stored = _side(cache, plan, kept)
+        first = _first(asked, stored)
+        # Every run has other call ids: they do not decide, and where nothing else differs, they are what differs.
+        deciding = _first(_without_call_ids(asked), _without_call_ids(stored)) or first
+        if deciding and not _goes_on(deciding) and all(one.alike >= _LEAST_ALIKE for one in deciding):
+            rank = (any(one.path.startswith(_SETTLED_FIRST) for one in deciding), len(deciding))
+            found.append((rank, Near(other, first), stored))
+            if rank <= (False, 1):
+                break
     if not found:
         return None
-    near, stored = min(found, key=lambda pair: len(pair[0].differences))
-    return replace(near, normalizers=_cure(cache, plan, record, stored))
+    _, near, stored = min(found, key=lambda one: one[0])
+    return replace(near, normalizers=_cure(cache.store, asked, stored))
 
 
 def log_miss(cache: Cache, plan: Plan, near: Near, now: float) -> None:
@@ -127,41 +153,68 @@ def misses(store: Store, since: float) -> list[Json]:
     return [miss for miss in map(load_object, store.misses()) if miss["at"] >= since]
 
 
-def _record_differences(cache: Cache, plan: Plan, asked: RequestRecord, stored: RequestRecord) -> Iterator[Difference]:
-    """Where two requests to the plan's API differ in what enters the key: outside the body, then in it."""
+def _side(cache: Cache, plan: Plan, record: RequestRecord) -> _Side:
+    return _Side(record, cache.key_body(plan.format, key.parse_body(record.body)))
+
+
+def _without_call_ids(side: _Side) -> _Side:
+    return replace(side, body=normalize.without_call_ids(side.body))
+
+
+def _first(asked: _Side, stored: _Side) -> tuple[Difference, ...]:
+    return tuple(islice(chain(_outside(asked.record, stored.record), differences(asked.body, stored.body)), _MOST))
+
+
+def _outside(asked: RequestRecord, stored: RequestRecord) -> Iterator[Difference]:
+    """Where two requests to one API differ in what enters the key outside the body."""
     yield from differences(asked.upstream, stored.upstream, "upstream")
     yield from differences(asked.path, stored.path, "path")
     yield from differences(asked.query, stored.query, "query")
     for name in key.RELEVANT_HEADERS:
         yield from differences(dict(asked.headers).get(name, ""), dict(stored.headers).get(name, ""), f"header {name}")
-    body, stored_body = (cache.key_body(plan.format, key.parse_body(record.body)) for record in (asked, stored))
-    yield from differences(body, stored_body)
 
 
-def _cure(cache: Cache, plan: Plan, asked: RequestRecord, stored: RequestRecord) -> tuple[str, ...]:
-    """The fewest named normalisers, one where one is enough, that make two requests equal; none where none do.
-
-    Pictures are kept by the digest of their bytes: `image-pixels` cannot be tried.
-    """
-    if any(not difference.path.startswith("/") for difference in _record_differences(cache, plan, asked, stored)):
+def _cure(store: Store, asked: _Side, stored: _Side) -> tuple[str, ...]:
+    """The fewest named normalisers, one where one is enough, that make two requests equal; none where none do."""
+    if any(_outside(asked.record, stored.record)):
         return ()
-    bodies = [cache.key_body(plan.format, key.parse_body(record.body)) for record in (asked, stored)]
-
-    def are_enough(names: Iterable[str]) -> bool:
-        one, other = bodies
-        for name in names:
-            one, other = normalize.named(name).apply(one), normalize.named(name).apply(other)
-        return key.canonical(one) == key.canonical(other)
-
-    names = [name for name in normalize.NAMES if name != "image-pixels"]
-    if not are_enough(names):
-        return ()
-    if alone := next((name for name in names if are_enough([name])), None):
-        return (alone,)
-    for name in list(names):
-        if are_enough(others := [other for other in names if other != name]):
+    pair, pixels = (asked.body, stored.body), tuple[str, ...]()
+    if not _are_enough(_TEXT_NAMES, pair):
+        seen = _with_pixels(store, asked, stored)
+        if seen is None or not _are_enough(_TEXT_NAMES, seen):
+            return ()
+        pair, pixels = seen, ("image-pixels",)
+    for few in ((), *((name,) for name in _TEXT_NAMES)):
+        if _are_enough(few, pair):
+            return (*few, *pixels)
+    names = list(_TEXT_NAMES)
+    for name in _TEXT_NAMES:
+        if _are_enough(others := [other for other in names if other != name], pair):
             names = others
-    return tuple(names)
+    return (*names, *pixels)
+
+
+def _are_enough(names: Iterable[str], pair: tuple[Json, Json]) -> bool:
+    one, other = pair
+    for name in names:
+        one, other = _normalizer(name).apply(one), _normalizer(name).apply(other)
+    return key.canonical(one) == key.canonical(other)
+
+
+def _with_pixels(store: Store, asked: _Side, stored: _Side) -> tuple[Json, Json] | None:
+    """The bodies with pixels for the pictures that differ, which take tens of milliseconds each; None where something
+    else differs, too, or the pictures cannot be had."""
+    differing = digests(asked.record.body) ^ digests(stored.record.body)
+    if not 0 < len(differing) <= _MOST_PICTURES or not can_decode():
+        return None
+    if not _are_enough(_TEXT_NAMES, (with_media(asked.body, lambda _: ""), with_media(stored.body, lambda _: ""))):
+        return None
+    texts = {digest: asked.record.media.get(digest) or store.media(digest) for digest in differing}
+
+    def seen(body: Json) -> Json:
+        return _normalizer("image-pixels").apply(with_media(body, lambda digest: texts.get(digest) or digest))
+
+    return seen(asked.body), seen(stored.body)
 
 
 def _goes_on(found: tuple[Difference, ...]) -> bool:
@@ -201,7 +254,7 @@ def _text_difference(asked: str, recorded: str, path: str) -> Difference:
     start = max(at - _SHOWN_BEFORE, 0)
     one, other = asked[start : start + _SHOWN_CHARS], recorded[start : start + _SHOWN_CHARS]
     longer = max(asked, recorded, key=len)
-    if len(longer.split(maxsplit=_PROSE_WORDS)) < _PROSE_WORDS:
+    if len(longer.split(maxsplit=_PROSE_WORDS)) < _PROSE_WORDS or is_media(longer):
         return Difference(path, at, one, other)
     return Difference(path, at, one, other, alike=(at + _parting(asked[:at:-1], recorded[:at:-1])) / len(longer))
 

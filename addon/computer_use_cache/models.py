@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 
@@ -152,8 +152,9 @@ class RequestRecord:
     """The request that an entry answers, as the store keeps it beside the entry; it holds no credential.
 
     `upstream` and `path` are as in `Request`, `query` and `headers` only what of them belongs to the key. `body` is the
-    JSON that was forwarded, with long base64 data replaced by its digest. `parts` are 64-bit digests: two requests
-    that share some are alike (see sketch.py).
+    JSON that was forwarded, with each long base64 text replaced by its digest. `parts` are 64-bit digests: two requests
+    that share some are alike (see sketch.py). `media` are those texts by digest (SHA-256 in hex), of a record on its
+    way into the store; one that comes from there has none, and the store has them by `media`.
     """
 
     upstream: str
@@ -162,3 +163,4 @@ class RequestRecord:
     headers: tuple[tuple[str, str], ...]
     body: bytes
     parts: tuple[int, ...]
+    media: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)

@@ -176,9 +176,18 @@ def _at(value: Any, tree: Json, change: Callable[[str], str]) -> Any:
     return value
 
 
+_CALL_ID_TREE = _tree(_CALL_IDS)
+
+
 def _number_call_ids(body: Json) -> Json:
-    counted: Json = _at(body, _tree(_CALL_IDS), _numbers("call"))
+    counted: Json = _at(body, _CALL_ID_TREE, _numbers("call"))
     return counted
+
+
+def without_call_ids(body: Json) -> Json:
+    """A body with the ids of its tool calls empty: what differs in nothing else is equal, wherever it stands."""
+    emptied: Json = _at(body, _CALL_ID_TREE, lambda _: "")
+    return emptied
 
 
 def _name_pixels() -> Callable[[Json], Json]:

@@ -1,4 +1,4 @@
-"""The store as it grows: lookups, upkeep beside a running event loop, size on disk, and the search for near entries."""
+"""The store as it grows: lookups, upkeep beside a running event loop, and size on disk."""
 
 from __future__ import annotations
 
@@ -13,10 +13,6 @@ from statistics import median
 
 from benchmarks import traffic
 from benchmarks.figures import Run
-from computer_use_cache import explain
-from computer_use_cache.cache import Cache
-from computer_use_cache.models import Request
-from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore
 
 _SOON = 1.0
@@ -28,7 +24,6 @@ def measure(bench: Run) -> None:
     _lookups(bench)
     _upkeep(bench)
     _size(bench)
-    _near(bench)
 
 
 def _filled(folder: Path, number: int, keep_seconds: float | None = None) -> DiskStore:
@@ -118,7 +113,7 @@ def _waited_for_a_core() -> float:
     return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
 
 
-# -- size and near entries
+# -- size
 
 
 def _size(bench: Run) -> None:
@@ -135,31 +130,3 @@ def _size(bench: Run) -> None:
 
 def _bytes(folder: Path) -> int:
     return sum(512 * path.stat().st_blocks for path in folder.rglob("*") if path.is_file())
-
-
-def _near(bench: Run) -> None:
-    number, folder = 3000 if bench.quick else 100_000, bench.folder / "near"
-    traffic.fill(folder, _URL, "S", range(number))
-    store = DiskStore(folder, 2**40)
-    cache = Cache(Settings.load({"UPSTREAM_BASE_URL": _URL}), store, loopback=True)
-    chance, seconds, right = random.Random(2), list[float](), 0
-    times = 50
-    for _ in range(times):
-        recorded = traffic.request_body("S", chance.randrange(number))
-        wanted = cache.plan(_request(recorded)).key
-        words = traffic.LAST_WORDS.encode()
-        plan = cache.plan(_request(recorded.replace(words, words + b" Please.")))
-        record = cache.record(plan)
-        begun = time.perf_counter()
-        near = explain.nearest(cache, plan, record)
-        seconds.append(time.perf_counter() - begun)
-        right += near is not None and near.key == wanted
-    store.close()
-    detail = f"the median of {times}; right in {right} of them"
-    bench.add(f"nearest of {number:,} entries found in", 1000 * median(seconds), "ms", "<= 20", detail)
-    bench.add("nearest entry is the right one", 100 * right / times, "%", ">= 100")
-    shutil.rmtree(folder)
-
-
-def _request(body: bytes) -> Request:
-    return Request(_URL, traffic.CHAT_PATH, {}, {"content-type": "application/json"}, body)

@@ -1,7 +1,7 @@
 """A model API on a loopback port, in a process of its own: `upstream.py CHUNKS GAP_SECONDS`; prints its port.
 
-It answers a request with a chat completion, one that asks for a stream with so many chunks so far apart (0: in one
-go), and a GET with the number of requests so far.
+It answers a request with a chat completion after the gap, one that asks for a stream with so many chunks so far apart
+(0: in one go), and a GET with the number of requests so far.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Upstream(asyncio.Protocol):
             return
         Upstream.asked += 1
         if not re.search(rb'"stream": ?true', request[-200:]):
-            self._transport.write(self.answer)
+            asyncio.get_running_loop().call_later(self.gap, self._transport.write, self.answer)
         elif self.gap:
             self._stream = asyncio.create_task(self._write_slowly())
         else:

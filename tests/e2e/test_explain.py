@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 import support
 from support import FAKE_KEY, Proxy, Upstream, chat_request, running_proxy
@@ -57,6 +60,15 @@ def test_a_run_with_an_edited_prompt_is_explained(proxy: Proxy, upstream: Upstre
     assert [(group["path"], group["misses"]) for group in groups] == [("/messages/0/content", 3)]
     assert groups[0]["example"]["differences"][0]["asked"] == "swer in two words, and never apo"
     assert command(tmp_path, "explain", "--summary", "--since", "0") == []
+    printed = subprocess.run(
+        [sys.executable, "-m", "computer_use_cache", "explain", "--summary"],
+        env=os.environ | {"CACHE_DIR": str(tmp_path / "store"), "COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "│ /messages/0/content │ 3 " in printed.stdout
 
     request = json.dumps(turn(EDITED, "How can a stolen ticket be replaced?"))
     told = command(tmp_path, "explain", "-", given=request, UPSTREAM_BASE_URL=upstream.url)
@@ -88,6 +100,47 @@ def test_an_offline_miss_names_the_nearest_entry(upstream: Upstream, tmp_path: P
     assert group["misses"] == 1
 
 
+QUESTION = "Where do trains leave for Basel, and from which platform?"
+APIS: dict[str, tuple[Any, Any, str, Any]] = {
+    "/v1/responses": (
+        lambda text: {"model": "m", "input": text},
+        {"object": "response", "status": "completed", "output": []},
+        "/input @ char 27",
+        lambda error: error["error"] if error["error"]["code"] == "cache_offline_miss" else None,
+    ),
+    "/v1/messages": (
+        lambda text: {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": text}]},
+        {"type": "message", "role": "assistant", "content": [], "stop_reason": "end_turn", "stop_sequence": None},
+        "/messages/0/content @ char 27",
+        lambda error: error["error"] if error["type"] == "error" else None,
+    ),
+    "/v1beta/models/m:generateContent": (
+        lambda text: {"contents": [{"role": "user", "parts": [{"text": text}]}]},
+        {"candidates": [{"index": 0, "finishReason": "STOP", "content": {"role": "model", "parts": [{"text": "x"}]}}]},
+        "/contents/0/parts/0/text @ char 27",
+        lambda error: error["error"] if error["error"]["code"] == 504 else None,
+    ),
+}
+"""Of each API: a question, an answer, where the other question differs, and the part of its error with the message."""
+
+
+@pytest.mark.parametrize("path", APIS)
+def test_an_offline_miss_names_the_nearest_entry_in_each_apis_own_form(
+    upstream: Upstream, tmp_path: Path, path: str
+) -> None:
+    ask, answer, place, part = APIS[path]
+    upstream.handler = support.always(support.response(json.dumps(answer).encode()))
+    with running_proxy(tmp_path, upstream.url) as proxy:
+        recorded = proxy.post(path, ask(QUESTION))
+        assert recorded.headers["x-computer-use-cache-store"] == "stored"
+        offline = {"x-cache-mode": "offline"}
+        refused = proxy.post(path, ask(QUESTION.replace("Basel", "Bern")), offline)
+    assert refused.status == 504
+    nearest = recorded.headers["x-computer-use-cache-key"][:8]
+    assert f"the nearest, {nearest}, differs at {place}" in part(refused.json())["message"]
+    assert len(upstream.asked) == 1
+
+
 def test_an_audit_finds_the_answers_that_changed_and_leaves_the_store_alone(upstream: Upstream, tmp_path: Path) -> None:
     texts = {}
 
@@ -108,21 +161,26 @@ def test_an_audit_finds_the_answers_that_changed_and_leaves_the_store_alone(upst
         proxy.chat("four", stream=True)
         picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "iVBORw0KGgo" * 200}}
         proxy.chat("", messages=[{"role": "user", "content": [picture]}, {"role": "user", "content": "five"}])
+        sent_before = {asked.body for asked in upstream.asked}
         before = proxy.ask("GET", "/cache/entries").json()
         texts |= {"two": "deux", "four": "quatre"}
         asked_before = len(upstream.asked)
         secret = "-".join(("the", "operators", "key"))
         environment = {"UPSTREAM_BASE_URL": upstream.url, "UPSTREAM_API_KEY": secret}
         report = command(tmp_path, "audit", "--yes", **environment)
-        assert (report["asked"], report["same"], report["changed"], report["failed"]) == (4, 2, 2, 0)
-        assert report["left_out"] == {"its pictures are not kept": 1}
+        assert (report["asked"], report["same"], report["changed"], report["failed"]) == (5, 3, 2, 0)
+        assert report["left_out"] == {}
         changed = [row for row in report["requests"] if row["outcome"] == "changed"]
         assert sorted(row["difference"]["asked"] for row in changed) == ["deux", "quatre"]
-        assert len(upstream.asked) == asked_before + 4
+        assert len(upstream.asked) == asked_before + 5
+        assert {asked.body for asked in upstream.asked[asked_before:]} == sent_before, "byte for byte"
         assert all(asked.headers["authorization"] == f"Bearer {secret}" for asked in upstream.asked[asked_before:])
         assert proxy.ask("GET", "/cache/entries").json() == before
         upstream.handler = support.always(support.response(b"{}", 401))
         report = command(tmp_path, "audit", "--yes", "--sample", "2", **environment)
         assert (report["asked"], report["failed"]) == (2, 2)
         assert "set UPSTREAM_API_KEY" in report["requests"][0]["reason"]
+        shutil.rmtree(tmp_path / "store" / "media")
+        report = command(tmp_path, "audit", "--yes", **environment)
+        assert (report["asked"], report["left_out"]) == (4, {"its pictures are not kept": 1})
     assert FAKE_KEY not in json.dumps(report)

@@ -19,7 +19,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
-from rich.table import Table
+from rich.table import Column, Table
 
 from computer_use_cache.audit import Question, changed, question
 from computer_use_cache.cli.entries import opened_store
@@ -42,9 +42,10 @@ _NEWEST = 10_000
 def audit(sample: int, model: str | None, yes: bool, as_json: bool) -> None:
     """Ask the upstream a sample of the stored requests again, and report how many answers changed.
 
-    The store stays as it is. Requests with pictures are left out (only the digest of a picture is kept), and so are
-    those of another upstream than UPSTREAM_BASE_URL, to which UPSTREAM_API_KEY goes. What changes at every call (ids,
-    times, usage) does not count. A model that is asked with a temperature above 0 seldom says the same thing twice.
+    The store stays as it is. Requests whose pictures are not kept are left out (those that were imported, those of a
+    shared store, and the oldest of many), and so are those of another upstream than UPSTREAM_BASE_URL, to which
+    UPSTREAM_API_KEY goes. What changes at every call (ids, times, usage) does not count. A model that is asked with a
+    temperature above 0 seldom says the same thing twice.
     """
     settings = Settings.load(os.environ)
     with opened_store(settings) as store:
@@ -131,7 +132,7 @@ def _print_report(report: Json, rows: list[Json], left_out: dict[str, int]) -> N
     console.print(
         f"{report['asked']} asked: {report['same']} same, {report['changed']} changed, {report['failed']} failed"
     )
-    table = Table("entry", "model", "outcome", "first at", "now", "recorded")
+    table = Table("entry", "model", "outcome", Column("first at", no_wrap=True, overflow="fold"), "now", "recorded")
     for row in rows:
         if row["outcome"] == "changed":
             one = row["difference"]

@@ -11,7 +11,7 @@ from typing import IO
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from computer_use_cache import explain, formats, key, upstream
 from computer_use_cache.cache import Cache
@@ -114,7 +114,9 @@ def _print_told(told: Json) -> None:
         f"{told['outcome']} {told['key'][:8]}".rstrip() + (f": {escape(told['reason'])}" if told["reason"] else "")
     )
     if told["differences"]:
-        table = Table("where", "at char", "this request", f"{told['near'][:8]}, stored")
+        table = Table(
+            Column("where", no_wrap=True, overflow="fold"), "at char", "this request", f"{told['near'][:8]}, stored"
+        )
         for one in (Difference(**fields) for fields in told["differences"]):
             table.add_row(
                 escape(one.path), str(one.at if one.at is not None else ""), _side(one.asked), _side(one.recorded)
@@ -140,10 +142,11 @@ def _print_groups(groups: list[Json], number: int) -> None:
     if not groups:
         console.print("No near misses are noted: nothing was asked again with a change.")
         return
-    heads = ("differs first at", "misses", "newest example: asked", "stored", "a hit with CACHE_NORMALIZE=")
-    table = Table(*heads, title=f"{number} near misses")
+    cure = Column("a hit with CACHE_NORMALIZE=", overflow="fold")
+    place = Column("differs first at", no_wrap=True, overflow="fold")  # whole, however narrow the terminal is
+    table = Table(place, "misses", "newest example: asked", "stored", cure, title=f"{number} near misses")
     for group in groups:
         first = Difference(**group["example"]["differences"][0])
-        cure = ",".join(group["example"]["normalizers"])
-        table.add_row(escape(group["path"]), str(group["misses"]), _side(first.asked), _side(first.recorded), cure)
+        names = ",".join(group["example"]["normalizers"])
+        table.add_row(escape(group["path"]), str(group["misses"]), _side(first.asked), _side(first.recorded), names)
     console.print(table)

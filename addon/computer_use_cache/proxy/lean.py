@@ -65,6 +65,8 @@ class LeanMaster(DumpMaster):
             # They stay known by name, with their commands; events pass them by.
             idle = [self.addons.get(name) for name in self._idle()]
             self.addons.chain = [addon for addon in self.addons.chain if addon not in idle]
+        # mitmproxy does so when it listens already, and a request that comes in between would end it.
+        self.addons.get("tlsconfig").configure({"confdir"})
         # What is there from the start stays: the collector need not look at mitmproxy's every class and function again.
         gc.freeze()
         await super().run()

@@ -18,11 +18,11 @@ LEASE_SECONDS = 10
 
 def weigh[Holder](holders: Iterable[Sequence[Holder]]) -> Counter[Holder]:
     """How much each holder shares, given the holders of each part (`NEWEST_OF_PART` at most): what few share counts
-    for more."""
+    for more, and what all share for so little that all of it together does not weigh as much as one part of two."""
     shared: Counter[Holder] = Counter()
     for found in holders:
         for holder in found:
-            shared[holder] += 1 / len(found)  # type: ignore[assignment]  # a Counter's values may be fractions
+            shared[holder] += 1 / len(found) ** 2  # type: ignore[assignment]  # a Counter's values may be fractions
     return shared
 
 
@@ -87,6 +87,10 @@ class Store(Protocol):
 
     def request(self, key: str) -> RequestRecord | None:
         """The request that the entry answers; None when it is not known."""
+
+    def media(self, digest: str) -> str | None:
+        """The long base64 text (a picture, say) of that digest out of the requests that are kept; None where it is not
+        kept. A store may keep none."""
 
     def near(self, parts: Sequence[int]) -> list[str]:
         """The keys of at most `NEAR_CANDIDATES` entries whose requests share most of `parts`, the best first."""

@@ -15,6 +15,7 @@ from computer_use_cache.models import Entry, RequestRecord
 from computer_use_cache.recurring import Recurring
 from computer_use_cache.store import LEASE_SECONDS, Choice, Size
 from computer_use_cache.store.database import Database, failures
+from computer_use_cache.store.media import Media
 from computer_use_cache.store.requests import Requests
 from computer_use_cache.store.unchanged import UnchangedEntries, state_of
 
@@ -22,8 +23,8 @@ logger = logging.getLogger(__name__)
 
 _SHARDS = 8
 """Each shard is a database of its own, so that two writers seldom wait for each other."""
-_ENTRIES_SHARE = 0.8
-"""The part of the size limit that is the entries'; the rest is their requests'."""
+_ENTRIES_SHARE, _REQUESTS_SHARE, _MEDIA_SHARE = 0.8, 0.1, 0.1
+"""The parts of the size limit: the entries, their requests, and the pictures in these."""
 
 
 class DiskStore:
@@ -52,7 +53,8 @@ class DiskStore:
         self._recurring = Recurring[str]()
         self._counters = Database(folder / "counters", eviction_policy="none")
         self.leases = DiskLeases(folder / "leases") if leases else None
-        self._requests = Requests(folder / "requests.db", int(size_limit * (1 - _ENTRIES_SHARE)))
+        self._media = Media(folder / "media", int(size_limit * _MEDIA_SHARE))
+        self._requests = Requests(folder / "requests.db", int(size_limit * _REQUESTS_SHARE), self._media)
 
     def _shard(self, key: str) -> Database:
         return self._shards[zlib.crc32(key.encode()) % _SHARDS]
@@ -85,6 +87,9 @@ class DiskStore:
 
     def request(self, key: str) -> RequestRecord | None:
         return self._requests.get(key)
+
+    def media(self, digest: str) -> str | None:
+        return self._media.get(digest)
 
     def near(self, parts: Sequence[int]) -> list[str]:
         return self._requests.near(parts)
@@ -139,6 +144,7 @@ class DiskStore:
                 shard.cull()  # expires first
                 database.remove_orphans()
         self._requests.maintain()
+        self._media.maintain()
 
     def add_counts(self, counts: Mapping[str, float], latest: Mapping[str, float]) -> None:
         with self._counters.use() as counters, counters.transact():
@@ -159,6 +165,7 @@ class DiskStore:
     def close(self) -> None:
         self._unchanged.clear()
         self._requests.close()
+        self._media.close()
         if self.leases:
             self.leases.close()
         for database in (*self._shards, self._counters):

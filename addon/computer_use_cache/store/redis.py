@@ -168,7 +168,7 @@ class RedisStore:
 
     def _put_request(self, key: str, record: RequestRecord, milliseconds: int | None) -> None:
         with self._client.pipeline(transaction=False) as pipeline:
-            pipeline.set(_REQUEST + key, codec.encode(record), px=milliseconds)
+            pipeline.set(_REQUEST + key, codec.encode_request(record), px=milliseconds)
             for part in record.parts:
                 name = f"{_PART}{part:x}"
                 pipeline.lpush(name, key)
@@ -180,6 +180,9 @@ class RedisStore:
         with self._failures():
             data = self._client.get(_REQUEST + key)
         return codec.decode_request(data) if data is not None else None
+
+    def media(self, digest: str) -> None:
+        """The server's memory is not for pictures."""
 
     def near(self, parts: Sequence[int]) -> list[str]:
         with self._failures(), self._client.pipeline(transaction=False) as pipeline:

@@ -11,7 +11,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from computer_use_cache import codec
@@ -19,6 +19,7 @@ from computer_use_cache.errors import StoreError
 from computer_use_cache.models import RequestRecord
 from computer_use_cache.store import KEPT_MISSES, NEAR_CANDIDATES, NEWEST_OF_PART, weigh
 from computer_use_cache.store.database import make_private
+from computer_use_cache.store.media import Media
 
 logger = logging.getLogger(__name__)
 
@@ -33,16 +34,22 @@ CREATE TABLE IF NOT EXISTS requests (
 );
 CREATE INDEX IF NOT EXISTS requests_expire ON requests (expires_at) WHERE expires_at IS NOT NULL;
 CREATE TABLE IF NOT EXISTS parts (part INTEGER, id INTEGER, PRIMARY KEY (part, id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS holds (id INTEGER, digest BLOB, PRIMARY KEY (id, digest)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS held_by ON holds (digest);
 CREATE TABLE IF NOT EXISTS misses (id INTEGER PRIMARY KEY AUTOINCREMENT, data BLOB NOT NULL);
 """
 
 
 class Requests:
-    """The file `path`; `size_limit` is in bytes. Several processes may use it, and any thread."""
+    """The file `path`; `size_limit` is in bytes. Several processes may use it, and any thread.
 
-    def __init__(self, path: Path, size_limit: int) -> None:
+    What long texts the requests hold is kept in `media` for as long as one of them does.
+    """
+
+    def __init__(self, path: Path, size_limit: int, media: Media) -> None:
         """Opens or makes the file, readable by its owner only; raises StoreError."""
         self._path = path
+        self._media = media
         self._size_limit = size_limit
         self._lock = threading.Lock()
         with self._lock, self._failures():
@@ -62,6 +69,7 @@ class Requests:
         for path in self._path.parent.glob(self._path.name + "*"):
             path.unlink()
         self._database = self._open()
+        self._media.clear()
 
     @contextlib.contextmanager
     def _failures(self) -> Iterator[None]:
@@ -95,14 +103,20 @@ class Requests:
     def put(self, key: str, record: RequestRecord, keep_seconds: float | None) -> None:
         """Keep the request of an entry as long as the entry; raises StoreError, as all methods do."""
         expires_at = None if keep_seconds is None else time.time() + keep_seconds
-        data = codec.encode(record)
+        data = codec.encode_request(record)
         with self._change() as database:
-            _delete(database, database.execute("SELECT id, data FROM requests WHERE key = ?", (key,)).fetchall())
+            held = _delete(database, database.execute("SELECT id, data FROM requests WHERE key = ?", (key,)).fetchall())
             row = database.execute(
                 "INSERT INTO requests (key, data, expires_at) VALUES (?, ?, ?)", (key, data, expires_at)
             )
             number = row.lastrowid
             database.executemany("INSERT OR IGNORE INTO parts VALUES (?, ?)", [(part, number) for part in record.parts])
+            digests = [(number, bytes.fromhex(digest)) for digest in record.media]
+            database.executemany("INSERT INTO holds VALUES (?, ?)", digests)
+            self._remove_unheld(database, held)
+        # A process that dies here leaves a request without its pictures, and no picture without a request.
+        for digest, text in record.media.items():
+            self._media.add(digest, text)
 
     def get(self, key: str) -> RequestRecord | None:
         """The request of an entry, None when it is not known."""
@@ -123,7 +137,8 @@ class Requests:
     def delete(self, key: str) -> None:
         """Forget the request of an entry."""
         with self._change() as database:
-            _delete(database, database.execute("SELECT id, data FROM requests WHERE key = ?", (key,)).fetchall())
+            rows = database.execute("SELECT id, data FROM requests WHERE key = ?", (key,)).fetchall()
+            self._remove_unheld(database, _delete(database, rows))
 
     def clear(self) -> None:
         """Forget all requests and misses, in short pieces."""
@@ -151,8 +166,13 @@ class Requests:
         with self._change() as database:
             chosen = f"SELECT id, data FROM requests WHERE {condition} ORDER BY id LIMIT {_ROWS_PER_PIECE}"  # noqa: S608
             rows = database.execute(chosen).fetchall()
-            _delete(database, rows)
+            self._remove_unheld(database, _delete(database, rows))
         return len(rows)
+
+    def _remove_unheld(self, database: sqlite3.Connection, digests: Iterable[bytes]) -> None:
+        for digest in digests:
+            if database.execute("SELECT 1 FROM holds WHERE digest = ?", (digest,)).fetchone() is None:
+                self._media.remove(digest.hex())
 
     def add_miss(self, data: bytes) -> None:
         """Add a line to the log of misses; the oldest beyond `KEPT_MISSES` goes."""
@@ -171,9 +191,14 @@ class Requests:
             database.close()
 
 
-def _delete(database: sqlite3.Connection, rows: Sequence[tuple[int, bytes]]) -> None:
+def _delete(database: sqlite3.Connection, rows: Sequence[tuple[int, bytes]]) -> set[bytes]:
+    """Delete the rows and what belongs to them; the digests that they held."""
+    held: set[bytes] = set()
     for number, data in rows:
         record = codec.decode_request(data)
         pairs = [(part, number) for part in record.parts] if record else []
         database.executemany("DELETE FROM parts WHERE part = ? AND id = ?", pairs)
+        held.update(digest for (digest,) in database.execute("SELECT digest FROM holds WHERE id = ?", (number,)))
+        database.execute("DELETE FROM holds WHERE id = ?", (number,))
         database.execute("DELETE FROM requests WHERE id = ?", (number,))
+    return held

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -90,8 +90,10 @@ class Admitted:
 
 @dataclass(slots=True)
 class Hit:
-    """A hit: `wire` are its bytes until the second `until`. One that is remembered has no bodies in its `plan`."""
+    """A hit to a body of this length: `wire` are its bytes until the second `until`. One that is remembered has no
+    bodies in its `plan`."""
 
+    length: int
     plan: Plan
     entry: Entry
     pieces: list[bytes]
@@ -126,8 +128,10 @@ class FastLane:
         self._replayer = Replayer(cache.settings)
         self._heads: OrderedDict[bytes, Admitted] = OrderedDict()
         self._hits: OrderedDict[bytes, Hit] = OrderedDict()
+        self._lengths: Counter[int] = Counter()
+        """The lengths of their requests' bodies: what is as long as none of them need not be hashed."""
         self._bytes = 0
-        self._recurring = Recurring[bytes]()
+        self._recurring = Recurring[str]()
         self._trouble = Trouble("the fast lane")
 
     def _safely[**Given, Found](
@@ -202,9 +206,12 @@ class FastLane:
         """Whether to look for the answer to a body of so many bytes on the event loop; else in a thread."""
         return self._cache.store.is_quick and self._cache.plans_quickly(length)
 
-    def known(self, digest: bytes) -> bytes | None:
-        """The answer to a request that was answered here before, if the store still has the same; it is counted."""
-        return self._safely(self._known, digest)
+    def known(self, length: int, digest: Callable[[], bytes]) -> bytes | None:
+        """The answer to a request that was answered here before, if the store still has the same; it is counted.
+
+        `length` is its body's; the `digest` is only asked for where one as long is remembered.
+        """
+        return self._safely(self._known, digest()) if length in self._lengths else None
 
     def _known(self, digest: bytes) -> bytes | None:
         known = self._hits.get(digest)
@@ -239,15 +246,15 @@ class FastLane:
         pieces = replay(plan, entry) if entry else None
         if entry is None or pieces is None or self._replayer.paced(plan, entry, pieces):
             return plan
-        return Hit(plan, entry, pieces, *self._written(plan, entry, pieces, now))
+        return Hit(len(body), plan, entry, pieces, *self._written(plan, entry, pieces, now))
 
-    def serve(self, digest: bytes, hit: Hit) -> bytes | None:
+    def serve(self, hit: Hit, digest: Callable[[], bytes]) -> bytes | None:
         """The bytes of a hit that was found, which is counted and, if it was asked for before, remembered."""
-        return self._safely(self._serve, digest, hit)
+        return self._safely(self._serve, hit, digest)
 
-    def _serve(self, digest: bytes, hit: Hit) -> bytes:
-        if self._recurring.comes_again(digest):
-            self._remember(digest, hit)
+    def _serve(self, hit: Hit, digest: Callable[[], bytes]) -> bytes:
+        if self._recurring.comes_again(hit.plan.key):
+            self._remember(digest(), hit)
         self._ledger.served(Outcome.HIT, hit.plan.model, hit.entry.cost)
         self._trouble.worked()
         return hit.wire
@@ -256,6 +263,7 @@ class FastLane:
         self._forget(digest)
         hit.plan = hit.plan.without_bodies()
         self._hits[digest] = hit
+        self._lengths[hit.length] += 1
         self._bytes += _weight(hit)
         while self._bytes > _MOST_BYTES:
             self._forget(next(iter(self._hits)))
@@ -263,6 +271,9 @@ class FastLane:
     def _forget(self, digest: bytes) -> None:
         if hit := self._hits.pop(digest, None):
             self._bytes -= _weight(hit)
+            self._lengths[hit.length] -= 1
+            if not self._lengths[hit.length]:
+                del self._lengths[hit.length]
 
     def _written(self, plan: Plan, entry: Entry, pieces: list[bytes], now: float) -> tuple[bytes, float]:
         """A hit as HTTP/1.1, and how long its Age and its TTL are right."""

@@ -86,8 +86,7 @@ class FastHttpLayer(CacheHttpLayer):
 
     def _answer(self, lane: FastLane, intake: Intake) -> CommandGenerator[bytes | None]:
         """The answer; without one, the plan goes along to the normal way, which need not make it again."""
-        digest = intake.digest()
-        if known := lane.known(digest):
+        if known := lane.known(intake.length, intake.digest):
             return known
         assert intake.admitted
         search = Search(lane, intake.admitted, intake.body())
@@ -96,7 +95,7 @@ class FastHttpLayer(CacheHttpLayer):
         else:
             yield CacheFindHook(search)
         if isinstance(search.found, Hit):
-            return lane.serve(digest, search.found)
+            return lane.serve(search.found, intake.digest)
         if search.found:
             self._owner.expect(self.context.client.id, search.admitted.request(search.body), search.found)
         return None

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
+from computer_use_cache.cache import Plan
 from computer_use_cache.proxy.fast_lane import FastLane, Hit, Line
 from computer_use_cache.proxy.intake import Intake, Step
 from computer_use_cache.values import is_loopback
@@ -60,33 +61,35 @@ class Front(asyncio.Protocol):
             if lane is None or step is Step.FOREIGN:
                 self._hand_over()
                 return
-            digest = self._intake.digest()
-            wire = lane.known(digest)
+            wire = lane.known(self._intake.length, self._intake.digest)
             if wire is None and lane.is_quick(self._intake.length):
                 assert self._intake.admitted
-                wire = _served(lane, digest, lane.find(self._intake.admitted, self._intake.body()))
+                wire = self._served(lane, lane.find(self._intake.admitted, self._intake.body()))
                 if wire is None:
                     self._hand_over()
                     return
             if wire is None:
                 self._transport.pause_reading()
-                self._search = self._loop.create_task(self._answer_slowly(lane, digest))
+                self._search = self._loop.create_task(self._answer_slowly(lane))
                 return
             self._transport.write(wire)
             data = self._intake.done()
 
-    async def _answer_slowly(self, lane: FastLane, digest: bytes) -> None:
+    async def _answer_slowly(self, lane: FastLane) -> None:
         assert self._intake.admitted
         found = await asyncio.to_thread(lane.find, self._intake.admitted, self._intake.body())
         self._search = None
         if self._transport.is_closing():
             return
-        if (wire := _served(lane, digest, found)) is None:
+        if (wire := self._served(lane, found)) is None:
             self._transport.resume_reading()
             self._hand_over()
         else:
             self._transport.write(wire)
             self._read_on(self._intake.done())
+
+    def _served(self, lane: FastLane, found: Hit | Plan | None) -> bytes | None:
+        return lane.serve(found, self._intake.digest) if isinstance(found, Hit) else None
 
     def _read_on(self, data: bytes) -> None:
         """Take what came before reading was paused, and read again unless that pauses it anew."""
@@ -119,7 +122,3 @@ class Front(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._watch.cancel()
-
-
-def _served(lane: FastLane, digest: bytes, found: object) -> bytes | None:
-    return lane.serve(digest, found) if isinstance(found, Hit) else None

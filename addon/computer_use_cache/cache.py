@@ -41,6 +41,7 @@ OFFLINE_MISS = "cache_offline_miss"
 """The code of the error that `offline_error` is."""
 
 _QUICK_BYTES = 128 * 1024
+_QUICKLY_CONVERTED_BYTES = 16 * 1024
 
 _DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)$")
 """Azure names the model in the path."""
@@ -291,6 +292,16 @@ def replay(plan: Plan, entry: Entry) -> list[bytes] | None:
     except FormatError as error:
         logger.warning("entry %s cannot be replayed as %s: %s", entry.key[:8], plan.shape, error)
         return None
+
+
+def replays_quickly(plan: Plan, entry: Entry) -> bool:
+    """Whether `replay` is quick enough for the event loop; else do it in a thread. What was recorded as it is asked for
+    always is."""
+    if len(entry.body) <= _QUICKLY_CONVERTED_BYTES:
+        return True
+    if entry.shape is plan.shape is Shape.JSON:
+        return not plan.format.adapts_answer(entry.body, plan.body)
+    return (entry.shape, entry.with_usage) == (plan.shape, plan.with_usage)
 
 
 def _reshape(plan: Plan, entry: Entry) -> list[bytes] | None:

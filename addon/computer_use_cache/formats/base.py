@@ -105,6 +105,10 @@ class Format(ABC):
     def explode(self, answer: Json, *, with_usage: bool) -> list[Event]:
         """The stream that the provider would have sent instead of this JSON answer."""
 
+    def adapts_answer(self, answer: bytes, request: Json) -> bool:
+        """Whether `adapt_answer` writes this answer anew."""
+        return False
+
     def adapt_answer(self, answer: bytes, request: Json) -> bytes:
         """A recorded JSON answer as this request wants it written (embeddings: floats or base64)."""
         return answer

@@ -80,16 +80,22 @@ class Embeddings(OpenAIErrors, Format):
     def explode(self, answer: Json, *, with_usage: bool) -> NoReturn:
         raise FormatError("embeddings are not streamed")
 
+    def adapts_answer(self, answer: bytes, request: Json) -> bool:
+        """Whether an embedding is not in the encoding asked for.
+
+        Most are, and reading some thousand floats only to see that takes longer than the rest of a hit.
+        """
+        unwanted = _FLOATS if request.get("encoding_format") == "base64" else _BASE64
+        return self._is_recodable(request) and bool(unwanted.search(answer))
+
     def adapt_answer(self, answer: bytes, request: Json) -> bytes:
         """The same bytes, or the answer written anew where an embedding is not in the encoding asked for.
 
         Raises FormatError for numbers that have no float32 and for base64 that holds none.
         """
-        wanted = request.get("encoding_format") or "float"
-        # Most answers fit, and reading some thousand floats only to see that takes longer than the rest of a hit.
-        unwanted = _FLOATS if wanted == "base64" else _BASE64
-        if not self._is_recodable(request) or not unwanted.search(answer):
+        if not self.adapts_answer(answer, request):
             return answer
+        wanted = request.get("encoding_format") or "float"
         body = load_object(answer)
         for item in body["data"]:
             if wanted == "base64" and isinstance(item["embedding"], list):

@@ -12,7 +12,7 @@ from mitmproxy import http
 
 from computer_use_cache import explain, policy
 from computer_use_cache.batches import Batch, join_known, open_batch
-from computer_use_cache.cache import Cache, Plan, offline_error, replay
+from computer_use_cache.cache import Cache, Plan, offline_error, replay, replays_quickly
 from computer_use_cache.coalesce import Flights, Released, Stream
 from computer_use_cache.errors import FormatError, RequestError, StoreError
 from computer_use_cache.formats.embeddings import Embeddings
@@ -76,7 +76,7 @@ class Answers:
             outcome = begun if not isinstance(begun, Stream) else await flight.landed()
             match outcome:
                 case Entry():
-                    pieces = replay(plan, outcome)
+                    pieces = await _replay(plan, outcome)
                     if pieces is None:
                         return False
                     self._replayer.serve(flow, plan, outcome, pieces, outcome=Outcome.MISS, now=time.time())
@@ -117,15 +117,15 @@ class Answers:
         """The entry that answers a plan, and the pieces of its answer."""
         entry = await self._look_up(self._cache.lookup, plan)
         if entry is None and batch and batch.unseen is None:
-            entry = join_known(batch)
-        pieces = replay(plan, entry) if entry else None
+            entry = await asyncio.to_thread(join_known, batch)
+        pieces = await _replay(plan, entry) if entry else None
         return None if entry is None or pieces is None else (entry, pieces)
 
     async def give_stale(self, flow: http.HTTPFlow, plan: Plan, forwarded: str) -> bool:
         """Whether a flow whose upstream has failed has an entry past its TTL as its answer; `forwarded` are the
         parameters of Cache-Status that tell how it failed."""
         entry = await self._look_up(self._cache.lookup_stale, plan)
-        pieces = replay(plan, entry) if entry else None
+        pieces = await _replay(plan, entry) if entry else None
         if entry is None or pieces is None:
             return False
         now = time.time()
@@ -144,3 +144,7 @@ class Answers:
             return None
         self._looking_up.worked()
         return entry
+
+
+async def _replay(plan: Plan, entry: Entry) -> list[bytes] | None:
+    return replay(plan, entry) if replays_quickly(plan, entry) else await asyncio.to_thread(replay, plan, entry)

@@ -19,7 +19,7 @@ from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.mode_specs import ReverseMode
 
 from computer_use_cache import formats, upstream
-from computer_use_cache.cache import Cache, Plan, Route, replay
+from computer_use_cache.cache import Cache, Plan, Route, replay, replays_quickly
 from computer_use_cache.errors import RequestError, StoreError
 from computer_use_cache.ledger import Ledger
 from computer_use_cache.models import Bypass, Entry, Outcome, Request
@@ -234,7 +234,7 @@ class FastLane:
             entry = None if isinstance(plan.verdict, Bypass) else self._cache.lookup(plan, now)
         except (RequestError, StoreError):
             return None
-        pieces = replay(plan, entry) if entry else None
+        pieces = replay(plan, entry) if entry and replays_quickly(plan, entry) else None
         if entry is None or pieces is None or self._replayer.paced(plan, entry, pieces):
             return plan
         return Hit(plan.without_bodies(), entry, pieces, *self._written(plan, entry, pieces, now))

@@ -56,7 +56,7 @@ def cache(store: DiskStore, **environment: str) -> Cache:
 
 def chat(headers: Mapping[str, str] | None = None, **members: Any) -> Request:
     body = {"model": "m", "messages": [{"role": "user", "content": "ping"}]} | members
-    return Request("https://api.example/v1", "/chat/completions", {}, headers or {}, json.dumps(body).encode())
+    return Request("https://api.example/v1", "/chat/completions", (), headers or {}, json.dumps(body).encode())
 
 
 def answer(body: bytes = ANSWER, kind: str = JSON, **headers: str) -> Response:
@@ -390,12 +390,14 @@ def test_a_bad_request_is_refused(store: DiskStore, request_: Request) -> None:
 
 def test_a_gemini_stream_may_be_an_array(store: DiskStore) -> None:
     path = "/models/m:streamGenerateContent"
-    request = Request("https://api.example/v1beta", path, {}, {}, b'{"contents": []}')
+    request = Request("https://api.example/v1beta", path, (), {}, b'{"contents": []}')
     body = b'[{"candidates": [{"content": {"parts": [{"text": "x"}]}, "finishReason": "STOP"}]}]'
     core = cache(store)
     entry = kept(core, core.plan(request), answer(body))
     assert entry.shape is Shape.ARRAY
-    assert replayed(core.plan(replace(request, query={"alt": "sse"})), entry) == [b"data: " + compact(body) + b"\n\n"]
+    assert replayed(core.plan(replace(request, query=(("alt", "sse"),))), entry) == [
+        b"data: " + compact(body) + b"\n\n"
+    ]
 
 
 def compact(array: bytes) -> bytes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
@@ -22,6 +22,7 @@ from computer_use_cache.models import (
     Cost,
     Entry,
     Event,
+    Query,
     Reason,
     Request,
     RequestRecord,
@@ -326,11 +327,16 @@ def offline_error(why: str) -> RequestError:
     return RequestError(504, f"Nothing goes upstream in this mode ({why}).", code=OFFLINE_MISS)
 
 
-def _relevant_query(query: Mapping[str, str]) -> str:
-    """The query as it belongs to the key: without the credential, and without the shape that `alt` asks for
+def _relevant_query(query: Query) -> str:
+    """The query as it belongs to the key: by name, without the credential, and without the shape that `alt` asks for
     (of `$alt=sse;enum-encoding=int` the second part changes the answer)."""
-    kept = {name: value.partition(";")[2] if name in ("alt", "$alt") else value for name, value in query.items()}
-    return urlencode(sorted((name, value) for name, value in kept.items() if name != "key" and value))
+    kept: list[tuple[str, str]] = []
+    for name, value in sorted(query, key=lambda pair: pair[0]):
+        if name not in ("key", "alt", "$alt"):
+            kept.append((name, value))
+        elif name != "key" and (rest := value.partition(";")[2]):
+            kept.append((name, rest))
+    return urlencode(kept, errors="surrogateescape")
 
 
 def _forwarded(body: Json, sent: bytes) -> bytes:

@@ -68,6 +68,10 @@ class Event:
     data: bytes
 
 
+type Query = tuple[tuple[str, str], ...]
+"""The parameters of a URL, decoded, in their order; one may come twice, and be empty."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A request to a model API.
@@ -78,7 +82,7 @@ class Request:
 
     upstream: str
     path: str
-    query: Mapping[str, str]
+    query: Query
     headers: Mapping[str, str]
     body: bytes
     client: str = ""

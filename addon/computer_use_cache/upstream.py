@@ -1,4 +1,4 @@
-"""Which URL a request stands for: the API's base URL, and the path below it.
+"""Which URL a request stands for: the API's base URL, the path below it, and the query.
 
 The same upstream has the same base whether it is reached through an alias of this proxy or intercepted on its way,
 so that an entry recorded one way is a hit the other way.
@@ -7,7 +7,9 @@ so that an entry recorded one way is a hit the other way.
 from __future__ import annotations
 
 import re
+from urllib.parse import parse_qsl
 
+from computer_use_cache.models import Query
 from computer_use_cache.values import BaseUrl
 
 _ALIASED = re.compile(r"(?:/api/v1|/v1|/api)?(/(?:chat/completions|completions|embeddings|responses|messages|models))")
@@ -49,3 +51,8 @@ def split(origin: str, path: str, configured: BaseUrl) -> tuple[str, str]:
     found = next(filter(None, (pattern.match(path) for pattern in _BASES)), None)
     base = found[1] if found else ""
     return origin + base, path.removeprefix(base)
+
+
+def query_of(text: str) -> Query:
+    """The parameters of a query as it was sent; bytes that are not UTF-8 stay told apart."""
+    return tuple(parse_qsl(text, keep_blank_values=True, errors="surrogateescape"))

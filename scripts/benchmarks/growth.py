@@ -162,4 +162,4 @@ def _near(bench: Run) -> None:
 
 
 def _request(body: bytes) -> Request:
-    return Request(_URL, traffic.CHAT_PATH, {}, {"content-type": "application/json"}, body)
+    return Request(_URL, traffic.CHAT_PATH, (), {"content-type": "application/json"}, body)

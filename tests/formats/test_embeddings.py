@@ -42,7 +42,7 @@ def test_only_the_embeddings_path_matches() -> None:
 
 
 def test_an_embedding_is_json_whatever_the_request_says() -> None:
-    assert EMBEDDINGS.wanted_shape({"stream": True}, "/embeddings", {"alt": "sse"}) is Shape.JSON
+    assert EMBEDDINGS.wanted_shape({"stream": True}, "/embeddings", (("alt", "sse"),)) is Shape.JSON
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_the_model_is_in_the_path(resource: str, model: str) -> None:
     ],
 )
 def test_method_and_alt_decide_the_shape(method: str, query: dict[str, str], shape: Shape) -> None:
-    assert GEMINI.wanted_shape({}, f"/models/m:{method}", query) is shape
+    assert GEMINI.wanted_shape({}, f"/models/m:{method}", tuple(query.items())) is shape
 
 
 def test_controls_and_labels_are_not_in_the_key_but_all_else_is() -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from computer_use_cache import sse
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.models import Event, Shape
+from computer_use_cache.models import Event, Query, Shape
 
 Json = dict[str, Any]
 
@@ -70,7 +70,7 @@ class Format(ABC):
         model = body.get("model")
         return model if isinstance(model, str) else resource
 
-    def wanted_shape(self, body: Json, path: str, query: Mapping[str, str]) -> Shape:
+    def wanted_shape(self, body: Json, path: str, query: Query) -> Shape:
         """The shape in which the client wants its answer."""
         return Shape.SSE if body.get("stream") is True else Shape.JSON
 

@@ -11,13 +11,13 @@ import base64
 import math
 import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from typing import Any, NoReturn
 
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.base import Format, Json, OpenAIErrors, dump, load_object
-from computer_use_cache.models import Event, Shape
+from computer_use_cache.models import Event, Query, Shape
 
 Input = str | list[int]
 
@@ -40,7 +40,7 @@ class Embeddings(OpenAIErrors, Format):
     def match(self, path: str) -> str | None:
         return "" if path == "/embeddings" else None
 
-    def wanted_shape(self, body: Json, path: str, query: Mapping[str, str]) -> Shape:
+    def wanted_shape(self, body: Json, path: str, query: Query) -> Shape:
         return Shape.JSON
 
     def key_body(self, body: Json) -> Json:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote
 
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.base import Format, Json, dump, load_object
-from computer_use_cache.models import Event, Shape
+from computer_use_cache.models import Event, Query, Shape
 
 _STREAMED = ":streamGenerateContent"
 _ROUTE = re.compile(
@@ -55,11 +55,12 @@ class Gemini(Format):
     def model(self, body: Json, resource: str) -> str:
         return resource.removeprefix("models/")
 
-    def wanted_shape(self, body: Json, path: str, query: Mapping[str, str]) -> Shape:
+    def wanted_shape(self, body: Json, path: str, query: Query) -> Shape:
         if not unquote(path).endswith(_STREAMED):
             return Shape.JSON
         # Generated Google clients write `$alt=sse;enum-encoding=int`.
-        alt = query.get("alt") or query.get("$alt") or ""
+        asked = dict(query)
+        alt = asked.get("alt") or asked.get("$alt") or ""
         return Shape.SSE if alt.startswith("sse") else Shape.ARRAY
 
     def check_request(self, body: Json, resource: str) -> None:

@@ -13,7 +13,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import parse_qsl
 
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.mode_specs import ReverseMode
@@ -22,7 +21,7 @@ from computer_use_cache import formats, upstream
 from computer_use_cache.cache import Cache, Plan, Route, replay, replays_quickly
 from computer_use_cache.errors import RequestError, StoreError
 from computer_use_cache.ledger import Ledger
-from computer_use_cache.models import Bypass, Entry, Outcome, Request
+from computer_use_cache.models import Bypass, Entry, Outcome, Query, Request
 from computer_use_cache.proxy import routes
 from computer_use_cache.proxy.gate import Gate
 from computer_use_cache.proxy.guard import host_of
@@ -162,7 +161,7 @@ class FastLane:
         if found is None or headers is None:
             return None
         path, _, query_text = found[1].decode().partition("?")
-        query = dict(parse_qsl(query_text))
+        query = upstream.query_of(query_text)
         if line.origin is None:
             asked = Head("POST", path, query, "", headers, line.peer, line.reached_at)
             request = self._request_of_proxy(asked)
@@ -187,7 +186,7 @@ class FastLane:
         headers = {**head.headers, "host": base.origin.partition("://")[2]}
         return Request(origin, below, head.query, headers, b"", client or "")
 
-    def _request_of_host(self, line: Line, path: str, query: dict[str, str], headers: dict[str, str]) -> Request | None:
+    def _request_of_host(self, line: Line, path: str, query: Query, headers: dict[str, str]) -> Request | None:
         if not self._gate.knows_host(host_of(headers["host"]), line.proven):
             return None
         assert line.origin

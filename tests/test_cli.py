@@ -294,6 +294,18 @@ def test_doctor_tells_each_setting_with_its_source_and_no_secret(
     assert HIDDEN not in output + capsys.readouterr().out
 
 
+def test_doctor_tells_which_key_goes_where(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    monkeypatch.setenv("CACHE_MODE", "offline")
+    monkeypatch.setenv("OPENAI_API_KEY", HIDDEN)
+    for upstream, told in (
+        ("https://api.openai.com/v1", "OPENAI_API_KEY is sent to https://api.openai.com in the place"),
+        ("https://api.anthropic.com/v1", "key: not set; the client's key is forwarded"),
+    ):
+        monkeypatch.setenv("UPSTREAM_BASE_URL", upstream)
+        assert main(["doctor"]) == 0
+        assert told in capsys.readouterr().out
+
+
 def test_doctor_shows_no_password_of_a_url(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
     monkeypatch.setenv("CACHE_STORE_URL", f"redis://:{HIDDEN}@127.0.0.1")
     assert main(["doctor", "--json"]) == 1

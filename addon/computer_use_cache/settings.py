@@ -7,6 +7,7 @@ environment. Credentials are read from the environment only: options are shown i
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
@@ -35,6 +36,16 @@ KNOWN_HOSTS = (
 """The model APIs that are cached when they are intercepted."""
 
 
+_PROVIDERS_KEYS = {
+    "OPENROUTER_API_KEY": ("openrouter.ai",),
+    "OPENAI_API_KEY": ("api.openai.com", "*.openai.azure.com"),
+}
+"""The hosts of the provider that a variable holds the key of: it goes to no other."""
+
+_NO_KEY = "unused"
+"""What `env` sets OPENAI_API_KEY to for clients that insist on one."""
+
+
 def _is_own_address(url: str, environment: Mapping[str, str]) -> bool:
     """Whether `url` is this proxy itself: agents are told OPENAI_BASE_URL, and so would be the proxy's own shell."""
     try:
@@ -45,6 +56,18 @@ def _is_own_address(url: str, environment: Mapping[str, str]) -> bool:
     host = parts.hostname or ""
     is_own_host = host == environment.get("HOST") or values.is_loopback(host)
     return is_own_host and str(port) == (environment.get("PORT") or "8000")
+
+
+def _is_meant(variable: str, environment: Mapping[str, str]) -> bool:
+    """Whether a variable that is set is meant for this proxy and its upstream."""
+    text = environment[variable]
+    if variable == "OPENAI_BASE_URL":
+        return not _is_own_address(text, environment)
+    if variable in _PROVIDERS_KEYS:
+        url = next(Settings.declarations()).text_from(environment)
+        host = url.strip().lower().partition("://")[2].partition("/")[0].removesuffix(":443")
+        return text != _NO_KEY and any(fnmatch.fnmatchcase(host, pattern) for pattern in _PROVIDERS_KEYS[variable])
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +93,15 @@ class Declaration:
             return None
         return "--" + self.variables[0].lower().replace("_", "-")
 
+    def variable_in(self, environment: Mapping[str, str]) -> str | None:
+        """The variable that gives the setting in `environment`, None where it has its default."""
+        given = (name for name in self.variables if environment.get(name))
+        return next((name for name in given if _is_meant(name, environment)), None)
+
     def text_from(self, environment: Mapping[str, str]) -> str:
         """The setting's text in `environment`, or its default."""
-        for name in self.variables:
-            text = environment.get(name, "")
-            if text and not (name == "OPENAI_BASE_URL" and _is_own_address(text, environment)):
-                return text
-        return self.default
+        variable = self.variable_in(environment)
+        return environment[variable] if variable else self.default
 
     def is_secret(self, text: str) -> bool:
         """Whether `text` must not be shown: it is a credential, or a URL that may hold one."""
@@ -116,7 +141,8 @@ class Settings:
         "UPSTREAM_API_KEY OPENROUTER_API_KEY OPENAI_API_KEY",
         "",
         values.text,
-        "Sent upstream in place of the client's key; empty forwards the client's.",
+        "Sent upstream in place of the client's key; empty forwards the client's. OPENROUTER_API_KEY goes to "
+        "openrouter.ai only, OPENAI_API_KEY to api.openai.com and *.openai.azure.com only.",
         Surface.ENVIRONMENT,
     )
     upstream_timeout_seconds: float = _setting(
@@ -283,6 +309,8 @@ class Settings:
         Raises SettingError for the first bad value.
         """
         given = options or {}
+        if upstream := given.get("cache_upstream_base_url"):
+            environment = {**environment, "UPSTREAM_BASE_URL": upstream}
         texts = {item: given.get(item.option or "", item.text_from(environment)) for item in cls.declarations()}
         return cls(**{item.name: item.value_from(text) for item, text in texts.items()})
 

@@ -109,6 +109,10 @@ class Cost:
     seconds: float = 0.0
 
 
+NOTHING = Cost(usd=0.0)
+"""What a request took that got no answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One recorded answer.

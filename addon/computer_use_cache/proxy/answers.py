@@ -17,7 +17,7 @@ from computer_use_cache.coalesce import Flights, Released, Stream
 from computer_use_cache.errors import FormatError, RequestError, StoreError
 from computer_use_cache.formats.embeddings import Embeddings
 from computer_use_cache.ledger import Ledger
-from computer_use_cache.models import Entry, Outcome, Response
+from computer_use_cache.models import NOTHING, Entry, Outcome, Response
 from computer_use_cache.policy import Controls
 from computer_use_cache.proxy.replay import Replayer
 from computer_use_cache.proxy.trouble import Trouble
@@ -58,6 +58,7 @@ class Answers:
                 self._ledger.served(Outcome.HIT, plan.model, found[0].cost)
                 return True
             if not controls.upstream:
+                self._ledger.served(Outcome.MISS, plan.model, NOTHING)
                 raise await asyncio.to_thread(self._nothing_found, plan)
             flight = self._flights.find(plan.key) if controls.read and controls.write else None
             if flight is None:

@@ -249,6 +249,31 @@ DELTAS: dict[str, tuple[list[Json], Json]] = {
         [{"audio": {"id": "a", "data": "UklG"}}, {"audio": {"id": "a", "data": "Rg==", "expires_at": 5}}],
         {"audio": {"id": "a", "data": "UklGRg==", "expires_at": 5}},
     ),
+    "audio in pieces with padding is one": (
+        [{"audio": {"data": piece}} for piece in ("YWJjZA==", "ZWZnaGk=", "ampr")],
+        {"audio": {"data": "YWJjZGVmZ2hpampr"}},
+    ),
+    "thoughts in chunks, then text": (
+        [
+            {"content": ""},
+            {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]},
+            {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "m"}], "closed": True}]},
+            {"content": "a"},
+            {"content": "b"},
+            {"content": [{"type": "reference", "reference_ids": [1]}]},
+            {"content": [{"type": "reference", "reference_ids": [2]}]},
+            {"content": "c"},
+        ],
+        {
+            "content": [
+                {"type": "thinking", "thinking": [{"type": "text", "text": "hmm"}], "closed": True},
+                {"type": "text", "text": "ab"},
+                {"type": "reference", "reference_ids": [1]},
+                {"type": "reference", "reference_ids": [2]},
+                {"type": "text", "text": "c"},
+            ]
+        },
+    ),
     "a legacy function call grows": (
         [{"function_call": ADD}, {"function_call": {"arguments": "{"}}, {"function_call": {"arguments": "}"}}],
         {"function_call": {"name": "add", "arguments": "{}"}},
@@ -286,6 +311,11 @@ CALL_PARTS: dict[str, list[Json]] = {
         part("1}", index=0, id="call_1", type="function", name="add"),
         part('{"n":', index=1, id="call_2", name="mul"),
         part("2}", index=1, id="", name=""),
+    ],
+    "in another order than their index": [
+        part('{"n":2}', index=1, id="call_2", name="mul"),
+        part('{"n":', index=0, id="call_1", name="add"),
+        part("1}", index=0),
     ],
     "every index 0": [
         part('{"n":', index=0, id="call_1", name="add"),

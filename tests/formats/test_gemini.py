@@ -277,6 +277,36 @@ def test_citations_and_log_probabilities_go_on_in_every_chunk(field: str, lists:
     assert answer["candidates"][0][field] == {name: [{"at": 1}, {"at": 2}] for name in lists}
 
 
+def grounding(sources: str, *supports: tuple[str, list[int]]) -> dict[str, Any]:
+    """Sources by letter, and texts with the sources that they rest on."""
+    pointing = [{"segment": {"text": text}, "groundingChunkIndices": indices} for text, indices in supports]
+    return {"groundingChunks": [{"web": {"uri": uri}} for uri in sources], "groundingSupports": pointing}
+
+
+A, B = grounding("a", ("x", [0])), grounding("bc", ("y", [1, 0]))
+BOTH = grounding("abc", ("x", [0]), ("y", [2, 1]))
+
+
+@pytest.mark.parametrize(
+    ("pieces", "whole"),
+    [
+        ([A, B], BOTH),
+        ([A, B, {"webSearchQueries": ["q"]}], BOTH | {"webSearchQueries": ["q"]}),
+        ([A, BOTH], BOTH),
+        (
+            [A, {"groundingSupports": BOTH["groundingSupports"][1:]}],
+            A | {"groundingSupports": BOTH["groundingSupports"]},
+        ),
+        ([{"searchEntryPoint": {"renderedContent": "r"}}, A], {"searchEntryPoint": {"renderedContent": "r"}} | A),
+        ([{"searchEntryPoint": {}}, {}], {"searchEntryPoint": {}}),
+    ],
+    ids=["in pieces", "and more", "told anew", "supports of known sources", "late", "none"],
+)
+def test_sources_go_on_and_supports_point_at_them(pieces: list[dict[str, Any]], whole: dict[str, Any]) -> None:
+    answer = GEMINI.assemble([event(chunk({"text": "x"}, groundingMetadata=piece)) for piece in pieces])
+    assert answer["candidates"][0]["groundingMetadata"] == whole
+
+
 @pytest.mark.parametrize("with_usage", [True, False])
 def test_an_exploded_answer_is_a_whole_stream_that_folds_to_the_same_answer(*, with_usage: bool) -> None:
     parts = [{"text": "t", "thought": True}, {"text": "a"}, {"text": "b\u2028\n"}, CALL, SIGNED, {"novel": [None]}]

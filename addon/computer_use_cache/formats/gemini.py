@@ -86,7 +86,7 @@ class Gemini(Format):
             raise FormatError("the stream ends before every candidate has a finishReason")
 
     def assemble(self, events: Sequence[Event]) -> Json:
-        """The chunks added up: lists of parts, citations and log probabilities go on, of other fields the
+        """The chunks added up: lists of parts, citations, sources and log probabilities go on, of other fields the
         last value counts."""
         head: Json = {}
         candidates: dict[int, Json] = {}
@@ -137,10 +137,8 @@ def _candidates(chunk: Json) -> list[tuple[int, Json]]:
     """
     if chunk.get("error"):
         raise FormatError("the answer holds an error")
-    candidates = chunk.get("candidates") or []
-    if not isinstance(candidates, list) or not all(isinstance(candidate, dict) for candidate in candidates):
-        raise FormatError("`candidates` is not a list of objects")
-    indexed = [(candidate.get("index", position), candidate) for position, candidate in enumerate(candidates)]
+    candidates = enumerate(_objects(chunk, "candidates"))
+    indexed = [(candidate.get("index", position), candidate) for position, candidate in candidates]
     if not all(isinstance(index, int) for index, _ in indexed):
         raise FormatError("a candidate's index is not an integer")
     return indexed
@@ -155,9 +153,37 @@ def _add(whole: Json, piece: Json) -> None:
         elif name in _CONTINUED and isinstance(before, list) and isinstance(value, list):
             before.extend(value)
         elif isinstance(before, dict) and isinstance(value, dict):
-            _add(before, value)
+            _add(before, value | _continued_sources(before, value) if name == "groundingMetadata" else value)
         elif value is not None or before is None:
             whole[name] = value
+
+
+def _continued_sources(known: Json, piece: Json) -> Json:
+    """The sources so far and the supports that point at them, which count from the first source of their own piece."""
+    sources, more_sources = _objects(known, "groundingChunks"), _objects(piece, "groundingChunks")
+    supports, more_supports = _objects(known, "groundingSupports"), _objects(piece, "groundingSupports")
+    if more_sources[: len(sources)] != sources:  # else the piece tells all anew
+        if more_sources:
+            more_supports = [_shifted(support, len(sources)) for support in more_supports]
+        more_sources = sources + more_sources
+    if more_supports[: len(supports)] != supports:
+        more_supports = supports + more_supports
+    lists = {"groundingChunks": more_sources, "groundingSupports": more_supports}
+    return {name: values for name, values in lists.items() if values}
+
+
+def _objects(owner: Json, name: str) -> list[Json]:
+    values = owner.get(name) or []
+    if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+        raise FormatError(f"`{name}` is not a list of objects")
+    return values
+
+
+def _shifted(support: Json, by: int) -> Json:
+    indices = support.get("groundingChunkIndices")
+    if not isinstance(indices, list) or not all(isinstance(index, int) for index in indices):
+        return support
+    return support | {"groundingChunkIndices": [index + by for index in indices]}
 
 
 def _add_parts(parts: list[Any], more: list[Any]) -> None:

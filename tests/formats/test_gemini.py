@@ -58,6 +58,9 @@ def fold(chunks: list[Any]) -> dict[str, Any]:
     return answer | {"candidates": [candidates[index] for index in sorted(candidates)]}
 
 
+VERTEX = "projects/p/locations/l/publishers/google/models/gemini-test"
+
+
 @pytest.mark.parametrize(
     ("path", "resource"),
     [
@@ -67,8 +70,9 @@ def fold(chunks: list[Any]) -> dict[str, Any]:
         ("/models/tunedModels/mine:generateContent", "models/tunedModels/mine"),
         ("/models/tunedModels%2Fmine:generateContent", "models/tunedModels/mine"),
         ("/tunedModels/mine:generateContent", "tunedModels/mine"),
-        ("/publishers/google/models/gemini-test:streamGenerateContent", "models/gemini-test"),
-        ("/projects/p/locations/l/publishers/google/models/gemini-test:generateContent", "models/gemini-test"),
+        ("/publishers/google/models/gemini-test:streamGenerateContent", "publishers/google/models/gemini-test"),
+        (f"/{VERTEX}:generateContent", VERTEX),
+        (f"/{VERTEX}:streamGenerateContent", VERTEX),
         ("/models/gemini-test:countTokens", None),
         ("/models/gemini-test:embedContent", None),
         ("/models/gemini-test", None),
@@ -83,7 +87,14 @@ def test_both_methods_of_a_model_are_one_resource(path: str, resource: str | Non
 
 
 @pytest.mark.parametrize(
-    ("resource", "model"), [("models/gemini-test", "gemini-test"), ("tunedModels/mine", "tunedModels/mine")]
+    ("resource", "model"),
+    [
+        ("models/gemini-test", "gemini-test"),
+        ("tunedModels/mine", "tunedModels/mine"),
+        ("models/tunedModels/mine", "tunedModels/mine"),
+        ("publishers/google/models/gemini-test", "gemini-test"),
+        (VERTEX, "gemini-test"),
+    ],
 )
 def test_the_model_is_in_the_path(resource: str, model: str) -> None:
     assert GEMINI.model({"model": "not this"}, resource) == model
@@ -104,13 +115,12 @@ def test_method_and_alt_decide_the_shape(method: str, query: dict[str, str], sha
     assert GEMINI.wanted_shape({}, f"/models/m:{method}", tuple(query.items())) is shape
 
 
-def test_controls_and_labels_are_not_in_the_key_but_all_else_is() -> None:
-    counted = {"contents": [{"parts": [{"text": "hi"}]}], "cachedContent": "cachedContents/1", "novel": {"labels": 1}}
+def test_controls_are_not_in_the_key_but_all_else_is() -> None:
+    counted = {"contents": [{"parts": [{"text": "hi"}]}], "cachedContent": "cachedContents/1", "labels": {"team": "a"}}
     left_out = {
         "cache": False,
         "cache_control": {"enabled": True},
         "metadata": {"cache": True},
-        "labels": {"team": "a"},
     }
     assert GEMINI.key_body(counted | left_out) == counted
 

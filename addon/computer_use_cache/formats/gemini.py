@@ -19,10 +19,8 @@ from computer_use_cache.formats.base import Format, Json, dump, load_object
 from computer_use_cache.models import Event, Query, Shape
 
 _STREAMED = ":streamGenerateContent"
-_ROUTE = re.compile(
-    r"(?:/projects/[^/]+/locations/[^/]+)?(?:/publishers/google)?"
-    rf"/(?P<resource>(?:models|tunedModels)/.+)(?::generateContent|{_STREAMED})"
-)
+_PLACE = "(?:projects/[^/]+/locations/[^/]+/)?(?:publishers/google/)?"
+_ROUTE = re.compile(rf"/(?P<resource>{_PLACE}(?:models|tunedModels)/.+)(?::generateContent|{_STREAMED})")
 _CONTINUED = frozenset({"citations", "citationSources", "topCandidates", "chosenCandidates"})
 """Lists of which every chunk brings the next items: citations, and log probabilities by decoding step."""
 
@@ -41,19 +39,19 @@ class Gemini(Format):
     """`generateContent` and `streamGenerateContent` of the Gemini API and of Vertex AI."""
 
     name = "gemini"
-    key_excluded = frozenset({"cache", "cache_control", "metadata", "labels"})
-    """`labels` are "for billing and reporting only" (Vertex AI's reference); `cachedContent` is part of the prompt."""
+    key_excluded = frozenset({"cache", "cache_control", "metadata"})
+    """Of the cache's own: the API has none of these. `cachedContent` is part of the prompt."""
     terminal_is_final = False  # some versions send a finishReason with every chunk
     credential_header = "x-goog-api-key"
 
     def match(self, path: str) -> str | None:
-        """`models/<name>` or `tunedModels/<name>` for both methods, so that they share a key; a Vertex AI
-        project is not part of it, for it pays but does not answer."""
+        """`models/<name>` or `tunedModels/<name>` for both methods, so that they share a key; with the project and
+        the location of Vertex AI."""
         route = _ROUTE.fullmatch(unquote(path))
         return route["resource"] if route else None
 
     def model(self, body: Json, resource: str) -> str:
-        return resource.removeprefix("models/")
+        return re.sub(f"^{_PLACE}(?:models/)?", "", resource)
 
     def wanted_shape(self, body: Json, path: str, query: Query) -> Shape:
         if not unquote(path).endswith(_STREAMED):

@@ -8,6 +8,7 @@ from computer_use_cache.cli import options, running
 from computer_use_cache.errors import SettingError
 from computer_use_cache.proxy import launch
 from computer_use_cache.settings import Settings
+from computer_use_cache.store.opening import open_store
 
 
 @click.command()
@@ -25,6 +26,7 @@ def start(web: bool, pairs: tuple[str, ...], mitmproxy_arguments: tuple[str, ...
     settings.check_exposure([settings.host])
     _check_workers(settings, own, web=web)
     _check_port(settings)
+    open_store(settings).close()
     place = running.address(settings) + "/v1" if settings.port else "a free port, named below"
     click.echo(f"computer-use-cache: {place} -> {settings.upstream_base_url}, entries in {settings.store_place}")
     return launch.start(settings, texts, own, web=web)

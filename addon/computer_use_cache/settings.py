@@ -268,7 +268,11 @@ class Settings:
         "1 keeps mitmproxy's connection_strategy; the cache sets lazy, without which a hit needs the upstream up.",
     )
     admin_token: str = _setting(
-        "CACHE_ADMIN_TOKEN", "", values.text, "When set, needed for /cache/clear.", Surface.ENVIRONMENT
+        "CACHE_ADMIN_TOKEN",
+        "",
+        values.text,
+        "When set, needed to clear the cache and to list, read and delete entries.",
+        Surface.ENVIRONMENT,
     )
     client_token: tuple[tuple[str, str], ...] = _setting(
         "CACHE_CLIENT_TOKEN",
@@ -287,7 +291,10 @@ class Settings:
         "CORS_ALLOW_ORIGIN", "", values.origins, "Origins of web pages that may use the proxy, separated by commas."
     )
     include_metadata: bool = _setting(
-        "INCLUDE_CACHE_METADATA", "0", values.boolean, "1 adds `computer_use_cache` to JSON answers."
+        "INCLUDE_CACHE_METADATA",
+        "0",
+        values.boolean,
+        "1 adds `computer_use_cache`, and for older clients `code_model_cache`, to JSON answers.",
     )
     openrouter_http_referer: str = _setting(
         "OPENROUTER_HTTP_REFERER", "", values.text, "Sent upstream as HTTP-Referer, OpenRouter's attribution."

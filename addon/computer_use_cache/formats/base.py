@@ -18,6 +18,22 @@ from computer_use_cache.models import Event, Query, Shape
 Json = dict[str, Any]
 
 
+OPENAI_EXCLUDED = frozenset(
+    {
+        "stream",
+        "stream_options",
+        "cache",
+        "cache_control",
+        "metadata",
+        "user",
+        "safety_identifier",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+    }
+)
+"""The `key_excluded` of OpenAI's APIs that answer with text."""
+
+
 def dump(value: object) -> bytes:
     """Compact JSON as UTF-8, as providers send it; lone surrogates stay escaped.
 

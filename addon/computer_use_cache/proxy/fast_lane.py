@@ -179,7 +179,7 @@ class FastLane:
             client = self._gate.check(head)
         except RequestError:
             return None
-        if routes.is_local(head.method, head.path):
+        if routes.is_local(head.path):
             return None
         base = self._cache.settings.upstream_base_url
         origin, below = upstream.split(base.origin, upstream.resolve(base, head.path), base)

@@ -165,6 +165,7 @@ SAME_REQUESTS = [
     pytest.param(CALL, asking("key=a"), id="credential in the query"),
     pytest.param(CALL, asking("alt=sse"), id="shape in the query"),
     pytest.param(asking("a=1&b=2"), asking("b=2&a=1"), id="order of query parameters"),
+    pytest.param(chat(anthropic_beta="a,b"), chat(anthropic_beta="a, b"), id="white space in a list of betas"),
     pytest.param(anthropic(), anthropic('"metadata": {"user_id": "u"}'), id="Messages: metadata"),
     pytest.param(anthropic(), anthropic('"cache_control": {"type": "ephemeral"}'), id="Messages: at the top"),
     pytest.param(

@@ -272,7 +272,7 @@ class Cache:
             upstream=request.upstream,
             path=request.path,
             query=_relevant_query(request.query),
-            headers=tuple((name, request.headers[name]) for name in key.RELEVANT_HEADERS if name in request.headers),
+            headers=key.relevant_headers(request.headers),
             body=_written(body, lambda: without_media(load_object(plan.forward))),
             parts=sketch.parts(group, self.key_body(plan.format, body)),
         )

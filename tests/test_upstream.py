@@ -16,8 +16,9 @@ ROUTES = ("/chat/completions", "/completions", "/embeddings", "/responses", "/me
 @pytest.mark.parametrize("base", [OPENROUTER, OPENAI, BARE], ids=str)
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("prefix", ["", "/v1", "/api", "/api/v1"])
-def test_every_alias_of_a_route_lies_below_the_base_path(base: BaseUrl, route: str, prefix: str) -> None:
-    assert resolve(base, prefix + route) == base.path + route
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_every_alias_of_a_route_lies_below_the_base_path(base: BaseUrl, route: str, prefix: str, slash: str) -> None:
+    assert resolve(base, prefix + route + slash) == base.path + route
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,7 @@ def test_every_alias_of_a_route_lies_below_the_base_path(base: BaseUrl, route: s
         ("/v1/models/m", "/api/v1/models/m"),
         ("/v1", "/api/v1"),
         ("/v1/", "/api/v1/"),
-        ("/v1/chat/completions/", "/api/v1/chat/completions/"),
+        ("/v1/chat/completions//", "/api/v1/chat/completions//"),
         ("/v10/files", "/v10/files"),
         ("/files", "/files"),
         ("/api/files", "/api/files"),

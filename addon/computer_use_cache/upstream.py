@@ -12,7 +12,9 @@ from urllib.parse import parse_qsl
 from computer_use_cache.models import Query
 from computer_use_cache.values import BaseUrl
 
-_ALIASED = re.compile(r"(?:/api/v1|/v1|/api)?(/(?:chat/completions|completions|embeddings|responses|messages|models))")
+_ALIASED = re.compile(
+    r"(?:/api/v1|/v1|/api)?(/(?:chat/completions|completions|embeddings|responses|messages|models))/?"
+)
 _VERSIONED = re.compile(r"(?:/api)?/v1(/.*)?")
 _KEPT = ("/v1beta/", "/openai/deployments/")
 _BASES = (
@@ -27,8 +29,8 @@ nor is `/v1/fim/completions` OpenAI's."""
 def resolve(base: BaseUrl, path: str) -> str:
     """The path on the upstream's origin for a `path` (no query) asked of this proxy.
 
-    Aliases, and any other path under `/v1` or `/api/v1`, lie below the base path; `/v1beta` (Gemini),
-    `/openai/deployments` (Azure) and everything else keep their path.
+    Aliases, with a slash at their end or without, and any other path under `/v1` or `/api/v1`, lie below the base path;
+    `/v1beta` (Gemini), `/openai/deployments` (Azure) and everything else keep their path.
     """
     if path.startswith(_KEPT):
         return path

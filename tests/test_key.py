@@ -197,6 +197,7 @@ DIFFERENT_REQUESTS = [
     pytest.param(CALL, chat(x_cache_sample="2"), id="sample 2"),
     pytest.param(chat(x_cache_sample="2"), chat(x_cache_sample="3"), id="samples 2 and 3"),
     pytest.param(chat(x_cache_namespace="2"), chat(x_cache_sample="2"), id="namespace and sample"),
+    pytest.param(chat('"cache": {"ttl": 3}'), chat('"cache": {"ttl": 4}'), id="a cache that is no control"),
     pytest.param(CALL, asking("api-version=1"), id="query"),
     pytest.param(CALL, asking("a="), id="empty query parameter"),
     pytest.param(asking("a=1"), asking("a=1&a=2"), id="query parameter twice"),

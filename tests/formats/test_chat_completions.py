@@ -516,7 +516,7 @@ def test_the_model_may_stand_in_the_path() -> None:
 
 
 def test_the_key_leaves_out_what_does_not_change_the_answer() -> None:
-    left_out = ("stream", "stream_options", "cache", "cache_control", "metadata", "user", "safety_identifier")
+    left_out = ("stream", "stream_options", "cache_control", "metadata", "user", "safety_identifier")
     names = (*left_out, "prompt_cache_key", "prompt_cache_retention", "temperature")
     assert CHAT.key_body(REQUEST | dict.fromkeys(names, 1)) == REQUEST | {"temperature": 1}
 

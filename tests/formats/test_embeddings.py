@@ -65,7 +65,7 @@ def test_embeddings_have_no_streams(call: Callable[[], object]) -> None:
         request("x", encoding_format="float"),
         request("x", encoding_format="base64"),
         request("x", encoding_format=None),
-        request("x", user="u", cache=True, cache_control={}, metadata={}, stream=False, stream_options={}),
+        request("x", user="u", cache_control={}, metadata={}, stream=False, stream_options={}),
     ],
 )
 def test_requests_for_the_same_numbers_share_a_key(same: dict[str, Any]) -> None:

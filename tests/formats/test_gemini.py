@@ -118,7 +118,6 @@ def test_method_and_alt_decide_the_shape(method: str, query: dict[str, str], sha
 def test_controls_are_not_in_the_key_but_all_else_is() -> None:
     counted = {"contents": [{"parts": [{"text": "hi"}]}], "cachedContent": "cachedContents/1", "labels": {"team": "a"}}
     left_out = {
-        "cache": False,
         "cache_control": {"enabled": True},
         "metadata": {"cache": True},
     }

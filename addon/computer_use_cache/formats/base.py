@@ -22,7 +22,6 @@ OPENAI_EXCLUDED = frozenset(
     {
         "stream",
         "stream_options",
-        "cache",
         "cache_control",
         "metadata",
         "user",

@@ -34,7 +34,7 @@ class Embeddings(OpenAIErrors, Format):
     """
 
     name = "embeddings"
-    key_excluded = frozenset({"user", "cache", "cache_control", "metadata", "stream", "stream_options"})
+    key_excluded = frozenset({"user", "cache_control", "metadata", "stream", "stream_options"})
     _openai_fields = key_excluded | {"model", "input", "dimensions", "encoding_format"}
 
     def match(self, path: str) -> str | None:

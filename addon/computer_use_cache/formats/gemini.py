@@ -39,8 +39,8 @@ class Gemini(Format):
     """`generateContent` and `streamGenerateContent` of the Gemini API and of Vertex AI."""
 
     name = "gemini"
-    key_excluded = frozenset({"cache", "cache_control", "metadata"})
-    """Of the cache's own: the API has none of these. `cachedContent` is part of the prompt."""
+    key_excluded = frozenset({"cache_control", "metadata"})
+    """The API has none of these. `cachedContent` is part of the prompt."""
     terminal_is_final = False  # some versions send a finishReason with every chunk
     credential_header = "x-goog-api-key"
 

@@ -53,7 +53,7 @@ class Messages(Format):
 
     name = "messages"
     credential_header = "x-api-key"
-    key_excluded = frozenset({"stream", "cache", "cache_control", "metadata"})
+    key_excluded = frozenset({"stream", "cache_control", "metadata"})
 
     def match(self, path: str) -> str | None:
         return "" if path == "/messages" else None

@@ -253,6 +253,14 @@ def test_doctor_is_content_where_everything_works(monkeypatch: pytest.MonkeyPatc
     assert set(checks) == {"python", "mitmproxy", "authority", "entry", "settings", "port", "store", "upstream", "key"}
 
 
+def test_doctor_hints_at_a_version_that_is_missing(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    with commands.web_server() as url:
+        for path, is_hinted in (("", True), ("/v1", False)):
+            monkeypatch.setenv("UPSTREAM_BASE_URL", url + path)
+            assert main(["doctor"]) == 0
+            assert ("want /v1 at its end" in capsys.readouterr().out) is is_hinted
+
+
 @pytest.mark.parametrize(
     ("environment", "failing"),
     [

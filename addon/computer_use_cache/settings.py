@@ -46,8 +46,9 @@ _NO_KEY = "unused"
 """What `env` sets OPENAI_API_KEY to for clients that insist on one."""
 
 
-def _is_own_address(url: str, environment: Mapping[str, str]) -> bool:
-    """Whether `url` is this proxy itself: agents are told OPENAI_BASE_URL, and so would be the proxy's own shell."""
+def is_own_address(url: str, environment: Mapping[str, str]) -> bool:
+    """Whether `url` is the proxy with this HOST and PORT: agents are told OPENAI_BASE_URL, and so would be the proxy's
+    own shell."""
     try:
         parts = urlsplit(url.strip())
         port = parts.port or values.PORTS.get(parts.scheme)
@@ -62,7 +63,7 @@ def _is_meant(variable: str, environment: Mapping[str, str]) -> bool:
     """Whether a variable that is set is meant for this proxy and its upstream."""
     text = environment[variable]
     if variable == "OPENAI_BASE_URL":
-        return not _is_own_address(text, environment)
+        return not is_own_address(text, environment)
     if variable in _PROVIDERS_KEYS:
         url = next(Settings.declarations()).text_from(environment)
         host = url.strip().lower().partition("://")[2].partition("/")[0].removesuffix(":443")

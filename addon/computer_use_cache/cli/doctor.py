@@ -136,7 +136,8 @@ def _upstream(settings: Settings) -> _Check:
         status, _ = running.fetch(url + "/models")
     except CacheError as error:
         return _Check("upstream", False, f"{error}; check the network and UPSTREAM_BASE_URL")
-    return _Check("upstream", True, f"{url} answers ({status})")
+    hint = "" if status != 404 or settings.upstream_base_url.path else "; most APIs want /v1 at its end"
+    return _Check("upstream", True, f"{url} answers ({status}){hint}")
 
 
 def _key(settings: Settings) -> _Check:

@@ -51,7 +51,7 @@ def free_port() -> int:
 class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         body = json.dumps({"ok": True, "cache": {"entries": 1, "hits": 1}, "upstream_base_url": "http://u/v1"}).encode()
-        self.send_response(200 if self.path == "/healthz" else 401)
+        self.send_response({"/healthz": 200, "/models": 404}.get(self.path, 401))
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -66,9 +66,11 @@ def web_server() -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @dataclass(frozen=True)

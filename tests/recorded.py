@@ -15,7 +15,7 @@ from support import Upstream, chat_request
 def put_chat(store: DiskStore, upstream: Upstream, text: str, body: bytes, age: float, **environment: str) -> None:
     """Keep `body` as the answer to a chat request that was asked `age` seconds ago."""
     core = Cache(Settings.load(environment), store, loopback=True)
-    request = Request(upstream.url, "/chat/completions", {}, {}, json.dumps(chat_request(text)).encode())
+    request = Request(upstream.url, "/chat/completions", (), {}, json.dumps(chat_request(text)).encode())
     kind = "text/event-stream" if body.startswith(b"data: ") else "application/json"
     now = time.time()
     entry = core.judge(core.plan(request), Response(200, {"content-type": kind}, body, 1.5), now - age)

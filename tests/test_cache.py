@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from computer_use_cache.cache import Cache, Plan
+from computer_use_cache.cache import Cache, Plan, replays_quickly
 from computer_use_cache.cache import replay as replayed
 from computer_use_cache.errors import RequestError
 from computer_use_cache.models import Bypass, Entry, Reason, Request, RequestRecord, Response, Shape, Skipped
@@ -56,7 +56,7 @@ def cache(store: DiskStore, **environment: str) -> Cache:
 
 def chat(headers: Mapping[str, str] | None = None, **members: Any) -> Request:
     body = {"model": "m", "messages": [{"role": "user", "content": "ping"}]} | members
-    return Request("https://api.example/v1", "/chat/completions", {}, headers or {}, json.dumps(body).encode())
+    return Request("https://api.example/v1", "/chat/completions", (), headers or {}, json.dumps(body).encode())
 
 
 def answer(body: bytes = ANSWER, kind: str = JSON, **headers: str) -> Response:
@@ -390,13 +390,47 @@ def test_a_bad_request_is_refused(store: DiskStore, request_: Request) -> None:
 
 def test_a_gemini_stream_may_be_an_array(store: DiskStore) -> None:
     path = "/models/m:streamGenerateContent"
-    request = Request("https://api.example/v1beta", path, {}, {}, b'{"contents": []}')
+    request = Request("https://api.example/v1beta", path, (), {}, b'{"contents": []}')
     body = b'[{"candidates": [{"content": {"parts": [{"text": "x"}]}, "finishReason": "STOP"}]}]'
     core = cache(store)
     entry = kept(core, core.plan(request), answer(body))
     assert entry.shape is Shape.ARRAY
-    assert replayed(core.plan(replace(request, query={"alt": "sse"})), entry) == [b"data: " + compact(body) + b"\n\n"]
+    assert replayed(core.plan(replace(request, query=(("alt", "sse"),))), entry) == [
+        b"data: " + compact(body) + b"\n\n"
+    ]
 
 
 def compact(array: bytes) -> bytes:
     return json.dumps(json.loads(array)[0], separators=(",", ":")).encode()
+
+
+LONG = "x" * 50_000
+LONG_ANSWER = ANSWER.replace(b"pong", LONG.encode())
+LONG_STREAM = STREAM.replace(b"pong", LONG.encode())
+FLOATS = json.dumps({"data": [{"index": 0, "embedding": [0.25] * 9000}]}).encode()
+
+
+@pytest.mark.parametrize(
+    ("path", "recorded", "kind", "asked", "is_quick"),
+    [
+        ("/chat/completions", STREAM, SSE, {}, True),
+        ("/chat/completions", LONG_STREAM, SSE, {}, False),
+        ("/chat/completions", LONG_STREAM, SSE, {"stream": True}, True),
+        ("/chat/completions", LONG_STREAM, SSE, {"stream": True, "stream_options": {"include_usage": True}}, False),
+        ("/chat/completions", LONG_ANSWER, JSON, {}, True),
+        ("/chat/completions", LONG_ANSWER, JSON, {"stream_options": {"include_usage": True}}, True),
+        ("/chat/completions", LONG_ANSWER, JSON, {"stream": True}, False),
+        ("/embeddings", FLOATS, JSON, {}, True),
+        ("/embeddings", FLOATS, JSON, {"encoding_format": "base64"}, False),
+    ],
+)
+def test_a_replay_is_slow_when_much_must_be_converted(
+    store: DiskStore, path: str, recorded: bytes, kind: str, asked: dict[str, Any], is_quick: bool
+) -> None:
+    def request(**members: Any) -> Request:
+        body = json.loads(chat(**members).body) if path.startswith("/chat") else {"model": "m", "input": "a"} | members
+        return replace(chat(), path=path, body=json.dumps(body).encode())
+
+    core = cache(store)
+    entry = kept(core, core.plan(request(**({"stream": True} if kind == SSE else {}))), answer(recorded, kind))
+    assert replays_quickly(core.plan(request(**asked)), entry) is is_quick

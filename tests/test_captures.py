@@ -237,7 +237,7 @@ STREAM = b"".join(chat_events("ö")).replace(b"\\u00f6", "ö".encode()).decode()
 def test_a_har_entry_is_its_request_answer_and_time(entry: dict[str, Any], body: bytes, tmp_path: Path) -> None:
     (found,) = read_har(har(tmp_path / "x.har", entry), SETTINGS)
     assert isinstance(found, Recording)
-    assert (found.request.upstream, found.request.query) == ("https://api.openai.com/v1", {"a": "b"})
+    assert (found.request.upstream, found.request.query) == ("https://api.openai.com/v1", (("a", "b"),))
     assert json.loads(found.request.body) == chat_request("ä")
     assert (found.response.body, found.response.seconds, found.at) == (body, 1.5, AT + 1.5)
 

@@ -253,6 +253,14 @@ def test_doctor_is_content_where_everything_works(monkeypatch: pytest.MonkeyPatc
     assert set(checks) == {"python", "mitmproxy", "authority", "entry", "settings", "port", "store", "upstream", "key"}
 
 
+def test_doctor_hints_at_a_version_that_is_missing(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    with commands.web_server() as url:
+        for path, is_hinted in (("", True), ("/v1", False)):
+            monkeypatch.setenv("UPSTREAM_BASE_URL", url + path)
+            assert main(["doctor"]) == 0
+            assert ("want /v1 at its end" in capsys.readouterr().out) is is_hinted
+
+
 @pytest.mark.parametrize(
     ("environment", "failing"),
     [
@@ -292,6 +300,18 @@ def test_doctor_tells_each_setting_with_its_source_and_no_secret(
     assert len(told) == len(list(Settings.declarations()))
     assert main(["doctor"]) == 0
     assert HIDDEN not in output + capsys.readouterr().out
+
+
+def test_doctor_tells_which_key_goes_where(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    monkeypatch.setenv("CACHE_MODE", "offline")
+    monkeypatch.setenv("OPENAI_API_KEY", HIDDEN)
+    for upstream, told in (
+        ("https://api.openai.com/v1", "OPENAI_API_KEY is sent to https://api.openai.com in the place"),
+        ("https://api.anthropic.com/v1", "key: not set; the client's key is forwarded"),
+    ):
+        monkeypatch.setenv("UPSTREAM_BASE_URL", upstream)
+        assert main(["doctor"]) == 0
+        assert told in capsys.readouterr().out
 
 
 def test_doctor_shows_no_password_of_a_url(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:

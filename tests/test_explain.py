@@ -68,7 +68,7 @@ def plan(
     **headers: str,
 ) -> Plan:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return cache.plan(Request(upstream, path, {}, named, json.dumps(sent).encode()))
+    return cache.plan(Request(upstream, path, (), named, json.dumps(sent).encode()))
 
 
 def keep(cache: Cache, planned: Plan) -> str:
@@ -322,9 +322,9 @@ def test_pictures_are_recorded_by_their_digest_and_compared_by_it(cache: Cache) 
 
 def test_the_record_of_a_request_with_odd_numbers_and_text_has_the_same_key(cache: Cache) -> None:
     text = b'{"model":"m","messages":[{"role":"user","content":"\\ud800"}],"seed":%d,"top_p":0.10,"x":1e2}' % 2**70
-    planned = cache.plan(Request("https://a.test/v1", "/chat/completions", {}, {}, text))
+    planned = cache.plan(Request("https://a.test/v1", "/chat/completions", (), {}, text))
     record = cache.record(planned)
-    again = cache.plan(Request("https://a.test/v1", "/chat/completions", {}, {}, record.body))
+    again = cache.plan(Request("https://a.test/v1", "/chat/completions", (), {}, record.body))
     assert again.key == planned.key
 
 

@@ -31,7 +31,7 @@ SECRET = "ghp_" + "a1B2" * 9
 def recording(body: Any, answer: bytes, headers: dict[str, str], at: float = NOW - 10, **control: str) -> Recording:
     asked = {"authorization": "Bearer key-of-somebody", "openai-beta": "x"} | control
     sent = json.dumps(body).replace('"@long number"', "0.12345678901234567890123").encode()
-    request = Request(UPSTREAM, "/chat/completions", {"key": "secret", "a": "b"}, asked, sent)
+    request = Request(UPSTREAM, "/chat/completions", (("key", "secret"), ("a", "b")), asked, sent)
     return Recording(request, Response(200, headers, answer, 1.25, ((len(answer), 7),)), at)
 
 

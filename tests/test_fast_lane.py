@@ -106,3 +106,9 @@ def test_a_head_is_known_from_then_on_whatever_length_it_names(lane: FastLane) -
 )
 def test_any_other_head_is_left_to_mitmproxy(lane: FastLane, sent: bytes, line: Line) -> None:
     assert lane.admit(line, sent) is None
+
+
+def test_a_parameter_that_comes_twice_or_is_empty_is_kept(lane: FastLane) -> None:
+    found = lane.admit(HERE, head(line=b"POST /v1/chat/completions?a=1&b=&a=2 HTTP/1.1"))
+    assert found
+    assert found[0].route.request.query == (("a", "1"), ("b", ""), ("a", "2"))

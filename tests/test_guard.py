@@ -36,7 +36,7 @@ OPEN = Settings.load({})
 def test_a_client_is_known_by_its_token(
     settings: Settings, headers: dict[str, str], query: dict[str, str], client: str
 ) -> None:
-    assert check_client(headers, query, settings) == client
+    assert check_client(headers, tuple(query.items()), settings) == client
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_client_without_a_token_is_refused(
     settings: Settings, headers: dict[str, str], query: dict[str, str]
 ) -> None:
     with pytest.raises(RequestError) as caught:
-        check_client(headers, query, settings)
+        check_client(headers, tuple(query.items()), settings)
     assert caught.value.status == 401
     assert "CACHE_CLIENT_TOKEN" in caught.value.message
 

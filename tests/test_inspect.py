@@ -102,7 +102,7 @@ def test_what_was_saved_is_said_of_hits_and_without_the_time_of_stale_ones(
 ) -> None:
     settings = Settings.load({"UPSTREAM_BASE_URL": "https://api.example/v1", "CACHE_DIR": str(tmp_path)})
     parts = Parts(settings, loopback=True)
-    plan = parts.cache.plan(Request("https://api.example/v1", "/chat/completions", {}, {}, REQUEST))
+    plan = parts.cache.plan(Request("https://api.example/v1", "/chat/completions", (), {}, REQUEST))
     entry = Entry(plan.key, "chat_completions", Shape.JSON, "m", "", (), b"{}", 1.0, None, 8.123, usd=usd)
     seen = tflow.tflow()
     Replayer(settings).serve(seen, plan, entry, [b"{}"], outcome=outcome, now=2.0)

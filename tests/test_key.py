@@ -19,6 +19,7 @@ from computer_use_cache.key import canonical, parse_body, remove_pointers
 from computer_use_cache.models import Request
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore
+from computer_use_cache.upstream import query_of
 
 type KeyOf = Callable[..., str]
 type Draw = Callable[..., Any]
@@ -39,7 +40,7 @@ def key_of(tmp_path_factory: pytest.TempPathFactory) -> KeyOf:
 
 def request(body: str, path: str = "/chat/completions", **headers: str) -> Request:
     lower = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Request("https://api.example/v1", path, {}, lower, body.encode())
+    return Request("https://api.example/v1", path, (), lower, body.encode())
 
 
 def chat(*members: str, **headers: str) -> Request:
@@ -50,6 +51,10 @@ def chat(*members: str, **headers: str) -> Request:
 def anthropic(*members: str, content: str = '"hi"') -> Request:
     body = ('"model": "m"', f'"messages": [{{"role": "user", "content": {content}}}]', *members)
     return request("{" + ", ".join(body) + "}", "/messages")
+
+
+def asking(query: str) -> Request:
+    return replace(chat(), query=query_of(query))
 
 
 def nested(depth: int, inside: str = "", space: str = "") -> str:
@@ -157,8 +162,10 @@ SAME_REQUESTS = [
     pytest.param(CALL, chat(cache_control="no-cache"), id="Cache-Control"),
     pytest.param(CALL, chat(authorization="Bearer a"), id="credential in shared scope"),
     pytest.param(CALL, chat(user_agent="a", x_request_id="b"), id="other headers"),
-    pytest.param(CALL, replace(CALL, query={"key": "a"}), id="credential in the query"),
-    pytest.param(CALL, replace(CALL, query={"alt": "sse"}), id="shape in the query"),
+    pytest.param(CALL, asking("key=a"), id="credential in the query"),
+    pytest.param(CALL, asking("alt=sse"), id="shape in the query"),
+    pytest.param(asking("a=1&b=2"), asking("b=2&a=1"), id="order of query parameters"),
+    pytest.param(chat(anthropic_beta="a,b"), chat(anthropic_beta="a, b"), id="white space in a list of betas"),
     pytest.param(anthropic(), anthropic('"metadata": {"user_id": "u"}'), id="Messages: metadata"),
     pytest.param(anthropic(), anthropic('"cache_control": {"type": "ephemeral"}'), id="Messages: at the top"),
     pytest.param(
@@ -190,7 +197,14 @@ DIFFERENT_REQUESTS = [
     pytest.param(CALL, chat(x_cache_sample="2"), id="sample 2"),
     pytest.param(chat(x_cache_sample="2"), chat(x_cache_sample="3"), id="samples 2 and 3"),
     pytest.param(chat(x_cache_namespace="2"), chat(x_cache_sample="2"), id="namespace and sample"),
-    pytest.param(CALL, replace(CALL, query={"api-version": "1"}), id="query"),
+    pytest.param(chat('"cache": {"ttl": 3}'), chat('"cache": {"ttl": 4}'), id="a cache that is no control"),
+    pytest.param(CALL, asking("api-version=1"), id="query"),
+    pytest.param(CALL, asking("a="), id="empty query parameter"),
+    pytest.param(asking("a=1"), asking("a=1&a=2"), id="query parameter twice"),
+    pytest.param(asking("a=2"), asking("a=1&a=2"), id="query parameter twice, of which the last is the same"),
+    pytest.param(asking("a=2&a=1"), asking("a=1&a=2"), id="order of a query parameter that comes twice"),
+    pytest.param(asking("a=%ff"), asking("a=%fe"), id="query that is not UTF-8"),
+    pytest.param(CALL, asking("$alt=sse;enum-encoding=int"), id="what alt says beside the shape"),
     pytest.param(CALL, replace(CALL, client="ann"), id="client"),
     pytest.param(replace(CALL, client="ann"), replace(CALL, client="bob"), id="two clients"),
     pytest.param(CALL, chat(anthropic_beta="a"), id="anthropic-beta"),
@@ -267,7 +281,7 @@ def test_named_clients_share_entries_in_the_shared_scope(key_of: KeyOf) -> None:
     "carrier", [{"authorization": "Bearer s"}, {"x_api_key": "s"}, {"x_goog_api_key": "s"}, {"api_key": "s"}]
 )
 def test_a_credential_is_the_same_caller_wherever_it_is_sent(key_of: KeyOf, carrier: dict[str, str]) -> None:
-    in_query = replace(CALL, query={"key": "s"})
+    in_query = asking("key=s")
     assert key_of(chat(**carrier), CACHE_SCOPE="credential") == key_of(in_query, CACHE_SCOPE="credential")
 
 

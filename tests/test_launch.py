@@ -96,6 +96,11 @@ def test_an_option_given_with_set_reaches_the_addon() -> None:
         (["--port", "70000"], "Error: PORT: '70000' is not allowed"),
         (["--host", "0.0.0.0"], "Error: HOST: 0.0.0.0 can be reached from other machines; set CACHE_CLIENT_TOKEN"),
         (["--upstream", "openai"], "Error: UPSTREAM_BASE_URL"),
+        (
+            ["--upstream", "http://localhost:8765/v1", "--port", "8765"],
+            "Error: UPSTREAM_BASE_URL: http://localhost:8765",
+        ),
+        (["--cache-dir", sys.executable], f"Error: the store in {sys.executable} cannot be used"),
     ],
 )
 def test_a_bad_setting_is_refused_before_mitmproxy_is_loaded(arguments: list[str], message: str) -> None:

@@ -88,7 +88,7 @@ def cache_on(store: DiskStore, **environment: str) -> Cache:
 
 
 def found(cache: Cache, path: str, body: dict[str, Any]) -> Entry | None:
-    plan = cache.plan(Request(UPSTREAM, path, {}, {}, json.dumps(body).encode()))
+    plan = cache.plan(Request(UPSTREAM, path, (), {}, json.dumps(body).encode()))
     return cache.lookup(plan, NOW)
 
 

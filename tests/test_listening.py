@@ -112,3 +112,13 @@ def test_transparent_mode_is_left_as_it_is() -> None:
 
 def test_without_a_server_nobody_else_can_ask() -> None:
     assert listening.settle(with_modes(["regular"], server=False), {})[1]
+
+
+def test_a_reverse_mode_without_a_setting_gets_the_key_of_its_own_upstream(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("UPSTREAM_BASE_URL", "OPENAI_BASE_URL", "UPSTREAM_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OPENROUTER_API_KEY", "openrouter's")
+    monkeypatch.setenv("OPENAI_API_KEY", "openai's")
+    hosts = ("openrouter.ai", "api.openai.com", "api.anthropic.com")
+    settled = [listening.settle(with_modes([f"reverse:https://{host}@127.0.0.1:8000"]), {})[0] for host in hosts]
+    assert [settings.upstream_api_key for settings in settled] == ["openrouter's", "openai's", ""]

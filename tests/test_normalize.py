@@ -394,12 +394,12 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=BODIES)
 def test_no_normaliser_changes_what_is_forwarded(caches: list[Cache], body: dict[str, Any]) -> None:
-    request = Request("https://api.example/v1", "/chat/completions", {}, {}, json.dumps(body).encode())
+    request = Request("https://api.example/v1", "/chat/completions", (), {}, json.dumps(body).encode())
     plain, normalised = (cache.plan(request) for cache in caches)
     assert (plain.forward, plain.verdict) == (normalised.forward, normalised.verdict)
     assert key.canonical(plain.body) == key.canonical(normalised.body)
 
 
 def test_a_request_that_no_normaliser_touches_keeps_its_key(caches: list[Cache]) -> None:
-    request = Request("https://api.example/v1", "/chat/completions", {}, {}, json.dumps(asking("hello")).encode())
+    request = Request("https://api.example/v1", "/chat/completions", (), {}, json.dumps(asking("hello")).encode())
     assert len({cache.plan(request).key for cache in caches}) == 1

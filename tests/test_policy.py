@@ -180,6 +180,8 @@ def test_our_controls_are_taken_out_and_nothing_else(sent: Json, forwarded: Json
         {"cache_control": "x"},
         {"metadata": {"user_id": "u"}},
         {"metadata": "cache"},
+        {"cache": {"ttl": 3}},
+        {"cache": [False]},
         {"messages": [BLOCK], "stream": True, "user": "u"},
     ],
     ids=str,

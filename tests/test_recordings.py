@@ -32,12 +32,12 @@ def cache(tmp_path: Path) -> Iterator[Cache]:
 def recording(
     body: Any, answer: bytes, path: str = "/chat/completions", at: float = NOW - 10, **headers: str
 ) -> Recording:
-    asked = Request(UPSTREAM, path, {}, {}, json.dumps(body).encode())
+    asked = Request(UPSTREAM, path, (), {}, json.dumps(body).encode())
     return Recording(asked, Response(200, {"content-type": "application/json"} | headers, answer, 1.0), at)
 
 
 def plan_of(cache: Cache, body: Any, path: str = "/chat/completions") -> Plan:
-    return cache.plan(Request(UPSTREAM, path, {}, {}, json.dumps(body).encode()))
+    return cache.plan(Request(UPSTREAM, path, (), {}, json.dumps(body).encode()))
 
 
 STREAM = b"".join(chat_events("po", "ng"))

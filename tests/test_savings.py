@@ -198,7 +198,7 @@ def recorded() -> Iterator[tuple[Request, Response, dict[str, Any]]]:
                 sent = json.dumps(row["req_body"]).encode()
                 body = row["resp_body"]
                 answer = base64.b64decode(body) if row.get("resp_encoding") == "base64" else body.encode()
-                query = {"alt": "sse"} if row["stream"] else {}
+                query = (("alt", "sse"),) if row["stream"] else ()
                 headers = {"content-type": row["resp_headers"].get("content-type", "")}
                 yield Request(upstream, path, query, {}, sent), Response(200, headers, answer, 1.0), row
 

@@ -15,6 +15,11 @@ README = Path(__file__).parents[1] / "README.md"
 DECLARATIONS = {declaration.name: declaration for declaration in Settings.declarations()}
 by_name = pytest.mark.parametrize("declaration", DECLARATIONS.values(), ids=list(DECLARATIONS))
 SECRET = "hush" * 8
+PROVIDERS = {
+    "OPENROUTER_API_KEY": {"UPSTREAM_BASE_URL": "https://openrouter.ai/api/v1"},
+    "OPENAI_API_KEY": {"UPSTREAM_BASE_URL": "https://api.openai.com/v1"},
+}
+"""What a provider's own variable goes to."""
 
 
 @by_name
@@ -25,13 +30,14 @@ def test_a_default_is_an_allowed_value(declaration: Declaration) -> None:
 @by_name
 def test_every_variable_gives_the_value_to_its_setting(declaration: Declaration) -> None:
     for variable in declaration.variables:
-        assert declaration.text_from({variable: "given"}) == "given"
+        assert declaration.text_from(PROVIDERS.get(variable, {}) | {variable: "given"}) == "given"
 
 
 @by_name
 def test_the_first_variable_that_is_set_wins(declaration: Declaration) -> None:
     environment = {name: f"from {name}" for name in reversed(declaration.variables)}
     for variable in declaration.variables:
+        environment |= PROVIDERS.get(variable, {})
         assert declaration.text_from(environment) == f"from {variable}"
         environment[variable] = ""
     assert declaration.text_from(environment) == declaration.default
@@ -49,6 +55,39 @@ def test_names_variables_and_flags_are_each_used_once() -> None:
     flags = [declaration.flag for declaration in DECLARATIONS.values() if declaration.flag]
     assert len(set(variables)) == len(variables)
     assert len(set(flags)) == len(flags)
+
+
+KEYS = {"OPENAI_API_KEY": "openai's", "OPENROUTER_API_KEY": "openrouter's"}
+
+
+@pytest.mark.parametrize(
+    ("upstream", "given", "key"),
+    [
+        ("https://openrouter.ai/api/v1", KEYS, "openrouter's"),
+        ("https://openrouter.ai:443/api/v1", KEYS, "openrouter's"),
+        ("https://api.openai.com/v1", KEYS, "openai's"),
+        ("https://API.openai.com", KEYS, "openai's"),
+        ("https://mine.openai.azure.com/openai/v1", KEYS, "openai's"),
+        ("https://api.anthropic.com/v1", KEYS, ""),
+        ("http://127.0.0.1:11434/v1", KEYS, ""),
+        ("https://api.openai.com.evil.example/v1", KEYS, ""),
+        ("https://api.openai.com@evil.example/v1", KEYS, ""),
+        ("https://evil.example/api.openai.com", KEYS, ""),
+        ("https://api.anthropic.com/v1", KEYS | {"UPSTREAM_API_KEY": "any"}, "any"),
+        ("https://api.openai.com/v1", KEYS | {"UPSTREAM_API_KEY": "any"}, "any"),
+        ("https://api.openai.com/v1", {"OPENAI_API_KEY": "unused"}, ""),
+    ],
+)
+def test_a_providers_own_key_goes_to_that_provider_only(upstream: str, given: dict[str, str], key: str) -> None:
+    declared = DECLARATIONS["upstream_api_key"]
+    assert declared.text_from({"UPSTREAM_BASE_URL": upstream} | given) == key
+    try:
+        loaded = [Settings.load({"UPSTREAM_BASE_URL": upstream} | given)]
+        loaded.append(Settings.load({"UPSTREAM_BASE_URL": "http://a"} | given, {"cache_upstream_base_url": upstream}))
+    except SettingError:
+        assert "@" in upstream
+    else:
+        assert [settings.upstream_api_key for settings in loaded] == [key, key]
 
 
 def test_an_option_wins_over_the_environment() -> None:

@@ -16,8 +16,9 @@ ROUTES = ("/chat/completions", "/completions", "/embeddings", "/responses", "/me
 @pytest.mark.parametrize("base", [OPENROUTER, OPENAI, BARE], ids=str)
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("prefix", ["", "/v1", "/api", "/api/v1"])
-def test_every_alias_of_a_route_lies_below_the_base_path(base: BaseUrl, route: str, prefix: str) -> None:
-    assert resolve(base, prefix + route) == base.path + route
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_every_alias_of_a_route_lies_below_the_base_path(base: BaseUrl, route: str, prefix: str, slash: str) -> None:
+    assert resolve(base, prefix + route + slash) == base.path + route
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,7 @@ def test_every_alias_of_a_route_lies_below_the_base_path(base: BaseUrl, route: s
         ("/v1/models/m", "/api/v1/models/m"),
         ("/v1", "/api/v1"),
         ("/v1/", "/api/v1/"),
-        ("/v1/chat/completions/", "/api/v1/chat/completions/"),
+        ("/v1/chat/completions//", "/api/v1/chat/completions//"),
         ("/v10/files", "/v10/files"),
         ("/files", "/files"),
         ("/api/files", "/api/files"),
@@ -53,7 +54,18 @@ def test_other_paths_stand_for_the_base_path_or_keep_their_own(path: str, target
         ("https://h", "/v1alpha1/models/m:x", "https://h/v1alpha1", "/models/m:x"),
         ("https://h", "/openai/deployments/d/chat/completions", "https://h/openai/deployments/d", "/chat/completions"),
         ("https://h", "/chat/completions", "https://h", "/chat/completions"),
-        ("https://h", "/version/chat/completions", "https://h", "/version/chat/completions"),
+        ("https://h", "/version/chat/completions", "https://h/version", "/chat/completions"),
+        ("https://h", "/v1/acct/gateway/groq/chat/completions", "https://h/v1/acct/gateway/groq", "/chat/completions"),
+        ("https://h", "/v1beta/openai/chat/completions", "https://h/v1beta/openai", "/chat/completions"),
+        ("https://h", "/v1beta/openai/embeddings", "https://h/v1beta/openai", "/embeddings"),
+        ("https://h", "/v1/p/endpoints/openapi/embeddings", "https://h/v1/p/endpoints/openapi", "/embeddings"),
+        ("https://h", "/beta/completions", "https://h/beta", "/completions"),
+        ("https://h", "/openai/responses", "https://h/openai", "/responses"),
+        ("https://h", "/anthropic/messages", "https://h/anthropic", "/messages"),
+        ("https://h", "/openai/v1/responses", "https://h/openai/v1", "/responses"),
+        ("https://h", "/v1/projects/beta/models/m:x", "https://h/v1", "/projects/beta/models/m:x"),
+        ("https://h", "/v1/threads/t/messages", "https://h/v1", "/threads/t/messages"),
+        ("https://h", "/v1/fim/completions", "https://h/v1", "/fim/completions"),
         ("https://h", "/", "https://h", "/"),
     ],
 )
@@ -71,6 +83,13 @@ def test_an_azure_deployment_is_the_base_even_below_the_configured_one() -> None
     azure = BaseUrl.parse("https://h/openai")
     below = "/openai/deployments/d/chat/completions"
     assert split("https://h", resolve(azure, below), azure) == ("https://h/openai/deployments/d", "/chat/completions")
+
+
+def test_an_api_of_openais_kind_below_a_kept_path_is_split_at_the_configured_base() -> None:
+    google = BaseUrl.parse("https://generativelanguage.googleapis.com/v1beta/openai")
+    target = resolve(google, "/v1/chat/completions")
+    assert target == "/v1beta/openai/chat/completions"
+    assert split(google.origin, target, google) == (str(google), "/chat/completions")
 
 
 @pytest.mark.parametrize("base", [OPENROUTER, OPENAI], ids=str)

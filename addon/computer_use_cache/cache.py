@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
@@ -22,6 +22,7 @@ from computer_use_cache.models import (
     Cost,
     Entry,
     Event,
+    Query,
     Reason,
     Request,
     RequestRecord,
@@ -41,6 +42,7 @@ OFFLINE_MISS = "cache_offline_miss"
 """The code of the error that `offline_error` is."""
 
 _QUICK_BYTES = 128 * 1024
+_QUICKLY_CONVERTED_BYTES = 16 * 1024
 
 _DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)$")
 """Azure names the model in the path."""
@@ -271,7 +273,7 @@ class Cache:
             upstream=request.upstream,
             path=request.path,
             query=_relevant_query(request.query),
-            headers=tuple((name, request.headers[name]) for name in key.RELEVANT_HEADERS if name in request.headers),
+            headers=key.relevant_headers(request.headers),
             body=bytes_without_media(plan.forward, taken)
             or _written(body, lambda: without_media(load_object(plan.forward), [])),
             parts=sketch.parts(group, self.key_body(plan.format, body)),
@@ -296,6 +298,16 @@ def replay(plan: Plan, entry: Entry) -> list[bytes] | None:
         return None
 
 
+def replays_quickly(plan: Plan, entry: Entry) -> bool:
+    """Whether `replay` is quick enough for the event loop; else do it in a thread. What was recorded as it is asked for
+    always is."""
+    if len(entry.body) <= _QUICKLY_CONVERTED_BYTES:
+        return True
+    if entry.shape is plan.shape is Shape.JSON:
+        return not plan.format.adapts_answer(entry.body, plan.body)
+    return (entry.shape, entry.with_usage) == (plan.shape, plan.with_usage)
+
+
 def _reshape(plan: Plan, entry: Entry) -> list[bytes] | None:
     format = plan.format
     if entry.shape is Shape.JSON:
@@ -318,11 +330,16 @@ def offline_error(why: str) -> RequestError:
     return RequestError(504, f"Nothing goes upstream in this mode ({why}).", code=OFFLINE_MISS)
 
 
-def _relevant_query(query: Mapping[str, str]) -> str:
-    """The query as it belongs to the key: without the credential, and without the shape that `alt` asks for
+def _relevant_query(query: Query) -> str:
+    """The query as it belongs to the key: by name, without the credential, and without the shape that `alt` asks for
     (of `$alt=sse;enum-encoding=int` the second part changes the answer)."""
-    kept = {name: value.partition(";")[2] if name in ("alt", "$alt") else value for name, value in query.items()}
-    return urlencode(sorted((name, value) for name, value in kept.items() if name != "key" and value))
+    kept: list[tuple[str, str]] = []
+    for name, value in sorted(query, key=lambda pair: pair[0]):
+        if name not in ("key", "alt", "$alt"):
+            kept.append((name, value))
+        elif name != "key" and (rest := value.partition(";")[2]):
+            kept.append((name, rest))
+    return urlencode(kept, errors="surrogateescape")
 
 
 def _forwarded(body: Json, sent: bytes) -> bytes:

@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from computer_use_cache.models import Query
+
 _GUESSED = frozenset(
     {
         "Artifactory Credentials",
@@ -97,12 +99,12 @@ CARRIERS = ("authorization", "x-api-key", "x-goog-api-key", "api-key")
 """Headers in which clients send their credential."""
 
 
-def of_caller(headers: Mapping[str, str], query: Mapping[str, str]) -> str:
+def of_caller(headers: Mapping[str, str], query: Query) -> str:
     """The caller's credential as the API carries it, "" when there is none. Never store or log it."""
     for name in CARRIERS:
         if value := headers.get(name):
             return without_scheme(value)
-    return query.get("key", "")
+    return dict(query).get("key", "")
 
 
 def without_scheme(value: str) -> str:

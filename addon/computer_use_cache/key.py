@@ -145,6 +145,12 @@ def _canonical_string(text: str) -> bytes:
     return json.dumps(text, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
+def relevant_headers(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """The headers that belong to the key (lower-case names); white space between the items of a list is none of it."""
+    found = ((name, headers[name].split(",")) for name in RELEVANT_HEADERS if name in headers)
+    return tuple((name, ",".join(item.strip() for item in items)) for name, items in found)
+
+
 def begin(
     *,
     scope: str,
@@ -162,7 +168,7 @@ def begin(
     belongs to the key, `headers` the request's (lower-case names).
     """
     digest = hashlib.sha256()
-    relevant = [f"{name}:{headers[name]}" for name in RELEVANT_HEADERS if name in headers]
+    relevant = [f"{name}:{value}" for name, value in relevant_headers(headers)]
     texts = (
         SCHEMA,
         scope,

@@ -82,7 +82,7 @@ def _recording(row: Json, upstream: str) -> Recording | Skipped:
         return Skipped("damaged: updated_at is not a time in seconds")
     body = dump({name: value for name, value in request.items() if name not in _OWN_FIELDS})
     answer = Response(200, {"content-type": "application/json"}, dump(response), seconds=0.0)
-    return Recording(Request(upstream, _PATHS[mode], {}, {}, body), answer, at)
+    return Recording(Request(upstream, _PATHS[mode], (), {}, body), answer, at)
 
 
 def import_once(settings: Settings, store: Store, *, loopback: bool, now: float) -> Summary | None:

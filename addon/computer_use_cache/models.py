@@ -68,6 +68,10 @@ class Event:
     data: bytes
 
 
+type Query = tuple[tuple[str, str], ...]
+"""The parameters of a URL, decoded, in their order; one may come twice, and be empty."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A request to a model API.
@@ -78,7 +82,7 @@ class Request:
 
     upstream: str
     path: str
-    query: Mapping[str, str]
+    query: Query
     headers: Mapping[str, str]
     body: bytes
     client: str = ""
@@ -103,6 +107,10 @@ class Cost:
     output_tokens: int = 0
     usd: float | None = None
     seconds: float = 0.0
+
+
+NOTHING = Cost(usd=0.0)
+"""What a request took that got no answer."""
 
 
 @dataclass(frozen=True, slots=True)

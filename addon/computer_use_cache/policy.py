@@ -153,7 +153,8 @@ def without_controls(body: dict[str, Any]) -> dict[str, Any]:
     """The body to forward: the same object when it holds none of our controls."""
     if body.keys().isdisjoint(_CONTROL_FIELDS):
         return body
-    removed = {"cache"} if "cache" in body else set()
+    # What is no word is no wish, and another's field: that of a proxy behind this one, say.
+    removed = {"cache"} if "cache" in body and not isinstance(body["cache"], (dict, list)) else set()
     if isinstance(body.get("cache_control"), dict) and "enabled" in body["cache_control"]:
         removed.add("cache_control")
     if removed:

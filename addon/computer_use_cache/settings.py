@@ -7,6 +7,7 @@ environment. Credentials are read from the environment only: options are shown i
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
@@ -35,8 +36,19 @@ KNOWN_HOSTS = (
 """The model APIs that are cached when they are intercepted."""
 
 
-def _is_own_address(url: str, environment: Mapping[str, str]) -> bool:
-    """Whether `url` is this proxy itself: agents are told OPENAI_BASE_URL, and so would be the proxy's own shell."""
+_PROVIDERS_KEYS = {
+    "OPENROUTER_API_KEY": ("openrouter.ai",),
+    "OPENAI_API_KEY": ("api.openai.com", "*.openai.azure.com"),
+}
+"""The hosts of the provider that a variable holds the key of: it goes to no other."""
+
+_NO_KEY = "unused"
+"""What `env` sets OPENAI_API_KEY to for clients that insist on one."""
+
+
+def is_own_address(url: str, environment: Mapping[str, str]) -> bool:
+    """Whether `url` is the proxy with this HOST and PORT: agents are told OPENAI_BASE_URL, and so would be the proxy's
+    own shell."""
     try:
         parts = urlsplit(url.strip())
         port = parts.port or values.PORTS.get(parts.scheme)
@@ -45,6 +57,18 @@ def _is_own_address(url: str, environment: Mapping[str, str]) -> bool:
     host = parts.hostname or ""
     is_own_host = host == environment.get("HOST") or values.is_loopback(host)
     return is_own_host and str(port) == (environment.get("PORT") or "8000")
+
+
+def _is_meant(variable: str, environment: Mapping[str, str]) -> bool:
+    """Whether a variable that is set is meant for this proxy and its upstream."""
+    text = environment[variable]
+    if variable == "OPENAI_BASE_URL":
+        return not is_own_address(text, environment)
+    if variable in _PROVIDERS_KEYS:
+        url = next(Settings.declarations()).text_from(environment)
+        host = url.strip().lower().partition("://")[2].partition("/")[0].removesuffix(":443")
+        return text != _NO_KEY and any(fnmatch.fnmatchcase(host, pattern) for pattern in _PROVIDERS_KEYS[variable])
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +94,15 @@ class Declaration:
             return None
         return "--" + self.variables[0].lower().replace("_", "-")
 
+    def variable_in(self, environment: Mapping[str, str]) -> str | None:
+        """The variable that gives the setting in `environment`, None where it has its default."""
+        given = (name for name in self.variables if environment.get(name))
+        return next((name for name in given if _is_meant(name, environment)), None)
+
     def text_from(self, environment: Mapping[str, str]) -> str:
         """The setting's text in `environment`, or its default."""
-        for name in self.variables:
-            text = environment.get(name, "")
-            if text and not (name == "OPENAI_BASE_URL" and _is_own_address(text, environment)):
-                return text
-        return self.default
+        variable = self.variable_in(environment)
+        return environment[variable] if variable else self.default
 
     def is_secret(self, text: str) -> bool:
         """Whether `text` must not be shown: it is a credential, or a URL that may hold one."""
@@ -116,7 +142,8 @@ class Settings:
         "UPSTREAM_API_KEY OPENROUTER_API_KEY OPENAI_API_KEY",
         "",
         values.text,
-        "Sent upstream in place of the client's key; empty forwards the client's.",
+        "Sent upstream in place of the client's key; empty forwards the client's. OPENROUTER_API_KEY goes to "
+        "openrouter.ai only, OPENAI_API_KEY to api.openai.com and *.openai.azure.com only.",
         Surface.ENVIRONMENT,
     )
     upstream_timeout_seconds: float = _setting(
@@ -242,7 +269,11 @@ class Settings:
         "1 keeps mitmproxy's connection_strategy; the cache sets lazy, without which a hit needs the upstream up.",
     )
     admin_token: str = _setting(
-        "CACHE_ADMIN_TOKEN", "", values.text, "When set, needed for /cache/clear.", Surface.ENVIRONMENT
+        "CACHE_ADMIN_TOKEN",
+        "",
+        values.text,
+        "When set, needed to clear the cache and to list, read and delete entries.",
+        Surface.ENVIRONMENT,
     )
     client_token: tuple[tuple[str, str], ...] = _setting(
         "CACHE_CLIENT_TOKEN",
@@ -261,7 +292,10 @@ class Settings:
         "CORS_ALLOW_ORIGIN", "", values.origins, "Origins of web pages that may use the proxy, separated by commas."
     )
     include_metadata: bool = _setting(
-        "INCLUDE_CACHE_METADATA", "0", values.boolean, "1 adds `computer_use_cache` to JSON answers."
+        "INCLUDE_CACHE_METADATA",
+        "0",
+        values.boolean,
+        "1 adds `computer_use_cache`, and for older clients `code_model_cache`, to JSON answers.",
     )
     openrouter_http_referer: str = _setting(
         "OPENROUTER_HTTP_REFERER", "", values.text, "Sent upstream as HTTP-Referer, OpenRouter's attribution."
@@ -283,6 +317,8 @@ class Settings:
         Raises SettingError for the first bad value.
         """
         given = options or {}
+        if upstream := given.get("cache_upstream_base_url"):
+            environment = {**environment, "UPSTREAM_BASE_URL": upstream}
         texts = {item: given.get(item.option or "", item.text_from(environment)) for item in cls.declarations()}
         return cls(**{item.name: item.value_from(text) for item, text in texts.items()})
 

@@ -68,7 +68,7 @@ def _searches(bench: Run, folder: Path, url: str, number: int, numbers: Iterator
 
 
 def _plan(cache: Cache, url: str, body: bytes) -> Plan:
-    return cache.plan(Request(url, traffic.CHAT_PATH, {}, {"content-type": "application/json"}, body))
+    return cache.plan(Request(url, traffic.CHAT_PATH, (), {"content-type": "application/json"}, body))
 
 
 def _misses(bench: Run, name: str, goal: str, upstream: Server, folder: Path, numbers: Iterator[int]) -> None:

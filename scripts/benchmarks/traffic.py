@@ -122,7 +122,7 @@ def fill(folder: Path, upstream: str, size: str, numbers: range) -> int:
     total = 0
     for number in numbers:
         body = before + digits(number) + after
-        plan = cache.plan(Request(upstream, CHAT_PATH, {}, {"content-type": "application/json"}, body))
+        plan = cache.plan(Request(upstream, CHAT_PATH, (), {"content-type": "application/json"}, body))
         said = Response(200, {"content-type": "application/json"}, answer(number), 1.0)
         kept = cache.judge(plan, said, time.time())
         assert isinstance(kept, Entry), kept

@@ -120,4 +120,5 @@ def test_an_idle_connection_is_not_waited_for(proxy: Proxy) -> None:
     assert connection.getresponse().read()
     assert proxy.stop() == 0
     connection.close()
-    assert not any("ending" in line for line in proxy.log)
+    proxy.reader.join(30)
+    assert not any("ending" in line or "Traceback" in line for line in proxy.log), proxy.log

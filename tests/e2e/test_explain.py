@@ -92,8 +92,14 @@ def test_an_offline_miss_names_the_nearest_entry(upstream: Upstream, tmp_path: P
     with running_proxy(tmp_path, upstream.url, CACHE_MODE="offline") as proxy:
         refused = proxy.post("/v1/chat/completions", turn(EDITED, "Where do trains leave for Basel?"))
         strange = proxy.chat("Something else altogether")
+        assert proxy.stats()["misses"] == 1 + 2, "who was refused had a miss"
     assert (refused.status, strange.status) == (504, 504)
     assert f"the nearest, {recorded[:8]}, differs at {PLACE}" in refused.json()["error"]["message"]
+    told = refused.headers
+    assert (refused.cache, told["x-computer-use-cache-reason"]) == ("MISS", f"near-miss {recorded[:8]}: {PLACE}")
+    status = f'computer-use-cache; detail=not-forwarded; key="{told["x-computer-use-cache-key"]}"'
+    assert told["cache-status"] == status
+    assert (strange.cache, "x-computer-use-cache-reason" in strange.headers) == ("MISS", False)
     assert "nearest" not in strange.json()["error"]["message"]
     assert len(upstream.asked) == 1
     [group] = command(tmp_path, "explain", "--summary")

@@ -85,6 +85,24 @@ def test_entries_are_listed_newest_first_in_pages_shown_and_deleted(proxy: Proxy
     assert proxy.chat("4").cache == "MISS"
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/", "GET, HEAD"),
+        ("POST", "/healthz", "GET, HEAD"),
+        ("GET", "/cache/clear", "POST"),
+        ("DELETE", "/cache/entries", "GET, HEAD"),
+        ("POST", "/cache/entries/x", "GET, HEAD, DELETE"),
+    ],
+)
+def test_another_method_on_a_local_route_is_refused_and_goes_nowhere(
+    proxy: Proxy, upstream: Upstream, method: str, path: str, allowed: str
+) -> None:
+    answer = proxy.ask(method, path)
+    assert (answer.status, answer.headers.get("allow")) == (405, allowed)
+    assert upstream.asked == []
+
+
 ADMIN_ROUTES = [("POST", "/cache/clear"), ("GET", "/cache/entries"), ("DELETE", "/cache/entries/x")]
 
 

@@ -199,3 +199,40 @@ def test_a_paced_replay_is_the_same_stream(tmp_path: Path, upstream: Upstream, s
         assert answers[0].body == answers[1].body == BODY
         assert answers[1].headers["transfer-encoding"] == "chunked"
         assert proxy.chat().json()["choices"][0]["message"]["content"] == "pong"
+
+
+WHERE = """
+import logging
+import threading
+
+from computer_use_cache import cache
+
+reshape = cache._reshape
+
+
+def told(plan, entry):
+    is_loop = threading.current_thread() is threading.main_thread()
+    logging.getLogger("test").warning("%s reshaped on the %s", plan.shape, "loop" if is_loop else "side")
+    return reshape(plan, entry)
+
+
+cache._reshape = told
+"""
+
+
+@pytest.mark.parametrize(("length", "converted"), [(1, "loop"), (100_000, "side")])
+@pytest.mark.parametrize("lane", ["auto", "off"])
+def test_only_a_large_recording_that_must_be_converted_is_replayed_off_the_event_loop(
+    tmp_path: Path, upstream: Upstream, length: int, converted: str, lane: str
+) -> None:
+    script = tmp_path / "where.py"
+    script.write_text(WHERE)
+    upstream.handler = streaming(chat_events("x" * length))
+    with running_proxy(tmp_path, upstream.url, "-s", str(script), CACHE_FAST_LANE=lane) as proxy:
+        proxy.chat(stream=True)
+        assert [proxy.chat(stream=stream).cache for stream in (True, False)] == ["HIT", "HIT"]
+        proxy.wait_for_log("json reshaped")
+        told = [line for line in proxy.log if "reshaped" in line]
+    assert ("sse reshaped on the loop" in told[0], f"json reshaped on the {converted}" in told[-1]) == (True, True), (
+        told
+    )

@@ -48,6 +48,7 @@ def test_an_upstream_that_refuses_is_a_502_in_the_apis_form(
     answer = proxy.post(*call)
     assert kind_of_error(answer) == (502, expected)
     assert (answer.cache, answer.headers["x-computer-use-cache-store"]) == ("MISS", "skipped: the upstream failed")
+    assert proxy.stats()["misses"] == 1, "what got no answer is a miss all the same"
 
 
 async def hang(asked: Asked, send: Send) -> None:

@@ -248,6 +248,31 @@ DELTAS: dict[str, tuple[list[Json], Json]] = {
         [{"audio": {"id": "a", "data": "UklG"}}, {"audio": {"id": "a", "data": "Rg==", "expires_at": 5}}],
         {"audio": {"id": "a", "data": "UklGRg==", "expires_at": 5}},
     ),
+    "audio in pieces with padding is one": (
+        [{"audio": {"data": piece}} for piece in ("YWJjZA==", "ZWZnaGk=", "ampr")],
+        {"audio": {"data": "YWJjZGVmZ2hpampr"}},
+    ),
+    "thoughts in chunks, then text": (
+        [
+            {"content": ""},
+            {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]},
+            {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "m"}], "closed": True}]},
+            {"content": "a"},
+            {"content": "b"},
+            {"content": [{"type": "reference", "reference_ids": [1]}]},
+            {"content": [{"type": "reference", "reference_ids": [2]}]},
+            {"content": "c"},
+        ],
+        {
+            "content": [
+                {"type": "thinking", "thinking": [{"type": "text", "text": "hmm"}], "closed": True},
+                {"type": "text", "text": "ab"},
+                {"type": "reference", "reference_ids": [1]},
+                {"type": "reference", "reference_ids": [2]},
+                {"type": "text", "text": "c"},
+            ]
+        },
+    ),
     "a legacy function call grows": (
         [{"function_call": ADD}, {"function_call": {"arguments": "{"}}, {"function_call": {"arguments": "}"}}],
         {"function_call": {"name": "add", "arguments": "{}"}},
@@ -285,6 +310,11 @@ CALL_PARTS: dict[str, list[Json]] = {
         part("1}", index=0, id="call_1", type="function", name="add"),
         part('{"n":', index=1, id="call_2", name="mul"),
         part("2}", index=1, id="", name=""),
+    ],
+    "in another order than their index": [
+        part('{"n":2}', index=1, id="call_2", name="mul"),
+        part('{"n":', index=0, id="call_1", name="add"),
+        part("1}", index=0),
     ],
     "every index 0": [
         part('{"n":', index=0, id="call_1", name="add"),
@@ -485,7 +515,7 @@ def test_the_model_may_stand_in_the_path() -> None:
 
 
 def test_the_key_leaves_out_what_does_not_change_the_answer() -> None:
-    left_out = ("stream", "stream_options", "cache", "cache_control", "metadata", "user", "safety_identifier")
+    left_out = ("stream", "stream_options", "cache_control", "metadata", "user", "safety_identifier")
     names = (*left_out, "prompt_cache_key", "prompt_cache_retention", "temperature")
     assert CHAT.key_body(REQUEST | dict.fromkeys(names, 1)) == REQUEST | {"temperature": 1}
 

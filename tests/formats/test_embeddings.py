@@ -41,7 +41,7 @@ def test_only_the_embeddings_path_matches() -> None:
 
 
 def test_an_embedding_is_json_whatever_the_request_says() -> None:
-    assert EMBEDDINGS.wanted_shape({"stream": True}, "/embeddings", {"alt": "sse"}) is Shape.JSON
+    assert EMBEDDINGS.wanted_shape({"stream": True}, "/embeddings", (("alt", "sse"),)) is Shape.JSON
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_embeddings_have_no_streams(call: Callable[[], object]) -> None:
         request("x", encoding_format="float"),
         request("x", encoding_format="base64"),
         request("x", encoding_format=None),
-        request("x", user="u", cache=True, cache_control={}, metadata={}, stream=False, stream_options={}),
+        request("x", user="u", cache_control={}, metadata={}, stream=False, stream_options={}),
     ],
 )
 def test_requests_for_the_same_numbers_share_a_key(same: dict[str, Any]) -> None:

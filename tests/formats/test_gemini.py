@@ -56,6 +56,9 @@ def fold(chunks: list[Any]) -> dict[str, Any]:
     return answer | {"candidates": [candidates[index] for index in sorted(candidates)]}
 
 
+VERTEX = "projects/p/locations/l/publishers/google/models/gemini-test"
+
+
 @pytest.mark.parametrize(
     ("path", "resource"),
     [
@@ -65,8 +68,9 @@ def fold(chunks: list[Any]) -> dict[str, Any]:
         ("/models/tunedModels/mine:generateContent", "models/tunedModels/mine"),
         ("/models/tunedModels%2Fmine:generateContent", "models/tunedModels/mine"),
         ("/tunedModels/mine:generateContent", "tunedModels/mine"),
-        ("/publishers/google/models/gemini-test:streamGenerateContent", "models/gemini-test"),
-        ("/projects/p/locations/l/publishers/google/models/gemini-test:generateContent", "models/gemini-test"),
+        ("/publishers/google/models/gemini-test:streamGenerateContent", "publishers/google/models/gemini-test"),
+        (f"/{VERTEX}:generateContent", VERTEX),
+        (f"/{VERTEX}:streamGenerateContent", VERTEX),
         ("/models/gemini-test:countTokens", None),
         ("/models/gemini-test:embedContent", None),
         ("/models/gemini-test", None),
@@ -81,7 +85,14 @@ def test_both_methods_of_a_model_are_one_resource(path: str, resource: str | Non
 
 
 @pytest.mark.parametrize(
-    ("resource", "model"), [("models/gemini-test", "gemini-test"), ("tunedModels/mine", "tunedModels/mine")]
+    ("resource", "model"),
+    [
+        ("models/gemini-test", "gemini-test"),
+        ("tunedModels/mine", "tunedModels/mine"),
+        ("models/tunedModels/mine", "tunedModels/mine"),
+        ("publishers/google/models/gemini-test", "gemini-test"),
+        (VERTEX, "gemini-test"),
+    ],
 )
 def test_the_model_is_in_the_path(resource: str, model: str) -> None:
     assert GEMINI.model({"model": "not this"}, resource) == model
@@ -99,16 +110,14 @@ def test_the_model_is_in_the_path(resource: str, model: str) -> None:
     ],
 )
 def test_method_and_alt_decide_the_shape(method: str, query: dict[str, str], shape: Shape) -> None:
-    assert GEMINI.wanted_shape({}, f"/models/m:{method}", query) is shape
+    assert GEMINI.wanted_shape({}, f"/models/m:{method}", tuple(query.items())) is shape
 
 
-def test_controls_and_labels_are_not_in_the_key_but_all_else_is() -> None:
-    counted = {"contents": [{"parts": [{"text": "hi"}]}], "cachedContent": "cachedContents/1", "novel": {"labels": 1}}
+def test_controls_are_not_in_the_key_but_all_else_is() -> None:
+    counted = {"contents": [{"parts": [{"text": "hi"}]}], "cachedContent": "cachedContents/1", "labels": {"team": "a"}}
     left_out = {
-        "cache": False,
         "cache_control": {"enabled": True},
         "metadata": {"cache": True},
-        "labels": {"team": "a"},
     }
     assert GEMINI.key_body(counted | left_out) == counted
 
@@ -273,6 +282,36 @@ def test_citations_and_log_probabilities_go_on_in_every_chunk(field: str, lists:
     first, last = ({field: {name: [{"at": at}] for name in lists}} for at in (1, 2))
     answer = GEMINI.assemble([event(chunk(**first)), event(chunk()), event(chunk(**last))])
     assert answer["candidates"][0][field] == {name: [{"at": 1}, {"at": 2}] for name in lists}
+
+
+def grounding(sources: str, *supports: tuple[str, list[int]]) -> dict[str, Any]:
+    """Sources by letter, and texts with the sources that they rest on."""
+    pointing = [{"segment": {"text": text}, "groundingChunkIndices": indices} for text, indices in supports]
+    return {"groundingChunks": [{"web": {"uri": uri}} for uri in sources], "groundingSupports": pointing}
+
+
+A, B = grounding("a", ("x", [0])), grounding("bc", ("y", [1, 0]))
+BOTH = grounding("abc", ("x", [0]), ("y", [2, 1]))
+
+
+@pytest.mark.parametrize(
+    ("pieces", "whole"),
+    [
+        ([A, B], BOTH),
+        ([A, B, {"webSearchQueries": ["q"]}], BOTH | {"webSearchQueries": ["q"]}),
+        ([A, BOTH], BOTH),
+        (
+            [A, {"groundingSupports": BOTH["groundingSupports"][1:]}],
+            A | {"groundingSupports": BOTH["groundingSupports"]},
+        ),
+        ([{"searchEntryPoint": {"renderedContent": "r"}}, A], {"searchEntryPoint": {"renderedContent": "r"}} | A),
+        ([{"searchEntryPoint": {}}, {}], {"searchEntryPoint": {}}),
+    ],
+    ids=["in pieces", "and more", "told anew", "supports of known sources", "late", "none"],
+)
+def test_sources_go_on_and_supports_point_at_them(pieces: list[dict[str, Any]], whole: dict[str, Any]) -> None:
+    answer = GEMINI.assemble([event(chunk({"text": "x"}, groundingMetadata=piece)) for piece in pieces])
+    assert answer["candidates"][0]["groundingMetadata"] == whole
 
 
 @pytest.mark.parametrize("with_usage", [True, False])

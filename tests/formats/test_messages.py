@@ -350,7 +350,8 @@ def test_deltas_add_up_to_the_block(start: Json, deltas: list[Json], expected: J
         {"type": "text_delta"},
         {"type": "text_delta", "text": None},
         {"text": "no type"},
-        {"type": "input_json_delta", "partial_json": '{"cut": "of'},
+        {"type": "input_json_delta", "partial_json": '{"wrong": }'},
+        {"type": "input_json_delta", "partial_json": '{"wrong": nope, "a": 1'},
         {"type": "input_json_delta", "partial_json": "[1]"},
     ],
 )
@@ -361,10 +362,27 @@ def test_a_delta_that_cannot_be_kept_is_an_error(delta: Json) -> None:
         FORMAT.assemble(events)
 
 
+def test_an_event_that_is_new_is_passed_over() -> None:
+    events = explode(message(TEXT))
+    events[2:2] = stream({"type": "dream", "of": ["sheep"]})
+    assert FORMAT.assemble(events) == message(TEXT)
+
+
+CUT = '{"a": "x\\"{", "b": [1, {"c": true, "d": null}, -2.5e3, []], "e": {}, "f": "\\u00e9"}'
+
+
+@pytest.mark.parametrize("length", range(1, len(CUT) + 1))
+def test_a_tool_input_that_was_cut_is_what_the_sdk_makes_of_it(length: int) -> None:
+    jiter = pytest.importorskip("jiter", reason="the anthropic package is not installed (scripts/setup dev)")
+    events = told(TOOL | {"input": {}}, {"type": "input_json_delta", "partial_json": CUT[:length]})
+    expected = jiter.from_json(CUT[:length].encode(), partial_mode=True)
+    assert FORMAT.assemble(events)["content"][0]["input"] == expected
+
+
 @pytest.mark.parametrize(
     "event",
     [
-        {"type": "dream"},
+        {"type": "message_start"},
         {"type": "content_block_start", "index": 0},
         {"type": "content_block_delta", "index": 5, "delta": {"type": "text_delta", "text": "lost"}},
         {"type": "message_delta"},
@@ -564,7 +582,7 @@ def test_a_request_of_another_form_keeps_all_of_it_in_the_key(odd: Json) -> None
 
 def test_only_fields_that_do_not_decide_the_answer_are_left_out_of_the_key() -> None:
     counts = {"model": "m", "messages": [], "stop_sequences": ["x"], "user": "u", "unknown": 1}
-    assert FORMAT.key_body(counts | dict.fromkeys(("stream", "cache", "cache_control", "metadata"), "x")) == counts
+    assert FORMAT.key_body(counts | dict.fromkeys(("stream", "cache_control", "metadata"), "x")) == counts
 
 
 # A computer-use loop: the model looks, clicks, types and answers; each request holds what went before.

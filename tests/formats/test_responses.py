@@ -569,7 +569,7 @@ def test_state_at_the_provider_bypasses_the_cache(fields: Json, cached: bool) ->
 
 def test_only_fields_that_do_not_decide_the_answer_are_left_out_of_the_key() -> None:
     counts = {"model": "m", "input": [{"role": "user", "content": "hi", "metadata": 1}], "store": False, "unknown": 1}
-    free = ["stream", "stream_options", "cache", "cache_control", "metadata", "user", "safety_identifier"]
+    free = ["stream", "stream_options", "cache_control", "metadata", "user", "safety_identifier"]
     free += ["prompt_cache_key", "prompt_cache_retention"]
     assert FORMAT.key_body(counts | dict.fromkeys(free, "x")) == counts
 

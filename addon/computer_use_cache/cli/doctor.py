@@ -136,20 +136,22 @@ def _upstream(settings: Settings) -> _Check:
         status, _ = running.fetch(url + "/models")
     except CacheError as error:
         return _Check("upstream", False, f"{error}; check the network and UPSTREAM_BASE_URL")
-    return _Check("upstream", True, f"{url} answers ({status})")
+    hint = "" if status != 404 or settings.upstream_base_url.path else "; most APIs want /v1 at its end"
+    return _Check("upstream", True, f"{url} answers ({status}){hint}")
 
 
 def _key(settings: Settings) -> _Check:
-    if settings.upstream_api_key:
-        return _Check("key", True, "set; it takes the place of the client's key")
+    declared = next(item for item in Settings.declarations() if item.name == "upstream_api_key")
+    if variable := declared.variable_in(os.environ):
+        origin = settings.upstream_base_url.origin
+        return _Check("key", True, f"{variable} is sent to {origin} in the place of the client's key")
     if settings.client_token:
         return _Check("key", True, "not set; clients send a token of the cache, so the upstream gets no key")
     return _Check("key", True, "not set; the client's key is forwarded")
 
 
 def _told(item: Declaration) -> dict[str, str]:
-    text = item.text_from(os.environ)
-    source = next((name for name in item.variables if text and os.environ.get(name) == text), "default")
+    text, source = item.text_from(os.environ), item.variable_in(os.environ) or "default"
     shown = "(set, not shown)" if item.is_secret(text) else text
     return {"name": item.variables[0], "option": item.option or "", "value": shown, "source": source}
 

@@ -65,7 +65,7 @@ def _request(body: bytes, path: str | None, headers: tuple[str, ...], settings: 
     upstream_base, below = upstream.split(base.origin, upstream.resolve(base, asked_path), base)
     if formats.match(below) is None:
         raise click.UsageError(f"--path {asked_path}: answers to it are not cached")
-    return Request(upstream_base, below, {}, {name.strip().lower(): value.strip() for name, _, value in pairs}, body)
+    return Request(upstream_base, below, (), {name.strip().lower(): value.strip() for name, _, value in pairs}, body)
 
 
 def _guessed_path(body: bytes) -> str:

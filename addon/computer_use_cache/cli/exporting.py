@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from computer_use_cache import export
 from computer_use_cache.cli.entries import opened_store
+from computer_use_cache.cli.progress import counted
 from computer_use_cache.settings import Settings
 from computer_use_cache.store import Choice
 
@@ -37,14 +34,7 @@ def export_entries(path: Path | None, model: str | None, namespace: str | None) 
                 click.echo(line, nl=False)
             return
         try:
-            count = export.write(path, _shown(content))
+            count = export.write(path, counted(content, "entries written"))
         except OSError as error:
             raise click.ClickException(f"{path} cannot be written: {error.strerror}") from None
     click.echo(f"Exported {count} entries to {path}.")
-
-
-def _shown(content: Iterable[bytes]) -> Iterable[bytes]:
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
-        yield from progress.track(content, total=None, description="entries written")

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from computer_use_cache import export, legacy, recordings
 from computer_use_cache.cache import Cache
+from computer_use_cache.cli.progress import counted
 from computer_use_cache.errors import FormatError
 from computer_use_cache.models import Skipped
 from computer_use_cache.recordings import Damaged, Exported, Kind, Recording, Summary
@@ -44,7 +42,8 @@ def import_recordings(sources: tuple[Path, ...], as_json: bool) -> None:
     store = open_store(settings)
     try:
         cache = recordings.importing_cache(settings, store, loopback=is_loopback(settings.host))
-        summary = recordings.keep_all(cache, _shown(_read_all(sources, cache, unreadable)), time.time())
+        read = counted(_read_all(sources, cache, unreadable), "recordings read")
+        summary = recordings.keep_all(cache, read, time.time())
     finally:
         store.close()
     if as_json:
@@ -85,10 +84,3 @@ def _print(summary: Summary, settings: Settings) -> None:
         click.echo(f"Damaged: {each.where}: {each.why}")
     if len(summary.damaged) > _MOST_NAMED:
         click.echo(f"Damaged: {len(summary.damaged) - _MOST_NAMED} more, which --json lists.")
-
-
-def _shown(found: Iterator[Read]) -> Iterator[Read]:
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
-        yield from progress.track(found, total=None, description="recordings read")

@@ -7,7 +7,8 @@ import click
 from computer_use_cache.cli import options, running
 from computer_use_cache.errors import SettingError
 from computer_use_cache.proxy import launch
-from computer_use_cache.settings import Settings
+from computer_use_cache.settings import Settings, is_own_address
+from computer_use_cache.store.opening import open_store
 
 
 @click.command()
@@ -24,7 +25,9 @@ def start(web: bool, pairs: tuple[str, ...], mitmproxy_arguments: tuple[str, ...
     own += mitmproxy_arguments
     settings.check_exposure([settings.host])
     _check_workers(settings, own, web=web)
+    _check_upstream(settings)
     _check_port(settings)
+    open_store(settings).close()
     place = running.address(settings) + "/v1" if settings.port else "a free port, named below"
     click.echo(f"computer-use-cache: {place} -> {settings.upstream_base_url}, entries in {settings.store_place}")
     return launch.start(settings, texts, own, web=web)
@@ -38,6 +41,12 @@ def _check_workers(settings: Settings, own: list[str], *, web: bool) -> None:
     writers = ("-w", "--save-stream-file", "save_stream_file=", "hardump=")
     if used := next((text for text in own if text.startswith(writers)), None):
         raise SettingError(f"WORKERS: several processes cannot write one file ({used}); leave --workers out")
+
+
+def _check_upstream(settings: Settings) -> None:
+    url = str(settings.upstream_base_url)
+    if is_own_address(url, {"HOST": settings.host, "PORT": str(settings.port)}):
+        raise SettingError(f"UPSTREAM_BASE_URL: {url} is where this cache itself is to listen; name the model API")
 
 
 def _check_port(settings: Settings) -> None:

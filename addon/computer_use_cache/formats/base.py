@@ -8,14 +8,29 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from computer_use_cache import sse
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.models import Event, Shape
+from computer_use_cache.models import Event, Query, Shape
 
 Json = dict[str, Any]
+
+
+OPENAI_EXCLUDED = frozenset(
+    {
+        "stream",
+        "stream_options",
+        "cache_control",
+        "metadata",
+        "user",
+        "safety_identifier",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+    }
+)
+"""The `key_excluded` of OpenAI's APIs that answer with text."""
 
 
 def dump(value: object) -> bytes:
@@ -70,7 +85,7 @@ class Format(ABC):
         model = body.get("model")
         return model if isinstance(model, str) else resource
 
-    def wanted_shape(self, body: Json, path: str, query: Mapping[str, str]) -> Shape:
+    def wanted_shape(self, body: Json, path: str, query: Query) -> Shape:
         """The shape in which the client wants its answer."""
         return Shape.SSE if body.get("stream") is True else Shape.JSON
 
@@ -104,6 +119,10 @@ class Format(ABC):
     @abstractmethod
     def explode(self, answer: Json, *, with_usage: bool) -> list[Event]:
         """The stream that the provider would have sent instead of this JSON answer."""
+
+    def adapts_answer(self, answer: bytes, request: Json) -> bool:
+        """Whether `adapt_answer` writes this answer anew."""
+        return False
 
     def adapt_answer(self, answer: bytes, request: Json) -> bytes:
         """A recorded JSON answer as this request wants it written (embeddings: floats or base64)."""

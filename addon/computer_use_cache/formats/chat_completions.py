@@ -7,6 +7,8 @@ Rules: https://platform.openai.com/docs/api-reference/chat-streaming
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Callable, Sequence
 from types import NoneType
 from typing import Any
@@ -39,8 +41,12 @@ class ChatCompletions(ChoiceFormat):
     def assemble(self, events: Sequence[Event]) -> Json:
         answer = super().assemble(events)
         for choice in answer["choices"]:
-            if calls := _tool_calls(choice["message"]):
-                choice["message"]["tool_calls"] = [_whole_call(call) for call in calls]
+            message = choice["message"]
+            if calls := _tool_calls(message):
+                message["tool_calls"] = [_whole_call(call) for call in _in_order(calls)]
+            match message.get("audio"):
+                case {"data": str(data)}:
+                    message["audio"] |= {"data": _one_base64(data)}
         return answer
 
     def join_part(self, choice: Json, part: Json) -> None:
@@ -91,6 +97,13 @@ def _tool_calls(message: Json) -> list[Json]:
     return calls
 
 
+def _in_order(calls: list[Json]) -> list[Json]:
+    """The calls by index, where each has one."""
+    if all(isinstance(call.get("index"), int) for call in calls):
+        return sorted(calls, key=lambda call: int(call["index"]))
+    return calls
+
+
 def _whole_call(call: Json) -> Json:
     """A joined call as an answer has it: without the `index` of streams, with the `type` that xAI streams omit."""
     return {"type": "custom" if "custom" in call else "function"} | without(call, "index")
@@ -104,6 +117,17 @@ def _told_apart(entries: list[Any]) -> list[Any]:
     return [entry | {"index": position} if isinstance(entry, dict) else entry for position, entry in enumerate(entries)]
 
 
+def _one_base64(data: str) -> str:
+    """Base64 as one, of pieces that may each end in padding."""
+    pieces = re.findall("[^=]+=*", data)
+    if len(pieces) < 2:
+        return data
+    try:
+        return base64.b64encode(b"".join(base64.b64decode(piece, validate=True) for piece in pieces)).decode()
+    except ValueError:
+        raise FormatError("the audio is not base64") from None
+
+
 def _joined_object(known: Json, delta: Json) -> Json:
     return known | {name: _joined(name, known.get(name), value) for name, value in delta.items()}
 
@@ -112,6 +136,8 @@ def _joined(name: str, known: Any, value: Any) -> Any:
     """What two deltas give for the field `name` together."""
     if value is None:
         return known
+    if name == "content" and (isinstance(known, list) or isinstance(value, list)):
+        return _joined_content(known, value)
     if isinstance(value, list) and isinstance(known, (list, NoneType)):
         return _joined_list(known or [], value, _same_call if name == "tool_calls" else _same_entry)
     if known is None:
@@ -123,6 +149,28 @@ def _joined(name: str, known: Any, value: Any) -> Any:
     if isinstance(known, (int, float)) and isinstance(value, (int, float)):
         return value
     raise FormatError(f"the deltas give values of different types for `{name}`")
+
+
+def _joined_content(known: Any, value: Any) -> list[Any]:
+    """Content of which some comes as chunks (Mistral's thoughts), some as plain text; what goes on grows."""
+    chunks = _content_chunks(known)
+    for chunk in _content_chunks(value):
+        match chunks[-1:], chunk:
+            case [{"type": "text", "text": str(before)} as last], {"type": "text", "text": str(more)}:
+                chunks[-1] = last | chunk | {"text": before + more}
+            case [{"type": "thinking", "thinking": list(before)} as last], {"type": "thinking", "thinking": list(more)}:
+                chunks[-1] = last | chunk | {"thinking": _joined_content(before, more)}
+            case _:
+                chunks.append(chunk)
+    return chunks
+
+
+def _content_chunks(content: Any) -> list[Any]:
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}] if content else []
+    if not isinstance(content, (list, NoneType)) or not _are_objects(*content or ()):
+        raise FormatError("the content is neither text nor a list of objects")
+    return list(content or ())
 
 
 def _joined_list(known: list[Any], more: list[Any], same: Callable[[Json, Json], bool]) -> list[Any]:

@@ -11,13 +11,13 @@ import base64
 import math
 import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from typing import Any, NoReturn
 
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.base import Format, Json, OpenAIErrors, dump, load_object
-from computer_use_cache.models import Event, Shape
+from computer_use_cache.models import Event, Query, Shape
 
 Input = str | list[int]
 
@@ -34,13 +34,13 @@ class Embeddings(OpenAIErrors, Format):
     """
 
     name = "embeddings"
-    key_excluded = frozenset({"user", "cache", "cache_control", "metadata", "stream", "stream_options"})
+    key_excluded = frozenset({"user", "cache_control", "metadata", "stream", "stream_options"})
     _openai_fields = key_excluded | {"model", "input", "dimensions", "encoding_format"}
 
     def match(self, path: str) -> str | None:
         return "" if path == "/embeddings" else None
 
-    def wanted_shape(self, body: Json, path: str, query: Mapping[str, str]) -> Shape:
+    def wanted_shape(self, body: Json, path: str, query: Query) -> Shape:
         return Shape.JSON
 
     def key_body(self, body: Json) -> Json:
@@ -80,16 +80,22 @@ class Embeddings(OpenAIErrors, Format):
     def explode(self, answer: Json, *, with_usage: bool) -> NoReturn:
         raise FormatError("embeddings are not streamed")
 
+    def adapts_answer(self, answer: bytes, request: Json) -> bool:
+        """Whether an embedding is not in the encoding asked for.
+
+        Most are, and reading some thousand floats only to see that takes longer than the rest of a hit.
+        """
+        unwanted = _FLOATS if request.get("encoding_format") == "base64" else _BASE64
+        return self._is_recodable(request) and bool(unwanted.search(answer))
+
     def adapt_answer(self, answer: bytes, request: Json) -> bytes:
         """The same bytes, or the answer written anew where an embedding is not in the encoding asked for.
 
         Raises FormatError for numbers that have no float32 and for base64 that holds none.
         """
-        wanted = request.get("encoding_format") or "float"
-        # Most answers fit, and reading some thousand floats only to see that takes longer than the rest of a hit.
-        unwanted = _FLOATS if wanted == "base64" else _BASE64
-        if not self._is_recodable(request) or not unwanted.search(answer):
+        if not self.adapts_answer(answer, request):
             return answer
+        wanted = request.get("encoding_format") or "float"
         body = load_object(answer)
         for item in body["data"]:
             if wanted == "base64" and isinstance(item["embedding"], list):

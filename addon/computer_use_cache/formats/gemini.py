@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote
 
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.base import Format, Json, dump, load_object
-from computer_use_cache.models import Event, Shape
+from computer_use_cache.models import Event, Query, Shape
 
 _STREAMED = ":streamGenerateContent"
-_ROUTE = re.compile(
-    r"(?:/projects/[^/]+/locations/[^/]+)?(?:/publishers/google)?"
-    rf"/(?P<resource>(?:models|tunedModels)/.+)(?::generateContent|{_STREAMED})"
-)
+_PLACE = "(?:projects/[^/]+/locations/[^/]+/)?(?:publishers/google/)?"
+_ROUTE = re.compile(rf"/(?P<resource>{_PLACE}(?:models|tunedModels)/.+)(?::generateContent|{_STREAMED})")
 _CONTINUED = frozenset({"citations", "citationSources", "topCandidates", "chosenCandidates"})
 """Lists of which every chunk brings the next items: citations, and log probabilities by decoding step."""
 
@@ -41,25 +39,26 @@ class Gemini(Format):
     """`generateContent` and `streamGenerateContent` of the Gemini API and of Vertex AI."""
 
     name = "gemini"
-    key_excluded = frozenset({"cache", "cache_control", "metadata", "labels"})
-    """`labels` are "for billing and reporting only" (Vertex AI's reference); `cachedContent` is part of the prompt."""
+    key_excluded = frozenset({"cache_control", "metadata"})
+    """The API has none of these. `cachedContent` is part of the prompt."""
     terminal_is_final = False  # some versions send a finishReason with every chunk
     credential_header = "x-goog-api-key"
 
     def match(self, path: str) -> str | None:
-        """`models/<name>` or `tunedModels/<name>` for both methods, so that they share a key; a Vertex AI
-        project is not part of it, for it pays but does not answer."""
+        """`models/<name>` or `tunedModels/<name>` for both methods, so that they share a key; with the project and
+        the location of Vertex AI."""
         route = _ROUTE.fullmatch(unquote(path))
         return route["resource"] if route else None
 
     def model(self, body: Json, resource: str) -> str:
-        return resource.removeprefix("models/")
+        return re.sub(f"^{_PLACE}(?:models/)?", "", resource)
 
-    def wanted_shape(self, body: Json, path: str, query: Mapping[str, str]) -> Shape:
+    def wanted_shape(self, body: Json, path: str, query: Query) -> Shape:
         if not unquote(path).endswith(_STREAMED):
             return Shape.JSON
         # Generated Google clients write `$alt=sse;enum-encoding=int`.
-        alt = query.get("alt") or query.get("$alt") or ""
+        asked = dict(query)
+        alt = asked.get("alt") or asked.get("$alt") or ""
         return Shape.SSE if alt.startswith("sse") else Shape.ARRAY
 
     def check_request(self, body: Json, resource: str) -> None:
@@ -85,7 +84,7 @@ class Gemini(Format):
             raise FormatError("the stream ends before every candidate has a finishReason")
 
     def assemble(self, events: Sequence[Event]) -> Json:
-        """The chunks added up: lists of parts, citations and log probabilities go on, of other fields the
+        """The chunks added up: lists of parts, citations, sources and log probabilities go on, of other fields the
         last value counts."""
         head: Json = {}
         candidates: dict[int, Json] = {}
@@ -136,10 +135,8 @@ def _candidates(chunk: Json) -> list[tuple[int, Json]]:
     """
     if chunk.get("error"):
         raise FormatError("the answer holds an error")
-    candidates = chunk.get("candidates") or []
-    if not isinstance(candidates, list) or not all(isinstance(candidate, dict) for candidate in candidates):
-        raise FormatError("`candidates` is not a list of objects")
-    indexed = [(candidate.get("index", position), candidate) for position, candidate in enumerate(candidates)]
+    candidates = enumerate(_objects(chunk, "candidates"))
+    indexed = [(candidate.get("index", position), candidate) for position, candidate in candidates]
     if not all(isinstance(index, int) for index, _ in indexed):
         raise FormatError("a candidate's index is not an integer")
     return indexed
@@ -154,9 +151,37 @@ def _add(whole: Json, piece: Json) -> None:
         elif name in _CONTINUED and isinstance(before, list) and isinstance(value, list):
             before.extend(value)
         elif isinstance(before, dict) and isinstance(value, dict):
-            _add(before, value)
+            _add(before, value | _continued_sources(before, value) if name == "groundingMetadata" else value)
         elif value is not None or before is None:
             whole[name] = value
+
+
+def _continued_sources(known: Json, piece: Json) -> Json:
+    """The sources so far and the supports that point at them, which count from the first source of their own piece."""
+    sources, more_sources = _objects(known, "groundingChunks"), _objects(piece, "groundingChunks")
+    supports, more_supports = _objects(known, "groundingSupports"), _objects(piece, "groundingSupports")
+    if more_sources[: len(sources)] != sources:  # else the piece tells all anew
+        if more_sources:
+            more_supports = [_shifted(support, len(sources)) for support in more_supports]
+        more_sources = sources + more_sources
+    if more_supports[: len(supports)] != supports:
+        more_supports = supports + more_supports
+    lists = {"groundingChunks": more_sources, "groundingSupports": more_supports}
+    return {name: values for name, values in lists.items() if values}
+
+
+def _objects(owner: Json, name: str) -> list[Json]:
+    values = owner.get(name) or []
+    if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+        raise FormatError(f"`{name}` is not a list of objects")
+    return values
+
+
+def _shifted(support: Json, by: int) -> Json:
+    indices = support.get("groundingChunkIndices")
+    if not isinstance(indices, list) or not all(isinstance(index, int) for index in indices):
+        return support
+    return support | {"groundingChunkIndices": [index + by for index in indices]}
 
 
 def _add_parts(parts: list[Any], more: list[Any]) -> None:

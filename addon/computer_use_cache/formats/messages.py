@@ -10,6 +10,7 @@ from typing import Any
 
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.base import Format, Json, dump, load_object, load_objects
+from computer_use_cache.formats.cut_json import load_cut
 from computer_use_cache.models import Event
 
 # https://docs.anthropic.com/en/api/errors
@@ -30,6 +31,8 @@ _STREAMED = {
     "tool_use": ("input",),
     "server_tool_use": ("input",),
 }
+# The events that hold something of the message.
+_TOLD = ("message_start", "content_block_start", "content_block_delta", "message_delta")
 # What is known only when the message ends, and so is null at its start.
 _ENDING = ("stop_reason", "stop_sequence", "stop_details", "container")
 # The parts of usage that message_delta gives; the late ones are not in message_start.
@@ -50,7 +53,7 @@ class Messages(Format):
 
     name = "messages"
     credential_header = "x-api-key"
-    key_excluded = frozenset({"stream", "cache", "cache_control", "metadata"})
+    key_excluded = frozenset({"stream", "cache_control", "metadata"})
 
     def match(self, path: str) -> str | None:
         return "" if path == "/messages" else None
@@ -118,10 +121,10 @@ class Messages(Format):
                 case {"type": "message_delta", "delta": dict(delta), **rest}:
                     usage = _updated(_usage(message), _usage(rest))
                     message = _updated(message, delta | rest) | {"usage": usage}
-                case {"type": "content_block_stop" | "message_stop" | "ping"}:
-                    pass
+                case {"type": str(kind)} if kind not in _TOLD:
+                    pass  # a ping, a stop, or one that is new: "code should handle unknown event types gracefully"
                 case _:
-                    raise FormatError(f"the event {payload.get('type')!r} is unknown or malformed")
+                    raise FormatError(f"the event {payload.get('type')!r} is malformed")
         return message | {"content": [block.finished() for block in blocks.values()]}
 
     def explode(self, answer: Json, *, with_usage: bool) -> list[Event]:
@@ -162,14 +165,21 @@ class _Block:
         self._block.update(rest)
 
     def finished(self) -> Json:
-        """The whole block; FormatError when a tool's input is not a JSON object."""
+        """The whole block, of a tool's input what came of it; FormatError when that is no JSON object."""
         for field, pieces in self._pieces.items():
             value = "".join(pieces)
             if field != "input":
                 self._block[field] = (self._block.get(field) or "") + value
             elif value:
-                self._block[field] = load_object(value.encode("utf-8", "surrogatepass"))
+                self._block[field] = _input(value)
         return self._block
+
+
+def _input(text: str) -> Json:
+    try:
+        return load_object(text.encode("utf-8", "surrogatepass"))
+    except FormatError:
+        return load_cut(text)
 
 
 def _usage(owner: Json) -> Json:

@@ -13,7 +13,7 @@ from itertools import chain, repeat
 from typing import Any, ClassVar
 
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats.base import Format, Json, OpenAIErrors, dump, load_object
+from computer_use_cache.formats.base import OPENAI_EXCLUDED, Format, Json, OpenAIErrors, dump, load_object
 from computer_use_cache.models import Event
 
 _DONE = b"[DONE]"
@@ -27,19 +27,7 @@ class ChoiceFormat(OpenAIErrors, Format):
     path: ClassVar[str]
     answer_object: ClassVar[str]
     chunk_object: ClassVar[str]
-    key_excluded = frozenset(
-        {
-            "stream",
-            "stream_options",
-            "cache",
-            "cache_control",
-            "metadata",
-            "user",
-            "safety_identifier",
-            "prompt_cache_key",
-            "prompt_cache_retention",
-        }
-    )
+    key_excluded = OPENAI_EXCLUDED
 
     @abstractmethod
     def join_part(self, choice: Json, part: Json) -> None:

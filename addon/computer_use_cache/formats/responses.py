@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats.base import Format, Json, OpenAIErrors, dump, load_objects
+from computer_use_cache.formats.base import OPENAI_EXCLUDED, Format, Json, OpenAIErrors, dump, load_objects
 from computer_use_cache.models import Event
 
 _Step = tuple[str, Json]
@@ -63,19 +63,7 @@ class Responses(OpenAIErrors, Format):
     """`POST /responses`. https://platform.openai.com/docs/api-reference/responses/create"""
 
     name = "responses"
-    key_excluded = frozenset(
-        {
-            "stream",
-            "stream_options",
-            "cache",
-            "cache_control",
-            "metadata",
-            "user",
-            "safety_identifier",
-            "prompt_cache_key",
-            "prompt_cache_retention",
-        }
-    )
+    key_excluded = OPENAI_EXCLUDED
 
     def match(self, path: str) -> str | None:
         return "" if path == "/responses" else None

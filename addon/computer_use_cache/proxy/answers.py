@@ -12,13 +12,15 @@ from mitmproxy import http
 
 from computer_use_cache import explain, policy
 from computer_use_cache.batches import Batch, join_known, open_batch
-from computer_use_cache.cache import Cache, Plan, offline_error, replay
+from computer_use_cache.cache import Cache, Plan, offline_error, replay, replays_quickly
 from computer_use_cache.coalesce import Flights, Released, Stream
-from computer_use_cache.errors import FormatError, RequestError, StoreError
+from computer_use_cache.errors import FormatError, StoreError
+from computer_use_cache.explain import Near
 from computer_use_cache.formats.embeddings import Embeddings
 from computer_use_cache.ledger import Ledger
-from computer_use_cache.models import Entry, Outcome, Response
+from computer_use_cache.models import NOTHING, Entry, Outcome, Response
 from computer_use_cache.policy import Controls
+from computer_use_cache.proxy import bridge
 from computer_use_cache.proxy.replay import Replayer
 from computer_use_cache.proxy.trouble import Trouble
 
@@ -58,7 +60,8 @@ class Answers:
                 self._ledger.served(Outcome.HIT, plan.model, found[0].cost)
                 return True
             if not controls.upstream:
-                raise await asyncio.to_thread(self._nothing_found, plan)
+                self._refuse(flow, plan, await asyncio.to_thread(self._nearest, plan))
+                return True
             flight = self._flights.find(plan.key) if controls.read and controls.write else None
             if flight is None:
                 return False
@@ -76,7 +79,7 @@ class Answers:
             outcome = begun if not isinstance(begun, Stream) else await flight.landed()
             match outcome:
                 case Entry():
-                    pieces = replay(plan, outcome)
+                    pieces = await _replay(plan, outcome)
                     if pieces is None:
                         return False
                     self._replayer.serve(flow, plan, outcome, pieces, outcome=Outcome.MISS, now=time.time())
@@ -100,32 +103,39 @@ class Answers:
         if isinstance(outcome, Entry):
             self._ledger.saved(plan.model, replace(outcome.cost, seconds=0.0))
 
-    def _nothing_found(self, plan: Plan) -> RequestError:
-        """What a request gets that nothing answers and that may not go upstream."""
+    def _nearest(self, plan: Plan) -> Near | None:
+        """What a request is near to that nothing answers and that may not go upstream; it is noted."""
         near = explain.study(self._cache, plan).near
-        if near is None:
-            return offline_error("no entry answers this request")
         try:
-            explain.log_miss(self._cache, plan, near, time.time())
+            if near:
+                explain.log_miss(self._cache, plan, near, time.time())
         except StoreError as error:
             self._looking_up.failed(error)
-        return offline_error(
-            f"no entry answers this request; the nearest, {near.key[:8]}, differs at {near.differences[0]}"
-        )
+        return near
+
+    def _refuse(self, flow: http.HTTPFlow, plan: Plan, near: Near | None) -> None:
+        settings, why = self._cache.settings, "no entry answers this request"
+        if near:
+            why += f"; the nearest, {near.key[:8]}, differs at {near.differences[0]}"
+        bridge.refuse(flow, offline_error(why), settings)
+        assert flow.response
+        told = bridge.Told(Outcome.MISS, "detail=not-forwarded", plan.key, reason=str(near or ""))
+        bridge.tell(flow, flow.response, told, settings)
+        self._ledger.served(Outcome.MISS, plan.model, NOTHING)
 
     async def find(self, plan: Plan, batch: Batch | None) -> tuple[Entry, list[bytes]] | None:
         """The entry that answers a plan, and the pieces of its answer."""
         entry = await self._look_up(self._cache.lookup, plan)
         if entry is None and batch and batch.unseen is None:
-            entry = join_known(batch)
-        pieces = replay(plan, entry) if entry else None
+            entry = await asyncio.to_thread(join_known, batch)
+        pieces = await _replay(plan, entry) if entry else None
         return None if entry is None or pieces is None else (entry, pieces)
 
     async def give_stale(self, flow: http.HTTPFlow, plan: Plan, forwarded: str) -> bool:
         """Whether a flow whose upstream has failed has an entry past its TTL as its answer; `forwarded` are the
         parameters of Cache-Status that tell how it failed."""
         entry = await self._look_up(self._cache.lookup_stale, plan)
-        pieces = replay(plan, entry) if entry else None
+        pieces = await _replay(plan, entry) if entry else None
         if entry is None or pieces is None:
             return False
         now = time.time()
@@ -144,3 +154,7 @@ class Answers:
             return None
         self._looking_up.worked()
         return entry
+
+
+async def _replay(plan: Plan, entry: Entry) -> list[bytes] | None:
+    return replay(plan, entry) if replays_quickly(plan, entry) else await asyncio.to_thread(replay, plan, entry)

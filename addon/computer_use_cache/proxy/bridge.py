@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass
-from urllib.parse import parse_qsl
 
 from mitmproxy import http
 from mitmproxy.proxy.mode_specs import ReverseMode
@@ -54,7 +53,7 @@ def head_of(flow: http.HTTPFlow) -> Head:
     return Head(
         method=flow.request.method,
         path=path,
-        query=dict(parse_qsl(query)),
+        query=upstream.query_of(query),
         authority=flow.request.authority,
         headers=lower_headers(flow.request.headers),
         peer=flow.client_conn.peername[0],
@@ -120,7 +119,7 @@ def request_of(flow: http.HTTPFlow, settings: Settings) -> Request:
     _, query = path_and_query(flow)
     headers = lower_headers(flow.request.headers)
     client = flow.metadata.get(_CLIENT, "")
-    return Request(base, below, dict(parse_qsl(query)), headers, body_of(flow.request), client)
+    return Request(base, below, upstream.query_of(query), headers, body_of(flow.request), client)
 
 
 def _split(flow: http.HTTPFlow, settings: Settings) -> tuple[str, str]:

@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import parse_qsl
 
 from mitmproxy import exceptions, flow, http
 from mitmproxy.io import FlowReader
@@ -110,7 +109,7 @@ def recording_of(found: flow.Flow, settings: Settings) -> Recording | Skipped:
         return Skipped("answered by a cache")
     if request.raw_content is None or response.raw_content is None:
         return Skipped("recorded without its bodies")
-    query = dict(parse_qsl(bridge.path_and_query(found)[1]))
+    query = upstream.query_of(bridge.path_and_query(found)[1])
     try:
         asked = Request(base, below, query, bridge.lower_headers(request.headers), body_of(request))
         body = response.get_content(strict=True)

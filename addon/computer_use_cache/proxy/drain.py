@@ -8,6 +8,7 @@ import logging
 import signal
 
 from mitmproxy import ctx
+from mitmproxy.proxy.server import ConnectionIO
 
 from computer_use_cache.proxy.layer import running
 
@@ -16,6 +17,7 @@ logger = logging.getLogger(__name__)
 _DRAIN_SECONDS = 8.0
 """Container engines kill ten seconds after the first signal."""
 _LOOK_SECONDS = 0.05
+_CLOSE_SECONDS = 1.0
 
 
 async def drain() -> None:
@@ -36,10 +38,31 @@ async def drain() -> None:
         pass
     if number := _running():
         logger.warning("ending: %d exchanges are cut", number)
+    await _close_clients()
+
+
+async def _close_clients() -> None:
+    """End the clients' connections; of each one that is left, the end of the event loop logs a traceback."""
+    for client in _clients():
+        if client.handler:
+            client.handler.cancel("the proxy is ending")
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            while _clients():
+                await asyncio.sleep(_LOOK_SECONDS)
 
 
 def _running() -> int:
     """How many exchanges have not ended, and answers are not sent yet."""
+    writers = [client.writer for client in _clients()]
+    unsent = [
+        writer
+        for writer in writers
+        if isinstance(writer, asyncio.StreamWriter) and writer.transport.get_write_buffer_size()
+    ]
+    return running() + len(unsent)
+
+
+def _clients() -> list[ConnectionIO]:
     handlers = ctx.master.addons.get("proxyserver").connections.values()
-    writers = [io.writer for handler in handlers if (io := handler.transports.get(handler.client))]
-    return running() + sum(1 for writer in writers if writer and writer.transport.get_write_buffer_size())
+    return [client for handler in handlers if (client := handler.transports.get(handler.client))]

@@ -20,7 +20,18 @@ from computer_use_cache.errors import FormatError, RequestError, StoreError
 from computer_use_cache.explain import Near, Study
 from computer_use_cache.fleet import Fleet, Lease
 from computer_use_cache.ledger import Ledger
-from computer_use_cache.models import Bypass, Cost, Entry, Outcome, Reason, Request, Response, Shape, Skipped
+from computer_use_cache.models import (
+    NOTHING,
+    Bypass,
+    Cost,
+    Entry,
+    Outcome,
+    Reason,
+    Request,
+    Response,
+    Shape,
+    Skipped,
+)
 from computer_use_cache.proxy import bridge
 from computer_use_cache.proxy.answers import Answers
 from computer_use_cache.proxy.layer import UPSTREAM_FAULT, Feed
@@ -299,13 +310,15 @@ class Exchanges:
             flow.response.data.content = exchange.recorder.body
             store = await self._finish(flow, exchange, self._answer(flow.response, exchange))
             told = self._told(flow.response, exchange, store)
-        else:
-            failed = UPSTREAM_FAULT in flow.metadata
-            self._forget(flow, exchange, Released.FAILED if failed else Released.TOGETHER)
-            told = _told(exchange.plan, str(Skipped("the upstream failed" if failed else "the client left")))
+            bridge.note(flow, told)
+            return told
+        failed = UPSTREAM_FAULT in flow.metadata
+        self._forget(flow, exchange, Released.FAILED if failed else Released.TOGETHER)
+        told = _told(exchange.plan, str(Skipped("the upstream failed" if failed else "the client left")))
         bridge.note(flow, told)
-        if UPSTREAM_FAULT in flow.metadata and flow.response is None:
-            await self._answers.give_stale(flow, exchange.plan, "")
+        is_stale = failed and flow.response is None and await self._answers.give_stale(flow, exchange.plan, "")
+        if failed and not is_stale and told.outcome is Outcome.MISS:
+            self._ledger.served(Outcome.MISS, exchange.plan.model, NOTHING)
         return told
 
     def _forget(

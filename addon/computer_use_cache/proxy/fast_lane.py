@@ -13,16 +13,15 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import parse_qsl
 
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.mode_specs import ReverseMode
 
 from computer_use_cache import formats, upstream
-from computer_use_cache.cache import Cache, Plan, Route, replay
+from computer_use_cache.cache import Cache, Plan, Route, replay, replays_quickly
 from computer_use_cache.errors import RequestError, StoreError
 from computer_use_cache.ledger import Ledger
-from computer_use_cache.models import Bypass, Entry, Outcome, Request
+from computer_use_cache.models import Bypass, Entry, Outcome, Query, Request
 from computer_use_cache.proxy import routes
 from computer_use_cache.proxy.gate import Gate
 from computer_use_cache.proxy.guard import host_of
@@ -168,7 +167,7 @@ class FastLane:
         if found is None or headers is None:
             return None
         path, _, query_text = found[1].decode().partition("?")
-        query = dict(parse_qsl(query_text))
+        query = upstream.query_of(query_text)
         if line.origin is None:
             asked = Head("POST", path, query, "", headers, line.peer, line.reached_at)
             request = self._request_of_proxy(asked)
@@ -186,14 +185,14 @@ class FastLane:
             client = self._gate.check(head)
         except RequestError:
             return None
-        if routes.is_local(head.method, head.path):
+        if routes.is_local(head.path):
             return None
         base = self._cache.settings.upstream_base_url
         origin, below = upstream.split(base.origin, upstream.resolve(base, head.path), base)
         headers = {**head.headers, "host": base.origin.partition("://")[2]}
         return Request(origin, below, head.query, headers, b"", client or "")
 
-    def _request_of_host(self, line: Line, path: str, query: dict[str, str], headers: dict[str, str]) -> Request | None:
+    def _request_of_host(self, line: Line, path: str, query: Query, headers: dict[str, str]) -> Request | None:
         if not self._gate.knows_host(host_of(headers["host"]), line.proven):
             return None
         assert line.origin
@@ -243,7 +242,7 @@ class FastLane:
             entry = None if isinstance(plan.verdict, Bypass) else self._cache.lookup(plan, now)
         except (RequestError, StoreError):
             return None
-        pieces = replay(plan, entry) if entry else None
+        pieces = replay(plan, entry) if entry and replays_quickly(plan, entry) else None
         if entry is None or pieces is None or self._replayer.paced(plan, entry, pieces):
             return plan
         return Hit(len(body), plan, entry, pieces, *self._written(plan, entry, pieces, now))

@@ -61,7 +61,7 @@ class Gate:
                 bridge.remember_client(flow, client)
             if head.is_preflight:
                 bridge.answer(flow, http.Response.make(204))
-            if flow.response or routes.is_local(head.method, head.path):
+            if flow.response or routes.is_local(head.path):
                 return
         bridge.keep_end_to_end(flow.request.headers)
         if is_addressed_here:

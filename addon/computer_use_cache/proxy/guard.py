@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from computer_use_cache import credentials
 from computer_use_cache.errors import RequestError
+from computer_use_cache.models import Query
 from computer_use_cache.settings import Settings
 from computer_use_cache.values import is_loopback
 
@@ -18,7 +19,7 @@ _AUTHORITY = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::[0-9]{0,
 """RFC 9110, section 7.2: a host and perhaps a port; a Host header has no user, and no escapes worth allowing."""
 
 
-def check_client(headers: Mapping[str, str], query: Mapping[str, str], settings: Settings) -> str:
+def check_client(headers: Mapping[str, str], query: Query, settings: Settings) -> str:
     """The name of the client whose token was sent, "" for the nameless one; for when tokens are set.
 
     Raises RequestError (401) for a missing or unknown token. Takes as long for a wrong token as for a right one.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from computer_use_cache.models import Query
+
 
 @dataclass(frozen=True, slots=True)
 class Head:
@@ -13,7 +15,7 @@ class Head:
 
     method: str
     path: str
-    query: Mapping[str, str]
+    query: Query
     authority: str
     headers: Mapping[str, str]
     peer: str

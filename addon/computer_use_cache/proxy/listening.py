@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -38,7 +37,8 @@ def settle(options: Options, texts: Mapping[str, str]) -> tuple[Settings, bool]:
     for mode in modes:
         if isinstance(mode, ReverseMode) and mode.scheme in ("http", "https"):
             target = BaseUrl.parse(f"{mode.scheme}://{_bracketed(mode.address[0])}:{mode.address[1]}")
-            settings = dataclasses.replace(settings, upstream_base_url=_upstream(target, settings, environment))
+            upstream = _upstream(target, settings, environment)
+            settings = Settings.load(environment, {**texts, "cache_upstream_base_url": str(upstream)})
     default = options.listen_host or (LOOPBACK if _any_asked(modes) else "")
     settings.check_exposure(mode.listen_host(default) for mode in modes if isinstance(mode, ReverseMode))
     if not options.proxyauth:

@@ -26,14 +26,14 @@ logger = logging.getLogger(__name__)
 
 _ENTRIES = "/cache/entries"
 _FIXED = {
-    ("GET", "/"),
-    ("GET", "/healthz"),
-    ("GET", "/readyz"),
-    ("GET", "/cache/stats"),
-    ("GET", "/stats"),
-    ("GET", "/metrics"),
-    ("POST", "/cache/clear"),
-    ("GET", _ENTRIES),
+    "/": "GET",
+    "/healthz": "GET",
+    "/readyz": "GET",
+    "/cache/stats": "GET",
+    "/stats": "GET",
+    "/metrics": "GET",
+    "/cache/clear": "POST",
+    _ENTRIES: "GET",
 }
 _ENDPOINTS = (
     "/v1/chat/completions",
@@ -53,10 +53,15 @@ _ENDPOINTS = (
 _MOST_ENTRIES = 1000
 
 
-def is_local(method: str, path: str) -> bool:
-    """Whether the proxy itself answers this route."""
-    method = "GET" if method == "HEAD" else method
-    return (method, path) in _FIXED or (method in ("GET", "DELETE") and path.startswith(_ENTRIES + "/"))
+def is_local(path: str) -> bool:
+    """Whether the proxy itself answers on this path."""
+    return path in _FIXED or path.startswith(_ENTRIES + "/")
+
+
+def _methods(path: str) -> tuple[str, ...]:
+    """What may be asked on a local path."""
+    method = _FIXED.get(path)
+    return (method,) if method == "POST" else ("GET", "HEAD") if method else ("GET", "HEAD", "DELETE")
 
 
 class LocalRoutes:
@@ -71,8 +76,10 @@ class LocalRoutes:
     async def answer(self, flow: http.HTTPFlow) -> http.Response | None:
         """The answer to a local route, None for any other. Raises RequestError."""
         path, _ = bridge.path_and_query(flow)
-        if not is_local(flow.request.method, path):
+        if not is_local(path):
             return None
+        if flow.request.method not in _methods(path):
+            return self._not_allowed(flow, path)
         try:
             response = await self._answer(flow, path)
         except StoreError as error:
@@ -82,6 +89,14 @@ class LocalRoutes:
             response.content = b""
             response.headers["content-length"] = length
         return response
+
+    def _not_allowed(self, flow: http.HTTPFlow, path: str) -> http.Response:
+        allowed = ", ".join(_methods(path))
+        error = RequestError(405, f"{flow.request.method} is not allowed on {path}; it takes {allowed}.")
+        bridge.refuse(flow, error, self._cache.settings)
+        assert flow.response
+        flow.response.headers["allow"] = allowed
+        return flow.response
 
     async def _answer(self, flow: http.HTTPFlow, path: str) -> http.Response:
         upstream = str(self._cache.settings.upstream_base_url)

@@ -434,7 +434,7 @@ def test_what_was_forwarded_is_made_of_its_record_again_byte_for_byte(cache: Cac
     ]
     for written in (json.dumps(body(1, texts=texts), indent=1), json.dumps(body(1, texts=[PICTURE, *texts]))):
         sent = written.replace('"temperature"', '"stream" : true, "temperature"').encode()
-        record = cache.record(cache.plan(Request("https://a.test/v1", "/chat/completions", {}, {}, sent)))
+        record = cache.record(cache.plan(Request("https://a.test/v1", "/chat/completions", (), {}, sent)))
         assert len(record.body) < len(sent) / 2
         assert bytes_with_media(record.body, record.media.get) == sent
         assert bytes_with_media(record.body, {}.get) is None
@@ -444,7 +444,7 @@ def test_a_body_that_escapes_its_picture_is_kept_without_it_all_the_same(cache: 
     picture = "data:image/png;base64," + "iVBO/w0K" * 200
     sent = body(1, messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": picture}}]}])
     escaped = json.dumps(sent).replace("/", "\\/").encode()
-    record = cache.record(cache.plan(Request("https://a.test/v1", "/chat/completions", {}, {}, escaped)))
+    record = cache.record(cache.plan(Request("https://a.test/v1", "/chat/completions", (), {}, escaped)))
     assert len(record.body) < 1000
     restored = bytes_with_media(record.body, record.media.get)
     assert restored is not None

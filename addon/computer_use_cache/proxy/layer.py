@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 from weakref import WeakSet
 
@@ -116,14 +117,17 @@ class CacheStream(HttpStream):
         if self.flow.response:
             self.request_body_buf.clear()  # the guard has refused it: nobody will read the body
             return False
-        declared = int(self.flow.request.headers.get("content-length", "0"))
-        if max(len(self.request_body_buf), declared) <= LARGEST_REQUEST:
+        if max(len(self.request_body_buf), self._declared_length) <= LARGEST_REQUEST:
             return (yield from super().check_body_size(request))
         self.request_body_buf.clear()
         self._owner.refuse(self.flow, RequestError(413, f"The request is larger than {LARGEST_REQUEST} bytes."))
         self.client_state = self.state_done  # the rest of it is let go of as it comes
         yield from self.send_response()
         return True
+
+    @cached_property
+    def _declared_length(self) -> int:
+        return int(self.flow.request.headers.get("content-length", "0"))
 
     def check_invalid(self, request: bool) -> CommandGenerator[bool]:
         if request:

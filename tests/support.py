@@ -102,6 +102,7 @@ class Upstream:
 
     def close(self) -> None:
         self.stop()
+        self._run(self._server.wait_closed())  # until the last connection is lost: its clients are gone
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(30)
         self.loop.close()

@@ -53,6 +53,9 @@ def cost_of(format: Format, upstream: str, model: str, shape: Shape, response: R
     `model` is the one that the request named; the answer may name it more exactly. Without usage in the answer the
     tokens are 0, and without a price `usd` is None.
     """
+    if b"usage" not in response.body and rb"\u00" not in response.body:
+        # So are most of OpenAI's streams: to put thousands of events together would hold up their end for nothing.
+        return Cost(seconds=response.seconds)
     try:
         if shape is Shape.JSON:
             answer = load_object(response.body)

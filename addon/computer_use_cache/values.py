@@ -5,6 +5,7 @@ A reader raises ValueError whose message says what is allowed.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections.abc import Callable
@@ -190,6 +191,7 @@ def text(given: str) -> str:
     return given.strip()
 
 
+@functools.lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Whether a host name or address is this machine's loopback."""
     if host == "localhost" or host.endswith(".localhost"):

@@ -21,6 +21,7 @@ from support import (
     Proxy,
     Send,
     Upstream,
+    always,
     chat_events,
     chat_request,
     chunk,
@@ -64,6 +65,15 @@ def test_a_stream_is_replayed_byte_for_byte_however_it_was_cut(proxy: Proxy, ups
     assert [answer.cache for answer in answers] == ["MISS", "HIT"]
     assert answers[0].body == answers[1].body == BODY
     assert answers[1].headers["content-type"] == "text/event-stream"
+
+
+@pytest.mark.parametrize("end", [b"0\r\n\r\n", b"0\r\nX-Sum: 1\r\n\r\n"], ids=["plain", "with trailers"])
+def test_a_stream_that_comes_in_one_write_is_passed_on_whole(proxy: Proxy, upstream: Upstream, end: bytes) -> None:
+    events = chat_events(*["word "] * 2000)
+    upstream.handler = always(STREAM_HEAD + b"".join(map(chunk, events)) + end)
+    answers = [proxy.chat(stream=True) for _ in range(2)]
+    assert [answer.cache for answer in answers] == ["MISS", "HIT"]
+    assert answers[0].body == answers[1].body == b"".join(events)
 
 
 def test_a_recorded_stream_answers_a_json_request(proxy: Proxy, upstream: Upstream) -> None:

@@ -57,7 +57,7 @@ class ChoiceFormat(OpenAIErrors, Format):
         parts = [part for chunk in _chunks(events) for part in _choices(chunk)]
         if not parts:
             raise FormatError("the stream has no choices")
-        if not any(event.data.strip() == _DONE for event in events):
+        if not any(event.data.strip() == _DONE for event in reversed(events)):
             raise FormatError("the stream ends without [DONE]")
 
     def assemble(self, events: Sequence[Event]) -> Json:
@@ -146,12 +146,17 @@ def _chunks(events: Iterable[Event]) -> Iterator[Json]:
 def _choices(body: Json) -> list[tuple[int, Json]]:
     """The choices of an answer or chunk, each as its index and the rest of it."""
     choices = body.get("choices") or []
-    if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+    if not isinstance(choices, list):
         raise FormatError("`choices` is not a list of objects")
-    positions = [choice.get("index") or 0 for choice in choices]
-    if not all(isinstance(position, int) for position in positions):
-        raise FormatError("the `index` of a choice is not a number")
-    return [(position, without(choice, "index")) for position, choice in zip(positions, choices, strict=True)]
+    found = []
+    for choice in choices:
+        if not isinstance(choice, dict):
+            raise FormatError("`choices` is not a list of objects")
+        position = choice.get("index") or 0
+        if not isinstance(position, int):
+            raise FormatError("the `index` of a choice is not a number")
+        found.append((position, without(choice, "index")))
+    return found
 
 
 def _refuse_error(body: Json) -> None:

@@ -33,7 +33,12 @@ CONTROLS = "cache_controls"
 
 _LARGE = 1024 * 1024
 _CONTROL_HEADERS = frozenset(name.encode() for name in policy.CONTROL_HEADERS)
-_LASTING_CONTROLS = (b"x-cache-namespace", b"x-cache-sample", b"x-cache-ttl")
+_LASTING_CONTROLS = ("x-cache-namespace", "x-cache-sample", "x-cache-ttl")
+_HOP_BY_HOP = frozenset((b"connection", b"upgrade", b"keep-alive", b"proxy-connection", b"http2-settings", b"te"))
+_CREDENTIALS = frozenset(name.encode() for name in credentials.CARRIERS)
+_CALLERS_OWN = frozenset(
+    (b"cookie", b"openai-organization", b"openai-project", b"proxy-authorization", b"x-cache-admin-token")
+)
 
 
 def is_addressed_to_proxy(flow: http.HTTPFlow) -> bool:
@@ -141,16 +146,24 @@ def lower_headers(headers: http.Headers) -> dict[str, str]:
     return found
 
 
+def _take_out(headers: http.Headers, names: frozenset[bytes]) -> dict[str, str]:
+    """Remove the headers of these lower-case names, and give them as `lower_headers` does; in one go, as mitmproxy goes
+    through all of them for each name."""
+    taken = [item for item in headers.fields if item[0].lower() in names]
+    if taken:
+        headers.fields = tuple(item for item in headers.fields if item[0].lower() not in names)
+    return lower_headers(http.Headers(taken))
+
+
 def keep_end_to_end(headers: http.Headers) -> None:
     """Take out what is meant for this hop only (RFC 9110, section 7.6.1), but for a websocket's handshake.
 
     A header that Connection names would be dropped on the way: what the key counts must reach the provider. And
     after another upgrade (h2c) nothing that is sent would pass here.
     """
-    tokens = {token.strip() for token in headers.pop("connection", "").lower().split(",")}
-    upgrade = headers.pop("upgrade", "").lower()
-    for name in ("keep-alive", "proxy-connection", "http2-settings", "te"):
-        headers.pop(name, None)
+    taken = _take_out(headers, _HOP_BY_HOP)
+    tokens = {token.strip() for token in taken.get("connection", "").lower().split(",")}
+    upgrade = taken.get("upgrade", "").lower()
     if upgrade == "websocket":
         headers["upgrade"], headers["connection"] = upgrade, "Upgrade"
     elif "close" in tokens:
@@ -160,14 +173,8 @@ def keep_end_to_end(headers: http.Headers) -> None:
 def prepare_to_forward(flow: http.HTTPFlow, settings: Settings) -> None:
     """Take out what is the cache's own, and put the operator's headers in. The path already is the upstream's."""
     headers = flow.request.headers
-    kept, controls = list[tuple[bytes, bytes]](), dict[str, str]()
-    for name, value in headers.fields:
-        if (lower := name.lower()) not in _CONTROL_HEADERS:
-            kept.append((name, value))
-        elif lower in _LASTING_CONTROLS:
-            controls[lower.decode()] = value.decode("latin-1")
-    headers.fields = tuple(kept)
-    if controls:
+    taken = _take_out(headers, _CONTROL_HEADERS)
+    if controls := {name: taken[name] for name in _LASTING_CONTROLS if name in taken}:
         flow.metadata[CONTROLS] = controls
     if not is_addressed_to_proxy(flow):
         return
@@ -182,10 +189,10 @@ def prepare_to_forward(flow: http.HTTPFlow, settings: Settings) -> None:
 
 
 def _remove_credentials(flow: http.HTTPFlow) -> list[str]:
-    carriers = [name for name in credentials.CARRIERS if flow.request.headers.pop(name, None) is not None]
-    if "key" in flow.request.query:
+    taken = _take_out(flow.request.headers, _CREDENTIALS)
+    if "?" in flow.request.path and "key" in flow.request.query:
         del flow.request.query["key"]
-    return carriers
+    return [name for name in credentials.CARRIERS if name in taken]
 
 
 def _replace_credential(flow: http.HTTPFlow, settings: Settings) -> None:
@@ -193,9 +200,6 @@ def _replace_credential(flow: http.HTTPFlow, settings: Settings) -> None:
     key = settings.upstream_api_key
     for name in _remove_credentials(flow) or [format.credential_header if format else "authorization"]:
         flow.request.headers[name] = f"Bearer {key}" if name == "authorization" else key
-
-
-_CALLERS_OWN = ("cookie", "openai-organization", "openai-project", "proxy-authorization", "x-cache-admin-token")
 
 
 def forget_credentials(flow: http.HTTPFlow, settings: Settings) -> None:
@@ -222,8 +226,7 @@ def without_key(body: bytes, settings: Settings) -> bytes:
 
 def _forget_callers(flow: http.HTTPFlow) -> None:
     _remove_credentials(flow)
-    for name in _CALLERS_OWN:
-        flow.request.headers.pop(name, None)
+    _take_out(flow.request.headers, _CALLERS_OWN)
 
 
 def answer(flow: http.HTTPFlow, response: http.Response) -> None:

@@ -107,7 +107,7 @@ class Exchanges:
             return
         plan = await self._plan(flow.client_conn.id, request)
         flow.metadata["cache_model"] = plan.model
-        if plan.forward is not request.body:
+        if plan.forward != request.body:
             flow.request.content = plan.forward
         if isinstance(plan.verdict, Bypass):
             self._send_upstream(flow, self._begin(flow, plan, None))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from h11._readers import ContentLengthReader
 from mitmproxy import http
 from mitmproxy.connection import ConnectionState
 from mitmproxy.net.http import http1
@@ -18,6 +19,7 @@ from mitmproxy.proxy.layers.http import (
     Http1Server,
     HttpEvent,
     ReceiveHttp,
+    RequestData,
     RequestProtocolError,
     ResponseProtocolError,
 )
@@ -52,6 +54,9 @@ class CacheHttp1Server(Http1Server):
     """One client's HTTP/1 connection."""
 
     def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
+        if isinstance(event, events.DataReceived) and self._is_inside_body(event.data):
+            yield ReceiveHttp(RequestData(self.stream_id, event.data))
+            return
         yield from super()._handle_event(event)
         if len(self.buf) <= _MOST_UNREAD or self.state == self.passthrough:
             return
@@ -61,6 +66,15 @@ class CacheHttp1Server(Http1Server):
             yield from self._give_up(431, "The request's headers are too large.")
         else:
             yield from self._give_up(400, "More was sent than can be waited for.")
+
+    def _is_inside_body(self, data: bytes) -> bool:
+        """Whether data is a part of a body and not its end; h11, which would copy it four times, is only told of it."""
+        if self.state != self.read_body or self.buf or not isinstance(self.body_reader, ContentLengthReader):
+            return False
+        if len(data) >= self.body_reader._remaining:
+            return False
+        self.body_reader._remaining -= len(data)
+        return True
 
     def read_headers(self, event: events.ConnectionEvent) -> CommandGenerator[None]:
         if isinstance(event, events.ConnectionClosed):

@@ -1,6 +1,6 @@
 """mitmproxy's HTTP layer with what it lacks: an answer in the API's form when the upstream fails or the request is too
 large, answers that are really streamed by an addon, and an upstream time-out. It also lets a call outlive its client
-for followers.
+for followers, and reads upstreams in larger pieces.
 
 Chosen in the `next_layer` hook; everything else is left to mitmproxy's own layer.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 from weakref import WeakSet
 
@@ -21,11 +22,13 @@ from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import CommandGenerator, Layer
 from mitmproxy.proxy.layers.http import (
     ErrorCode,
+    Http1Client,
     HttpErrorHook,
     HttpLayer,
     HTTPMode,
     HttpResponseHook,
     HttpStream,
+    RegisterHttpConnection,
     RequestProtocolError,
     ResponseData,
     ResponseEndOfMessage,
@@ -40,6 +43,7 @@ from computer_use_cache.errors import RequestError
 from computer_use_cache.models import Request
 from computer_use_cache.proxy.content_coding import LARGEST_REQUEST
 from computer_use_cache.proxy.http1 import CacheHttp1Server, fault
+from computer_use_cache.proxy.upstream_http1 import CacheHttp1Client
 
 UPSTREAM_FAULT = "cache_upstream_fault"
 """In a flow's metadata when the upstream failed: the HTTP status that says how, 502 or 504."""
@@ -114,14 +118,17 @@ class CacheStream(HttpStream):
         if self.flow.response:
             self.request_body_buf.clear()  # the guard has refused it: nobody will read the body
             return False
-        declared = int(self.flow.request.headers.get("content-length", "0"))
-        if max(len(self.request_body_buf), declared) <= LARGEST_REQUEST:
+        if max(len(self.request_body_buf), self._declared_length) <= LARGEST_REQUEST:
             return (yield from super().check_body_size(request))
         self.request_body_buf.clear()
         self._owner.refuse(self.flow, RequestError(413, f"The request is larger than {LARGEST_REQUEST} bytes."))
         self.client_state = self.state_done  # the rest of it is let go of as it comes
         yield from self.send_response()
         return True
+
+    @cached_property
+    def _declared_length(self) -> int:
+        return int(self.flow.request.headers.get("content-length", "0"))
 
     def check_invalid(self, request: bool) -> CommandGenerator[bool]:
         if request:
@@ -246,6 +253,14 @@ class CacheHttpLayer(HttpLayer):
         else:
             yield from super()._handle_event(event)
         yield from self._keep_watch()
+
+    def register_connection(self, command: RegisterHttpConnection) -> CommandGenerator[None]:
+        layers = self.connections[command.connection].context.layers
+        if type(layers[-1]) is Http1Client:  # mitmproxy has just made it, and used it for nothing yet
+            context, above = layers.pop().context, layers[-1]
+            above._handle_event = CacheHttp1Client(context).handle_event  # type: ignore[method-assign]
+            yield from self.event_to_child(above, events.Start())
+        yield from super().register_connection(command)
 
     def _waiting(self) -> list[CacheStream]:
         return [s for s in self.streams.values() if isinstance(s, CacheStream) and s.heard_upstream is not None]

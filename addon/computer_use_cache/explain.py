@@ -107,7 +107,7 @@ def nearest(cache: Cache, plan: Plan, record: RequestRecord) -> Near | None:
     if not found:
         return None
     near, stored = min(found, key=lambda pair: len(pair[0].differences))
-    return replace(near, normalizers=_cure(cache, plan, record, stored))
+    return replace(near, normalizers=_cure(cache, plan, near, record, stored))
 
 
 def log_miss(cache: Cache, plan: Plan, near: Near, now: float) -> None:
@@ -138,12 +138,12 @@ def _record_differences(cache: Cache, plan: Plan, asked: RequestRecord, stored: 
     yield from differences(body, stored_body)
 
 
-def _cure(cache: Cache, plan: Plan, asked: RequestRecord, stored: RequestRecord) -> tuple[str, ...]:
-    """The fewest named normalisers, one where one is enough, that make two requests equal; none where none do.
+def _cure(cache: Cache, plan: Plan, near: Near, asked: RequestRecord, stored: RequestRecord) -> tuple[str, ...]:
+    """The fewest named normalisers, one where one is enough, that make two near requests equal; none where none do.
 
     Pictures are kept by the digest of their bytes: `image-pixels` cannot be tried.
     """
-    if any(not difference.path.startswith("/") for difference in _record_differences(cache, plan, asked, stored)):
+    if not near.differences[0].path.startswith("/"):  # what lies outside of the body comes first
         return ()
     bodies = [cache.key_body(plan.format, key.parse_body(record.body)) for record in (asked, stored)]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import string
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -15,7 +16,8 @@ _LONG = 1024
 """Shorter texts are kept as they are."""
 _OPENING = 300
 """A text is looked for by so many of its bytes: to look for a megabyte takes longer than to compare it."""
-_BASE64 = re.compile(r"(data:[^,]{0,200};base64,)?([A-Za-z0-9+/_-]{1024,}={0,2})")
+_DATA_URL = re.compile(r"data:[^,]{0,200};base64,")
+_ALPHABET = (string.ascii_letters + string.digits + "+/_-").encode()
 _DIGEST = re.compile(r"<sha256:([0-9a-f]{64}) of [0-9]+ characters>")
 _DIGEST_BYTES = re.compile(_DIGEST.pattern.encode())
 
@@ -36,14 +38,26 @@ class Taken(NamedTuple):
 def without_media(value: Any, taken: list[Taken]) -> Any:
     """`value` (JSON) with a digest in the place of each long base64 text; `taken` gets these, in their order."""
     match value:
-        case str() if len(value) > _LONG and (found := _BASE64.fullmatch(value)):
-            taken.append(Taken(found[1] or "", hashlib.sha256(found[2].encode()).hexdigest(), found[2]))
-            return taken[-1].before + taken[-1].name
+        case str() if len(value) > _LONG and (found := _base64(value)):
+            taken.append(found)
+            return found.before + found.name
         case dict():
             return {name: without_media(item, taken) for name, item in value.items()}
         case list():
             return [without_media(item, taken) for item in value]
     return value
+
+
+def _base64(text: str) -> Taken | None:
+    """The data of a text that is base64, alone or in a data URL. No regular expression reads it: on a screenshot that
+    would hold the interpreter for milliseconds."""
+    found = _DATA_URL.match(text)
+    before = found[0] if found else ""
+    data = text.removeprefix(before)
+    plain = data.removesuffix("=").removesuffix("=")
+    if len(plain) < _LONG or not plain.isascii() or plain.encode().translate(None, _ALPHABET):
+        return None
+    return Taken(before, hashlib.sha256(data.encode()).hexdigest(), data)
 
 
 def bytes_without_media(body: bytes, taken: Iterable[Taken]) -> bytes | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 _STUDY_AFTER_SECONDS = 0.005
 """The study of a miss is not to hold up the request on its way out; few upstreams answer sooner."""
 
-type InThread = Callable[..., Awaitable[Any]]
+type InThread = Callable[..., Coroutine[Any, Any, Any]]
 
 
 @dataclass(slots=True)
@@ -63,12 +63,14 @@ class Exchange:
 
 
 class Exchanges:
-    """The exchanges of this moment. `write` runs a function of the core in the one thread that writes."""
+    """The exchanges of this moment. `write` runs a function of the core in the one thread that writes, and `study` in
+    the one that finds out about misses."""
 
-    def __init__(self, cache: Cache, ledger: Ledger, write: InThread) -> None:
+    def __init__(self, cache: Cache, ledger: Ledger, write: InThread, study: InThread) -> None:
         self._cache = cache
         self._ledger = ledger
         self._write = write
+        self._study_in_thread = study
         self._replayer = Replayer(cache.settings)
         self._flights = Flights()
         self._answers = Answers(cache, ledger, self._replayer, self._flights)
@@ -180,7 +182,7 @@ class Exchanges:
     def _study(self, exchange: Exchange) -> asyncio.Task[Study]:
         """The study of the request, which goes on in a thread."""
         if exchange.study is None:
-            exchange.study = asyncio.create_task(asyncio.to_thread(explain.study, self._cache, exchange.plan))
+            exchange.study = asyncio.create_task(self._study_in_thread(explain.study, self._cache, exchange.plan))
         return exchange.study
 
     async def _heed_study(self, exchange: Exchange) -> Study:

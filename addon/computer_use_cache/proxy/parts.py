@@ -35,11 +35,13 @@ class Parts:
         self.cache = Cache(settings, open_store(settings), loopback=loopback)
         self.ledger = Ledger(self.cache.store)
         self.gate = Gate(settings, loopback=loopback)
-        self.exchanges = Exchanges(self.cache, self.ledger, self.write)
+        self.exchanges = Exchanges(self.cache, self.ledger, self.write, self.study)
         self.lane = FastLane(self.cache, self.ledger, self.gate)
         self.local = LocalRoutes(self.cache, self.ledger, self.write, loopback=loopback)
         self.loaded = LoadedFlows(settings, self.cache.store, self.ledger, self.write, loopback=loopback)
         self._writer = ThreadPoolExecutor(1, "cache-writer")
+        # One thread, too: each that computes takes the interpreter away from the event loop for some milliseconds.
+        self._student = ThreadPoolExecutor(1, "cache-study")
 
     def import_once(self) -> Summary | None:
         """Take over what CACHE_DB_PATH names; blocks, and raises CacheError."""
@@ -49,10 +51,15 @@ class Parts:
         """Run what blocks in the one thread that writes."""
         return await asyncio.get_running_loop().run_in_executor(self._writer, function, *arguments)
 
+    async def study(self, function: Callable[..., Any], *arguments: object) -> Any:
+        """Run what computes for a while, and nobody waits for at once, in the one thread for that."""
+        return await asyncio.get_running_loop().run_in_executor(self._student, function, *arguments)
+
     def close(self) -> None:
         """Finish what is being written, keep the counts, let go of the store."""
         self.exchanges.close()
         self.loaded.close()
+        self._student.shutdown(wait=True)
         self._writer.shutdown(wait=True)
         try:
             self.ledger.flush(time.time())

@@ -14,7 +14,7 @@ from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import tflow
 
 from computer_use_cache.models import Entry, Outcome, Request, Shape
-from computer_use_cache.proxy import bridge
+from computer_use_cache.proxy import telling
 from computer_use_cache.proxy.inspect import Inspector, annotate, trim
 from computer_use_cache.proxy.parts import Parts
 from computer_use_cache.proxy.replay import Replayer
@@ -34,35 +34,35 @@ KEY = "3f2a91c0" + "0" * 56
 @pytest.mark.parametrize(
     ("told", "marker", "comment"),
     [
-        (bridge.Told(Outcome.HIT, "hit; ttl=9", KEY, age="3"), ":zap:", "HIT 3f2a91c0"),
+        (telling.Told(Outcome.HIT, "hit; ttl=9", KEY, age="3"), ":zap:", "HIT 3f2a91c0"),
         (
-            bridge.Told(Outcome.MISS, "fwd=miss; stored", KEY, "stored"),
+            telling.Told(Outcome.MISS, "fwd=miss; stored", KEY, "stored"),
             ":large_blue_circle:",
             "MISS 3f2a91c0 · stored",
         ),
         (
-            bridge.Told(Outcome.MISS, "fwd=miss", KEY, "stored", "near-miss 9b1c2d3e: /messages/0/content @ char 8"),
+            telling.Told(Outcome.MISS, "fwd=miss", KEY, "stored", "near-miss 9b1c2d3e: /messages/0/content @ char 8"),
             ":large_blue_circle:",
             "MISS near 9b1c2d3e /messages/0/content @ char 8 · stored",
         ),
         (
-            bridge.Told(Outcome.MISS, "fwd=miss", KEY, "skipped: too large", "too large"),
+            telling.Told(Outcome.MISS, "fwd=miss", KEY, "skipped: too large", "too large"),
             ":large_blue_circle:",
             "MISS 3f2a91c0 · skipped: too large",
         ),
-        (bridge.Told(Outcome.MISS, "fwd=miss; collapsed", KEY), ":link:", "COALESCED 3f2a91c0"),
-        (bridge.Told(Outcome.STALE, "hit", KEY), ":hourglass_flowing_sand:", "STALE 3f2a91c0"),
+        (telling.Told(Outcome.MISS, "fwd=miss; collapsed", KEY), ":link:", "COALESCED 3f2a91c0"),
+        (telling.Told(Outcome.STALE, "hit", KEY), ":hourglass_flowing_sand:", "STALE 3f2a91c0"),
         (
-            bridge.Told(Outcome.BYPASS, "fwd=bypass", reason="cache disabled"),
+            telling.Told(Outcome.BYPASS, "fwd=bypass", reason="cache disabled"),
             ":white_circle:",
             "BYPASS · cache disabled",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) and " " in value else "",
 )
-def test_a_flow_is_marked_and_commented_by_its_outcome(told: bridge.Told, marker: str, comment: str) -> None:
+def test_a_flow_is_marked_and_commented_by_its_outcome(told: telling.Told, marker: str, comment: str) -> None:
     seen = tflow.tflow(resp=True)
-    bridge.note(seen, told)
+    telling.note(seen, told)
     annotate(seen)
     assert (seen.marked, seen.comment) == (marker, comment)
 
@@ -78,11 +78,11 @@ def test_a_flow_is_marked_and_commented_by_its_outcome(told: bridge.Told, marker
 )
 def test_a_hit_says_what_it_saved(seconds: float, usd: float | None, saved: str) -> None:
     seen = tflow.tflow(resp=True)
-    bridge.note(seen, bridge.Told(Outcome.HIT, "hit", KEY))
-    seen.metadata |= {bridge.SAVED_SECONDS: seconds, bridge.SAVED_USD: usd}
+    telling.note(seen, telling.Told(Outcome.HIT, "hit", KEY))
+    seen.metadata |= {telling.SAVED_SECONDS: seconds, telling.SAVED_USD: usd}
     annotate(seen)
     assert seen.comment == f"HIT 3f2a91c0 · saved {saved}"
-    bridge.note(seen, bridge.Told(Outcome.MISS, "fwd=miss", KEY, "stored"))
+    telling.note(seen, telling.Told(Outcome.MISS, "fwd=miss", KEY, "stored"))
     annotate(seen)
     assert seen.comment == "MISS 3f2a91c0 · stored"
 
@@ -119,9 +119,9 @@ def test_a_flow_that_the_cache_told_nothing_of_is_left_alone() -> None:
 
 def test_a_replayed_flow_is_annotated_anew_and_what_a_user_wrote_stays() -> None:
     seen = tflow.tflow(resp=True)
-    bridge.note(seen, bridge.Told(Outcome.MISS, "fwd=miss", KEY, "stored"))
+    telling.note(seen, telling.Told(Outcome.MISS, "fwd=miss", KEY, "stored"))
     annotate(seen)
-    bridge.note(seen, bridge.Told(Outcome.HIT, "hit", KEY))
+    telling.note(seen, telling.Told(Outcome.HIT, "hit", KEY))
     annotate(seen)
     assert (seen.marked, seen.comment) == (":zap:", "HIT 3f2a91c0")
     seen.marked, seen.comment = ":grapes:", "look at this"
@@ -151,7 +151,7 @@ def over(number: int, **fields: Any) -> flow.Flow:
     seen = tflow.tflow(resp=True)
     seen.timestamp_created = number
     seen.live = False
-    bridge.note(seen, bridge.Told(Outcome.HIT, "hit", KEY))
+    telling.note(seen, telling.Told(Outcome.HIT, "hit", KEY))
     annotate(seen)
     for name, value in fields.items():
         setattr(seen, name, value)

@@ -60,7 +60,7 @@ PARTS = [
     "cache:_reshape",
     "proxy.exchange:Exchanges._answer",
     "proxy.exchange:Exchange",
-    "proxy.bridge:tell",
+    "proxy.telling:tell",
     "proxy.bridge:delimit",
 ]
 

@@ -18,7 +18,7 @@ from mitmproxy.tls import ClientHelloData
 
 from computer_use_cache.errors import CacheError, RequestError, SettingError, StoreError
 from computer_use_cache.models import Bypass, Outcome, Reason
-from computer_use_cache.proxy import bridge, interception, listening, replay
+from computer_use_cache.proxy import bridge, interception, listening, replay, telling
 from computer_use_cache.proxy.commands import Commands
 from computer_use_cache.proxy.drain import drain
 from computer_use_cache.proxy.fast_lane import FastLane
@@ -223,7 +223,7 @@ class ComputerUseCache:
     async def error(self, flow: http.HTTPFlow) -> None:
         if not self._parts or not self._parts.gate.concerns(flow):
             return
-        told = bridge.Told(Outcome.BYPASS, "fwd=bypass")
+        told = telling.Told(Outcome.BYPASS, "fwd=bypass")
         try:
             told = await self._parts.exchanges.error(flow)
         except Exception:
@@ -232,5 +232,5 @@ class ComputerUseCache:
         if status and flow.response is None and flow.error:
             bridge.refuse(flow, bridge.upstream_error(flow, status, flow.error.msg), self._parts.settings)
             assert flow.response
-            bridge.tell(flow, flow.response, told, self._parts.settings)
+            telling.tell(flow, flow.response, told, self._parts.settings)
         bridge.forget_credentials(flow, self._parts.settings)

@@ -20,7 +20,7 @@ from computer_use_cache.formats.embeddings import Embeddings
 from computer_use_cache.ledger import Ledger
 from computer_use_cache.models import NOTHING, Entry, Outcome, Response
 from computer_use_cache.policy import Controls
-from computer_use_cache.proxy import bridge
+from computer_use_cache.proxy import bridge, telling
 from computer_use_cache.proxy.replay import Replayer
 from computer_use_cache.proxy.trouble import Trouble
 
@@ -119,8 +119,8 @@ class Answers:
             why += f"; the nearest, {near.key[:8]}, differs at {near.differences[0]}"
         bridge.refuse(flow, offline_error(why), settings)
         assert flow.response
-        told = bridge.Told(Outcome.MISS, "detail=not-forwarded", plan.key, reason=str(near or ""))
-        bridge.tell(flow, flow.response, told, settings)
+        told = telling.Told(Outcome.MISS, "detail=not-forwarded", plan.key, reason=str(near or ""))
+        telling.tell(flow, flow.response, told, settings)
         self._ledger.served(Outcome.MISS, plan.model, NOTHING)
 
     async def find(self, plan: Plan, batch: Batch | None) -> tuple[Entry, list[bytes]] | None:

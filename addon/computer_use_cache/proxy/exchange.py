@@ -32,7 +32,7 @@ from computer_use_cache.models import (
     Shape,
     Skipped,
 )
-from computer_use_cache.proxy import bridge
+from computer_use_cache.proxy import bridge, telling
 from computer_use_cache.proxy.answers import Answers
 from computer_use_cache.proxy.layer import UPSTREAM_FAULT, Feed
 from computer_use_cache.proxy.replay import Replayer
@@ -220,7 +220,7 @@ class Exchanges:
             if exchange.recorder:
                 flow.response.data.content = exchange.recorder.body
                 store = await self._finish(flow, exchange, self._answer(flow.response, exchange))
-                bridge.note(flow, self._told(flow.response, exchange, store))
+                telling.note(flow, self._told(flow.response, exchange, store))
             else:
                 await self._answer_whole(flow, flow.response, exchange)
         finally:
@@ -302,22 +302,22 @@ class Exchanges:
         self._ledger.stored(now)
         return entry, "updated" if replaced else "stored"
 
-    async def error(self, flow: http.HTTPFlow) -> bridge.Told:
+    async def error(self, flow: http.HTTPFlow) -> telling.Told:
         """The upstream failed, or the client left; what to tell of it where nothing was answered yet."""
         exchange = self._by_flow.get(flow.id)
         if exchange is None:
-            return bridge.Told(Outcome.BYPASS, "fwd=bypass", reason=Reason.ROUTE)
+            return telling.Told(Outcome.BYPASS, "fwd=bypass", reason=Reason.ROUTE)
         if exchange.recorder and flow.response and exchange.plan.format.terminal_is_final:
             # A client may leave as soon as it has the terminal event, before the upstream closes.
             flow.response.data.content = exchange.recorder.body
             store = await self._finish(flow, exchange, self._answer(flow.response, exchange))
             told = self._told(flow.response, exchange, store)
-            bridge.note(flow, told)
+            telling.note(flow, told)
             return told
         failed = UPSTREAM_FAULT in flow.metadata
         self._forget(flow, exchange, Released.FAILED if failed else Released.TOGETHER)
         told = _told(exchange.plan, str(Skipped("the upstream failed" if failed else "the client left")))
-        bridge.note(flow, told)
+        telling.note(flow, told)
         is_stale = failed and flow.response is None and await self._answers.give_stale(flow, exchange.plan, "")
         if failed and not is_stale and told.outcome is Outcome.MISS:
             self._ledger.served(Outcome.MISS, exchange.plan.model, NOTHING)
@@ -338,9 +338,9 @@ class Exchanges:
 
     def _describe(self, flow: http.HTTPFlow, exchange: Exchange, *, store: str) -> None:
         assert flow.response
-        bridge.tell(flow, flow.response, self._told(flow.response, exchange, store), self._cache.settings)
+        telling.tell(flow, flow.response, self._told(flow.response, exchange, store), self._cache.settings)
 
-    def _told(self, response: http.Response, exchange: Exchange, store: str) -> bridge.Told:
+    def _told(self, response: http.Response, exchange: Exchange, store: str) -> telling.Told:
         near = exchange.study.result().near if exchange.study and exchange.study.done() else None
         return _told(exchange.plan, store, f"; fwd-status={response.status_code}", near)
 
@@ -355,9 +355,9 @@ class Exchanges:
         self._fleet.close()
 
 
-def _told(plan: Plan, store: str, status: str = "", near: Near | None = None) -> bridge.Told:
+def _told(plan: Plan, store: str, status: str = "", near: Near | None = None) -> telling.Told:
     if isinstance(plan.verdict, Bypass):
-        return bridge.Told(Outcome.BYPASS, f"fwd=bypass{status}", reason=str(plan.verdict))
+        return telling.Told(Outcome.BYPASS, f"fwd=bypass{status}", reason=str(plan.verdict))
     stored = "; stored" if store in ("stored", "updated") else ""
     reason = store.partition("skipped: ")[2] or str(near or "")
-    return bridge.Told(Outcome.MISS, f"fwd=miss{status}{stored}", plan.key, store, reason)
+    return telling.Told(Outcome.MISS, f"fwd=miss{status}{stored}", plan.key, store, reason)

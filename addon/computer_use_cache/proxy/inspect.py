@@ -14,7 +14,7 @@ from mitmproxy.addonmanager import Loader
 
 from computer_use_cache.amounts import dollars, duration
 from computer_use_cache.models import Outcome
-from computer_use_cache.proxy import bridge, views
+from computer_use_cache.proxy import telling, views
 from computer_use_cache.proxy.parts import Parts
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _MARKERS = {
     Outcome.MISS: ":large_blue_circle:",
     Outcome.BYPASS: ":white_circle:",
     Outcome.STALE: ":hourglass_flowing_sand:",
-    bridge.COALESCED: ":link:",
+    telling.COALESCED: ":link:",
 }
 _MARKED, _COMMENTED = "cache_marker", "cache_comment"
 """In a flow's metadata: the marker and the comment that were set here, to tell them from a user's."""
@@ -54,7 +54,7 @@ def _comment(flow: http.HTTPFlow) -> str:
         words.append(reason)
     if store:
         words.append(store)
-    usd, seconds = flow.metadata.get(bridge.SAVED_USD), flow.metadata.get(bridge.SAVED_SECONDS)
+    usd, seconds = flow.metadata.get(telling.SAVED_USD), flow.metadata.get(telling.SAVED_SECONDS)
     saved = [] if usd is None else [dollars(usd)]
     if seconds is not None:
         saved.append(duration(seconds))

@@ -11,7 +11,7 @@ from computer_use_cache.cache import Plan
 from computer_use_cache.coalesce import Flight, Stream, StreamCut
 from computer_use_cache.models import Entry, Outcome, Response, Shape
 from computer_use_cache.pace import schedule
-from computer_use_cache.proxy import bridge
+from computer_use_cache.proxy import bridge, telling
 from computer_use_cache.proxy.layer import Feed
 from computer_use_cache.settings import Settings
 
@@ -55,12 +55,12 @@ class Replayer:
             self._stream(flow, headers, told, _paced(paced))
         else:
             response = http.Response.make(200, b"".join(pieces), headers)
-            bridge.tell(flow, response, told, self._settings)
+            telling.tell(flow, response, told, self._settings)
             bridge.answer(flow, response)
         if outcome is Outcome.HIT:
-            flow.metadata[bridge.SAVED_SECONDS] = round(entry.seconds, 3)
+            flow.metadata[telling.SAVED_SECONDS] = round(entry.seconds, 3)
         if outcome is not Outcome.MISS:
-            flow.metadata[bridge.SAVED_USD] = entry.usd
+            flow.metadata[telling.SAVED_USD] = entry.usd
 
     def paced(self, plan: Plan, entry: Entry, pieces: list[bytes]) -> list[tuple[float, bytes]]:
         """The seconds to wait before each piece, and the piece; empty for an answer that is sent at once."""
@@ -69,15 +69,15 @@ class Replayer:
     def hit(self, plan: Plan, entry: Entry, pieces: list[bytes], now: float) -> bytes:
         """A hit that is sent at once and is no flow, as HTTP/1.1."""
         headers, told = _head(plan, entry, Outcome.HIT, now)
-        body = bridge.with_metadata(b"".join(pieces), headers["content-type"], told, self._settings)
+        body = telling.with_metadata(b"".join(pieces), headers["content-type"], told, self._settings)
         body = bridge.without_key(body, self._settings)
-        fields = [*headers.items(), ("content-length", str(len(body))), *bridge.told_headers(told)]
+        fields = [*headers.items(), ("content-length", str(len(body))), *telling.told_headers(told)]
         lines = "".join([f"{name}: {value}\r\n" for name, value in fields])
         return f"HTTP/1.1 200 OK\r\n{lines}\r\n".encode("utf-8", "surrogateescape") + body
 
     def serve_live(self, flow: http.HTTPFlow, plan: Plan, stream: Stream, flight: Flight) -> None:
         """Answer with a leader's stream: what it has had so far, then each chunk as it comes."""
-        told = bridge.Told(Outcome.MISS, "fwd=miss; collapsed", plan.key)
+        told = telling.Told(Outcome.MISS, "fwd=miss; collapsed", plan.key)
         self._stream(flow, dict(stream.headers), told, flight.tail())
 
     def serve_error(self, flow: http.HTTPFlow, plan: Plan, response: Response) -> None:
@@ -85,23 +85,23 @@ class Replayer:
         headers = {name: value for name, value in response.headers.items() if name in ("content-type", "retry-after")}
         shared = http.Response.make(response.status, response.body, headers)
         status = f"fwd=miss; fwd-status={response.status}; collapsed"
-        bridge.tell(flow, shared, bridge.Told(Outcome.MISS, status, plan.key), self._settings)
+        telling.tell(flow, shared, telling.Told(Outcome.MISS, status, plan.key), self._settings)
         bridge.answer(flow, shared)
 
     def _stream(
-        self, flow: http.HTTPFlow, headers: dict[str, str], told: bridge.Told, pieces: AsyncIterator[bytes]
+        self, flow: http.HTTPFlow, headers: dict[str, str], told: telling.Told, pieces: AsyncIterator[bytes]
     ) -> None:
         response = http.Response.make(200, b"", headers)
         del response.headers["content-length"]
         bridge.delimit(flow.request, response)
-        bridge.tell(flow, response, told, self._settings)
+        telling.tell(flow, response, told, self._settings)
         bridge.answer(flow, response)
         self._feeds[flow.id] = Feed(pieces)
 
 
 def _head(
     plan: Plan, entry: Entry, outcome: Outcome, now: float, forwarded: str = ""
-) -> tuple[dict[str, str], bridge.Told]:
+) -> tuple[dict[str, str], telling.Told]:
     """The headers of an entry's answer, and what is told of it."""
     headers = dict(entry.headers)
     if plan.shape is not entry.shape or "content-type" not in headers:
@@ -115,7 +115,7 @@ def _head(
             status = f"fwd=stale{forwarded}{ttl}"
         case _:
             status = "fwd=miss; collapsed"
-    return headers, bridge.Told(outcome, status, plan.key, age=age)
+    return headers, telling.Told(outcome, status, plan.key, age=age)
 
 
 async def next_chunk(feed: Feed) -> None:

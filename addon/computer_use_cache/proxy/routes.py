@@ -18,7 +18,7 @@ from computer_use_cache.formats.base import Json
 from computer_use_cache.ledger import Ledger
 from computer_use_cache.metrics import exposition
 from computer_use_cache.models import Entry
-from computer_use_cache.proxy import bridge, guard
+from computer_use_cache.proxy import bridge, guard, telling
 from computer_use_cache.proxy.content_coding import body_of
 from computer_use_cache.store import Choice
 
@@ -102,7 +102,7 @@ class LocalRoutes:
         upstream = str(self._cache.settings.upstream_base_url)
         match path:
             case "/":
-                about = {"name": bridge.CACHE_NAME, "version": __version__, "status": "ok"}
+                about = {"name": telling.CACHE_NAME, "version": __version__, "status": "ok"}
                 return bridge.json_response(200, about | {"upstream_base_url": upstream, "endpoints": _ENDPOINTS})
             case "/healthz":
                 if self._cache.settings.client_token and not bridge.is_known_client(flow):

@@ -9,6 +9,7 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,7 @@ _SECONDS = 60.0
 class Server:
     """A process that serves; `path` is its chat route, `mark` what the head of a hit holds (lower case)."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     port: int
     path: str = "/v1/chat/completions"
     mark: str = ""
@@ -52,38 +53,33 @@ def serving(
     paths = f"{BENCHMARKS.parent}{os.pathsep}{ROOT / 'addon'}"
     given = {"PYTHONPATH": paths, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"} | environment
     begun = time.monotonic()
-    process = subprocess.Popen(
-        [str(part) for part in command],
-        env=clean | given,
-        stdout=subprocess.PIPE if port is None else subprocess.DEVNULL,
-        stderr=subprocess.STDOUT if port is None else subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        found = _named_port(process) if port is None else _when_open(process, port)
-        yield Server(process, found, path or Server.path, mark, time.monotonic() - begun)
-    finally:
-        process.terminate()
+    # Not a pipe, which would be full after some thousand lines of a log that nobody reads.
+    with tempfile.NamedTemporaryFile() as log:
+        process = subprocess.Popen(
+            [str(part) for part in command], env=clean | given, stdout=log, stderr=subprocess.STDOUT
+        )
         try:
-            process.wait(_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if process.stdout:
-            process.stdout.close()
+            found = _named_port(process, Path(log.name)) if port is None else _when_open(process, port)
+            yield Server(process, found, path or Server.path, mark, time.monotonic() - begun)
+        finally:
+            process.terminate()
+            try:
+                process.wait(_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
-def _named_port(process: subprocess.Popen[str]) -> int:
-    assert process.stdout
-    seen = []
-    for line in process.stdout:
-        seen.append(line)
-        if found := re.search(r"(?:listening at 127\.0\.0\.1:|^)(\d+)\.?$", line):
+def _named_port(process: subprocess.Popen[bytes], log: Path) -> int:
+    until = time.monotonic() + _SECONDS
+    while time.monotonic() < until and process.poll() is None:
+        if found := re.search(r"(?:listening at 127\.0\.0\.1:|^)(\d+)\.?$", log.read_text(), re.MULTILINE):
             return int(found[1])
-    raise RuntimeError("it did not start: " + "".join(seen))
+        time.sleep(0.005)
+    raise RuntimeError(f"it did not start: {log.read_text()}")
 
 
-def _when_open(process: subprocess.Popen[str], port: int) -> int:
+def _when_open(process: subprocess.Popen[bytes], port: int) -> int:
     until = time.monotonic() + _SECONDS
     while time.monotonic() < until and process.poll() is None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):

@@ -1,11 +1,17 @@
-"""Streamed misses: the first byte, a paced stream and a burst, through the cache, bare mitmdump and directly."""
+"""Streamed misses: the first byte, a paced stream and a burst; through `start`, our addon in stock mitmdump, bare
+mitmdump, and directly. The upstream writes each event by itself, as providers do.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 import socket
 import time
 from statistics import median
+
+import openai
 
 from benchmarks import servers, traffic
 from benchmarks.figures import Run
@@ -40,35 +46,67 @@ class _Client:
         return first, time.perf_counter() - begun
 
 
+class _Sdk:
+    """The openai package, which makes an object of every event, as an agent's program does."""
+
+    def __init__(self, server: Server) -> None:
+        key = "-".join(("sk", "bench", "key"))
+        self._client = openai.OpenAI(base_url=f"http://127.0.0.1:{server.port}/v1", api_key=key, max_retries=0)
+        before, self._after = traffic.template("S", stream=True)
+        self._before = before
+
+    def ask(self, number: int) -> tuple[float, float]:
+        """Seconds until the first event, and until the last."""
+        request = json.loads(self._before + traffic.digits(number) + self._after)
+        begun, first = time.perf_counter(), 0.0
+        for _ in self._client.chat.completions.create(**request):
+            first = first or time.perf_counter() - begun
+        return first, time.perf_counter() - begun
+
+
 def measure(bench: Run) -> None:
     """Add the rows."""
-    for name, chunks, gap, times in (
-        ("first", 5, 0.0005, 200 if bench.quick else 1500),
-        ("paced", 50, 0.01, 2 if bench.quick else 5),
-        ("burst", 2000, 0.0, 8 if bench.quick else 40),
-    ):
-        direct, bare, ours = _seconds(bench, name, chunks, gap, times)
-        (first_direct, direct_whole), (first_bare, bare_whole), (first_ours, our_whole) = direct, bare, ours
-        if name == "first":
-            detail = f"{first_ours:.2f} ms, bare {first_bare:.2f}, direct {first_direct:.2f}"
-            more = first_ours - first_bare
-            bench.add("first byte of a streamed miss, over bare", more, "ms more", "<= 0.5", detail)
-            continue
-        detail = f"{our_whole:.1f} ms, bare {bare_whole:.1f}, direct {direct_whole:.1f}"
-        label, goal = ("paced stream (50 chunks 10 ms apart)", "") if gap else ("burst of 2000 chunks", "<= 4")
-        bench.add(f"{label}, over direct", our_whole / direct_whole, goal=goal, detail=detail)
+    _first_byte(bench)
+    seen = _seconds(bench, "paced", _Client, 50, 0.01, 2 if bench.quick else 5)
+    bench.add("paced stream (50 chunks 10 ms apart), over direct", *_over_direct(seen, "start"))
+    times = 8 if bench.quick else 40
+    for client, reader in ((_Sdk, "read by the openai package"), (_Client, "read as bytes")):
+        seen = _seconds(bench, f"burst {reader}", client, 2000, 0.0, times)
+        for name in ("start", "mitmdump -s"):
+            ratio, unit, _, detail = _over_direct(seen, name)
+            bench.add(f"burst of 2000 chunks, {reader}, {name} over direct", ratio, unit, "<= 4", detail)
 
 
-def _seconds(bench: Run, name: str, chunks: int, gap: float, times: int) -> list[tuple[float, float]]:
-    """The medians, in milliseconds, of the first byte and the whole: directly, through bare mitmdump, and ours."""
-    with (
-        servers.upstream(chunks, gap) as upstream,
-        servers.bare(upstream, "stream") as bare,
-        servers.ours(bench.folder / name, upstream) as ours,
-    ):
-        clients = [_Client(server) for server in (upstream, bare, ours)]
+def _first_byte(bench: Run) -> None:
+    seen = _seconds(bench, "first", _Client, 5, 0.0005, 200 if bench.quick else 1500)
+    for name in ("start", "mitmdump -s"):
+        detail = f"{seen[name][0]:.2f} ms, bare {seen['bare'][0]:.2f}, direct {seen['direct'][0]:.2f}"
+        more = seen[name][0] - seen["bare"][0]
+        bench.add(f"first byte of a streamed miss, {name} over bare", more, "ms more", "<= 0.5", detail)
+
+
+def _over_direct(seen: dict[str, tuple[float, float]], name: str) -> tuple[float, str, str, str]:
+    """The arguments of a row without a goal: how much longer the whole takes than directly."""
+    whole, bare, direct = (seen[system][1] for system in (name, "bare", "direct"))
+    return whole / direct, "x", "", f"{whole:.1f} ms, bare {bare:.1f}, direct {direct:.1f}"
+
+
+def _seconds(
+    bench: Run, folder: str, make: type[_Client | _Sdk], chunks: int, gap: float, times: int
+) -> dict[str, tuple[float, float]]:
+    """The medians, in milliseconds, of the first byte and the whole, by the way that the requests go."""
+    with contextlib.ExitStack() as stack:
+        upstream = stack.enter_context(servers.upstream(chunks, gap))
+        ways = {
+            "direct": upstream,
+            "bare": stack.enter_context(servers.bare(upstream, "stream")),
+            "start": stack.enter_context(servers.ours(bench.folder / folder / "start", upstream)),
+            "mitmdump -s": stack.enter_context(servers.plain(bench.folder / folder / "plain", upstream)),
+        }
+        clients = [make(server) for server in ways.values()]
         for client in clients:
             client.ask(0)
         seen = [[client.ask(number) for client in clients] for number in range(1, times + 1)]
-    columns = [list(zip(*column, strict=True)) for column in zip(*seen, strict=True)]
-    return [(1000 * median(first), 1000 * median(whole)) for first, whole in columns]
+    columns = (list(zip(*column, strict=True)) for column in zip(*seen, strict=True))
+    medians = [(1000 * median(first), 1000 * median(whole)) for first, whole in columns]
+    return dict(zip(ways, medians, strict=True))

@@ -17,6 +17,7 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / 
 from benchmarks import traffic
 
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+_STREAM = re.compile(rb'"stream": ?true')
 _STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
@@ -69,7 +70,7 @@ class Upstream(asyncio.Protocol):
             self._transport.write(_whole(str(Upstream.asked).encode()))
             return
         Upstream.asked += 1
-        if not re.search(rb'"stream": ?true', request[-200:]):
+        if not _STREAM.search(request):
             asyncio.get_running_loop().call_later(self.gap, self._transport.write, self.answer)
         elif self.gap:
             self._stream = asyncio.create_task(self._write_slowly())

@@ -225,7 +225,7 @@ def test_after_a_rest_one_thread_tries_and_the_others_go_on_resting(make: Any) -
     store = make()
     store.put(entry(), None)
     store._down_until = 0.0
-    store._check_rest()  # this is the one that tries
+    assert store._is_trial()  # this is the one that tries
     refused = []
 
     def ask() -> None:
@@ -240,6 +240,19 @@ def test_after_a_rest_one_thread_tries_and_the_others_go_on_resting(make: Any) -
     for thread in threads:
         thread.join()
     assert len(refused) == 4
+
+
+def test_an_answer_to_what_was_asked_before_the_server_went_down_does_not_call_it_up(
+    make: Any, store_server: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = make()
+    with store._failures():  # a call that is answered while another one finds the server gone
+        store_server.stop()
+        with pytest.raises(StoreDown):
+            store.get(KEY)
+    with pytest.raises(StoreDown, match="a moment ago"):
+        store.get(KEY)
+    assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 1
 
 
 def test_a_refusal_says_what_the_server_said_and_is_no_outage(make: Any, client: Any) -> None:

@@ -295,26 +295,27 @@ class RedisStore:
 
     @contextlib.contextmanager
     def _failures(self) -> Iterator[None]:
-        self._check_rest()
+        is_trial = self._is_trial()
         try:
             yield
         except (redis.ConnectionError, redis.TimeoutError) as error:
             raise self._down(error) from error
         except redis.RedisError as error:
             raise StoreError(f"the store at {self._url} refused: {error}; check the server's settings") from error
-        with self._lock:
-            was_down, self._down_until = self._down_until is not None, None
-        if was_down:
+        if is_trial:  # an answer to what was asked before it went down says nothing
+            with self._lock:
+                self._down_until = None
             logger.info("the store at %s answers again", self._url)
 
-    def _check_rest(self) -> None:
-        """Raises StoreDown while the server is left alone; then one caller tries it, and the others go on resting."""
+    def _is_trial(self) -> bool:
+        """Whether the caller tries a server that was down; the others go on resting: raises StoreDown meanwhile."""
         with self._lock:
             if self._down_until is None:
-                return
+                return False
             if time.monotonic() < self._down_until:
                 raise StoreDown(f"the store at {self._url} did not answer a moment ago")
             self._down_until = time.monotonic() + _REST_SECONDS
+            return True
 
     def _down(self, error: Exception) -> StoreDown:
         with self._lock:

@@ -11,6 +11,8 @@ import pytest
 
 from support import (
     FAKE_KEY,
+    LEAN_MITMDUMP,
+    MITMDUMP,
     STREAM_HEAD,
     Asked,
     Gate,
@@ -18,6 +20,7 @@ from support import (
     Proxy,
     Send,
     Upstream,
+    always,
     chat_events,
     chat_request,
     chunk,
@@ -83,6 +86,26 @@ def test_a_large_answer_is_sent_whole(tmp_path: Path, upstream: Upstream) -> Non
         proxy.wait_for_log("ending: 1 exchanges may finish")
         gate.open()
         assert len(json.loads(connection.getresponse().read())["choices"][0]["message"]["content"]) == 4_000_000
+        connection.close()
+        assert proxy.process.wait(30) == 0
+
+
+@pytest.mark.parametrize("program", [MITMDUMP, LEAN_MITMDUMP], ids=["in a layer", "before the layers"])
+def test_a_large_hit_that_is_not_read_yet_is_sent_whole(
+    tmp_path: Path, upstream: Upstream, program: tuple[str, ...]
+) -> None:
+    upstream.handler = always(response(json.dumps(completion("pong" * 2_000_000)).encode()))
+    with running_proxy(tmp_path, upstream.url, program=program, CACHE_FAST_LANE="on") as proxy:
+        assert proxy.chat().cache == "MISS"
+        connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=30)
+        connection.request(
+            "POST", "/v1/chat/completions", json.dumps(chat_request("ping")), {"authorization": FAKE_KEY}
+        )
+        hit = connection.getresponse()  # the kernels hold less than all of it
+        assert hit.headers["x-computer-use-cache"] == "HIT"
+        proxy.process.send_signal(signal.SIGTERM)
+        proxy.wait_for_log("ending: 1 exchanges may finish")
+        assert len(json.loads(hit.read())["choices"][0]["message"]["content"]) == 8_000_000
         connection.close()
         assert proxy.process.wait(30) == 0
 

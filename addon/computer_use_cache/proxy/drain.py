@@ -10,6 +10,7 @@ import signal
 from mitmproxy import ctx
 from mitmproxy.proxy.server import ConnectionIO
 
+from computer_use_cache.proxy.front import answering
 from computer_use_cache.proxy.layer import running
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ def _running() -> int:
         for writer in writers
         if isinstance(writer, asyncio.StreamWriter) and writer.transport.get_write_buffer_size()
     ]
-    return running() + len(unsent)
+    return running() + len(unsent) + answering()
 
 
 def _clients() -> list[ConnectionIO]:

@@ -34,6 +34,7 @@ class Front(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
+        _alive.add(self)
         peer, place = (transport.get_extra_info(name)[0] for name in ("peername", "sockname"))
         self._intake = Intake(Line(peer, place, None, ""))
         self._heard = self._loop.time()
@@ -100,6 +101,7 @@ class Front(asyncio.Protocol):
 
     def _hand_over(self) -> asyncio.Protocol:
         self._watch.cancel()
+        _alive.discard(self)
         following = self._make_next()
         self._transport.set_protocol(following)
         following.connection_made(self._transport)
@@ -113,8 +115,8 @@ class Front(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._is_stuffed = False
-        unread, self._unread = self._unread, b""
         if self._search is None:
+            unread, self._unread = self._unread, b""
             self._read_on(unread)
 
     def eof_received(self) -> bool | None:
@@ -122,3 +124,17 @@ class Front(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._watch.cancel()
+        _alive.discard(self)
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether an answer is looked for, or not sent yet."""
+        return self._search is not None or self._transport.get_write_buffer_size() > 0
+
+
+_alive: set[Front] = set()
+
+
+def answering() -> int:
+    """How many connections have an answer to come."""
+    return sum(front.is_answering for front in _alive)

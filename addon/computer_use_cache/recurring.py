@@ -5,13 +5,13 @@ from __future__ import annotations
 _MOST = 65_536
 
 
-class Recurring[Key: (str, bytes)]:
+class Recurring:
     """The keys seen lately; quick, and safe from any thread."""
 
     def __init__(self) -> None:
-        self._seen: set[Key] = set()
+        self._seen: set[str] = set()
 
-    def comes_again(self, key: Key) -> bool:
+    def comes_again(self, key: str) -> bool:
         """Whether a key was seen before; from now on it was."""
         if key in self._seen:
             return True

@@ -130,7 +130,7 @@ class FastLane:
         self._lengths: Counter[int] = Counter()
         """The lengths of their requests' bodies: what is as long as none of them need not be hashed."""
         self._bytes = 0
-        self._recurring = Recurring[str]()
+        self._recurring = Recurring()
         self._trouble = Trouble("the fast lane")
 
     def _safely[**Given, Found](

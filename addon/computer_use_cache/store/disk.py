@@ -50,7 +50,7 @@ class DiskStore:
             for number in range(_SHARDS)
         ]
         self._unchanged = UnchangedEntries()
-        self._recurring = Recurring[str]()
+        self._recurring = Recurring()
         self._counters = Database(folder / "counters", eviction_policy="none")
         self.leases = DiskLeases(folder / "leases") if leases else None
         self._media = Media(folder / "media", int(size_limit * _MEDIA_SHARE))

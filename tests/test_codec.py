@@ -9,7 +9,6 @@ import pickle
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, replace
 from pathlib import Path
 
 import msgpack
@@ -17,6 +16,7 @@ import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import astuple, replace
 
 from computer_use_cache import codec
 from computer_use_cache.codec import decode, decode_media, encode, encode_media

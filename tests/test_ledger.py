@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from computer_use_cache.errors import StoreError
 from computer_use_cache.ledger import HISTORY_HOURS, MOST_MODELS, OTHER_MODELS, Ledger

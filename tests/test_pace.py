@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from computer_use_cache.models import Entry, Shape
 from computer_use_cache.pace import schedule

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
 import hashlib
 import itertools
 import os
@@ -16,12 +17,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 import diskcache
 import pytest
+from msgspec.structs import replace
 
 from computer_use_cache.errors import StoreError
 from computer_use_cache.models import Entry, RequestRecord, Shape
@@ -272,7 +273,7 @@ def execute(tmp_path: Path, statement: str, *values: object) -> int:
 
 WRITER = """
 import sys
-from dataclasses import replace
+from msgspec.structs import replace
 from pathlib import Path
 from computer_use_cache.models import Entry, Shape
 from computer_use_cache.store.disk import DiskLeases, DiskStore
@@ -627,7 +628,7 @@ def digest_of(text: str) -> str:
 def showing(*numbers: int, size: int = 100_000) -> RequestRecord:
     """The record of a request that holds these pictures."""
     texts = (picture(number, size) for number in numbers)
-    return replace(record(numbers[0]), media={digest_of(text): text for text in texts})
+    return dataclasses.replace(record(numbers[0]), media={digest_of(text): text for text in texts})
 
 
 def test_a_picture_of_a_request_is_given_back_as_it_was_or_not_at_all(store: Store) -> None:
@@ -658,7 +659,9 @@ def test_requests_on_disk_expire_and_the_oldest_go_when_they_are_too_much(tmp_pa
     requests = Requests(tmp_path / "requests.db", 2**20, media)
     requests.put("expired", record(0, 1), -1.0)
     for number in range(40):
-        requests.put(str(number), replace(record(number, 2), body=random.Random(number).randbytes(40_000)), 60.0)
+        requests.put(
+            str(number), dataclasses.replace(record(number, 2), body=random.Random(number).randbytes(40_000)), 60.0
+        )
     requests.maintain()
     kept = [number for number in range(40) if requests.get(str(number))]
     assert requests.get("expired") is None

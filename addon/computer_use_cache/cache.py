@@ -8,11 +8,13 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+import msgspec
 import orjson
+from msgspec.structs import replace
 
 from computer_use_cache import credentials, formats, key, policy, savings, sketch
 from computer_use_cache.errors import FormatError, RequestError
@@ -64,8 +66,7 @@ class Route:
     key_beginning: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """What is to be done with one request to a cached API.
 
     `verdict` is a Bypass, or the Controls of a request that has a `key`. `body` is the parsed request and `forward`

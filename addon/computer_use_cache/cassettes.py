@@ -9,8 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from computer_use_cache import export
 from computer_use_cache.cache import Cache

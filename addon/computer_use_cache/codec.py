@@ -14,26 +14,39 @@ import binascii
 import hashlib
 import threading
 from collections.abc import Iterator
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 import msgpack
 import zstandard
+from msgspec.structs import astuple
 
 from computer_use_cache.models import Entry, RequestRecord, Shape
 
 _VERSION = b"\x02"
 _READABLE = (_VERSION, b"\x01")
 """The first version had no dictionary; such a frame is read the same way."""
-_LEVEL = 3
+_LEVEL = 6
 _DICTIONARY = zstandard.ZstdCompressionDict(
     Path(__file__).with_name("codec_dictionary.txt").read_bytes(), dict_type=zstandard.DICT_TYPE_RAWCONTENT
 )
 _DICTIONARY.precompute_compress(level=_LEVEL)
-_UNREADABLE = (zstandard.ZstdError, ValueError, TypeError, MemoryError, msgpack.UnpackException)
+_UNREADABLE = (zstandard.ZstdError, ValueError, TypeError, KeyError, MemoryError, msgpack.UnpackException)
 """MemoryError: a damaged frame may say that it holds any number of bytes."""
-_per_thread = threading.local()
+_SHAPES = {str(shape): shape for shape in Shape}
+
+
+class _Contexts(threading.local):
+    """zstd's contexts must not be shared between threads, and making one costs more than a small entry."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(
+            level=_LEVEL, dict_data=_DICTIONARY, write_checksum=True, write_dict_id=False
+        )
+        self.decompressor = zstandard.ZstdDecompressor(dict_data=_DICTIONARY)
+
+
+_contexts = _Contexts()
 
 
 def encode(entry: Entry) -> bytes:
@@ -60,7 +73,7 @@ def decode(data: bytes) -> Entry | None:
     """The entry in `data`, or None when it is not one that this version can read whole."""
     try:
         key, format_name, shape, *rest = _fields(data)
-        return Entry(key, format_name, Shape(shape), *rest)
+        return Entry(key, format_name, _SHAPES[shape], *rest)
     except _UNREADABLE:
         return None
 
@@ -86,27 +99,12 @@ def _spellings(data: bytes) -> Iterator[str]:
 
 
 def _frame(fields: tuple[Any, ...]) -> bytes:
-    frame: bytes = _compressor().compress(msgpack.packb(fields, unicode_errors="surrogatepass"))
+    frame: bytes = _contexts.compressor.compress(msgpack.packb(fields, unicode_errors="surrogatepass"))
     return _VERSION + frame
 
 
 def _fields(data: bytes) -> Any:
     if not data.startswith(_READABLE):
         raise ValueError("another version")
-    frame = _decompressor().decompress(data[1:], allow_extra_data=False)
+    frame = _contexts.decompressor.decompress(data[1:], allow_extra_data=False)
     return msgpack.unpackb(frame, use_list=False, unicode_errors="surrogatepass")
-
-
-def _compressor() -> Any:
-    # zstd contexts must not be shared between threads, and making one costs more than a small entry.
-    if not hasattr(_per_thread, "compressor"):
-        _per_thread.compressor = zstandard.ZstdCompressor(
-            level=_LEVEL, dict_data=_DICTIONARY, write_checksum=True, write_dict_id=False
-        )
-    return _per_thread.compressor
-
-
-def _decompressor() -> Any:
-    if not hasattr(_per_thread, "decompressor"):
-        _per_thread.decompressor = zstandard.ZstdDecompressor(dict_data=_DICTIONARY)
-    return _per_thread.decompressor

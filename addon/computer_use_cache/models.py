@@ -1,10 +1,16 @@
-"""The values that pass between the parts; all frozen, none knows mitmproxy, HTTP libraries or the clock."""
+"""The values that pass between the parts; all frozen, none knows mitmproxy, HTTP libraries or the clock.
+
+What every request makes is a Struct of msgspec, which takes a tenth of a frozen dataclass's time.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+import msgspec
+from msgspec.structs import replace
 
 
 class Outcome(StrEnum):
@@ -72,8 +78,7 @@ type Query = tuple[tuple[str, str], ...]
 """The parameters of a URL, decoded, in their order; one may come twice, and be empty."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, gc=False):
     """A request to a model API.
 
     `upstream` is the API's base URL, `path` what follows it (`/chat/completions`), without the query. Header names
@@ -88,8 +93,7 @@ class Request:
     client: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(msgspec.Struct, frozen=True, gc=False):
     """An upstream's answer, its body decoded. `chunks` are as in `Entry`; `seconds` is how long it took."""
 
     status: int
@@ -99,8 +103,7 @@ class Response:
     chunks: tuple[tuple[int, int], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(msgspec.Struct, frozen=True, gc=False):
     """What an answer took: tokens in and out, US dollars (None: not known), and seconds."""
 
     input_tokens: int = 0
@@ -113,8 +116,7 @@ NOTHING = Cost(usd=0.0)
 """What a request took that got no answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One recorded answer.
 
     `body` holds the upstream's bytes unchanged. `chunks` are (bytes, milliseconds since the chunk

@@ -6,9 +6,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 from mitmproxy import http
+from msgspec.structs import replace
 
 from computer_use_cache import explain, policy
 from computer_use_cache.batches import Batch, join_known, open_batch

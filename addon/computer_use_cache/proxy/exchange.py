@@ -6,11 +6,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from mitmproxy import http
+from msgspec.structs import replace
 
 from computer_use_cache import explain, formats, policy
 from computer_use_cache.batches import Batch, complete, total

@@ -11,17 +11,19 @@ import re
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Concatenate
 
+import msgspec
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.mode_specs import ReverseMode
+from msgspec.structs import replace
 
 from computer_use_cache import formats, upstream
 from computer_use_cache.cache import Cache, Plan, Route, replay, replays_quickly
 from computer_use_cache.errors import RequestError, StoreError
 from computer_use_cache.ledger import Ledger
-from computer_use_cache.models import Bypass, Entry, Outcome, Query, Request
+from computer_use_cache.models import Entry, Outcome, Query, Request
 from computer_use_cache.proxy import routes
 from computer_use_cache.proxy.gate import Gate
 from computer_use_cache.proxy.guard import host_of
@@ -87,17 +89,16 @@ class Admitted:
         return replace(request, headers={**request.headers, "content-length": str(len(body))}, body=body)
 
 
-@dataclass(slots=True)
-class Hit:
-    """A hit to a body of this length: `wire` are its bytes until the second `until`. One that is remembered has no
-    bodies in its `plan`."""
+class Hit(msgspec.Struct):
+    """A hit to a body of this length: `wire` are its bytes, which are right `until` then (Unix seconds; 0: not worked
+    out yet). One that is remembered has no bodies in its `plan`."""
 
     length: int
     plan: Plan
     entry: Entry
     pieces: list[bytes]
     wire: bytes
-    until: float
+    until: float = 0.0
 
 
 def line_of(context: Context) -> Line | None:
@@ -117,6 +118,21 @@ def line_of(context: Context) -> Line | None:
     return Line(client.peername[0], client.sockname[0], origin, proven)
 
 
+def _safely[**Given, Found](
+    method: Callable[Concatenate[FastLane, Given], Found],
+) -> Callable[Concatenate[FastLane, Given], Found | None]:
+    """A method whose failure is no answer."""
+
+    def safe(lane: FastLane, /, *given: Given.args, **named: Given.kwargs) -> Found | None:
+        try:
+            return method(lane, *given, **named)
+        except Exception as error:
+            lane.trouble.failed(error)
+            return None
+
+    return safe
+
+
 class FastLane:
     """The lane of one proxy. What it remembers is bounded, and never served without asking the store."""
 
@@ -131,16 +147,7 @@ class FastLane:
         """The lengths of their requests' bodies: what is as long as none of them need not be hashed."""
         self._bytes = 0
         self._recurring = Recurring()
-        self._trouble = Trouble("the fast lane")
-
-    def _safely[**Given, Found](
-        self, function: Callable[Given, Found], *given: Given.args, **named: Given.kwargs
-    ) -> Found | None:
-        try:
-            return function(*given, **named)
-        except Exception as error:
-            self._trouble.failed(error)
-            return None
+        self.trouble = Trouble("the fast lane")
 
     # -- heads
 
@@ -153,7 +160,7 @@ class FastLane:
         name = line.text + head[: found.start(2)] + head[found.end(2) :]
         admitted = self._heads.get(name)
         if admitted is None:
-            admitted = self._safely(self._admit, line, head, hashlib.sha256(name))
+            admitted = self._admit(line, head, hashlib.sha256(name))
             if admitted is None:
                 return None
             self._heads[name] = admitted
@@ -161,6 +168,7 @@ class FastLane:
                 self._heads.popitem(last=False)
         return admitted, length
 
+    @_safely
     def _admit(self, line: Line, head: bytes, digest: Any) -> Admitted | None:
         found = _HEAD.fullmatch(head)
         headers = _headers(found[2].decode()) if found else None
@@ -210,8 +218,9 @@ class FastLane:
 
         `length` is its body's; the `digest` is only asked for where one as long is remembered.
         """
-        return self._safely(self._known, digest()) if length in self._lengths else None
+        return self._known(digest()) if length in self._lengths else None
 
+    @_safely
     def _known(self, digest: bytes) -> bytes | None:
         known = self._hits.get(digest)
         if known is None or not self._cache.store.is_quick:
@@ -226,36 +235,33 @@ class FastLane:
             return None
         known.entry = entry  # the next time it is the same object, and equal at a glance
         if now >= known.until:
-            known.wire, known.until = self._written(known.plan, entry, known.pieces, now)
+            known.wire = self._replayer.hit(known.plan, entry, known.pieces, now)
+            known.until = _until(entry, now)
         self._hits.move_to_end(digest)
         self._ledger.served(Outcome.HIT, known.plan.model, entry.cost)
         return known.wire
 
+    @_safely
     def find(self, admitted: Admitted, body: bytes) -> Hit | Plan | None:
         """The hit, or the plan of what is none; for any thread."""
-        return self._safely(self._find, admitted, body)
-
-    def _find(self, admitted: Admitted, body: bytes) -> Hit | Plan | None:
         now = time.time()
         try:
             plan = self._cache.plan_body(admitted.route, body)
-            entry = None if isinstance(plan.verdict, Bypass) else self._cache.lookup(plan, now)
+            entry = self._cache.lookup(plan, now)
         except (RequestError, StoreError):
             return None
         pieces = replay(plan, entry) if entry and replays_quickly(plan, entry) else None
         if entry is None or pieces is None or self._replayer.paced(plan, entry, pieces):
             return plan
-        return Hit(len(body), plan, entry, pieces, *self._written(plan, entry, pieces, now))
+        return Hit(len(body), plan, entry, pieces, self._replayer.hit(plan, entry, pieces, now))
 
-    def serve(self, hit: Hit, digest: Callable[[], bytes]) -> bytes | None:
+    @_safely
+    def serve(self, hit: Hit, digest: Callable[[], bytes]) -> bytes:
         """The bytes of a hit that was found, which is counted and, if it was asked for before, remembered."""
-        return self._safely(self._serve, hit, digest)
-
-    def _serve(self, hit: Hit, digest: Callable[[], bytes]) -> bytes:
         if self._recurring.comes_again(hit.plan.key):
             self._remember(digest(), hit)
         self._ledger.served(Outcome.HIT, hit.plan.model, hit.entry.cost)
-        self._trouble.worked()
+        self.trouble.worked()
         return hit.wire
 
     def _remember(self, digest: bytes, hit: Hit) -> None:
@@ -274,13 +280,13 @@ class FastLane:
             if not self._lengths[hit.length]:
                 del self._lengths[hit.length]
 
-    def _written(self, plan: Plan, entry: Entry, pieces: list[bytes], now: float) -> tuple[bytes, float]:
-        """A hit as HTTP/1.1, and how long its Age and its TTL are right."""
-        wire = self._replayer.hit(plan, entry, pieces, now)
-        changes = [entry.created_at + max(int(now - entry.created_at), 0) + 1]
-        if entry.expires_at is not None:
-            changes.append(entry.expires_at - int(entry.expires_at - now))
-        return wire, min(changes)
+
+def _until(entry: Entry, now: float) -> float:
+    """How long the Age and the TTL of `now` are right."""
+    changes = [entry.created_at + max(int(now - entry.created_at), 0) + 1]
+    if entry.expires_at is not None:
+        changes.append(entry.expires_at - int(entry.expires_at - now))
+    return min(changes)
 
 
 def _headers(lines: str) -> dict[str, str] | None:

@@ -71,9 +71,10 @@ class Replayer:
         headers, told = _head(plan, entry, Outcome.HIT, now)
         body = telling.with_metadata(b"".join(pieces), headers["content-type"], told, self._settings)
         body = bridge.without_key(body, self._settings)
-        fields = [*headers.items(), ("content-length", str(len(body))), *telling.told_headers(told)]
-        lines = "".join([f"{name}: {value}\r\n" for name, value in fields])
-        return f"HTTP/1.1 200 OK\r\n{lines}\r\n".encode("utf-8", "surrogateescape") + body
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        told_lines = telling.hit_lines(told)
+        head = f"HTTP/1.1 200 OK\r\n{lines}content-length: {len(body)}\r\n{told_lines}\r\n"
+        return head.encode("utf-8", "surrogateescape") + body
 
     def serve_live(self, flow: http.HTTPFlow, plan: Plan, stream: Stream, flight: Flight) -> None:
         """Answer with a leader's stream: what it has had so far, then each chunk as it comes."""

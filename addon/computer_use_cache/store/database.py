@@ -34,6 +34,8 @@ _CACHED_PAGES = 256
 file is mapped, and the system keeps its pages."""
 _ORPHAN_SECONDS = 3600.0
 """A value's file is written before its row: a younger file may still get one."""
+_READ = "SELECT value, expire_time FROM Cache WHERE key = ? AND raw = 1 AND (expire_time IS NULL OR expire_time > ?)"
+"""A value in a file of its own is NULL here."""
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _FAILURES = (OSError, sqlite3.Error, diskcache.Timeout, TypeError, UnicodeDecodeError)
 """What diskcache raises; the last two come of harmed settings and names in the database."""
@@ -134,6 +136,19 @@ class Database:
             sqlite_cache_size=_CACHED_PAGES,
             **self._settings,
         )
+
+    def read(self, key: str) -> tuple[Any, Any]:
+        """A key's value, and until when it is kept (Unix seconds), or (None, None): quicker than diskcache's `get` and
+        `use`, whose failures it shares."""
+        cache = self._cache
+        try:
+            found: tuple[Any, Any] | None = cache._con.execute(_READ, (key, time.time())).fetchone()
+            if found and found[0] is None:
+                found = cache.get(key, expire_time=True)
+            return found or (None, None)
+        except _FAILURES as error:
+            self._failed(cache, error)
+            raise
 
     def use(self) -> Use:
         """The diskcache, whose failures become StoreErrors. When it turns out to be corrupt, this use fails and the

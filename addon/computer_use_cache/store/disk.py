@@ -60,12 +60,13 @@ class DiskStore:
         return self._shards[zlib.crc32(key.encode()) % _SHARDS]
 
     def get(self, key: str) -> Entry | None:
-        with self._shard(key).use() as shard:
-            # A copy must have been read after the state that it is good for.
-            state = state_of(shard) if self._recurring.comes_again(key) else None
-            if state and (copy := self._unchanged.get(key, state)) is not None:
+        database, state = self._shard(key), None
+        if self._recurring.comes_again(key):
+            with database.use() as shard:
+                state = state_of(shard)  # a copy must have been read after the state that it is good for
+            if (copy := self._unchanged.get(key, state)) is not None:
                 return copy
-            data, expires_at = shard.get(key, expire_time=True)
+        data, expires_at = database.read(key)
         entry = codec.decode(data) if isinstance(data, bytes) else None
         if state and entry and entry.key == key:
             # What is no number is later than any, for SQLite as well.

@@ -12,8 +12,6 @@ from benchmarks.figures import Run
 from benchmarks.load import Load, Result, run
 from benchmarks.servers import Server, Skipped
 
-_ROUNDS = 3
-
 _PEERS: dict[str, Callable[..., contextlib.AbstractContextManager[Server]]] = {
     "llm-cache-proxy": servers.llm_cache_proxy,
     "LiteLLM, local cache": servers.litellm,
@@ -22,13 +20,12 @@ _PEERS: dict[str, Callable[..., contextlib.AbstractContextManager[Server]]] = {
 
 def measure(bench: Run) -> None:
     """Add the rates of all, and the rows of what is to be reached."""
-    many, few = (800, 40) if bench.quick else (12_000, 300)
+    many = {"S": 1600, "L": 40} if bench.quick else {"S": 16_000, "L": 300}
     store, seen = bench.folder / "hits", list[Result]()
     with contextlib.ExitStack() as stack:
         own, others = stack.enter_context(servers.upstream()), stack.enter_context(servers.upstream())
-        url = f"http://127.0.0.1:{own.port}/v1"
-        traffic.fill(store, url, "S", range(many))
-        traffic.fill(store, url, "L", range(few))
+        for size, number in many.items():
+            traffic.fill(store, f"http://127.0.0.1:{own.port}/v1", size, range(number))
         systems: dict[str, Server] = {"load generator alone": others}
         systems["bare mitmdump"] = stack.enter_context(servers.bare(others))
         systems["start"] = stack.enter_context(servers.ours(store, own))
@@ -36,12 +33,16 @@ def measure(bench: Run) -> None:
         systems["visible flows"] = stack.enter_context(servers.ours(store, own, CACHE_FAST_LANE="off"))
         systems["naive hooks"] = stack.enter_context(servers.naive(bench.folder / "naive", others))
         _add_peers(bench, stack, systems, others)
-        for _ in range(_ROUNDS):
-            _cold(bench, own, many, few, seen)
-            for size, connections in itertools.product("SL", (1, 16) if bench.quick else (1, 16, 64)):
-                for name, server in systems.items():
-                    if result := _warm(bench, name, server, size, connections):
-                        seen += [result] if "cache" in server.mark else []
+        for server, size in itertools.product(systems.values(), many):
+            run(Load(server.port, server.path, size, 1, first=0, last=1, seconds=30))  # who has none asks upstream
+        for _ in range(2 if bench.quick else 5):
+            with servers.ours(store, own) as fresh:
+                run(Load(fresh.port, fresh.path, "S", 1, first=0, last=1, seconds=30))  # its own code is warm
+                for size, connections in itertools.product(many, (1, 16) if bench.quick else (1, 16, 64)):
+                    seen.append(_cold(bench, fresh, size, connections, many[size]))
+                    for name, server in systems.items():
+                        if result := _warm(bench, name, server, size, connections):
+                            seen += [result] if "cache" in server.mark else []
         went_up, asked = servers.upstream_calls(own), sum(result.requests for result in seen)
     hits = sum(result.hits for result in seen)
     bench.add_ratio("cold hits, S, c=1, over bare", "start, cold", "bare mitmdump", "S c=1", ">= 6")
@@ -61,9 +62,7 @@ def measure(bench: Run) -> None:
 
 
 def _warm(bench: Run, name: str, server: Server, size: str, connections: int) -> Result | None:
-    seconds = 0.25 if bench.quick else 1.5
-    once = Load(server.port, server.path, size, 1, first=0, last=1, seconds=30)
-    run(once)  # a peer asks its upstream the first time
+    seconds = 0.2 if bench.quick else 1.5
     result = run(Load(server.port, server.path, size, connections, seconds=seconds, mark=server.mark))
     if result.bad:
         return None
@@ -71,20 +70,12 @@ def _warm(bench: Run, name: str, server: Server, size: str, connections: int) ->
     return result
 
 
-def _cold(bench: Run, own: Server, many: int, few: int, seen: list[Result]) -> None:
-    parts = {
-        ("S", 1): (1, many // 4),
-        ("S", 16): (many // 4, many),
-        ("L", 1): (1, few // 2),
-        ("L", 16): (few // 2, few),
-    }
-    with servers.ours(bench.folder / "hits", own) as server:
-        run(Load(server.port, server.path, "S", 1, first=0, last=1, seconds=30))  # its own code is warm
-        for (size, connections), (first, last) in parts.items():
-            load = Load(server.port, server.path, size, connections, first, last, 30, server.mark)
-            result = run(load)
-            bench.add_rate("start, cold", f"{size} c={connections}", result.rate)
-            seen.append(result)
+def _cold(bench: Run, fresh: Server, size: str, connections: int, many: int) -> Result:
+    """A quarter of the stored requests, or three eighths, each once."""
+    first, last = {1: (1, many // 4), 16: (many // 4, many * 5 // 8), 64: (many * 5 // 8, many)}[connections]
+    result = run(Load(fresh.port, fresh.path, size, connections, first, last, 30, fresh.mark))
+    bench.add_rate("start, cold", f"{size} c={connections}", result.rate)
+    return result
 
 
 def _add_peers(bench: Run, stack: contextlib.ExitStack, systems: dict[str, Server], behind: Server) -> None:

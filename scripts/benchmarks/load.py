@@ -21,7 +21,6 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / 
 
 from benchmarks import traffic
 
-_AWAKE_SECONDS = 0.0003
 _LENGTH = re.compile(rb"content-length: *(\d+)")
 
 
@@ -29,7 +28,8 @@ _LENGTH = re.compile(rb"content-length: *(\d+)")
 class Load:
     """What to send: the requests of numbers `first` to `last` once each, or `first` again and again for `seconds`.
 
-    `mark` is what the lower-case head of an answer holds if it is a hit.
+    `mark` is what the lower-case head of an answer holds if it is a hit. For `awake` seconds an answer is waited for
+    without sleeping: to wake a sleeper costs the server more than some answers do.
     """
 
     port: int
@@ -40,6 +40,7 @@ class Load:
     last: int | None = None
     seconds: float = 1.0
     mark: str = ""
+    awake: float = 0.0003
 
 
 @dataclass(frozen=True)
@@ -109,10 +110,9 @@ class _Connection:
         return self.missing <= 0
 
 
-def _wait(epoll: select.epoll) -> list[tuple[int, int]]:
-    """The sockets that are ready. Who sleeps must be woken, which costs the server more than some answers do: it is not
-    slept at once."""
-    until = time.perf_counter() + _AWAKE_SECONDS
+def _wait(epoll: select.epoll, awake: float) -> list[tuple[int, int]]:
+    """The sockets that are ready."""
+    until = time.perf_counter() + awake
     while time.perf_counter() < until:
         if ready := epoll.poll(0):
             return ready
@@ -150,7 +150,7 @@ def send(load: Load) -> Result:
         if not send_next(connection):
             del connections[connection.socket.fileno()]
     while connections:
-        for number, event in _wait(epoll):
+        for number, event in _wait(epoll, load.awake):
             connection = connections[number]
             if event & select.EPOLLOUT:
                 connection.send_more()

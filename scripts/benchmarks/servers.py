@@ -162,7 +162,9 @@ def litellm(folder: Path, behind: Server, install: bool) -> contextlib.AbstractC
     (folder / "config.yaml").write_text(json.dumps(config))  # JSON is YAML
     command = [place / "bin" / "litellm", "--config", folder / "config.yaml", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--telemetry", "False"]
-    return serving(command, port, mark="x-litellm-cache-key", LITELLM_LOCAL_MODEL_COST_MAP="True")
+    environment = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    environment["LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY"] = "true"  # it serves this machine only
+    return serving(command, port, mark="x-litellm-cache-key", **environment)
 
 
 def _installed(package: str, install: bool) -> Path:

@@ -252,7 +252,8 @@ def test_what_a_user_changes_on_the_way_keeps_no_key(web: Web, upstream: Upstrea
 
 def test_a_file_of_saved_flows_loads_in_plain_mitmproxy(tmp_path: Path, upstream: Upstream) -> None:
     saved = tmp_path / "flows.mitm"
-    with running_proxy(tmp_path, upstream.url, "-w", str(saved), UPSTREAM_API_KEY=OPERATORS_KEY) as proxy:
+    environment = {"UPSTREAM_API_KEY": OPERATORS_KEY, "CACHE_FAST_LANE": "auto"}
+    with running_proxy(tmp_path, upstream.url, "-w", str(saved), **environment) as proxy:
         for headers in ({}, {}, NAMESPACE):
             proxy.chat("ping", headers)
             proxy.chat("ping", headers, stream=True)

@@ -69,7 +69,7 @@ PARTS = [
 def test_a_part_that_raises_does_not_fail_the_request(tmp_path: Path, upstream: Upstream, name: str) -> None:
     script = tmp_path / "break.py"
     script.write_text(BREAK.format(name=name))
-    environment = {"CACHE_CLIENT_TOKEN": TOKEN, "UPSTREAM_API_KEY": UPSTREAM_KEY}
+    environment = {"CACHE_CLIENT_TOKEN": TOKEN, "UPSTREAM_API_KEY": UPSTREAM_KEY, "CACHE_FAST_LANE": "auto"}
     with running_proxy(tmp_path, upstream.url, "-s", str(script), **environment) as proxy:
         headers = {"authorization": f"Bearer {TOKEN}", "x-cache-namespace": "run", "x-cache-ttl": "60"}
         for _ in range(2):

@@ -6,7 +6,6 @@ None holds up the event loop: each begins its work and returns.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import pathlib
 import time
@@ -16,6 +15,7 @@ from typing import Any
 from mitmproxy import command, ctx, flow, http, types
 from mitmproxy.exceptions import CommandError
 from mitmproxy.log import ALERT
+from msgspec.structs import replace
 
 from computer_use_cache import explain, export, formats
 from computer_use_cache.cache import Plan
@@ -168,7 +168,7 @@ async def _plan(parts: Parts, one: http.HTTPFlow, mode: dict[str, str]) -> Plan:
         name: value for name, value in request.headers.items() if name not in ("cache-control", "x-cache-bypass")
     }
     headers |= one.metadata.get(bridge.CONTROLS, {}) | mode
-    return await asyncio.to_thread(parts.cache.plan, dataclasses.replace(request, headers=headers))
+    return await asyncio.to_thread(parts.cache.plan, replace(request, headers=headers))
 
 
 def _model_calls(flows: Sequence[flow.Flow]) -> list[http.HTTPFlow]:

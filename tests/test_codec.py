@@ -106,6 +106,8 @@ def framed(payload: bytes) -> bytes:
         framed(msgpack.packb(1)),
         framed(msgpack.packb([])),
         framed(msgpack.packb(["k", "f", "no shape", *[None] * 8])),
+        framed(msgpack.packb(["k", "f", 1, *[None] * 8])),
+        framed(msgpack.packb(["k", "f", {"json": 1}, *[None] * 8])),
         framed(msgpack.packb(["k", "f", "json"])),
         framed(msgpack.packb(["k", "f", "json", *[None] * 30])),
         framed(msgpack.packb("text")),

@@ -381,6 +381,14 @@ def test_a_pickled_row_is_a_miss_and_is_not_unpickled(tmp_path: Path, disk: Disk
     assert not sprung.exists()
 
 
+@pytest.mark.parametrize("mode", [diskcache.core.MODE_BINARY, diskcache.core.MODE_TEXT, diskcache.core.MODE_PICKLE])
+def test_a_row_that_does_not_say_it_holds_bytes_is_a_miss(tmp_path: Path, disk: DiskStore, mode: int) -> None:
+    disk.put(entry(1), None)
+    assert execute(tmp_path, "UPDATE Cache SET mode = ?", mode) == 1
+    assert disk.get(entry(1).key) is None
+    assert list(disk.entries()) == []
+
+
 def test_a_pickled_key_is_not_unpickled(tmp_path: Path, disk: DiskStore) -> None:
     disk.put(entry(1), None)
     sprung = tmp_path / "sprung"
@@ -497,8 +505,9 @@ def test_a_corrupt_database_is_set_aside_at_the_start(
 
 
 @pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("use", [lambda store: store.put(entry(1), None), lambda store: store.get(entry(1).key)])
 def test_a_database_that_becomes_corrupt_is_set_aside_at_its_next_use(
-    tmp_path: Path, disk: DiskStore, times: int, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, disk: DiskStore, use: Callable[[DiskStore], object], times: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(times):
         disk.put(entry(1), None)
@@ -509,7 +518,7 @@ def test_a_database_that_becomes_corrupt_is_set_aside_at_its_next_use(
         connection.close()
         used.write_bytes(b"\xff" * used.stat().st_size)
         with pytest.raises(StoreError, match="CACHE_DIR"):
-            disk.put(entry(1), None)
+            use(disk)
         assert disk.get(entry(1).key) is None
         disk.put(entry(1), None)
         assert disk.get(entry(1).key) == entry(1)

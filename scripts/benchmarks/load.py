@@ -40,7 +40,7 @@ class Load:
     last: int | None = None
     seconds: float = 1.0
     mark: str = ""
-    awake: float = 0.0003
+    awake: float = 0.0
 
 
 @dataclass(frozen=True)

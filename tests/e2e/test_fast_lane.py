@@ -317,3 +317,23 @@ def test_what_is_remembered_is_never_stale(tmp_path: Path, upstream: Upstream, p
         outcomes = list(itertools.takewhile(lambda found: found[0] == "HIT", iter(lambda: said(proxy), None)))
         assert set(outcomes) <= {("HIT", "short")}
         assert said(proxy) == ("HIT", "long")
+
+
+@pytest.mark.parametrize("program", [MITMDUMP, LEAN_MITMDUMP], ids=["in a layer", "before the layers"])
+def test_the_age_and_the_ttl_of_what_is_remembered_go_on(
+    tmp_path: Path, upstream: Upstream, program: tuple[str, ...]
+) -> None:
+    environment = {"CACHE_FAST_LANE": "on", "CACHE_TTL_SECONDS": "100"}
+    with running_proxy(tmp_path, upstream.url, program=program, **environment) as proxy:
+        proxy.chat()
+        told = iter(lambda: proxy.chat().headers, None)
+        seen = dict.fromkeys((int(each["age"]), each["cache-status"].split("; ")[2]) for each in until_aged(told, 2))
+    assert list(seen) == [(age, f"ttl={99 - age}") for age in range(3)]
+
+
+def until_aged(told: Iterator[Any], seconds: int) -> Iterator[Any]:
+    """The headers up to the first that say so many seconds."""
+    for headers in told:
+        yield headers
+        if int(headers["age"]) >= seconds:
+            return

@@ -90,8 +90,8 @@ class Admitted:
 
 
 class Hit(msgspec.Struct):
-    """A hit to a body of this length: `wire` are its bytes, which are right `until` then (Unix seconds; 0: not worked
-    out yet). One that is remembered has no bodies in its `plan`."""
+    """A hit to a body of this length: `wire` are its bytes, which are right `until` then (Unix seconds; of one that was
+    served once that is not worked out). One that is remembered has no bodies in its `plan`."""
 
     length: int
     plan: Plan
@@ -121,7 +121,7 @@ def line_of(context: Context) -> Line | None:
 def _safely[**Given, Found](
     method: Callable[Concatenate[FastLane, Given], Found],
 ) -> Callable[Concatenate[FastLane, Given], Found | None]:
-    """A method whose failure is no answer."""
+    """A method whose failure is told of once and no answer."""
 
     def safe(lane: FastLane, /, *given: Given.args, **named: Given.kwargs) -> Found | None:
         try:
@@ -282,7 +282,7 @@ class FastLane:
 
 
 def _until(entry: Entry, now: float) -> float:
-    """How long the Age and the TTL of `now` are right."""
+    """Until when (Unix seconds) the Age and the TTL of `now` are right."""
     changes = [entry.created_at + max(int(now - entry.created_at), 0) + 1]
     if entry.expires_at is not None:
         changes.append(entry.expires_at - int(entry.expires_at - now))

@@ -88,10 +88,11 @@ def told_headers(told: Told) -> list[tuple[str, str]]:
 _HIT = "".join(
     f"{name}: {value}\r\n" for name, value in told_headers(Told(Outcome.HIT, "%(status)s", "%(key)s", age="%(age)s"))
 )
+"""Made once, filled in for every hit."""
 
 
 def hit_lines(told: Told) -> str:
-    """The cache's headers of a hit, as lines of HTTP/1.1: what `told_headers` gives, in a fifth of the time."""
+    """What `told_headers` gives of a hit with a key and an age, as lines of HTTP/1.1, in a fifth of the time."""
     return _HIT % {"status": told.status, "key": told.key, "age": told.age}
 
 

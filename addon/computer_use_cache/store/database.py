@@ -34,8 +34,11 @@ _CACHED_PAGES = 256
 file is mapped, and the system keeps its pages."""
 _ORPHAN_SECONDS = 3600.0
 """A value's file is written before its row: a younger file may still get one."""
-_READ = "SELECT value, expire_time FROM Cache WHERE key = ? AND raw = 1 AND (expire_time IS NULL OR expire_time > ?)"
-"""A value in a file of its own is NULL here."""
+_READ = """
+SELECT value, expire_time FROM Cache
+WHERE key = ? AND raw = 1 AND (expire_time IS NULL OR expire_time > ?) AND (mode = 1 OR value IS NULL)
+"""
+"""Bytes in the row itself; NULL for a value in a file of its own."""
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _FAILURES = (OSError, sqlite3.Error, diskcache.Timeout, TypeError, UnicodeDecodeError)
 """What diskcache raises; the last two come of harmed settings and names in the database."""
@@ -85,7 +88,7 @@ class RawDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
 
 
 class Use:
-    """One use of a diskcache, for `with`: every hit makes one, and a generator would take three times as long."""
+    """One use of a diskcache, for `with`: most hits make one, and a generator would take three times as long."""
 
     __slots__ = ("_cache", "_failed")
 
@@ -138,8 +141,8 @@ class Database:
         )
 
     def read(self, key: str) -> tuple[Any, Any]:
-        """A key's value, and until when it is kept (Unix seconds), or (None, None): quicker than diskcache's `get` and
-        `use`, whose failures it shares."""
+        """A key's value, and until when it is kept (Unix seconds), or (None, None). A small value is read more quickly
+        than by `use` and diskcache's `get`; the failures are the same."""
         cache = self._cache
         try:
             found: tuple[Any, Any] | None = cache._con.execute(_READ, (key, time.time())).fetchone()

@@ -63,7 +63,8 @@ def template(size: str, *, stream: bool = False) -> tuple[bytes, bytes]:
     }
     if stream:
         body["stream"] = True
-    before, _, after = json.dumps(body).encode().partition(_NUMBER.encode())
+    written = json.dumps(body, ensure_ascii=False, separators=(",", ":"))  # as the SDKs write it
+    before, _, after = written.encode().partition(_NUMBER.encode())
     return before, after
 
 
@@ -87,7 +88,7 @@ def digits(number: int) -> bytes:
 def answer(number: int = 0) -> bytes:
     """A chat completion of 1.5 KB; another number, another text."""
     chance = random.Random(number)
-    message = {"role": "assistant", "content": _text(chance, 1180)}
+    message = {"role": "assistant", "content": _text(chance, 1090)}
     whole = {
         "id": f"chatcmpl-{chance.getrandbits(64):016x}",
         "object": "chat.completion",
@@ -96,7 +97,7 @@ def answer(number: int = 0) -> bytes:
         "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}],
         "usage": {"prompt_tokens": 1000 + number % 100, "completion_tokens": 300, "total_tokens": 1300 + number % 100},
     }
-    return json.dumps(whole).encode()
+    return json.dumps(whole, indent=2).encode()  # as OpenAI writes it
 
 
 def entries(numbers: range) -> Iterator[Entry]:

@@ -60,7 +60,7 @@ class Run:
         """Add a round's rate."""
         self.rates.setdefault(system, {}).setdefault(load, []).append(rate)
 
-    def add_ratio(self, name: str, system: str, base: str, load: str, goal: str = "", note: str = "") -> None:
+    def add_ratio(self, name: str, system: str, base: str, load: str, goal: str = "") -> None:
         """Add the row of one system's rate over another's: the median of the rounds' ratios."""
         try:
             rounds = list(zip(self.rates[system][load], self.rates[base][load], strict=True))
@@ -68,7 +68,7 @@ class Run:
             self.add(name, None, goal=goal, detail=f"{system} or {base} was not measured in every round")
             return
         ratios = [ours / other for ours, other in rounds]
-        spread = f"rounds {min(ratios):.3g} to {max(ratios):.3g}{note}"
+        spread = f"rounds {min(ratios):.3g} to {max(ratios):.3g}"
         mine, others = (median(column) for column in zip(*rounds, strict=True))
         self.add(name, median(ratios), goal=goal, detail=f"{mine:.0f}/s over {others:.0f}/s; {spread}")
 

@@ -26,33 +26,24 @@ from computer_use_cache.models import Entry, RequestRecord, Shape
 _VERSION = b"\x02"
 _READABLE = (_VERSION, b"\x01")
 """The first version had no dictionary; such a frame is read the same way."""
-_SMALL_BYTES = 16 * 1024
-_SMALL_LEVEL, _LEVEL = 6, 3
-"""What is small, as most are, loses 2 % more at the higher level; what is large takes five times as long there."""
-_DICTIONARY = Path(__file__).with_name("codec_dictionary.txt").read_bytes()
+_LEVEL = 3
+_DICTIONARY = zstandard.ZstdCompressionDict(
+    Path(__file__).with_name("codec_dictionary.txt").read_bytes(), dict_type=zstandard.DICT_TYPE_RAWCONTENT
+)
+_DICTIONARY.precompute_compress(level=_LEVEL)
 _UNREADABLE = (zstandard.ZstdError, ValueError, TypeError, KeyError, MemoryError, msgpack.UnpackException)
 """MemoryError: a damaged frame may say that it holds any number of bytes."""
 _SHAPES = {str(shape): shape for shape in Shape}
-
-
-def _dictionary(level: int) -> Any:
-    made = zstandard.ZstdCompressionDict(_DICTIONARY, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
-    made.precompute_compress(level=level)
-    return made
-
-
-_DICTIONARIES = {level: _dictionary(level) for level in (_SMALL_LEVEL, _LEVEL)}
 
 
 class _Contexts(threading.local):
     """zstd's contexts must not be shared between threads, and making one costs more than a small entry."""
 
     def __init__(self) -> None:
-        self.compressors = {
-            level: zstandard.ZstdCompressor(level=level, dict_data=made, write_checksum=True, write_dict_id=False)
-            for level, made in _DICTIONARIES.items()
-        }
-        self.decompressor = zstandard.ZstdDecompressor(dict_data=_DICTIONARIES[_LEVEL])
+        self.compressor = zstandard.ZstdCompressor(
+            level=_LEVEL, dict_data=_DICTIONARY, write_checksum=True, write_dict_id=False
+        )
+        self.decompressor = zstandard.ZstdDecompressor(dict_data=_DICTIONARY)
 
 
 _contexts = _Contexts()
@@ -108,9 +99,7 @@ def _spellings(data: bytes) -> Iterator[str]:
 
 
 def _frame(fields: tuple[Any, ...]) -> bytes:
-    packed = msgpack.packb(fields, unicode_errors="surrogatepass")
-    level = _SMALL_LEVEL if len(packed) <= _SMALL_BYTES else _LEVEL
-    frame: bytes = _contexts.compressors[level].compress(packed)
+    frame: bytes = _contexts.compressor.compress(msgpack.packb(fields, unicode_errors="surrogatepass"))
     return _VERSION + frame
 
 

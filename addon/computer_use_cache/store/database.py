@@ -88,7 +88,8 @@ class RawDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
 
 
 class Use:
-    """One use of a diskcache, for `with`: most hits make one, and a generator would take three times as long."""
+    """One use of a diskcache, for `with`: every hit that comes again makes one, and a generator would take three times
+    as long."""
 
     __slots__ = ("_cache", "_failed")
 

@@ -3,6 +3,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
+import resource
 import signal
 import socket
 import subprocess
@@ -111,6 +113,26 @@ def test_a_bad_setting_is_refused_before_mitmproxy_is_loaded(arguments: list[str
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
     assert done.stdout == "1 False\n"
     assert done.stderr.startswith(message)
+
+
+ALLOCATE = """
+import resource
+from computer_use_cache.proxy import launch
+
+launch.keep_freed_memory()
+for number in range(6):
+    if number == 1:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    b"x" * 40_000_000  # larger than what glibc would ever keep by itself
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such settings")
+def test_the_memory_of_large_bodies_is_kept_for_the_next_ones() -> None:
+    done = subprocess.run([sys.executable, "-c", ALLOCATE], capture_output=True, text=True, check=True)
+    pages = 40_000_000 // resource.getpagesize()
+    assert int(done.stdout) < pages, "five more bodies took fewer new pages than one has"
 
 
 def test_a_port_that_another_program_uses_is_a_clear_error() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 
-from computer_use_cache.cache import Cache
+from computer_use_cache.cache.cache import Cache
 from computer_use_cache.models import Entry, Request, Response
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore

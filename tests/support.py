@@ -322,7 +322,7 @@ MITMDUMP = (str(Path(sys.executable).parent / "mitmdump"),)
 LEAN_MITMDUMP = (
     sys.executable,
     "-c",
-    "import sys; from computer_use_cache.proxy import launch; launch.mitmdump(sys.argv[1:], shares_port=False)",
+    "import sys; from computer_use_cache.launch import launcher; launcher.mitmdump(sys.argv[1:], shares_port=False)",
 )
 """What `start` runs, with mitmdump's own command line."""
 

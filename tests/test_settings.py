@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from computer_use_cache.errors import SettingError
+from computer_use_cache.setting_values import BaseUrl, Mode, Scope, Speed
 from computer_use_cache.settings import Declaration, Settings, Surface
-from computer_use_cache.values import BaseUrl, Mode, Scope, Speed
 
 README = Path(__file__).parents[1] / "README.md"
 DECLARATIONS = {declaration.name: declaration for declaration in Settings.declarations()}

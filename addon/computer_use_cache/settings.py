@@ -14,10 +14,10 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
 
-from computer_use_cache import values
+from computer_use_cache import setting_values
 from computer_use_cache.errors import SettingError
-from computer_use_cache.normalize import Normalizer, normalizers
-from computer_use_cache.values import BaseUrl, Mode, Scope, Speed, Switch
+from computer_use_cache.keys.normalizers import Normalizer, normalizers
+from computer_use_cache.setting_values import BaseUrl, Mode, Scope, Speed, Switch
 
 
 class Surface(StrEnum):
@@ -51,11 +51,11 @@ def is_own_address(url: str, environment: Mapping[str, str]) -> bool:
     own shell."""
     try:
         parts = urlsplit(url.strip())
-        port = parts.port or values.PORTS.get(parts.scheme)
+        port = parts.port or setting_values.PORTS.get(parts.scheme)
     except ValueError:
         return False
     host = parts.hostname or ""
-    is_own_host = host == environment.get("HOST") or values.is_loopback(host)
+    is_own_host = host == environment.get("HOST") or setting_values.is_loopback(host)
     return is_own_host and str(port) == (environment.get("PORT") or "8000")
 
 
@@ -141,7 +141,7 @@ class Settings:
     upstream_api_key: str = _setting(
         "UPSTREAM_API_KEY OPENROUTER_API_KEY OPENAI_API_KEY",
         "",
-        values.text,
+        setting_values.text,
         "Sent upstream in place of the client's key; empty forwards the client's. OPENROUTER_API_KEY goes to "
         "openrouter.ai only, OPENAI_API_KEY to api.openai.com and *.openai.azure.com only.",
         Surface.ENVIRONMENT,
@@ -149,77 +149,86 @@ class Settings:
     upstream_timeout_seconds: float = _setting(
         "UPSTREAM_TIMEOUT_SECONDS",
         "180",
-        values.seconds,
+        setting_values.seconds,
         "How long to wait for the upstream's first byte, and between the bytes of a stream.",
     )
     host: str = _setting(
         "HOST",
         "127.0.0.1",
-        values.text,
+        setting_values.text,
         "The address to listen on; one that is not loopback needs CACHE_CLIENT_TOKEN.",
         Surface.START,
     )
-    port: int = _setting("PORT", "8000", values.port, "The port to listen on.", Surface.START)
+    port: int = _setting("PORT", "8000", setting_values.port, "The port to listen on.", Surface.START)
     workers: int = _setting(
         "WORKERS",
         "1",
-        values.workers,
+        setting_values.workers,
         "How many processes share the port and the store; more than one core is of use to more than one process.",
         Surface.START,
     )
     dir: str = _setting(
-        "CACHE_DIR", "./.computer-use-cache", values.text, "The folder of the store, made with mode 0700."
+        "CACHE_DIR", "./.computer-use-cache", setting_values.text, "The folder of the store, made with mode 0700."
     )
     db_path: str = _setting(
         "CACHE_DB_PATH",
         "",
-        values.text,
+        setting_values.text,
         "The original tool's SQLite file; its entries are imported once.",
         Surface.ENVIRONMENT,
     )
     store_url: str = _setting(
         "CACHE_STORE_URL",
         "disk",
-        values.store_url,
+        setting_values.store_url,
         "disk keeps entries in CACHE_DIR; redis://host:6379/0, or rediss:// for TLS, shares them between machines.",
     )
     store_password: str = _setting(
-        "CACHE_STORE_PASSWORD", "", values.text, "The password of a shared store's server.", Surface.ENVIRONMENT
+        "CACHE_STORE_PASSWORD", "", setting_values.text, "The password of a shared store's server.", Surface.ENVIRONMENT
     )
     enabled: bool = _setting(
-        "CACHE_ENABLED", "1", values.boolean, "0 bypasses the cache; a request's `cache: true` wins."
+        "CACHE_ENABLED", "1", setting_values.boolean, "0 bypasses the cache; a request's `cache: true` wins."
     )
     mode: Mode = _setting(
         "CACHE_MODE",
         "readwrite",
-        values.one_of(Mode),
+        setting_values.one_of(Mode),
         "readwrite, readonly, refresh (write only), offline (never go upstream; a miss is a 504 error) or off.",
     )
     ttl_seconds: int = _setting(
-        "CACHE_TTL_SECONDS", "2592000", values.whole, "How long an entry is served, in seconds; 0: it never expires."
+        "CACHE_TTL_SECONDS",
+        "2592000",
+        setting_values.whole,
+        "How long an entry is served, in seconds; 0: it never expires.",
     )
     max_input_chars: int = _setting(
         "CACHE_MAX_INPUT_CHARS",
         "16000000",
-        values.whole,
+        setting_values.whole,
         "The largest request to cache, in bytes; a screenshot takes about 1.2 million.",
     )
     max_response_chars: int = _setting(
-        "CACHE_MAX_RESPONSE_CHARS", "16000000", values.whole, "The largest answer to store, in bytes."
+        "CACHE_MAX_RESPONSE_CHARS", "16000000", setting_values.whole, "The largest answer to store, in bytes."
     )
     size_limit: int = _setting(
-        "CACHE_SIZE_LIMIT", "4GiB", values.size, "The size of the store; entries stored longest ago go first."
+        "CACHE_SIZE_LIMIT", "4GiB", setting_values.size, "The size of the store; entries stored longest ago go first."
     )
     model_allowlist: tuple[str, ...] = _setting(
-        "CACHE_MODEL_ALLOWLIST", "", values.items, "Shell patterns, separated by commas: cache these models only."
+        "CACHE_MODEL_ALLOWLIST",
+        "",
+        setting_values.items,
+        "Shell patterns, separated by commas: cache these models only.",
     )
     model_denylist: tuple[str, ...] = _setting(
-        "CACHE_MODEL_DENYLIST", "", values.items, "Shell patterns, separated by commas: never cache these models."
+        "CACHE_MODEL_DENYLIST",
+        "",
+        setting_values.items,
+        "Shell patterns, separated by commas: never cache these models.",
     )
     ignore_keys: tuple[str, ...] = _setting(
         "CACHE_IGNORE_KEYS",
         "",
-        values.items,
+        setting_values.items,
         "Body fields left out of the key, separated by commas: names, or JSON pointers such as /messages/*/name.",
     )
     normalize: tuple[Normalizer, ...] = _setting(
@@ -232,76 +241,82 @@ class Settings:
     scope: Scope = _setting(
         "CACHE_SCOPE",
         "auto",
-        values.one_of(Scope),
+        setting_values.one_of(Scope),
         "shared, credential (callers with different keys share nothing) or auto: shared on loopback only.",
     )
     stale_if_error_seconds: int = _setting(
         "CACHE_STALE_IF_ERROR_SECONDS",
         "0",
-        values.whole,
+        setting_values.whole,
         "How long after its TTL an entry is kept and served when the upstream fails with 5xx, 429 or no answer.",
     )
     replay_speed: Speed | float = _setting(
         "CACHE_REPLAY_SPEED",
         "instant",
-        values.speed,
+        setting_values.speed,
         "How fast a stream is replayed: instant, recorded, or a number of tokens a second.",
     )
     fast_lane: Switch = _setting(
         "CACHE_FAST_LANE",
         "auto",
-        values.one_of(Switch),
+        setting_values.one_of(Switch),
         "auto answers hits without a mitmproxy flow where nothing shows, saves or changes flows; on, off.",
     )
     max_flows: int = _setting(
-        "CACHE_MAX_FLOWS", "2000", values.whole, "Flows that mitmweb and mitmproxy keep; the oldest go first. 0: all."
+        "CACHE_MAX_FLOWS",
+        "2000",
+        setting_values.whole,
+        "Flows that mitmweb and mitmproxy keep; the oldest go first. 0: all.",
     )
     hosts: tuple[str, ...] = _setting(
         "CACHE_HOSTS",
         KNOWN_HOSTS,
-        values.items,
+        setting_values.items,
         "Shell patterns, separated by commas: hosts to cache when intercepted.",
     )
     keep_connection_strategy: bool = _setting(
         "CACHE_KEEP_CONNECTION_STRATEGY",
         "0",
-        values.boolean,
+        setting_values.boolean,
         "1 keeps mitmproxy's connection_strategy; the cache sets lazy, without which a hit needs the upstream up.",
     )
     admin_token: str = _setting(
         "CACHE_ADMIN_TOKEN",
         "",
-        values.text,
+        setting_values.text,
         "When set, needed to clear the cache and to list, read and delete entries.",
         Surface.ENVIRONMENT,
     )
     client_token: tuple[tuple[str, str], ...] = _setting(
         "CACHE_CLIENT_TOKEN",
         "",
-        values.clients,
+        setting_values.clients,
         "When set, clients send it as their API key; name:token pairs give each client entries of its own.",
         Surface.ENVIRONMENT,
     )
     allowed_hosts: tuple[str, ...] = _setting(
         "CACHE_ALLOWED_HOSTS",
         "",
-        values.items,
+        setting_values.items,
         "Host names the proxy answers to, beside loopback names and the address it was reached at.",
     )
     cors_allow_origin: tuple[str, ...] = _setting(
-        "CORS_ALLOW_ORIGIN", "", values.origins, "Origins of web pages that may use the proxy, separated by commas."
+        "CORS_ALLOW_ORIGIN",
+        "",
+        setting_values.origins,
+        "Origins of web pages that may use the proxy, separated by commas.",
     )
     include_metadata: bool = _setting(
         "INCLUDE_CACHE_METADATA",
         "0",
-        values.boolean,
+        setting_values.boolean,
         "1 adds `computer_use_cache`, and for older clients `code_model_cache`, to JSON answers.",
     )
     openrouter_http_referer: str = _setting(
-        "OPENROUTER_HTTP_REFERER", "", values.text, "Sent upstream as HTTP-Referer, OpenRouter's attribution."
+        "OPENROUTER_HTTP_REFERER", "", setting_values.text, "Sent upstream as HTTP-Referer, OpenRouter's attribution."
     )
     openrouter_x_title: str = _setting(
-        "OPENROUTER_X_TITLE", "", values.text, "Sent upstream as X-Title, OpenRouter's attribution."
+        "OPENROUTER_X_TITLE", "", setting_values.text, "Sent upstream as X-Title, OpenRouter's attribution."
     )
 
     @staticmethod
@@ -332,7 +347,7 @@ class Settings:
 
         Raises SettingError when one is not and no client token is set.
         """
-        exposed = sorted(host or "every address" for host in hosts if not values.is_loopback(host))
+        exposed = sorted(host or "every address" for host in hosts if not setting_values.is_loopback(host))
         if exposed and not self.client_token:
             raise SettingError(
                 f"HOST: {', '.join(exposed)} can be reached from other machines; "

@@ -12,8 +12,8 @@ from statistics import median
 from benchmarks import servers, traffic
 from benchmarks.figures import Run
 from benchmarks.servers import Server
-from computer_use_cache import explain
-from computer_use_cache.cache import Cache, Plan
+from computer_use_cache.cache.cache import Cache, Plan
+from computer_use_cache.diagnosis import near_miss
 from computer_use_cache.models import Request
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore
@@ -57,7 +57,7 @@ def _searches(bench: Run, folder: Path, url: str, number: int, numbers: Iterator
             plan = _plan(cache, url, _edited(asked))
             record = cache.record(plan)
             begun = time.perf_counter()
-            near = explain.nearest(cache, plan, record)
+            near = near_miss.nearest(cache, plan, record)
             seconds.append(time.perf_counter() - begun)
             right += near is not None and near.key == wanted
         detail = f"the median of {times}; at most {1000 * max(seconds):.1f} ms; right in {right} of them"

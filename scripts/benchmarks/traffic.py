@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from computer_use_cache.cache import Cache
+from computer_use_cache.cache.cache import Cache
 from computer_use_cache.models import Entry, Request, Response, Shape
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore

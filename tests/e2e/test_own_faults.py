@@ -34,33 +34,33 @@ setattr(owner, last, broken)
 """
 
 PARTS = [
-    "cache:Cache.plan",
-    "cache:Cache.route",
-    "cache:Cache.plan_body",
-    "key:finish",
-    "cache:Cache.lookup",
-    "cache:Cache.credential",
-    "cache:Cache.judge",
-    "cache:Cache.keep",
-    "coalesce:Flights.find",
-    "coalesce:Flights.begin",
-    "coalesce:Flights.land",
-    "coalesce:Flight.begin_stream",
-    "coalesce:Flight.feed",
-    "coalesce:Flight.end_stream",
-    "recorder:Recorder.feed",
-    "policy:shape_of",
-    "policy:judge_answer",
-    "codec:encode",
+    "cache.cache:Cache.plan",
+    "cache.cache:Cache.route",
+    "cache.cache:Cache.plan_body",
+    "keys.key:finish",
+    "cache.cache:Cache.lookup",
+    "cache.cache:Cache.credential",
+    "cache.cache:Cache.judge",
+    "cache.cache:Cache.keep",
+    "flights.flight:Flights.find",
+    "flights.flight:Flights.begin",
+    "flights.flight:Flights.land",
+    "flights.flight:Flight.begin_stream",
+    "flights.flight:Flight.feed",
+    "flights.flight:Flight.end_stream",
+    "flights.recorder:Recorder.feed",
+    "cache.policy:shape_of",
+    "cache.policy:judge_answer",
+    "store.codec:encode",
     "store.disk:DiskStore.get",
     "store.disk:DiskStore.put",
-    "ledger:Ledger.served",
-    "ledger:Ledger.stored",
-    "ledger:Ledger.flush",
-    "cache:_reshape",
+    "accounting.ledger:Ledger.served",
+    "accounting.ledger:Ledger.stored",
+    "accounting.ledger:Ledger.flush",
+    "cache.cache:_reshape",
     "proxy.exchange:Exchanges._answer",
     "proxy.exchange:Exchange",
-    "proxy.telling:tell",
+    "proxy.cache_headers:tell",
     "proxy.bridge:delimit",
 ]
 
@@ -103,7 +103,7 @@ def test_followers_of_a_leader_whose_answer_is_not_kept_ask_for_themselves(tmp_p
 
 def test_a_part_of_a_batch_never_passes_for_the_whole(tmp_path: Path, upstream: Upstream) -> None:
     script = tmp_path / "break.py"
-    script.write_text(BREAK.format(name="batches:_join"))
+    script.write_text(BREAK.format(name="cache.batches:_join"))
 
     async def embed(asked: Asked, send: Send) -> None:
         given = asked.json()["input"]

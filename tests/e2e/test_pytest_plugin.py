@@ -90,7 +90,7 @@ def run(pytester: pytest.Pytester, upstream: Upstream, monkeypatch: pytest.Monke
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
     def runs(*arguments: str) -> pytest.RunResult:
-        plugin = ("-p", "computer_use_cache.pytest_plugin")
+        plugin = ("-p", "computer_use_cache.testing.pytest_plugin")
         return pytester.runpytest_subprocess(*plugin, "--strict-markers", "-W", "error", *arguments, timeout=100)
 
     return runs

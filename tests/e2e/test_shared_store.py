@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from computer_use_cache import codec
+from computer_use_cache.store import codec
 from support import FAKE_KEY, Gate, Proxy, Upstream, always, completion, response, running_proxy
 
 DOWN = "does not answer"

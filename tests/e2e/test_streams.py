@@ -215,7 +215,7 @@ WHERE = """
 import logging
 import threading
 
-from computer_use_cache import cache
+from computer_use_cache.cache import cache
 
 reshape = cache._reshape
 

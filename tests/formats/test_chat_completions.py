@@ -11,8 +11,8 @@ from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 
 import corpus
-from computer_use_cache import sse
 from computer_use_cache.errors import FormatError, RequestError
+from computer_use_cache.formats import sse
 from computer_use_cache.formats.chat_completions import ChatCompletions
 from computer_use_cache.models import Event
 

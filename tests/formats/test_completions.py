@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import corpus
-from computer_use_cache import sse
 from computer_use_cache.errors import FormatError, RequestError
+from computer_use_cache.formats import sse
 from computer_use_cache.formats.completions import Completions
 from computer_use_cache.models import Event
 

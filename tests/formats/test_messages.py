@@ -15,8 +15,8 @@ from anthropic.types import RawMessageStreamEvent
 from anthropic.types.beta import BetaRawMessageStreamEvent
 
 import corpus
-from computer_use_cache import sse
 from computer_use_cache.errors import FormatError, RequestError
+from computer_use_cache.formats import sse
 from computer_use_cache.formats.base import dump
 from computer_use_cache.formats.messages import Messages
 from computer_use_cache.models import Event, Shape

@@ -14,8 +14,8 @@ from openai.lib.streaming.responses._responses import ResponseStreamState
 from openai.types.responses import ResponseStreamEvent
 
 import corpus
-from computer_use_cache import sse
 from computer_use_cache.errors import FormatError, RequestError
+from computer_use_cache.formats import sse
 from computer_use_cache.formats.base import dump
 from computer_use_cache.formats.responses import Responses
 from computer_use_cache.models import Event, Shape

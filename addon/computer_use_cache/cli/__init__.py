@@ -11,18 +11,18 @@ from typing import NoReturn
 
 import click
 
-from computer_use_cache.cli.about import entry_path, version
 from computer_use_cache.cli.audit import audit
+from computer_use_cache.cli.clear import clear
 from computer_use_cache.cli.doctor import doctor
-from computer_use_cache.cli.entries import clear
+from computer_use_cache.cli.env import env, init
 from computer_use_cache.cli.explain import explain_request
-from computer_use_cache.cli.exporting import export_entries
-from computer_use_cache.cli.importing import import_recordings
+from computer_use_cache.cli.export import export_entries
+from computer_use_cache.cli.import_ import import_recordings
 from computer_use_cache.cli.install import install
 from computer_use_cache.cli.run import run_command
-from computer_use_cache.cli.setup import env, init
 from computer_use_cache.cli.start import start
 from computer_use_cache.cli.stats import stats
+from computer_use_cache.cli.version import entry_path, version
 from computer_use_cache.errors import CacheError
 
 _ALIASES = {"serve": "start", "proxy": "start"}

@@ -21,13 +21,13 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Column, Table
 
-from computer_use_cache.audit import Question, changed, question
-from computer_use_cache.cli.entries import opened_store
-from computer_use_cache.explain import Difference
+from computer_use_cache.cli.clear import opened_store
+from computer_use_cache.diagnosis.audit import Question, changed, question
+from computer_use_cache.diagnosis.near_miss import Difference
 from computer_use_cache.formats.base import Json
 from computer_use_cache.models import Entry, Response, Skipped
 from computer_use_cache.settings import Settings
-from computer_use_cache.store import Store
+from computer_use_cache.store.base import Store
 
 _AT_ONCE = 4
 _NEWEST = 10_000

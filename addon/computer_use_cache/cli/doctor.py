@@ -17,12 +17,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from computer_use_cache.cli import running, trust
+from computer_use_cache.cli import client, trust
 from computer_use_cache.errors import CacheError, SettingError
-from computer_use_cache.proxy import authority, launch
+from computer_use_cache.launch import authority, launcher
+from computer_use_cache.setting_values import Mode
 from computer_use_cache.settings import Declaration, Settings
 from computer_use_cache.store.opening import open_store
-from computer_use_cache.values import Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 def _checks() -> Iterator[_Check]:
     yield _Check("python", sys.version_info >= (3, 12), f"{platform.python_version()} (3.12 or later is needed)")
     yield _mitmproxy()
-    entry = launch.entry_path()
+    entry = launcher.entry_path()
     yield _authority()
     yield _Check("entry", entry.is_file(), f"{entry}" if entry.is_file() else f"{entry} is missing; install again")
     try:
@@ -100,10 +100,10 @@ def _authority() -> _Check:
 
 
 def _port(settings: Settings) -> _Check:
-    url = running.address(settings)
-    if running.health(url, settings):
+    url = client.address(settings)
+    if client.health(url, settings):
         return _Check("port", True, f"a cache is running at {url}")
-    if reason := running.bind_error(settings):
+    if reason := client.bind_error(settings):
         return _Check("port", False, f"{url}: {reason}; stop what uses it, or set PORT")
     return _Check("port", True, f"{url} is free")
 
@@ -133,7 +133,7 @@ def _upstream(settings: Settings) -> _Check:
         return _Check("upstream", True, f"{url} is not asked in CACHE_MODE=offline")
     try:
         # Without a key: any answer shows that it can be reached.
-        status, _ = running.fetch(url + "/models")
+        status, _ = client.fetch(url + "/models")
     except CacheError as error:
         return _Check("upstream", False, f"{error}; check the network and UPSTREAM_BASE_URL")
     hint = "" if status != 404 or settings.upstream_base_url.path else "; most APIs want /v1 at its end"

@@ -13,15 +13,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from computer_use_cache import explain, formats, key, upstream
-from computer_use_cache.cache import Cache
-from computer_use_cache.cli.entries import opened_store
+from computer_use_cache import formats
+from computer_use_cache.cache.cache import Cache
+from computer_use_cache.cli.clear import opened_store
+from computer_use_cache.diagnosis import near_miss
+from computer_use_cache.diagnosis.near_miss import Difference
 from computer_use_cache.errors import CacheError, RequestError
-from computer_use_cache.explain import Difference
 from computer_use_cache.formats.base import Json
+from computer_use_cache.keys import key, upstream
 from computer_use_cache.models import Bypass, Request
+from computer_use_cache.setting_values import is_loopback
 from computer_use_cache.settings import Settings
-from computer_use_cache.values import is_loopback
 
 
 @click.command("explain")
@@ -47,7 +49,7 @@ def explain_request(
     settings = Settings.load(os.environ)
     with opened_store(settings) as store:
         if request_file is None:
-            noted = explain.misses(store, time.time() - since if since is not None else 0.0)
+            noted = near_miss.misses(store, time.time() - since if since is not None else 0.0)
             groups = _grouped(noted)
             click.echo(json.dumps(groups)) if as_json else _print_groups(groups, len(noted))
             return
@@ -100,12 +102,12 @@ def _told(cache: Cache, request: Request) -> Json:
         return told | {"reason": str(plan.verdict)}
     if entry := cache.lookup(plan, time.time()):
         return told | {"outcome": "HIT", "reason": f"recorded {time.time() - entry.created_at:.0f} s ago"}
-    found = explain.study(cache, plan)
+    found = near_miss.study(cache, plan)
     if found.bypass:
         return told | {"key": "", "reason": str(found.bypass)}
     if found.near is None:
         return told | {"outcome": "MISS", "reason": "no stored request is near it"}
-    return told | {"outcome": "MISS", "reason": str(found.near), **explain.as_json(found.near)}
+    return told | {"outcome": "MISS", "reason": str(found.near), **near_miss.as_json(found.near)}
 
 
 def _print_told(told: Json) -> None:

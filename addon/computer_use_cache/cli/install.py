@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 
-from computer_use_cache.cli import running, trust
-from computer_use_cache.cli.agents import AGENTS, Place, Plan
+from computer_use_cache.cli import client, trust
+from computer_use_cache.cli.agent_files import AGENTS, Place, Plan
 from computer_use_cache.errors import FormatError
 from computer_use_cache.settings import Settings
 
@@ -21,7 +21,7 @@ from computer_use_cache.settings import Settings
 @click.option("--write", is_flag=True, help="Write the files; without it nothing is touched.")
 @click.option("--ca", is_flag=True, help="Tell instead how this machine trusts mitmproxy's certificates.")
 @click.option("--dir", "project", type=click.Path(path_type=Path), default=".", help="The project, for Cursor.  [.]")
-@running.address_options
+@client.address_options
 @click.pass_context
 def install(
     ctx: click.Context, agent: str, *, write: bool, ca: bool, project: Path, host: str | None, port: str | None
@@ -36,8 +36,8 @@ def install(
     if ca:
         trust.tell()
         return
-    environment = running.environment(host, port)
-    place = Place(running.address(Settings.load(environment)), Path.home(), project, environment)
+    environment = client.environment(host, port)
+    place = Place(client.address(Settings.load(environment)), Path.home(), project, environment)
     refused = False
     for name in AGENTS if agent == "all" else [agent]:
         click.echo(f"== {name}")

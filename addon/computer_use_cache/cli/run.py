@@ -15,13 +15,12 @@ from types import FrameType
 
 import click
 
-from computer_use_cache import environment
-from computer_use_cache.amounts import dollars
+from computer_use_cache.accounting.ledger import Ledger
+from computer_use_cache.accounting.units import dollars
 from computer_use_cache.cli import options
 from computer_use_cache.errors import CacheError
 from computer_use_cache.formats.base import Json
-from computer_use_cache.ledger import Ledger
-from computer_use_cache.proxy import launch
+from computer_use_cache.launch import environment, launcher
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.opening import open_store
 
@@ -53,7 +52,7 @@ def run_command(base_url: bool, pairs: tuple[str, ...], command: tuple[str, ...]
             "itself, use Node 24, `run --base-url`, or mitmproxy's `--mode local:` (see README)",
             err=True,
         )
-    with launch.companion(settings, texts, own, base_url=base_url) as proxy:
+    with launcher.companion(settings, texts, own, base_url=base_url) as proxy:
         before = _statistics(settings)
         variables = dict(os.environ) | environment.proxied(proxy.port, proxy.trust, os.environ)
         if proxy.base_port:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from computer_use_cache.cli import options, running
+from computer_use_cache.cli import client, options
 from computer_use_cache.errors import SettingError
-from computer_use_cache.proxy import launch
+from computer_use_cache.launch import launcher
 from computer_use_cache.settings import Settings, is_own_address
 from computer_use_cache.store.opening import open_store
 
@@ -28,9 +28,9 @@ def start(web: bool, pairs: tuple[str, ...], mitmproxy_arguments: tuple[str, ...
     _check_upstream(settings)
     _check_port(settings)
     open_store(settings).close()
-    place = running.address(settings) + "/v1" if settings.port else "a free port, named below"
+    place = client.address(settings) + "/v1" if settings.port else "a free port, named below"
     click.echo(f"computer-use-cache: {place} -> {settings.upstream_base_url}, entries in {settings.store_place}")
-    return launch.start(settings, texts, own, web=web)
+    return launcher.start(settings, texts, own, web=web)
 
 
 def _check_workers(settings: Settings, own: list[str], *, web: bool) -> None:
@@ -50,7 +50,7 @@ def _check_upstream(settings: Settings) -> None:
 
 
 def _check_port(settings: Settings) -> None:
-    if reason := running.bind_error(settings):
-        place = running.address(settings)
-        what = "a cache is running there already" if running.health(place, settings) else reason
+    if reason := client.bind_error(settings):
+        place = client.address(settings)
+        what = "a cache is running there already" if client.health(place, settings) else reason
         raise SettingError(f"PORT: cannot listen on {place}: {what}; stop what uses it, or give another --port")

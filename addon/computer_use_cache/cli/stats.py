@@ -17,10 +17,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from computer_use_cache.amounts import dollars, duration
-from computer_use_cache.cli.entries import health_of, opened_store, url_option
+from computer_use_cache.accounting.ledger import Ledger
+from computer_use_cache.accounting.units import dollars, duration
+from computer_use_cache.cli.clear import health_of, opened_store, url_option
 from computer_use_cache.formats.base import Json
-from computer_use_cache.ledger import Ledger
 from computer_use_cache.settings import Settings
 
 _HOURS = 12

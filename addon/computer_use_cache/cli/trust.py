@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from computer_use_cache.errors import CacheError
-from computer_use_cache.proxy import authority
+from computer_use_cache.launch import authority
 
 FOLDER = Path("~/.mitmproxy")
 _BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")

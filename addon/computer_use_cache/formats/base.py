@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from computer_use_cache import sse
 from computer_use_cache.errors import FormatError, RequestError
+from computer_use_cache.formats import sse
 from computer_use_cache.models import Event, Query, Shape
 
 Json = dict[str, Any]

@@ -15,7 +15,7 @@ from typing import Any
 
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.base import Json
-from computer_use_cache.formats.openai_stream import ChoiceFormat, join_extras, without
+from computer_use_cache.formats.openai_choices import ChoiceFormat, join_extras, without
 from computer_use_cache.models import Event
 
 _LABELS = frozenset({"role", "id", "type", "name", "format"})

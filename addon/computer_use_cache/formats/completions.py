@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.base import Json
-from computer_use_cache.formats.openai_stream import ChoiceFormat, join_extras, without
+from computer_use_cache.formats.openai_choices import ChoiceFormat, join_extras, without
 
 
 class Completions(ChoiceFormat):

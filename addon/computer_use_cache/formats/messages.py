@@ -10,7 +10,7 @@ from typing import Any
 
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.base import Format, Json, dump, load_object, load_objects
-from computer_use_cache.formats.cut_json import load_cut
+from computer_use_cache.formats.partial_json import load_cut
 from computer_use_cache.models import Event
 
 # https://docs.anthropic.com/en/api/errors

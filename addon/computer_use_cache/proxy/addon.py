@@ -18,18 +18,18 @@ from mitmproxy.tls import ClientHelloData
 
 from computer_use_cache.errors import CacheError, RequestError, SettingError, StoreError
 from computer_use_cache.models import Bypass, Outcome, Reason
-from computer_use_cache.proxy import bridge, interception, listening, replay, telling
-from computer_use_cache.proxy.commands import Commands
-from computer_use_cache.proxy.drain import drain
-from computer_use_cache.proxy.fast_lane import FastLane
-from computer_use_cache.proxy.fast_layer import FastHttpLayer, Search
-from computer_use_cache.proxy.inspect import Inspector
-from computer_use_cache.proxy.layer import UPSTREAM_FAULT, Feed, with_cache_layer
-from computer_use_cache.proxy.parts import Parts
-from computer_use_cache.proxy.trouble import Trouble
-from computer_use_cache.proxy.visibility import needs_flows
+from computer_use_cache.proxy import bridge, cache_headers, interception, modes, replayer
+from computer_use_cache.proxy.failure_log import Trouble
+from computer_use_cache.proxy.fast_path.eligibility import needs_flows
+from computer_use_cache.proxy.fast_path.layer import FastHttpLayer, Search
+from computer_use_cache.proxy.fast_path.lookup import FastLane
+from computer_use_cache.proxy.http.layer import UPSTREAM_FAULT, Feed, with_cache_layer
+from computer_use_cache.proxy.session import Parts
+from computer_use_cache.proxy.shutdown import drain
+from computer_use_cache.proxy.ui.annotations import Inspector
+from computer_use_cache.proxy.ui.commands import Commands
+from computer_use_cache.setting_values import Switch
 from computer_use_cache.settings import Settings
-from computer_use_cache.values import Switch
 
 logger = logging.getLogger(__name__)
 
@@ -61,19 +61,19 @@ class ComputerUseCache:
         if updated.isdisjoint((*options, "mode", "listen_host", "listen_port")):
             return
         try:
-            settings, loopback = listening.settle(ctx.options, {name: getattr(ctx.options, name) for name in options})
+            settings, loopback = modes.settle(ctx.options, {name: getattr(ctx.options, name) for name in options})
             parts = Parts(settings, loopback)
         except (SettingError, StoreError) as error:
             raise exceptions.OptionsError(str(error)) from None
         self._close()
         self._parts = parts
-        ctx.options.update(**listening.wanted_options(ctx.options, settings))
+        ctx.options.update(**modes.wanted_options(ctx.options, settings))
 
     def running(self) -> None:
         self._upkeep = asyncio.create_task(self._keep_up())
 
     async def _keep_up(self) -> None:
-        await listening.rebind(ctx.master.addons.get("proxyserver"), ctx.options.listen_host)
+        await modes.rebind(ctx.master.addons.get("proxyserver"), ctx.options.listen_host)
         if self._parts:
             await self._import_once(self._parts)
         flushes, upkeep = 0, Trouble("upkeep")
@@ -149,10 +149,10 @@ class ComputerUseCache:
             interception.judge_handshake(hello, self._parts.gate)
 
     async def cache_next_chunk(self, feed: Feed) -> None:
-        await replay.next_chunk(feed)
+        await replayer.next_chunk(feed)
 
     def client_connected(self, client: Client) -> None:
-        if self._parts and not listening.is_allowed(client, loopback=self._parts.loopback):
+        if self._parts and not modes.is_allowed(client, loopback=self._parts.loopback):
             client.error = "this proxy is for its own machine"
 
     async def client_disconnected(self, client: Client) -> None:
@@ -223,7 +223,7 @@ class ComputerUseCache:
     async def error(self, flow: http.HTTPFlow) -> None:
         if not self._parts or not self._parts.gate.concerns(flow):
             return
-        told = telling.Told(Outcome.BYPASS, "fwd=bypass")
+        told = cache_headers.Told(Outcome.BYPASS, "fwd=bypass")
         try:
             told = await self._parts.exchanges.error(flow)
         except Exception:
@@ -232,5 +232,5 @@ class ComputerUseCache:
         if status and flow.response is None and flow.error:
             bridge.refuse(flow, bridge.upstream_error(flow, status, flow.error.msg), self._parts.settings)
             assert flow.response
-            telling.tell(flow, flow.response, told, self._parts.settings)
+            cache_headers.tell(flow, flow.response, told, self._parts.settings)
         bridge.forget_credentials(flow, self._parts.settings)

@@ -10,19 +10,20 @@ from collections.abc import Callable
 from mitmproxy import http
 from msgspec.structs import replace
 
-from computer_use_cache import explain, policy
-from computer_use_cache.batches import Batch, join_known, open_batch
-from computer_use_cache.cache import Cache, Plan, offline_error, replay, replays_quickly
-from computer_use_cache.coalesce import Flights, Released, Stream
+from computer_use_cache.accounting.ledger import Ledger
+from computer_use_cache.cache import policy
+from computer_use_cache.cache.batches import Batch, join_known, open_batch
+from computer_use_cache.cache.cache import Cache, Plan, offline_error, replay, replays_quickly
+from computer_use_cache.cache.policy import Controls
+from computer_use_cache.diagnosis import near_miss
+from computer_use_cache.diagnosis.near_miss import Near
 from computer_use_cache.errors import FormatError, StoreError
-from computer_use_cache.explain import Near
+from computer_use_cache.flights.flight import Flights, Released, Stream
 from computer_use_cache.formats.embeddings import Embeddings
-from computer_use_cache.ledger import Ledger
 from computer_use_cache.models import NOTHING, Entry, Outcome, Response
-from computer_use_cache.policy import Controls
-from computer_use_cache.proxy import bridge, telling
-from computer_use_cache.proxy.replay import Replayer
-from computer_use_cache.proxy.trouble import Trouble
+from computer_use_cache.proxy import bridge, cache_headers
+from computer_use_cache.proxy.failure_log import Trouble
+from computer_use_cache.proxy.replayer import Replayer
 
 logger = logging.getLogger(__name__)
 
@@ -105,10 +106,10 @@ class Answers:
 
     def _nearest(self, plan: Plan) -> Near | None:
         """What a request is near to that nothing answers and that may not go upstream; it is noted."""
-        near = explain.study(self._cache, plan).near
+        near = near_miss.study(self._cache, plan).near
         try:
             if near:
-                explain.log_miss(self._cache, plan, near, time.time())
+                near_miss.log_miss(self._cache, plan, near, time.time())
         except StoreError as error:
             self._looking_up.failed(error)
         return near
@@ -119,8 +120,8 @@ class Answers:
             why += f"; the nearest, {near.key[:8]}, differs at {near.differences[0]}"
         bridge.refuse(flow, offline_error(why), settings)
         assert flow.response
-        told = telling.Told(Outcome.MISS, "detail=not-forwarded", plan.key, reason=str(near or ""))
-        telling.tell(flow, flow.response, told, settings)
+        told = cache_headers.Told(Outcome.MISS, "detail=not-forwarded", plan.key, reason=str(near or ""))
+        cache_headers.tell(flow, flow.response, told, settings)
         self._ledger.served(Outcome.MISS, plan.model, NOTHING)
 
     async def find(self, plan: Plan, batch: Batch | None) -> tuple[Entry, list[bytes]] | None:

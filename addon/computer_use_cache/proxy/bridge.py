@@ -7,16 +7,18 @@ import logging
 from mitmproxy import http
 from mitmproxy.proxy.mode_specs import ReverseMode
 
-from computer_use_cache import credentials, formats, policy, upstream
-from computer_use_cache.cache import OFFLINE_MISS
+from computer_use_cache import credentials, formats
+from computer_use_cache.cache import policy
+from computer_use_cache.cache.cache import OFFLINE_MISS
 from computer_use_cache.errors import RequestError
 from computer_use_cache.formats.base import Format, Json, dump
+from computer_use_cache.keys import upstream
 from computer_use_cache.models import Bypass, Outcome, Request
-from computer_use_cache.proxy import telling
+from computer_use_cache.proxy import cache_headers
 from computer_use_cache.proxy.content_coding import body_of
-from computer_use_cache.proxy.head import Head
+from computer_use_cache.proxy.request_head import Head
+from computer_use_cache.setting_values import BaseUrl
 from computer_use_cache.settings import Settings
-from computer_use_cache.values import BaseUrl
 
 logger = logging.getLogger(__name__)
 
@@ -258,8 +260,8 @@ def upstream_error(flow: http.HTTPFlow, status: int, why: str) -> RequestError:
 
 def pass_through(flow: http.HTTPFlow, response: http.Response, bypass: Bypass, settings: Settings) -> None:
     """Let an answer pass that is no cached API's: events and what is large or of unknown length as they come."""
-    told = telling.Told(Outcome.BYPASS, f"fwd=bypass; fwd-status={response.status_code}", reason=str(bypass))
-    telling.tell(flow, response, told, settings)
+    told = cache_headers.Told(Outcome.BYPASS, f"fwd=bypass; fwd-status={response.status_code}", reason=str(bypass))
+    cache_headers.tell(flow, response, told, settings)
     length = response.headers.get("content-length", "")
     if not response.stream and not (length.isdigit() and int(length) <= _LARGE):
         response.stream = True

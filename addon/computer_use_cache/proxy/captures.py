@@ -16,14 +16,15 @@ from mitmproxy.io import FlowReader
 from mitmproxy.io.har import request_to_flow
 from mitmproxy.proxy.mode_specs import ReverseMode
 
-from computer_use_cache import formats, upstream
+from computer_use_cache import formats
 from computer_use_cache.errors import FormatError, RequestError
+from computer_use_cache.keys import upstream
 from computer_use_cache.models import Request, Response, Skipped
 from computer_use_cache.proxy import bridge
 from computer_use_cache.proxy.content_coding import body_of
-from computer_use_cache.recordings import Damaged, Recording
+from computer_use_cache.setting_values import BaseUrl
 from computer_use_cache.settings import Settings
-from computer_use_cache.values import BaseUrl
+from computer_use_cache.transfer.recordings import Damaged, Recording
 
 _LONGEST_PREFIX = 12
 """Digits of a flow's length in a flow file."""

@@ -13,14 +13,17 @@ import orjson
 from mitmproxy import http
 from msgspec.structs import replace
 
-from computer_use_cache import explain, formats, policy
-from computer_use_cache.batches import Batch, complete, total
-from computer_use_cache.cache import Cache, Plan
-from computer_use_cache.coalesce import Flight, Flights, Released, Stream
+from computer_use_cache import formats
+from computer_use_cache.accounting.ledger import Ledger
+from computer_use_cache.cache import policy
+from computer_use_cache.cache.batches import Batch, complete, total
+from computer_use_cache.cache.cache import Cache, Plan
+from computer_use_cache.diagnosis import near_miss
+from computer_use_cache.diagnosis.near_miss import Near, Study
 from computer_use_cache.errors import FormatError, RequestError, StoreError
-from computer_use_cache.explain import Near, Study
-from computer_use_cache.fleet import Fleet, Lease
-from computer_use_cache.ledger import Ledger
+from computer_use_cache.flights.flight import Flight, Flights, Released, Stream
+from computer_use_cache.flights.leases import Fleet, Lease
+from computer_use_cache.flights.recorder import Recorder
 from computer_use_cache.models import (
     NOTHING,
     Bypass,
@@ -33,13 +36,12 @@ from computer_use_cache.models import (
     Shape,
     Skipped,
 )
-from computer_use_cache.proxy import bridge, telling
+from computer_use_cache.proxy import bridge, cache_headers
 from computer_use_cache.proxy.answers import Answers
-from computer_use_cache.proxy.layer import UPSTREAM_FAULT, Feed
-from computer_use_cache.proxy.replay import Replayer
+from computer_use_cache.proxy.failure_log import Trouble
+from computer_use_cache.proxy.http.layer import UPSTREAM_FAULT, Feed
+from computer_use_cache.proxy.replayer import Replayer
 from computer_use_cache.proxy.tee import decoder, tee
-from computer_use_cache.proxy.trouble import Trouble
-from computer_use_cache.recorder import Recorder
 
 logger = logging.getLogger(__name__)
 
@@ -183,7 +185,7 @@ class Exchanges:
     def _study(self, exchange: Exchange) -> asyncio.Task[Study]:
         """The study of the request, which goes on in a thread."""
         if exchange.study is None:
-            exchange.study = asyncio.create_task(self._study_in_thread(explain.study, self._cache, exchange.plan))
+            exchange.study = asyncio.create_task(self._study_in_thread(near_miss.study, self._cache, exchange.plan))
         return exchange.study
 
     async def _heed_study(self, exchange: Exchange) -> Study:
@@ -221,7 +223,7 @@ class Exchanges:
             if exchange.recorder:
                 flow.response.data.content = exchange.recorder.body
                 store = await self._finish(flow, exchange, self._answer(flow.response, exchange))
-                telling.note(flow, self._told(flow.response, exchange, store))
+                cache_headers.note(flow, self._told(flow.response, exchange, store))
             else:
                 await self._answer_whole(flow, flow.response, exchange)
         finally:
@@ -295,7 +297,7 @@ class Exchanges:
             for part in parts:
                 self._cache.keep(part, now)
             if found.near:
-                explain.log_miss(self._cache, plan, found.near, now)
+                near_miss.log_miss(self._cache, plan, found.near, now)
         except StoreError as error:
             self._storing.failed(error)
             return entry, str(Skipped("the store cannot be written"))
@@ -303,22 +305,22 @@ class Exchanges:
         self._ledger.stored(now)
         return entry, "updated" if replaced else "stored"
 
-    async def error(self, flow: http.HTTPFlow) -> telling.Told:
+    async def error(self, flow: http.HTTPFlow) -> cache_headers.Told:
         """The upstream failed, or the client left; what to tell of it where nothing was answered yet."""
         exchange = self._by_flow.get(flow.id)
         if exchange is None:
-            return telling.Told(Outcome.BYPASS, "fwd=bypass", reason=Reason.ROUTE)
+            return cache_headers.Told(Outcome.BYPASS, "fwd=bypass", reason=Reason.ROUTE)
         if exchange.recorder and flow.response and exchange.plan.format.terminal_is_final:
             # A client may leave as soon as it has the terminal event, before the upstream closes.
             flow.response.data.content = exchange.recorder.body
             store = await self._finish(flow, exchange, self._answer(flow.response, exchange))
             told = self._told(flow.response, exchange, store)
-            telling.note(flow, told)
+            cache_headers.note(flow, told)
             return told
         failed = UPSTREAM_FAULT in flow.metadata
         self._forget(flow, exchange, Released.FAILED if failed else Released.TOGETHER)
         told = _told(exchange.plan, str(Skipped("the upstream failed" if failed else "the client left")))
-        telling.note(flow, told)
+        cache_headers.note(flow, told)
         is_stale = failed and flow.response is None and await self._answers.give_stale(flow, exchange.plan, "")
         if failed and not is_stale and told.outcome is Outcome.MISS:
             self._ledger.served(Outcome.MISS, exchange.plan.model, NOTHING)
@@ -339,9 +341,9 @@ class Exchanges:
 
     def _describe(self, flow: http.HTTPFlow, exchange: Exchange, *, store: str) -> None:
         assert flow.response
-        telling.tell(flow, flow.response, self._told(flow.response, exchange, store), self._cache.settings)
+        cache_headers.tell(flow, flow.response, self._told(flow.response, exchange, store), self._cache.settings)
 
-    def _told(self, response: http.Response, exchange: Exchange, store: str) -> telling.Told:
+    def _told(self, response: http.Response, exchange: Exchange, store: str) -> cache_headers.Told:
         near = exchange.study.result().near if exchange.study and exchange.study.done() else None
         return _told(exchange.plan, store, f"; fwd-status={response.status_code}", near)
 
@@ -356,9 +358,9 @@ class Exchanges:
         self._fleet.close()
 
 
-def _told(plan: Plan, store: str, status: str = "", near: Near | None = None) -> telling.Told:
+def _told(plan: Plan, store: str, status: str = "", near: Near | None = None) -> cache_headers.Told:
     if isinstance(plan.verdict, Bypass):
-        return telling.Told(Outcome.BYPASS, f"fwd=bypass{status}", reason=str(plan.verdict))
+        return cache_headers.Told(Outcome.BYPASS, f"fwd=bypass{status}", reason=str(plan.verdict))
     stored = "; stored" if store in ("stored", "updated") else ""
     reason = store.partition("skipped: ")[2] or str(near or "")
-    return telling.Told(Outcome.MISS, f"fwd=miss{status}{stored}", plan.key, store, reason)
+    return cache_headers.Told(Outcome.MISS, f"fwd=miss{status}{stored}", plan.key, store, reason)

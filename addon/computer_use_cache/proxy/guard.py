@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from computer_use_cache import credentials
 from computer_use_cache.errors import RequestError
 from computer_use_cache.models import Query
+from computer_use_cache.setting_values import is_loopback
 from computer_use_cache.settings import Settings
-from computer_use_cache.values import is_loopback
 
 _AUTHORITY = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::[0-9]{0,5})?")
 """RFC 9110, section 7.2: a host and perhaps a port; a Host header has no user, and no escapes worth allowing."""

@@ -15,8 +15,8 @@ from mitmproxy.proxy.layers.http import HttpLayer, HTTPMode
 from mitmproxy.proxy.mode_specs import ReverseMode
 from mitmproxy.tls import ClientHelloData
 
-from computer_use_cache.proxy.gate import Gate
-from computer_use_cache.proxy.layer import FOREIGN
+from computer_use_cache.proxy.admission import Gate
+from computer_use_cache.proxy.http.layer import FOREIGN
 
 
 def judge_handshake(hello: ClientHelloData, gate: Gate) -> None:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable
 import brotli
 import zstandard
 
-from computer_use_cache.coalesce import Flight
-from computer_use_cache.recorder import Recorder
+from computer_use_cache.flights.flight import Flight
+from computer_use_cache.flights.recorder import Recorder
 
 logger = logging.getLogger(__name__)
 

@@ -9,14 +9,14 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from computer_use_cache import codec
 from computer_use_cache.errors import StoreError
 from computer_use_cache.models import Entry, RequestRecord
-from computer_use_cache.recurring import Recurring
-from computer_use_cache.store import LEASE_SECONDS, Choice, Size
-from computer_use_cache.store.database import Database, failures
-from computer_use_cache.store.media import Media
-from computer_use_cache.store.requests import Requests
+from computer_use_cache.store import codec
+from computer_use_cache.store.base import LEASE_SECONDS, Choice, Size
+from computer_use_cache.store.media_store import Media
+from computer_use_cache.store.recurring import Recurring
+from computer_use_cache.store.request_log import Requests
+from computer_use_cache.store.sqlite import Database, failures
 from computer_use_cache.store.unchanged import UnchangedEntries, state_of
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from computer_use_cache.errors import SettingError
 from computer_use_cache.settings import Settings
-from computer_use_cache.store import Store
+from computer_use_cache.store.base import Store
 from computer_use_cache.store.disk import DiskStore
 
 

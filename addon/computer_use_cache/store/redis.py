@@ -19,10 +19,18 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from computer_use_cache import codec
 from computer_use_cache.errors import StoreDown, StoreError
 from computer_use_cache.models import Entry, RequestRecord
-from computer_use_cache.store import KEPT_MISSES, LEASE_SECONDS, NEAR_CANDIDATES, NEWEST_OF_PART, Choice, Size, weigh
+from computer_use_cache.store import codec
+from computer_use_cache.store.base import (
+    KEPT_MISSES,
+    LEASE_SECONDS,
+    NEAR_CANDIDATES,
+    NEWEST_OF_PART,
+    Choice,
+    Size,
+    weigh,
+)
 from computer_use_cache.store.hot import HotEntries
 
 logger = logging.getLogger(__name__)

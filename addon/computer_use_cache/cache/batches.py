@@ -1,0 +1,112 @@
+"""Batches of embeddings: every input is an entry of its own, and upstream is asked only for those not yet known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec.structs import replace
+
+from computer_use_cache.cache.cache import Cache, Plan
+from computer_use_cache.formats.base import Json, dump, load_object
+from computer_use_cache.formats.embeddings import Embeddings
+from computer_use_cache.models import Cost, Entry, Response
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A request for several embeddings: the plans of its inputs in order, the entries already known by key, and the
+    request to send upstream for the others (None when all are known)."""
+
+    format: Embeddings
+    plan: Plan
+    parts: tuple[Plan, ...]
+    known: dict[str, Entry]
+    unseen: Json | None
+
+    @property
+    def asked(self) -> dict[str, Plan]:
+        """The plans of the inputs that upstream is asked for, by key; an input that comes twice is asked for once."""
+        return {part.key: part for part in self.parts if part.key not in self.known}
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether upstream is asked for just what the client asked for."""
+        return len(self.asked) == len(self.parts)
+
+
+def open_batch(cache: Cache, plan: Plan, now: float) -> Batch | None:
+    """The batch that a planned request is, None when it is none.
+
+    Computes a key and reads an entry for every input: call it off the event loop. Raises StoreError.
+    """
+    if not isinstance(plan.format, Embeddings) or not (inputs := plan.format.inputs(plan.body)):
+        return None
+    parts = _parts(cache, plan.format, plan, inputs)
+    known = {part.key: entry for part in parts if (entry := cache.lookup(part, now))}
+    unseen = [one for one, part in zip(inputs, parts, strict=True) if part.key not in known]
+    subset = plan.format.subset(plan.body, unseen) if unseen else None
+    return Batch(plan.format, plan, parts, known, subset)
+
+
+def _parts(cache: Cache, format: Embeddings, plan: Plan, inputs: Sequence[Any]) -> tuple[Plan, ...]:
+    return tuple(cache.plan_part(plan, format.single(plan.body, one)) for one in inputs)
+
+
+def join_known(batch: Batch) -> Entry:
+    """The entry of a batch whose inputs are all known, as old as the oldest of them; raises FormatError."""
+    oldest = min(batch.known.values(), key=lambda entry: entry.created_at)
+    joined = replace(oldest, key=batch.plan.key, body=_join(batch, {}))
+    return joined.costing(total(batch.known[part.key].cost for part in batch.parts))
+
+
+def total(costs: Iterable[Cost]) -> Cost:
+    """The cost of what could have been asked for in one call: its parts would have been waited for together."""
+    costs = list(costs)
+    prices = [cost.usd for cost in costs if cost.usd is not None]
+    return Cost(
+        sum(cost.input_tokens for cost in costs),
+        sum(cost.output_tokens for cost in costs),
+        sum(prices) if len(prices) == len(costs) else None,
+        max((cost.seconds for cost in costs), default=0.0),
+    )
+
+
+def _join(batch: Batch, new: dict[str, Json]) -> bytes:
+    answers = new | {key: load_object(entry.body) for key, entry in batch.known.items()}
+    joined = batch.format.join([answers[part.key] for part in batch.parts])
+    return batch.format.adapt_answer(dump(joined), batch.plan.body)
+
+
+def complete(cache: Cache, batch: Batch, response: Response, now: float) -> tuple[bytes, list[Entry]]:
+    """The answer to the whole batch, and the entries of the inputs that the upstream was asked for.
+
+    Raises FormatError when the response is not one to what was asked.
+    """
+    assert batch.unseen is not None, "upstream was not asked"
+    answer = load_object(response.body)
+    batch.format.check_answer(answer)
+    answers = batch.format.split(batch.unseen, answer)
+    new = dict(zip(batch.asked, answers, strict=True))
+    body = response.body if batch.is_whole else _join(batch, new)
+    parts = (cache.judge(part, _alone(response, new[key]), now) for key, part in batch.asked.items())
+    return body, [entry for entry in parts if isinstance(entry, Entry)]
+
+
+def split_recorded(cache: Cache, plan: Plan, response: Response, at: float) -> list[Entry]:
+    """The entries of a batch's inputs, from the answer to all of them that was recorded at `at`; of anything else none.
+
+    Raises FormatError when the response is not one to the request.
+    """
+    if not isinstance(plan.format, Embeddings) or not (inputs := plan.format.inputs(plan.body)):
+        return []
+    answers = plan.format.split(plan.body, load_object(response.body))
+    parts = zip(_parts(cache, plan.format, plan, inputs), answers, strict=True)
+    entries = (cache.judge(part, _alone(response, answer), at) for part, answer in parts)
+    return [entry for entry in entries if isinstance(entry, Entry)]
+
+
+def _alone(response: Response, answer: Json) -> Response:
+    headers = {name: value for name, value in response.headers.items() if name != "content-length"}
+    return replace(response, headers=headers, body=dump(answer))

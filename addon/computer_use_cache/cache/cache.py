@@ -1,0 +1,365 @@
+"""The core, where key, policy, formats and store meet: plan a request, look it up, replay an entry, keep an answer.
+
+It knows no mitmproxy and reads no clock; the proxy, the importers and the tests all go through it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+import orjson
+from msgspec.structs import replace
+
+from computer_use_cache import credentials, formats
+from computer_use_cache.accounting import prices
+from computer_use_cache.cache import policy
+from computer_use_cache.cache.policy import Controls
+from computer_use_cache.diagnosis import similarity
+from computer_use_cache.diagnosis.request_record import Taken, bytes_without_media, without_media
+from computer_use_cache.errors import FormatError, RequestError
+from computer_use_cache.formats.base import Format, Json, dump, load_object
+from computer_use_cache.keys import key
+from computer_use_cache.models import (
+    Bypass,
+    Cost,
+    Entry,
+    Event,
+    Query,
+    Reason,
+    Request,
+    RequestRecord,
+    Response,
+    Shape,
+    Skipped,
+)
+from computer_use_cache.setting_values import Scope
+from computer_use_cache.settings import Settings
+from computer_use_cache.store.base import Store
+
+logger = logging.getLogger(__name__)
+
+OFFLINE_MISS = "cache_offline_miss"
+"""The code of the error that `offline_error` is."""
+
+_QUICK_BYTES = 128 * 1024
+_QUICKLY_CONVERTED_BYTES = 16 * 1024
+
+_DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)$")
+"""Azure names the model in the path."""
+
+_KEPT_HEADERS = ("content-type", "request-id", "x-request-id", "x-generation-id", "apim-request-id")
+_KEPT_OPENAI_HEADERS = ("openai-model", "openai-processing-ms", "openai-version")
+"""Recorded and replayed. OpenAI's other headers name the caller's organisation and project."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What is known of a request to a cached API before its body: which one it is (`resource` is the model, where the
+    path names it), what its headers wish, and the beginning of its key. `request` has no body."""
+
+    request: Request
+    format: Format
+    resource: str
+    controls: Controls
+    key_beginning: Any
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What is to be done with one request to a cached API.
+
+    `verdict` is a Bypass, or the Controls of a request that has a `key`. `body` is the parsed request and `forward`
+    the bytes to send upstream; they hold no controls of ours. `shape` is the one the client wants.
+    """
+
+    route: Route
+    verdict: Controls | Bypass
+    key: str
+    model: str
+    shape: Shape
+    with_usage: bool
+    body: Json
+    forward: bytes
+
+    @property
+    def format(self) -> Format:
+        """The API that is asked."""
+        return self.route.format
+
+    @property
+    def upstream(self) -> str:
+        """The API's base URL."""
+        return self.route.request.upstream
+
+    def without_bodies(self) -> Plan:
+        """What it takes to look the entry up again."""
+        return Plan(self.route, self.verdict, self.key, self.model, self.shape, self.with_usage, {}, b"")
+
+
+class Cache:
+    """The core of one proxy; whether it listens to this machine only (`loopback`) settles the scope `auto`."""
+
+    def __init__(self, settings: Settings, store: Store, *, loopback: bool) -> None:
+        self.settings = settings
+        self.store = store
+        self._shared = settings.scope is Scope.SHARED or (settings.scope is Scope.AUTO and loopback)
+
+    def plan(self, request: Request) -> Plan:
+        """The plan for a request to a cached API (one that `formats.match` knows).
+
+        Raises RequestError for what is refused here.
+        """
+        return self.plan_body(self.route(replace(request, body=b"")), request.body)
+
+    def plans_quickly(self, length: int) -> bool:
+        """Whether a body of so many bytes is planned quickly enough for the event loop; else do it in a thread."""
+        return length <= _QUICK_BYTES and not self.settings.normalize
+
+    def route(self, request: Request) -> Route:
+        """The route of a request to a cached API, for `plan_body`; raises RequestError."""
+        found = formats.match(request.path)
+        assert found is not None, request.path
+        format, resource = found
+        if not resource and (deployment := _DEPLOYMENT.search(request.upstream)):
+            resource = deployment[1]
+        controls = policy.read_controls(request.headers, self.settings)
+        beginning = key.begin(
+            scope=self._scope(request),
+            namespace=controls.namespace,
+            sample=controls.sample,
+            upstream=request.upstream,
+            format_name=format.name,
+            resource=resource,
+            query=_relevant_query(request.query),
+            headers=request.headers,
+        )
+        return Route(request, format, resource, controls, beginning)
+
+    def plan_body(self, route: Route, sent_body: bytes) -> Plan:
+        """The plan for a request of which this is the body; raises RequestError for what is refused here."""
+        format, controls, unreadable = route.format, route.controls, None
+        try:
+            sent = key.parse_body(sent_body)
+        except FormatError as error:
+            sent, unreadable = {}, Bypass(Reason.FORM, str(error))
+        else:
+            format.check_request(sent, route.resource)
+        body = policy.without_controls(sent)
+        model = format.model(body, route.resource)
+        verdict: Controls | Bypass = (
+            controls.bypass
+            or policy.body_bypass(sent, self.settings)
+            or unreadable
+            or self._bypass(format, len(sent_body), body, model)
+            or controls
+        )
+        computed = ""
+        if isinstance(verdict, Controls):
+            try:
+                computed = key.finish(route.key_beginning, self.key_body(format, body))
+            except (FormatError, RecursionError) as error:
+                verdict = Bypass(Reason.FORM, str(error))
+        if isinstance(verdict, Bypass) and not controls.upstream:
+            raise offline_error(str(verdict))
+        return Plan(
+            route=route,
+            verdict=verdict,
+            key=computed,
+            model=model,
+            shape=format.wanted_shape(body, route.request.path, route.request.query),
+            with_usage=format.wants_usage(body),
+            body=body,
+            forward=sent_body if unreadable or body is sent else _forwarded(body, sent_body),
+        )
+
+    def _bypass(self, format: Format, length: int, body: Json, model: str) -> Bypass | None:
+        if length > self.settings.max_input_chars:
+            return Bypass(Reason.TOO_LARGE)
+        if reason := format.bypass_reason(body):
+            return Bypass(Reason.STATE, reason)
+        return policy.model_verdict(model, self.settings)
+
+    def key_body(self, format: Format, body: Json) -> Json:
+        """What of a request's body (as `key.parse_body` gives it) enters the key."""
+        counted = key.remove_pointers(format.key_body(body), self.settings.ignore_keys)
+        for normalizer in self.settings.normalize:
+            counted = normalizer.apply(counted)
+        return counted
+
+    def _scope(self, request: Request) -> str:
+        if request.client and self.settings.scope is not Scope.SHARED:
+            return f"client {request.client}"
+        if self._shared:
+            return ""
+        return credentials.digest(credentials.of_caller(request.headers, request.query))
+
+    def plan_part(self, plan: Plan, body: Json) -> Plan:
+        """The plan for a part of a planned request that could have been asked for alone; raises FormatError."""
+        assert isinstance(plan.verdict, Controls), "a bypass has no parts"
+        return replace(plan, key=key.finish(plan.route.key_beginning, self.key_body(plan.format, body)), body=body)
+
+    def lookup(self, plan: Plan, now: float) -> Entry | None:
+        """The fresh entry that answers the plan at `now`, if there is one; raises StoreError."""
+        if isinstance(plan.verdict, Bypass) or not plan.verdict.read:
+            return None
+        entry = self._stored(plan)
+        if entry is None or not entry.is_fresh(now):
+            return None
+        limit = plan.verdict.max_age
+        return entry if limit is None or now - entry.created_at <= limit else None
+
+    def lookup_stale(self, plan: Plan, now: float) -> Entry | None:
+        """The entry that answers the plan at `now` when the upstream has failed, if there is one; raises StoreError."""
+        if isinstance(plan.verdict, Bypass) or not plan.verdict.stale_seconds:
+            return None
+        entry = self._stored(plan)
+        return entry if entry and entry.is_fresh(now - plan.verdict.stale_seconds) else None
+
+    def _stored(self, plan: Plan) -> Entry | None:
+        entry = self.store.get(plan.key)
+        return entry if entry and entry.key == plan.key else None
+
+    def credential(self, plan: Plan) -> Bypass | None:
+        """The verdict on a request whose text holds a credential. Slow: call it off the event loop.
+
+        Only a miss needs to ask: what holds a credential was never stored.
+        """
+        kind = credentials.find(plan.body)
+        return Bypass(Reason.CREDENTIAL, kind) if kind else None
+
+    def judge(self, plan: Plan, response: Response, now: float) -> Entry | Skipped:
+        """The entry to keep of an upstream's complete answer, received at `now`."""
+        if isinstance(plan.verdict, Bypass):
+            return Skipped(str(plan.verdict))
+        if not plan.verdict.write:
+            return Skipped("the request or the mode allows no storing")
+        shape = policy.judge_answer(plan.format, response, plan.shape, self.settings)
+        if isinstance(shape, Skipped):
+            return shape
+        ttl = self.settings.ttl_seconds if plan.verdict.ttl is None else plan.verdict.ttl
+        entry = Entry(
+            key=plan.key,
+            format=plan.format.name,
+            shape=shape,
+            model=plan.model,
+            namespace=plan.verdict.namespace,
+            headers=tuple(item for item in sorted(response.headers.items()) if is_kept(item[0])),
+            body=response.body,
+            created_at=now,
+            expires_at=now + ttl if ttl else None,
+            seconds=response.seconds,
+            with_usage=plan.with_usage,
+            chunks=response.chunks,
+        )
+        return entry.costing(self.cost(plan, response, now))
+
+    def cost(self, plan: Plan, response: Response, now: float) -> Cost:
+        """What an upstream's answer to a planned request took. Slow the first time: call it off the event loop."""
+        shape = policy.shape_of(response.headers.get("content-type", ""), plan.shape)
+        if response.status != 200:
+            return Cost(usd=0.0, seconds=response.seconds)
+        if shape is None:
+            return Cost(seconds=response.seconds)
+        return prices.cost_of(plan.format, plan.upstream, plan.model, shape, response, now=now)
+
+    def record(self, plan: Plan) -> RequestRecord:
+        """What is kept of a planned request that has a key. Slow: call it off the event loop. Raises FormatError."""
+        assert isinstance(plan.verdict, Controls), "a bypass is not recorded"
+        request, controls = plan.route.request, plan.verdict
+        taken: list[Taken] = []
+        body = without_media(plan.body, taken)
+        group = (self._scope(request), controls.namespace, str(controls.sample), plan.format.name)
+        return RequestRecord(
+            upstream=request.upstream,
+            path=request.path,
+            query=_relevant_query(request.query),
+            headers=key.relevant_headers(request.headers),
+            body=bytes_without_media(plan.forward, taken)
+            or _written(body, lambda: without_media(load_object(plan.forward), [])),
+            parts=similarity.parts(group, self.key_body(plan.format, body)),
+            media={each.digest: each.text for each in taken},
+        )
+
+    def keep(self, entry: Entry, now: float, record: RequestRecord | None = None) -> bool:
+        """Write an entry and what it answers; True when it took the place of another. Raises StoreError."""
+        keep_seconds = None
+        if entry.expires_at is not None:
+            keep_seconds = max(entry.expires_at + self.settings.stale_if_error_seconds - now, 0.0)
+        return self.store.put(entry, keep_seconds, record)
+
+
+def replay(plan: Plan, entry: Entry) -> list[bytes] | None:
+    """The pieces of the answer in the shape that the plan wants, one per event of a stream, or None when the
+    recording cannot give it (no usage was recorded and it is asked for)."""
+    try:
+        return _reshape(plan, entry)
+    except FormatError as error:
+        logger.warning("entry %s cannot be replayed as %s: %s", entry.key[:8], plan.shape, error)
+        return None
+
+
+def replays_quickly(plan: Plan, entry: Entry) -> bool:
+    """Whether `replay` is quick enough for the event loop; else do it in a thread. What was recorded as it is asked for
+    always is."""
+    if len(entry.body) <= _QUICKLY_CONVERTED_BYTES:
+        return True
+    if entry.shape is plan.shape is Shape.JSON:
+        return not plan.format.adapts_answer(entry.body, plan.body)
+    return (entry.shape, entry.with_usage) == (plan.shape, plan.with_usage)
+
+
+def _reshape(plan: Plan, entry: Entry) -> list[bytes] | None:
+    format = plan.format
+    if entry.shape is Shape.JSON:
+        if plan.shape is Shape.JSON:
+            return [format.adapt_answer(entry.body, plan.body)]
+        return format.join_stream(format.explode(load_object(entry.body), with_usage=plan.with_usage), plan.shape)
+    if (entry.shape, entry.with_usage) == (plan.shape, plan.with_usage):
+        return [entry.body]
+    recorded = format.split_stream(entry.body, entry.shape)
+    if plan.shape is Shape.JSON:
+        return [dump(format.assemble(recorded))]
+    events: Sequence[Event] | None = recorded
+    if entry.with_usage is not plan.with_usage:
+        events = format.reshape_events(recorded, with_usage=plan.with_usage)
+    return None if events is None else format.join_stream(events, plan.shape)
+
+
+def offline_error(why: str) -> RequestError:
+    """What a request gets that would have to go upstream although nothing may."""
+    return RequestError(504, f"Nothing goes upstream in this mode ({why}).", code=OFFLINE_MISS)
+
+
+def _relevant_query(query: Query) -> str:
+    """The query as it belongs to the key: by name, without the credential, and without the shape that `alt` asks for
+    (of `$alt=sse;enum-encoding=int` the second part changes the answer)."""
+    kept: list[tuple[str, str]] = []
+    for name, value in sorted(query, key=lambda pair: pair[0]):
+        if name not in ("key", "alt", "$alt"):
+            kept.append((name, value))
+        elif name != "key" and (rest := value.partition(";")[2]):
+            kept.append((name, rest))
+    return urlencode(kept, errors="surrogateescape")
+
+
+def _forwarded(body: Json, sent: bytes) -> bytes:
+    """The body to forward when controls were taken out of what was sent."""
+    return _written(body, lambda: policy.without_controls(load_object(sent)))
+
+
+def _written(body: Json, plain: Callable[[], Json]) -> bytes:
+    """A body that `key.parse_body` gave, as JSON; `plain` gives the same with Python's own numbers."""
+    try:
+        return orjson.dumps(body)
+    except TypeError:  # an integer beyond 64 bits, a lone surrogate, deep nesting
+        return dump(plain())
+
+
+def is_kept(header: str) -> bool:
+    """Whether a response header (lower-case name) is recorded and replayed."""
+    return header in _KEPT_HEADERS or header in _KEPT_OPENAI_HEADERS

@@ -1,0 +1,209 @@
+"""May this request be looked up, may this answer be stored: verdicts with a reason.
+
+Per-request controls are read here and taken out of what is forwarded; RFC 9111, section 5.2.1, gives the meaning of
+Cache-Control.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from computer_use_cache.errors import FormatError, RequestError
+from computer_use_cache.formats.base import Format, load_object
+from computer_use_cache.models import Bypass, Reason, Response, Shape, Skipped
+from computer_use_cache.setting_values import Mode
+from computer_use_cache.settings import Settings
+
+CONTROL_HEADERS = (
+    "x-cache-bypass",
+    "x-cache-mode",
+    "x-cache-ttl",
+    "x-cache-namespace",
+    "x-cache-sample",
+    "x-cache-admin-token",
+    "cache-control",
+)
+"""Read here, never forwarded."""
+
+NAMESPACE = re.compile(r"([!-~]([ -~]{0,198}[!-~])?)?")
+"""A namespace, or the "" of none."""
+
+_CONTROL_FIELDS = ("cache", "cache_control", "metadata")
+"""Where a body may hold controls."""
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """What one request may do, and the `bypass` it wishes. `max_age` and `ttl` are in seconds, None where it gives
+    none; without `upstream` it may not be answered but from the store. An entry may answer until `stale_seconds` after
+    its TTL when the upstream fails."""
+
+    bypass: Bypass | None
+    read: bool
+    write: bool
+    upstream: bool
+    max_age: int | None
+    stale_seconds: int
+    ttl: int | None
+    namespace: str
+    sample: int
+
+
+def read_controls(headers: Mapping[str, str], settings: Settings) -> Controls:
+    """What a request's headers wish. Raises RequestError (400) for a bad value in an X-Cache-* header."""
+    mode = _mode(headers, settings)
+    directives = _directives(headers.get("cache-control", ""))
+    max_age = directives.get("max-age", "")
+    return Controls(
+        bypass=_wished_bypass(headers, mode),
+        read=mode is not Mode.REFRESH and "no-cache" not in directives,
+        write=mode in (Mode.READWRITE, Mode.REFRESH) and "no-store" not in directives,
+        upstream=mode is not Mode.OFFLINE and "only-if-cached" not in directives,
+        max_age=int(max_age) if re.fullmatch(r"[0-9]{1,12}", max_age) else None,
+        stale_seconds=_stale_seconds(mode, directives, settings),
+        ttl=_whole(headers, "x-cache-ttl", 0),
+        namespace=_namespace(headers),
+        sample=_whole(headers, "x-cache-sample", 1) or 1,
+    )
+
+
+def _stale_seconds(mode: Mode, directives: Mapping[str, str], settings: Settings) -> int:
+    """Entries are kept no longer than the setting says, so the request's own stale-if-error (RFC 5861) can only cut."""
+    if mode is Mode.REFRESH or not directives.keys().isdisjoint(("no-cache", "no-store", "max-age")):
+        return 0
+    wished = directives.get("stale-if-error", "")
+    most = settings.stale_if_error_seconds
+    return min(int(wished), most) if re.fullmatch(r"[0-9]{1,12}", wished) else most
+
+
+def _mode(headers: Mapping[str, str], settings: Settings) -> Mode:
+    text = headers.get("x-cache-mode")
+    try:
+        wanted = Mode(text.strip().lower()) if text is not None else settings.mode
+    except ValueError:
+        raise RequestError(400, f"X-Cache-Mode: {text!r} is not one of {', '.join(Mode)}.") from None
+    return settings.mode if settings.mode is Mode.OFFLINE else wanted
+
+
+def _wished_bypass(headers: Mapping[str, str], mode: Mode) -> Bypass | None:
+    if _header_flag(headers, "x-cache-bypass"):
+        return Bypass(Reason.HEADER)
+    return Bypass(Reason.MODE) if mode is Mode.OFF else None
+
+
+def _header_flag(headers: Mapping[str, str], name: str) -> bool:
+    text = headers.get(name, "0")
+    wish = _truth(text)
+    if wish is None:
+        raise RequestError(400, f"{_title(name)}: {text!r} is neither true nor false.")
+    return wish
+
+
+def _whole(headers: Mapping[str, str], name: str, least: int) -> int | None:
+    text = headers.get(name)
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,12}", text.strip()) or int(text) < least:
+        raise RequestError(400, f"{_title(name)}: {text!r} is not a whole number of at least {least}.")
+    return int(text)
+
+
+def _namespace(headers: Mapping[str, str]) -> str:
+    text = headers.get("x-cache-namespace", "")
+    if "x-cache-namespace" in headers and not (text and NAMESPACE.fullmatch(text)):
+        raise RequestError(400, "X-Cache-Namespace: give 1 to 200 printable ASCII characters.")
+    return text
+
+
+def _title(name: str) -> str:
+    return name.title().replace("Ttl", "TTL")
+
+
+def _directives(text: str) -> dict[str, str]:
+    pairs = (part.partition("=") for part in text.lower().split(","))
+    return {name.strip(): value.strip().strip('"') for name, _, value in pairs}
+
+
+def _truth(value: object) -> bool | None:
+    word = str(value).strip().lower()
+    return True if word in _TRUE else False if word in _FALSE else None
+
+
+def body_bypass(body: Mapping[str, Any], settings: Settings) -> Bypass | None:
+    """The bypass that a body's own controls wish, or CACHE_ENABLED where they say nothing."""
+    wish = None if body.keys().isdisjoint(_CONTROL_FIELDS) else _body_wish(body)
+    if wish is False:
+        return Bypass(Reason.DISABLED_BY_REQUEST)
+    return Bypass(Reason.DISABLED) if wish is None and not settings.enabled else None
+
+
+def _body_wish(body: Mapping[str, Any]) -> bool | None:
+    control, metadata = body.get("cache_control"), body.get("metadata")
+    places = [(body, "cache"), (control, "enabled"), (metadata, "cache"), (metadata, "cache_enabled")]
+    wishes = (_truth(place[name]) for place, name in places if isinstance(place, Mapping) and name in place)
+    return next((wish for wish in wishes if wish is not None), None)
+
+
+def without_controls(body: dict[str, Any]) -> dict[str, Any]:
+    """The body to forward: the same object when it holds none of our controls."""
+    if body.keys().isdisjoint(_CONTROL_FIELDS):
+        return body
+    # What is no word is no wish, and another's field: that of a proxy behind this one, say.
+    removed = {"cache"} if "cache" in body and not isinstance(body["cache"], (dict, list)) else set()
+    if isinstance(body.get("cache_control"), dict) and "enabled" in body["cache_control"]:
+        removed.add("cache_control")
+    if removed:
+        body = {name: value for name, value in body.items() if name not in removed}
+    metadata = body.get("metadata")
+    if isinstance(metadata, dict) and not metadata.keys().isdisjoint(("cache", "cache_enabled")):
+        body = body | {"metadata": {k: v for k, v in metadata.items() if k not in ("cache", "cache_enabled")}}
+    return body
+
+
+def model_verdict(model: str, settings: Settings) -> Bypass | None:
+    """Whether the allow and deny lists keep this model out of the cache."""
+    denied = any(fnmatch.fnmatchcase(model, pattern) for pattern in settings.model_denylist)
+    allowed = not settings.model_allowlist or any(fnmatch.fnmatchcase(model, one) for one in settings.model_allowlist)
+    return None if allowed and not denied else Bypass(Reason.MODEL, model)
+
+
+def is_failure(status: int) -> bool:
+    """Whether an upstream that answers so is failing, and an entry past its TTL is better than its answer."""
+    return status == 429 or status >= 500
+
+
+def judge_answer(format: Format, response: Response, wanted: Shape, settings: Settings) -> Shape | Skipped:
+    """The shape in which a complete answer was sent, when it may be stored."""
+    if response.status != 200:
+        return Skipped(f"status {response.status}")
+    if len(response.body) > settings.max_response_chars:
+        return Skipped("answer is larger than CACHE_MAX_RESPONSE_CHARS")
+    length = response.headers.get("content-length")
+    if length is not None and "content-encoding" not in response.headers and length != str(len(response.body)):
+        return Skipped("the body's length is not what its header says")
+    shape = shape_of(response.headers.get("content-type", ""), wanted)
+    if shape is None:
+        return Skipped(f"content type is {response.headers.get('content-type', 'missing')}")
+    try:
+        if shape is Shape.JSON:
+            format.check_answer(load_object(response.body))
+        else:
+            format.check_events(format.split_stream(response.body, shape))
+    except FormatError as error:
+        return Skipped(str(error))
+    return shape
+
+
+def shape_of(content_type: str, wanted: Shape) -> Shape | None:
+    """The shape an upstream's content type announces; None when it is no API's."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == "text/event-stream":
+        return Shape.SSE
+    if kind == "application/json" or kind.endswith("+json"):
+        return Shape.ARRAY if wanted is Shape.ARRAY else Shape.JSON
+    return None

@@ -1,0 +1,86 @@
+"""`import`: fills the cache from recordings. The addon does the same for CACHE_DB_PATH."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from computer_use_cache.cache.cache import Cache
+from computer_use_cache.cli.progress import counted
+from computer_use_cache.errors import FormatError
+from computer_use_cache.models import Skipped
+from computer_use_cache.setting_values import is_loopback
+from computer_use_cache.settings import Settings
+from computer_use_cache.store.opening import open_store
+from computer_use_cache.transfer import jsonl, original_tool, recordings
+from computer_use_cache.transfer.recordings import Damaged, Exported, Kind, Recording, Summary
+
+_MOST_NAMED = 20
+
+type Read = Recording | Exported | Skipped | Damaged
+
+
+@click.command("import")
+@click.argument("sources", nargs=-1, required=True, metavar="FILE|FOLDER...", type=click.Path(True, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def import_recordings(sources: tuple[Path, ...], as_json: bool) -> None:
+    """Fill the cache from recorded traffic.
+
+    Taken are what `export` wrote, mitmproxy's flow files, HAR files, and the stores of the original tool (its SQLite
+    file, its npm cache folder; their answers are taken to be of the current upstream, UPSTREAM_BASE_URL). What live
+    traffic would not be stored for is skipped. An answer keeps the time it was recorded at, and expires counted from
+    then; an exported one when its line says. Nothing that is stored already is replaced by something older.
+    """
+    settings = Settings.load(os.environ)
+    unreadable: list[str] = []
+    store = open_store(settings)
+    try:
+        cache = recordings.importing_cache(settings, store, loopback=is_loopback(settings.host))
+        read = counted(_read_all(sources, cache, unreadable), "recordings read")
+        summary = recordings.keep_all(cache, read, time.time())
+    finally:
+        store.close()
+    if as_json:
+        told = {"imported": summary.kept, "skipped": summary.skipped, "cache_dir": settings.store_place}
+        click.echo(json.dumps(told | {"damaged": [asdict(each) for each in summary.damaged], "unreadable": unreadable}))
+    else:
+        _print(summary, settings)
+    if unreadable:
+        raise click.ClickException("; ".join(unreadable))
+
+
+def _read_all(sources: tuple[Path, ...], cache: Cache, unreadable: list[str]) -> Iterator[Read]:
+    for path in sources:
+        try:
+            yield from _read(path, cache)
+        except FormatError as error:
+            unreadable.append(str(error))
+
+
+def _read(path: Path, cache: Cache) -> Iterator[Read]:
+    kind, settings = recordings.kind_of(path), cache.settings
+    if kind is Kind.EXPORT:
+        return jsonl.read(path, cache)
+    recordings.check_shared(settings, loopback=is_loopback(settings.host))
+    if kind is Kind.ORIGINAL:
+        return original_tool.read(path, str(settings.upstream_base_url))
+    # mitmproxy takes half a second to import, which nothing else must wait for.
+    from computer_use_cache.proxy import captures  # noqa: PLC0415
+
+    return captures.read_har(path, settings) if kind is Kind.HAR else captures.read_flow_file(path, settings)
+
+
+def _print(summary: Summary, settings: Settings) -> None:
+    click.echo(f"Imported {summary.kept} entries into {settings.store_place}.")
+    for reason, count in sorted(summary.skipped.items()):
+        click.echo(f"Skipped {count}: {reason}")
+    for each in summary.damaged[:_MOST_NAMED]:
+        click.echo(f"Damaged: {each.where}: {each.why}")
+    if len(summary.damaged) > _MOST_NAMED:
+        click.echo(f"Damaged: {len(summary.damaged) - _MOST_NAMED} more, which --json lists.")

@@ -1,0 +1,24 @@
+"""`version` and `entry-path`: what scripts ask before they start anything."""
+
+from __future__ import annotations
+
+import click
+
+from computer_use_cache import __version__
+from computer_use_cache.launch import launcher
+
+
+@click.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(__version__)
+
+
+@click.command("entry-path")
+def entry_path() -> None:
+    """Print the path for mitmproxy's -s.
+
+    \b
+    mitmdump -s "$(computer-use-cache entry-path)" --mode reverse:https://api.openai.com@127.0.0.1:8000
+    """
+    click.echo(launcher.entry_path())

@@ -1,0 +1,99 @@
+"""One upstream call for all proxies on one store: who makes it holds its key's lease, the others wait for its entry.
+
+The lease is renewed while the call runs, and expires by itself when its holder dies. Nobody waits for a second call:
+when a lease ends without an entry, those who waited go upstream themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from computer_use_cache.errors import StoreError
+from computer_use_cache.store.base import Leases
+
+logger = logging.getLogger(__name__)
+
+_FIRST_POLL_SECONDS = 0.02
+_LAST_POLL_SECONDS = 0.25
+_RENEW_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lease:
+    """The right to make the upstream call of a key."""
+
+    key: str
+    owner: str
+
+
+class Fleet:
+    """One proxy's part in the calls of all; without `leases` it is alone. It waits `patience` seconds at most."""
+
+    def __init__(self, leases: Leases | None, patience: float) -> None:
+        self._leases = leases
+        self._patience = patience
+        self._held: dict[Lease, asyncio.Task[None]] = {}
+        self._releases: set[asyncio.Task[None]] = set()
+
+    async def find_or_lead[T](self, key: str, find: Callable[[], Awaitable[T | None]]) -> T | Lease | None:
+        """What `find` finds of another proxy's call, or the lease of a call to make, which must be ended; None for a
+        call to make without one."""
+        if self._leases is None:
+            return None
+        lease = Lease(key, uuid.uuid4().hex)
+        leader = holder = await self._take(self._leases, lease)
+        deadline = time.monotonic() + self._patience
+        poll = _FIRST_POLL_SECONDS
+        while holder == leader and holder not in (lease.owner, None) and time.monotonic() < deadline:
+            await asyncio.sleep(poll)
+            poll = min(2 * poll, _LAST_POLL_SECONDS)
+            if found := await find():
+                return found
+            holder = await self._take(self._leases, lease)
+        if holder == lease.owner:
+            self._held[lease] = asyncio.create_task(self._renew(self._leases, lease))
+        # A call may have ended between the last look and the end of its lease.
+        if found := await find():
+            self.end(lease)
+            return found
+        return lease if lease in self._held else None
+
+    async def _take(self, leases: Leases, lease: Lease) -> str | None:
+        try:
+            return await asyncio.to_thread(leases.take, lease.key, lease.owner)
+        except StoreError as error:
+            logger.log(error.level, "no lease: %s", error)
+            return None
+
+    async def _renew(self, leases: Leases, lease: Lease) -> None:
+        while True:
+            await asyncio.sleep(_RENEW_SECONDS)
+            try:
+                await asyncio.to_thread(leases.renew, lease.key, lease.owner)
+            except StoreError as error:
+                logger.log(error.level, "a lease was not renewed: %s", error)
+
+    def end(self, lease: Lease) -> None:
+        """The call is over, and what could be stored of it is stored; a lease that is not held is ignored."""
+        if self._leases and (renewal := self._held.pop(lease, None)):
+            renewal.cancel()
+            release = asyncio.create_task(self._release(self._leases, lease))
+            self._releases.add(release)  # the loop itself would let go of it
+            release.add_done_callback(self._releases.discard)
+
+    async def _release(self, leases: Leases, lease: Lease) -> None:
+        try:
+            await asyncio.to_thread(leases.release, lease.key, lease.owner)
+        except StoreError as error:
+            logger.log(error.level, "a lease was not released: %s", error)
+
+    def close(self) -> None:
+        """Let the leases that are held expire."""
+        for renewal in self._held.values():
+            renewal.cancel()
+        self._held.clear()

@@ -1,0 +1,238 @@
+"""What moves from run to run without changing the question is made equal before a request is hashed.
+
+Normalisers see the part of the body that enters the key, and give a new one: what is forwarded never passes here. Where
+two different values stand in one request (two ids, two paths), they stay two: they are numbered in the order in which
+they come. When in doubt a value is left alone, which costs a miss; a wrong hit would cost more.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import re2
+
+from computer_use_cache.keys.pixels import Pixels, can_decode
+
+type Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Normalizer:
+    """One of the names, or a rule as it was given; `apply` takes what enters the key of a request, and leaves it
+    alone: it gives a new body."""
+
+    name: str
+    apply: Callable[[Json], Json]
+
+
+# -- texts
+
+_LEFT_ALONE = frozenset(
+    (
+        *("model", "models", "previous_response_id", "cachedContent", "cached_content", "file_id"),
+        *("url", "image_url", "video_url", "file_url", "server_url", "fileUri", "file_uri"),
+        *("data", "file_data", "signature", "encrypted_content", "thoughtSignature", "thought_signature"),
+    )
+)
+"""Members that name something elsewhere (a model's date is no date of the run), or hold data that is no text."""
+
+_OPTIONS = re2.Options()
+_OPTIONS.log_errors = False
+
+
+def _pattern(text: str) -> Any:
+    """RE2 matches in linear time: no pattern and no text can hold up the proxy. Raises ValueError."""
+    try:
+        return re2.compile(text, _OPTIONS)
+    except re2.error as error:
+        raise ValueError(error.args[0].decode("utf-8", "replace")) from None
+
+
+def _texts(value: Any, change: Callable[[str], str]) -> Any:
+    """`value` with every text in it changed, but for `_LEFT_ALONE` and the names of members."""
+    match value:
+        case str():
+            try:
+                return change(value)
+            except UnicodeEncodeError:  # RE2 takes no lone surrogates
+                return value
+        case list():
+            return [_texts(item, change) for item in value]
+        case dict():
+            # Sorted, as what is numbered must not depend on the order of members.
+            return value | {name: _texts(value[name], change) for name in sorted(value.keys() - _LEFT_ALONE)}
+    return value
+
+
+def _replace(patterns: Iterable[tuple[str, str]]) -> Callable[[Json], Json]:
+    """Replaces what each pattern finds with its text, in which `\\1` stands for group 1."""
+    compiled = [(_pattern(pattern), text) for pattern, text in patterns]
+
+    def change(found: str) -> str:
+        for pattern, text in compiled:
+            found = pattern.sub(text, found)
+        return found
+
+    return lambda body: _texts(body, change)
+
+
+def _number(pattern: str, name: str) -> Callable[[Json], Json]:
+    """Numbers what group 1 of the pattern finds, its case aside."""
+    compiled = _pattern(pattern)
+
+    def apply(body: Json) -> Json:
+        number = _numbers(name)
+
+        def rewritten(found: Any) -> str:
+            whole: str = found[0]
+            return whole.replace(found[1], number(found[1].lower()))
+
+        counted: Json = _texts(body, lambda text: str(compiled.sub(rewritten, text)))
+        return counted
+
+    return apply
+
+
+def _numbers(name: str) -> Callable[[str], str]:
+    """The values of one request by the order in which they come: `<name 1>`, `<name 2>`."""
+    known: dict[str, int] = {}
+    return lambda value: f"<{name} {known.setdefault(value, len(known) + 1)}>"
+
+
+_UUID = r"(?i)(?:\b|_)([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(?:\b|_)"
+
+_MONTH = (
+    r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?"
+    r"|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)\.?"
+)
+_DAY = r"\b(?:Mon|Tues?|Wed(?:nes)?|Thu(?:rs)?|Fri|Sat(?:ur)?|Sun)(?:day)?"
+_DATE = (
+    rf"(?:{_DAY}\.?,?\s+)?(?:\b\d{{4}}-\d{{2}}-\d{{2}}|\b\d{{4}}/\d{{1,2}}/\d{{1,2}}|\b\d{{1,2}}[./]\d{{1,2}}[./]\d{{4}}"
+    rf"|\b\d{{1,2}}(?:st|nd|rd|th)?(?: of)?\s+{_MONTH},?\s+\d{{4}}|\b{_MONTH}\s+\d{{1,2}}(?:st|nd|rd|th)?,?\s+\d{{4}})"
+)
+_TIME = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?(?:\s?[AaPp][Mm]\b)?"
+_ZONE = r"(?:\s?(?:Z|UTC|GMT)\b)?(?:\s?[+-]\d{2}:?\d{2}\b)?"
+_TIMESTAMPS = (
+    rf"(?i)(?:{_DATE}|<date>)(?:T|,?\s+(?:at\s+)?){_TIME}{_ZONE}"  # ISO 8601, RFC 9110, and as people write it
+    rf"|{_DAY}\s+{_MONTH}\s+\d{{1,2}}\s+{_TIME}{_ZONE}(?:\s+[A-Z]{{3,4}})?\s+\d{{4}}\b"  # as `date` prints it
+    r"|\b20\d{6}T\d{6}Z?\b"  # ISO 8601 without dashes
+)
+_UNIX_TIMES = r"(^|[^\w.$-])(?:1[5-9]|2[01])\d{8}(?:\.\d{1,9}|\d{3}|\d{6})?\b"
+"""Seconds, with a fraction or not, milliseconds or microseconds; from 2017 to 2039."""
+
+_TMP_PATH = (
+    r"(?:^|[^\w.~-])((?i:(?:/private)?(?:/var)?/tmp/|(?:/private)?/var/folders/[^/\s]+/[^/\s]+/[TC0]/"
+    r"|[A-Z]:(?:\\\\?|/)Users(?:\\\\?|/)[^\\/\r\n]+(?:\\\\?|/)AppData(?:\\\\?|/)Local(?:\\\\?|/)Temp(?:\\\\?|/))"
+    r"(?:pytest-of-[\w.-]+/pytest-\d+/)?[\w.+@%=~-]*\w)"
+)
+"""The folder for temporary files and the name below it, which programs make up."""
+
+
+# -- places
+
+
+_CALL_IDS = (
+    *("messages/*/tool_calls/*/id", "messages/*/tool_call_id"),  # Chat Completions
+    *("messages/*/content/*/id", "messages/*/content/*/tool_use_id", "messages/*/content/*/caller/tool_id"),  # Messages
+    *("input/*/id", "input/*/call_id", "input/*/approval_request_id", "input/*/caller/caller_id"),  # Responses
+    *("input/*/pending_safety_checks/*/id", "input/*/acknowledged_safety_checks/*/id"),
+    *("contents/*/parts/*/functionCall/id", "contents/*/parts/*/functionResponse/id"),  # Gemini
+    *("contents/*/parts/*/function_call/id", "contents/*/parts/*/function_response/id"),
+)
+_IMAGES = (
+    "messages/*/content/*/image_url/url",  # Chat Completions
+    *("messages/*/content/*/source/data", "messages/*/content/*/content/*/source/data"),  # Messages
+    *("input/*/content/*/image_url", "input/*/output/image_url", "input/*/output/*/image_url"),  # Responses
+    *("contents/*/parts/*/inlineData/data", "contents/*/parts/*/functionResponse/parts/*/inlineData/data"),  # Gemini
+    *("contents/*/parts/*/inline_data/data", "contents/*/parts/*/function_response/parts/*/inline_data/data"),
+)
+"""Where each API has them: member names, and `*` for every item of a list."""
+_REFERENCES = ("item_reference", "image_generation_call")
+"""Items whose id names what the provider keeps."""
+
+
+def _tree(places: tuple[str, ...]) -> Json:
+    """Places by their first part; a place ends where the tree does."""
+    tree: Json = {}
+    for place in places:
+        below = tree
+        for part in place.split("/"):
+            below = below.setdefault(part, {})
+    return tree
+
+
+def _at(value: Any, tree: Json, change: Callable[[str], str]) -> Any:
+    """`value` with the texts at the places of `tree` changed."""
+    match value:
+        case str() if not tree:
+            return change(value)
+        case list() if "*" in tree:
+            return [_at(item, tree["*"], change) for item in value]
+        case dict() if value.get("type") not in _REFERENCES:
+            return value | {name: _at(value[name], tree[name], change) for name in sorted(value.keys() & tree.keys())}
+    return value
+
+
+_CALL_ID_TREE = _tree(_CALL_IDS)
+
+
+def _number_call_ids(body: Json) -> Json:
+    counted: Json = _at(body, _CALL_ID_TREE, _numbers("call"))
+    return counted
+
+
+def without_call_ids(body: Json) -> Json:
+    """A body with the ids of its tool calls empty: what differs in nothing else is equal, wherever it stands."""
+    emptied: Json = _at(body, _CALL_ID_TREE, lambda _: "")
+    return emptied
+
+
+def _name_pixels() -> Callable[[Json], Json]:
+    if not can_decode():
+        raise ValueError("image-pixels only where Pillow is installed (pip install '.[images]')")
+    pixels = Pixels()
+    return lambda body: _at(body, _tree(_IMAGES), pixels.named)
+
+
+# -- the setting
+
+_NAMED: dict[str, Callable[[], Callable[[Json], Json]]] = {
+    "uuids": lambda: _number(_UUID, "uuid"),
+    "timestamps": lambda: _replace([(_TIMESTAMPS, "<timestamp>"), (_UNIX_TIMES, r"\1<timestamp>")]),
+    "dates": lambda: _replace([(f"(?i){_DATE}", "<date>")]),
+    "tmp-paths": lambda: _number(_TMP_PATH, "tmp"),
+    "tool-call-ids": lambda: _number_call_ids,
+    "image-pixels": _name_pixels,
+}
+NAMES = tuple(_NAMED)
+_RULE = re.compile(r"s/((?:[^/\\]|\\.)+)/((?:[^/\\]|\\.)*)/", re.DOTALL)
+
+
+def named(name: str) -> Normalizer:
+    """The normaliser of one of the `NAMES`; raises ValueError where it cannot work."""
+    return Normalizer(name, _NAMED[name]())
+
+
+def normalizers(text: str) -> tuple[Normalizer, ...]:
+    """The normalisers of a setting, in the order to be applied. Raises ValueError, saying what is allowed."""
+    given = (item.replace("\\,", ",").strip() for item in re.split(r"(?<!\\),", text))
+    return tuple(named(item) if item in _NAMED else _rule(item) for item in given if item)
+
+
+def _rule(item: str) -> Normalizer:
+    found = _RULE.fullmatch(item)
+    if found is None:
+        names = ", ".join(NAMES)
+        raise ValueError(
+            rf"{names} or s/regex/text/ rules, separated by commas, and not {item!r} (write \/ and \, in rules)"
+        )
+    pattern, text = (part.replace(r"\/", "/") for part in found.groups())
+    try:
+        groups = _pattern(pattern).groups
+        re.compile("()" * groups).fullmatch("").expand(text)  # type: ignore[union-attr]
+    except (ValueError, re.error) as error:
+        raise ValueError(f"a regular expression of RE2, and a text with its groups, in {item!r}: {error}") from None
+    return Normalizer(item, _replace([(pattern, text)]))

@@ -1,0 +1,175 @@
+"""Starts mitmproxy with the addon: in this process, in several workers, or as the private proxy of another program.
+
+mitmproxy is imported only to run it: that takes half a second, which `version` and `stats` must not wait for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import dataclasses
+import functools
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import computer_use_cache
+from computer_use_cache.errors import CacheError
+from computer_use_cache.launch import workers
+from computer_use_cache.launch.environment import Trust, outward
+from computer_use_cache.settings import Settings
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 64 * 1024 * 1024
+_END_SECONDS = 15.0
+"""For a companion to end; it gives running exchanges less."""
+
+
+def entry_path() -> Path:
+    """The file for mitmproxy's `-s`. It lies beside the package, in a checkout and when installed."""
+    return Path(computer_use_cache.__file__).parent.with_name("computer_use_cache_addon.py")
+
+
+def arguments(settings: Settings, options: Mapping[str, str], own: Sequence[str], *, web: bool) -> list[str]:
+    """The command line of mitmdump, or of mitmweb for `web`.
+
+    `options` are texts by option name, for the settings that were not left to the environment. `own` are the user's
+    arguments for mitmproxy; they come last and win.
+    """
+    upstream = settings.upstream_base_url
+    # mitmproxy splits the port off at the last colon: an IPv6 address in brackets is no address to it.
+    line = ["-s", str(entry_path()), "--mode", f"reverse:{upstream.origin}@{settings.host}:{settings.port}"]
+    if not web and not any(text.startswith("flow_detail=") for text in own):
+        line += ["--set", "flow_detail=0"]
+    return [*line, *_set(dict(options) | {"cache_upstream_base_url": str(upstream)}), *own]
+
+
+def _set(options: Mapping[str, str]) -> list[str]:
+    return [part for name, text in options.items() for part in ("--set", f"{name}={text}")]
+
+
+def start(settings: Settings, options: Mapping[str, str], own: Sequence[str], *, web: bool) -> int:
+    """Run mitmdump (in `settings.workers` processes) or mitmweb until it ends; its exit status.
+
+    The arguments are those of `arguments`. Raises CacheError when the port cannot be shared.
+    """
+    if web:
+        from mitmproxy.tools import main  # noqa: PLC0415
+
+        return _run(main.mitmweb, arguments(settings, options, own, web=True))
+    if settings.workers == 1:
+        return mitmdump(arguments(settings, options, own, web=False), shares_port=False)
+    with workers.reserve(settings.host, settings.port) as kept:
+        host, port = kept.getsockname()[:2]
+        line = arguments(dataclasses.replace(settings, port=port), options, own, web=False)
+        return workers.Supervisor(line, settings.workers).run((host, port))
+
+
+def mitmdump(line: Sequence[str], *, shares_port: bool) -> int:
+    """Run a lean mitmdump with this command line until it ends; its exit status."""
+    from computer_use_cache.launch import master  # noqa: PLC0415
+
+    with contextlib.suppress(ModuleNotFoundError):
+        import uvloop  # noqa: PLC0415  # an extra
+
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    return _run(functools.partial(master.mitmdump, shares_port=shares_port), line)
+
+
+def _run(tool: Callable[[Sequence[str]], object], line: Sequence[str]) -> int:
+    if not {"-v", "--verbose"}.intersection(line):
+        # It tells of every connection, which is too much for a cache that runs all day.
+        logging.getLogger("mitmproxy.proxy.server").setLevel(logging.WARNING)
+    keep_freed_memory()
+    try:
+        tool(line)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    return 0
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep the memory of a screenshot for the next one: to get it anew, page by page, takes up to a tenth of
+    the time of such a hit. Does nothing where the C library is another (mallopt(3))."""
+    if os.name == "posix" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
+        mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+@dataclass(slots=True)
+class Companion:
+    """A private proxy: its loopback port, the one of its reverse mode (None without), and what trusts it.
+
+    When it has ended, `log` is the end of what it warned of.
+    """
+
+    port: int
+    base_port: int | None
+    trust: Trust
+    log: str = ""
+
+
+@contextlib.contextmanager
+def companion(
+    settings: Settings, options: Mapping[str, str], own: Sequence[str], *, base_url: bool
+) -> Iterator[Companion]:
+    """A private proxy on free loopback ports, which ends with this context and with this process, however it ends.
+
+    It goes through the proxy that this process's environment names, where that names one. With `base_url` it is a
+    reverse proxy, too. The other arguments are those of `arguments`. Raises CacheError when it does not start.
+    """
+    upstream = settings.upstream_base_url
+    further = outward(os.environ)
+    forward = f"upstream:{further.url}" if further else "regular"
+    line = ["-s", str(entry_path()), "--mode", f"{forward}@127.0.0.1:0"]
+    base_port = _free_port() if base_url else None
+    if base_port:
+        line += ["--mode", f"reverse:{upstream.origin}@127.0.0.1:{base_port}"]
+    line += ["--set", "flow_detail=0", "--set", "termlog_verbosity=warn"]
+    line += [*_set(dict(options) | {"cache_upstream_base_url": str(upstream)}), *own]
+    # -P: the folder that the program is started in must not lend the proxy its modules. A session of its own: the
+    # terminal's signals are for the program.
+    command = [sys.executable, "-P", "-m", "computer_use_cache.launch.companion_main", *line]
+    with (
+        tempfile.TemporaryFile() as log,
+        subprocess.Popen(  # noqa: S603  # ours
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
+        ) as process,
+    ):
+        assert process.stdin
+        assert process.stdout
+        try:
+            told = json.loads(process.stdout.readline() or "{}")
+            if not told:
+                process.wait()
+                raise CacheError(f"the proxy did not start: {_tail(log) or 'it said nothing'}")
+            trust = Trust(**{name: file and Path(file) for name, file in told["trust"].items()})
+            running = Companion(told["port"], base_port, trust)
+            yield running
+            process.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_END_SECONDS)
+            running.log = _tail(log)
+        finally:
+            process.kill()
+
+
+def _free_port() -> int:
+    """A free loopback port; mitmproxy itself would take two modes with port 0 for one place."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def _tail(log: IO[bytes]) -> str:
+    log.seek(0)
+    return b"\n".join(log.read().splitlines()[-20:]).decode("utf-8", "replace").strip()

@@ -1,0 +1,116 @@
+"""mitmdump with the addons that its options need and no more: every event is offered to each, and most are idle.
+
+An addon goes only where the options that would give it work have their defaults. Where another script than ours is
+loaded all stay, as it may count on any of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
+from mitmproxy.tools import cmdline, main
+from mitmproxy.tools.dump import DumpMaster
+
+from computer_use_cache.proxy.addon import ComputerUseCache
+from computer_use_cache.proxy.fast_path.lookup import FastLane
+from computer_use_cache.proxy.fast_path.protocol import Front
+
+_CACHE = ComputerUseCache.__name__.lower()
+"""mitmproxy's name for our addon."""
+_WORK = {
+    "anticache": ("anticache",),
+    "anticomp": ("anticomp",),
+    "blocklist": ("block_list",),
+    "browser": (),
+    "clientplayback": ("client_replay",),
+    "commandhistory": (),
+    "comment": (),
+    "cut": (),
+    "export": (),
+    "keepserving": ("client_replay", "server_replay", "rfile"),
+    "maplocal": ("map_local",),
+    "mapremote": ("map_remote",),
+    "modifybody": ("modify_body",),
+    "modifyheaders": ("modify_headers",),
+    "proxyauth": ("proxyauth",),
+    "readfilestdin": ("rfile",),
+    "save": ("save_stream_file",),
+    "savehar": ("hardump",),
+    "serverplayback": ("server_replay",),
+    "stickyauth": ("stickyauth",),
+    "stickycookie": ("stickycookie",),
+    "upstreamauth": ("upstream_auth",),
+}
+"""Addons by the options that give them work; those without any only offer commands, which mitmdump is not given."""
+_NOT_IN_REVERSE_MODE = ("dnsresolver", "onboarding", "stripdnshttpsrecords")
+"""Addons for clients that were set up to use a proxy, and for DNS."""
+
+
+class LeanMaster(DumpMaster):
+    """The Master of mitmdump, which drops idle addons before it listens."""
+
+    shares_port = False
+    """Whether other processes listen on its port, too."""
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._create_server = loop.create_server
+        loop.create_server = self._create_own_server  # type: ignore  # asyncio.start_server calls it
+        if self._is_alone():
+            # They stay known by name, with their commands; events pass them by.
+            idle = [self.addons.get(name) for name in self._idle()]
+            self.addons.chain = [addon for addon in self.addons.chain if addon not in idle]
+        # mitmproxy does so when it listens already, and a request that comes in between would end it.
+        self.addons.get("tlsconfig").configure({"confdir"})
+        # What is there from the start stays: the collector need not look at mitmproxy's every class and function again.
+        gc.freeze()
+        await super().run()
+
+    def _is_alone(self) -> bool:
+        return len(self.options.scripts) <= 1
+
+    def _is_reverse(self) -> bool:
+        return all(isinstance(ProxyMode.parse(mode), ReverseMode) for mode in self.options.mode)
+
+    def _idle(self) -> list[str]:
+        idle = [name for name, options in _WORK.items() if not any(map(self.options.has_changed, options))]
+        if self.options.flow_detail == 0:
+            idle.append("dumper")
+        if self._is_reverse():
+            idle += _NOT_IN_REVERSE_MODE
+        return idle
+
+    async def _create_own_server(self, factory: Callable[[], asyncio.Protocol], *place: Any, **given: Any) -> Any:
+        """mitmproxy's server, with the fast lane before it."""
+        if self.shares_port:
+            given["reuse_port"] = True
+        if self._is_alone() and self._is_reverse():
+            seconds = self.options.tcp_timeout
+            return await self._create_server(lambda: Front(self._lane, factory, seconds), *place, **given)
+        return await self._create_server(factory, *place, **given)
+
+    def _lane(self) -> FastLane | None:
+        cache = self.addons.get(_CACHE)
+        return cache.lane() if isinstance(cache, ComputerUseCache) else None
+
+
+class SharingMaster(LeanMaster):
+    """One of several on a port."""
+
+    shares_port = True
+
+
+def mitmdump(line: Sequence[str], *, shares_port: bool) -> None:
+    """Run mitmdump with this command line until it ends; raises SystemExit as mitmdump does."""
+    main.run(SharingMaster if shares_port else LeanMaster, cmdline.mitmdump, line, _filters)
+
+
+def _filters(arguments: Namespace) -> dict[str, str]:
+    """What mitmdump makes of a filter at the end of its command line."""
+    names = ("save_stream_filter", "readfile_filter", "dumper_filter") if arguments.filter_args else ()
+    return dict.fromkeys(names, " ".join(arguments.filter_args))

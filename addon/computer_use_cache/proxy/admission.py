@@ -1,0 +1,112 @@
+"""Admits requests: which flows are the cache's business, who may use it, and what of it a web page may see."""
+
+from __future__ import annotations
+
+import fnmatch
+
+from mitmproxy import http
+
+from computer_use_cache.cache.cache import offline_error
+from computer_use_cache.errors import RequestError
+from computer_use_cache.models import Reason
+from computer_use_cache.proxy import bridge, guard, local_routes
+from computer_use_cache.proxy.request_head import Head
+from computer_use_cache.setting_values import Mode, is_loopback
+from computer_use_cache.settings import Settings
+
+_EXPOSED = "X-Computer-Use-Cache, X-Computer-Use-Cache-Key, X-Computer-Use-Cache-Store, Cache-Status, Age, X-Request-Id"
+
+
+class Gate:
+    """Stands before everything else in the hooks. With `loopback`, only this machine may ask the proxy itself."""
+
+    def __init__(self, settings: Settings, *, loopback: bool) -> None:
+        self._settings = settings
+        self._loopback = loopback
+
+    def is_cached_host(self, host: str) -> bool:
+        """Whether the answers of this host are cached when it is intercepted."""
+        return any(fnmatch.fnmatchcase(host.lower(), pattern.lower()) for pattern in self._settings.hosts)
+
+    def concerns(self, flow: http.HTTPFlow) -> bool:
+        """Whether the flow is addressed to the proxy, or to an intercepted host whose answers are cached.
+
+        One that was loaded from a file is neither. The Host header alone proves nothing: it must name where the
+        connection goes, or what its certificate names. A web page's call to an intercepted host passes by: an answer
+        that is replayed has none of the headers that let a page read it.
+        """
+        if not flow.live:
+            return False
+        if bridge.is_addressed_to_proxy(flow):
+            return True
+        if not self.knows_host(flow.request.pretty_host, flow.client_conn.sni or flow.request.host):
+            return False
+        origin = flow.request.headers.get("origin")
+        return origin is None or self._settings.mode is Mode.OFFLINE or guard.is_allowed_origin(origin, self._settings)
+
+    def knows_host(self, host: str, proven: str) -> bool:
+        """Whether answers of an intercepted host are cached; `proven` is where the connection goes, or what its
+        certificate names."""
+        return host.lower() == proven.lower() and self.is_cached_host(host)
+
+    def admit(self, flow: http.HTTPFlow) -> None:
+        """Check a request as soon as its headers are there, and point it at its upstream. Raises RequestError."""
+        is_addressed_here = bridge.is_addressed_to_proxy(flow)
+        if flow.is_replay == "request" and (not is_addressed_here or bridge.was_sent_upstream(flow, self._settings)):
+            return  # asked again from mitmproxy's own interface
+        if is_addressed_here:
+            head = bridge.head_of(flow)
+            client = self.check(head)
+            if client is not None:
+                bridge.remember_client(flow, client)
+            if head.is_preflight:
+                bridge.answer(flow, http.Response.make(204))
+            if flow.response or local_routes.is_local(head.path):
+                return
+        bridge.keep_end_to_end(flow.request.headers)
+        if is_addressed_here:
+            bridge.send_to_upstream(flow, self._settings)
+        if bridge.could_use_http(flow, self._settings):
+            raise RequestError(426, "What is asked over a websocket is not cached: ask over HTTP.")
+        if bridge.format_of(flow, self._settings) is None:
+            if self._settings.mode is Mode.OFFLINE:
+                raise offline_error(Reason.ROUTE)
+            # Uploads and the like pass through as they come.
+            bridge.prepare_to_forward(flow, self._settings)
+            flow.request.stream = True
+
+    def check(self, head: Head) -> str | None:
+        """Whether a request that is addressed to the proxy may be made; the name of the client whose token it bears,
+        None where no token is set or needed. Raises RequestError."""
+        if self._loopback and not is_loopback(head.peer):
+            raise RequestError(403, "This cache is for its own machine; see HOST and CACHE_CLIENT_TOKEN.")
+        if head.is_preflight:  # pages carry no token in it
+            guard.check_origin("OPTIONS", "", head.headers, self._settings)
+            return None
+        client = self._client(head) if self._settings.client_token else None
+        guard.check_method(head.method)
+        host = head.headers.get("host", head.authority)
+        guard.check_host((host, head.authority or host), head.reached_at, self._settings)
+        guard.check_origin(head.method, head.path, head.headers, self._settings)
+        return client
+
+    def _client(self, head: Head) -> str | None:
+        try:
+            return guard.check_client(head.headers, head.query, self._settings)
+        except RequestError:
+            if head.path != "/healthz":
+                raise
+            return None
+
+    def allow_page(self, flow: http.HTTPFlow, response: http.Response) -> None:
+        """Let a page of an allowed origin read the answer."""
+        origin = flow.request.headers.get("origin")
+        if origin is None or not guard.is_allowed_origin(origin, self._settings):
+            return
+        response.headers["access-control-allow-origin"] = origin
+        response.headers["access-control-expose-headers"] = _EXPOSED
+        response.headers["vary"] = "Origin"
+        if flow.request.method == "OPTIONS":
+            response.headers["access-control-allow-methods"] = "GET, POST, DELETE, OPTIONS"
+            asked = flow.request.headers.get("access-control-request-headers", "")
+            response.headers["access-control-allow-headers"] = asked or "Authorization, Content-Type"

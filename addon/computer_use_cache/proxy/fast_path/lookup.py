@@ -1,0 +1,307 @@
+"""The fast lane: a complete, plain request whose answer is a stored hit is answered without a flow.
+
+What is not fully understood here, refused, or no hit, is None, and goes mitmproxy's normal way as it came; so does what
+fails here. Key, policy, guard, freshness, headers and counts are those of the normal way: both call the same functions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Concatenate
+
+import msgspec
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.mode_specs import ReverseMode
+from msgspec.structs import replace
+
+from computer_use_cache import formats
+from computer_use_cache.accounting.ledger import Ledger
+from computer_use_cache.cache.cache import Cache, Plan, Route, replay, replays_quickly
+from computer_use_cache.errors import RequestError, StoreError
+from computer_use_cache.keys import upstream
+from computer_use_cache.models import Entry, Outcome, Query, Request
+from computer_use_cache.proxy import local_routes
+from computer_use_cache.proxy.admission import Gate
+from computer_use_cache.proxy.failure_log import Trouble
+from computer_use_cache.proxy.guard import host_of
+from computer_use_cache.proxy.replayer import Replayer
+from computer_use_cache.proxy.request_head import Head
+from computer_use_cache.setting_values import BaseUrl
+from computer_use_cache.store.recurring import Recurring
+
+_HEAD = re.compile(
+    rb"POST (/[!\"$-~]*) HTTP/1\.1\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*\r\n)+)\r\n",
+)
+"""A target in origin form without a fragment; header lines without folding, control characters and bytes that are
+not ASCII."""
+_LENGTH = re.compile(rb"(\r\ncontent-length:[ \t]*)([1-9][0-9]{0,8})(?=[ \t]*\r\n)", re.IGNORECASE)
+_ALTERING = frozenset(
+    {
+        "transfer-encoding",
+        "content-encoding",
+        "expect",
+        "upgrade",
+        "te",
+        "keep-alive",
+        "proxy-connection",
+        "http2-settings",
+        "origin",
+        "sec-fetch-site",
+    }
+)
+"""Headers that change how a message is read, or by whom its answer may be."""
+
+_MOST_HEADS = 256
+_MOST_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a connection itself says of every request on it; `origin` is the intercepted host's, None where the proxy
+    itself is asked, and `proven` the host that its certificate or its address stands for."""
+
+    peer: str
+    reached_at: str
+    origin: str | None
+    proven: str
+    text: bytes = field(init=False)
+    """All of it, to go before what a client sends."""
+
+    def __post_init__(self) -> None:
+        parts = (self.peer, self.reached_at, self.origin or "", self.proven)
+        object.__setattr__(self, "text", "\n".join(parts).encode() + b"\n\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A head that the guard let pass, whatever the length it names; `digest` is a SHA-256 of all in it that decides."""
+
+    route: Route
+    digest: Any
+
+    def request(self, body: bytes) -> Request:
+        """The request that it is with a body."""
+        request = self.route.request
+        return replace(request, headers={**request.headers, "content-length": str(len(body))}, body=body)
+
+
+class Hit(msgspec.Struct):
+    """A hit to a body of this length: `wire` are its bytes, which are right `until` then (Unix seconds; of one that was
+    served once that is not worked out). One that is remembered has no bodies in its `plan`."""
+
+    length: int
+    plan: Plan
+    entry: Entry
+    pieces: list[bytes]
+    wire: bytes
+    until: float = 0.0
+
+
+def line_of(context: Context) -> Line | None:
+    """The line of a client's connection, None for one that is not served here."""
+    client, server = context.client, context.server
+    if client.alpn in (b"h2", b"h3") or not client.peername or not client.sockname or not server.address:
+        return None
+    host, port = server.address
+    if isinstance(client.proxy_mode, ReverseMode):
+        return Line(client.peername[0], client.sockname[0], None, "")
+    proven = (client.sni or host).lower()
+    try:
+        name = f"[{proven}]" if ":" in proven else proven
+        origin = BaseUrl.parse(f"{'https' if server.tls else 'http'}://{name}:{port}").origin
+    except ValueError:
+        return None
+    return Line(client.peername[0], client.sockname[0], origin, proven)
+
+
+def _safely[**Given, Found](
+    method: Callable[Concatenate[FastLane, Given], Found],
+) -> Callable[Concatenate[FastLane, Given], Found | None]:
+    """A method whose failure is told of once and no answer."""
+
+    def safe(lane: FastLane, /, *given: Given.args, **named: Given.kwargs) -> Found | None:
+        try:
+            return method(lane, *given, **named)
+        except Exception as error:
+            lane.trouble.failed(error)
+            return None
+
+    return safe
+
+
+class FastLane:
+    """The lane of one proxy. What it remembers is bounded, and never served without asking the store."""
+
+    def __init__(self, cache: Cache, ledger: Ledger, gate: Gate) -> None:
+        self._cache = cache
+        self._ledger = ledger
+        self._gate = gate
+        self._replayer = Replayer(cache.settings)
+        self._heads: OrderedDict[bytes, Admitted] = OrderedDict()
+        self._hits: OrderedDict[bytes, Hit] = OrderedDict()
+        self._lengths: Counter[int] = Counter()
+        """The lengths of their requests' bodies: what is as long as none of them need not be hashed."""
+        self._bytes = 0
+        self._recurring = Recurring()
+        self.trouble = Trouble("the fast lane")
+
+    # -- heads
+
+    def admit(self, line: Line, head: bytes) -> tuple[Admitted, int] | None:
+        """A head, its blank line included, of a request that may be answered here, and the length of its body."""
+        found = _LENGTH.search(head)
+        if found is None or (length := int(found[2])) > self._cache.settings.max_input_chars:
+            return None
+        # Of two requests of one client often only the length differs.
+        name = line.text + head[: found.start(2)] + head[found.end(2) :]
+        admitted = self._heads.get(name)
+        if admitted is None:
+            admitted = self._admit(line, head, hashlib.sha256(name))
+            if admitted is None:
+                return None
+            self._heads[name] = admitted
+            if len(self._heads) > _MOST_HEADS:
+                self._heads.popitem(last=False)
+        return admitted, length
+
+    @_safely
+    def _admit(self, line: Line, head: bytes, digest: Any) -> Admitted | None:
+        found = _HEAD.fullmatch(head)
+        headers = _headers(found[2].decode()) if found else None
+        if found is None or headers is None:
+            return None
+        path, _, query_text = found[1].decode().partition("?")
+        query = upstream.query_of(query_text)
+        if line.origin is None:
+            asked = Head("POST", path, query, "", headers, line.peer, line.reached_at)
+            request = self._request_of_proxy(asked)
+        else:
+            request = self._request_of_host(line, path, query, headers)
+        if request is None or formats.match(request.path) is None:
+            return None
+        try:
+            return Admitted(self._cache.route(request), digest)
+        except RequestError:
+            return None
+
+    def _request_of_proxy(self, head: Head) -> Request | None:
+        try:
+            client = self._gate.check(head)
+        except RequestError:
+            return None
+        if local_routes.is_local(head.path):
+            return None
+        base = self._cache.settings.upstream_base_url
+        origin, below = upstream.split(base.origin, upstream.resolve(base, head.path), base)
+        headers = {**head.headers, "host": base.origin.partition("://")[2]}
+        return Request(origin, below, head.query, headers, b"", client or "")
+
+    def _request_of_host(self, line: Line, path: str, query: Query, headers: dict[str, str]) -> Request | None:
+        if not self._gate.knows_host(host_of(headers["host"]), line.proven):
+            return None
+        assert line.origin
+        origin, below = upstream.split(line.origin, path, self._cache.settings.upstream_base_url)
+        return Request(origin, below, query, headers, b"")
+
+    # -- answers
+
+    def is_quick(self, length: int) -> bool:
+        """Whether to look for the answer to a body of so many bytes on the event loop; else in a thread."""
+        return self._cache.store.is_quick and self._cache.plans_quickly(length)
+
+    def known(self, length: int, digest: Callable[[], bytes]) -> bytes | None:
+        """The answer to a request that was answered here before, if the store still has the same; it is counted.
+
+        `length` is its body's; the `digest` is only asked for where one as long is remembered.
+        """
+        return self._known(digest()) if length in self._lengths else None
+
+    @_safely
+    def _known(self, digest: bytes) -> bytes | None:
+        known = self._hits.get(digest)
+        if known is None or not self._cache.store.is_quick:
+            return None
+        now = time.time()
+        try:
+            entry = self._cache.lookup(known.plan, now)
+        except StoreError:
+            return None
+        if entry is None or entry != known.entry:
+            self._forget(digest)
+            return None
+        known.entry = entry  # the next time it is the same object, and equal at a glance
+        if now >= known.until:
+            known.wire = self._replayer.hit(known.plan, entry, known.pieces, now)
+            known.until = _until(entry, now)
+        self._hits.move_to_end(digest)
+        self._ledger.served(Outcome.HIT, known.plan.model, entry.cost)
+        return known.wire
+
+    @_safely
+    def find(self, admitted: Admitted, body: bytes) -> Hit | Plan | None:
+        """The hit, or the plan of what is none; for any thread."""
+        now = time.time()
+        try:
+            plan = self._cache.plan_body(admitted.route, body)
+            entry = self._cache.lookup(plan, now)
+        except (RequestError, StoreError):
+            return None
+        pieces = replay(plan, entry) if entry and replays_quickly(plan, entry) else None
+        if entry is None or pieces is None or self._replayer.paced(plan, entry, pieces):
+            return plan
+        return Hit(len(body), plan, entry, pieces, self._replayer.hit(plan, entry, pieces, now))
+
+    @_safely
+    def serve(self, hit: Hit, digest: Callable[[], bytes]) -> bytes:
+        """The bytes of a hit that was found, which is counted and, if it was asked for before, remembered."""
+        if self._recurring.comes_again(hit.plan.key):
+            self._remember(digest(), hit)
+        self._ledger.served(Outcome.HIT, hit.plan.model, hit.entry.cost)
+        self.trouble.worked()
+        return hit.wire
+
+    def _remember(self, digest: bytes, hit: Hit) -> None:
+        self._forget(digest)
+        hit.plan = hit.plan.without_bodies()
+        self._hits[digest] = hit
+        self._lengths[hit.length] += 1
+        self._bytes += _weight(hit)
+        while self._bytes > _MOST_BYTES:
+            self._forget(next(iter(self._hits)))
+
+    def _forget(self, digest: bytes) -> None:
+        if hit := self._hits.pop(digest, None):
+            self._bytes -= _weight(hit)
+            self._lengths[hit.length] -= 1
+            if not self._lengths[hit.length]:
+                del self._lengths[hit.length]
+
+
+def _until(entry: Entry, now: float) -> float:
+    """Until when (Unix seconds) the Age and the TTL of `now` are right."""
+    changes = [entry.created_at + max(int(now - entry.created_at), 0) + 1]
+    if entry.expires_at is not None:
+        changes.append(entry.expires_at - int(entry.expires_at - now))
+    return min(changes)
+
+
+def _headers(lines: str) -> dict[str, str] | None:
+    """The headers by lower-case name; None where they need mitmproxy's reading."""
+    headers: dict[str, str] = {}
+    for text in lines.split("\r\n")[:-1]:
+        name, _, value = text.partition(":")
+        name = name.lower()
+        if name in headers or name in _ALTERING:
+            return None
+        headers[name] = value.strip()
+    # A connection is kept unless it says otherwise, and what it says is for this hop only.
+    return headers if "host" in headers and headers.pop("connection", "keep-alive").lower() == "keep-alive" else None
+
+
+def _weight(hit: Hit) -> int:
+    return 2048 + 2 * len(hit.wire)  # the pieces are about as long as what they make

@@ -1,0 +1,69 @@
+"""Flows that mitmproxy loads from a file (`mitmdump -nr`, mitmweb's "open file") fill the cache.
+
+They are counted as stored, and as nothing else: nobody asked for them here.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from mitmproxy import http
+
+from computer_use_cache.accounting.ledger import Ledger
+from computer_use_cache.errors import SettingError
+from computer_use_cache.models import Skipped
+from computer_use_cache.proxy import captures
+from computer_use_cache.settings import Settings
+from computer_use_cache.store.base import Store
+from computer_use_cache.transfer.recordings import check_shared, importing_cache, keep
+
+logger = logging.getLogger(__name__)
+
+
+class LoadedFlows:
+    """Takes over loaded flows. `write` runs a function of the core in the one thread that writes."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        ledger: Ledger,
+        write: Callable[..., Awaitable[Any]],
+        *,
+        loopback: bool,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._ledger = ledger
+        self._write = write
+        self._loopback = loopback
+        self._kept = 0
+        self._skipped = Counter[str]()
+
+    async def take(self, flow: http.HTTPFlow) -> None:
+        """Put the model call that a loaded flow is into the cache; a failure is one more that is skipped."""
+        try:
+            check_shared(self._settings, loopback=self._loopback)
+            cache = importing_cache(self._settings, self._store, loopback=self._loopback)
+            outcome = captures.recording_of(flow, self._settings)
+            if not isinstance(outcome, Skipped):
+                outcome = await self._write(keep, cache, outcome, time.time())
+        except SettingError as error:
+            outcome = Skipped(str(error))
+        except Exception as error:
+            logger.exception("the cache failed; a loaded flow was not taken over")
+            outcome = Skipped(str(error))
+        if isinstance(outcome, Skipped):
+            self._skipped[outcome.reason] += 1
+        else:
+            self._kept += 1
+            self._ledger.stored(time.time())
+
+    def close(self) -> None:
+        """Tell what became of the flows."""
+        if self._kept or self._skipped:
+            logger.info("loaded flows: %d stored, skipped %s", self._kept, dict(self._skipped) or "none")

@@ -1,0 +1,223 @@
+"""The routes that the proxy answers itself, when it is asked itself."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from itertools import islice
+from typing import Any
+
+from mitmproxy import http
+
+from computer_use_cache import __version__
+from computer_use_cache.accounting.ledger import Ledger
+from computer_use_cache.accounting.prometheus import exposition
+from computer_use_cache.cache.cache import Cache
+from computer_use_cache.errors import RequestError, StoreError
+from computer_use_cache.formats.base import Json
+from computer_use_cache.models import Entry
+from computer_use_cache.proxy import bridge, cache_headers, guard
+from computer_use_cache.proxy.content_coding import body_of
+from computer_use_cache.store.base import Choice
+
+logger = logging.getLogger(__name__)
+
+_ENTRIES = "/cache/entries"
+_FIXED = {
+    "/": "GET",
+    "/healthz": "GET",
+    "/readyz": "GET",
+    "/cache/stats": "GET",
+    "/stats": "GET",
+    "/metrics": "GET",
+    "/cache/clear": "POST",
+    _ENTRIES: "GET",
+}
+_ENDPOINTS = (
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/responses",
+    "/v1/messages",
+    "/v1beta/models/{model}:generateContent",
+    "/v1/models",
+    "/healthz",
+    "/readyz",
+    "/cache/stats",
+    "/cache/clear",
+    "/cache/entries",
+    "/metrics",
+)
+_MOST_ENTRIES = 1000
+
+
+def is_local(path: str) -> bool:
+    """Whether the proxy itself answers on this path."""
+    return path in _FIXED or path.startswith(_ENTRIES + "/")
+
+
+def _methods(path: str) -> tuple[str, ...]:
+    """What may be asked on a local path."""
+    method = _FIXED.get(path)
+    return (method,) if method == "POST" else ("GET", "HEAD") if method else ("GET", "HEAD", "DELETE")
+
+
+class LocalRoutes:
+    """Answers of the proxy itself. `write` runs a blocking function in the thread that writes."""
+
+    def __init__(self, cache: Cache, ledger: Ledger, write: Callable[..., Awaitable[Any]], *, loopback: bool) -> None:
+        self._cache = cache
+        self._ledger = ledger
+        self._write = write
+        self._loopback = loopback
+
+    async def answer(self, flow: http.HTTPFlow) -> http.Response | None:
+        """The answer to a local route, None for any other. Raises RequestError."""
+        path, _ = bridge.path_and_query(flow)
+        if not is_local(path):
+            return None
+        if flow.request.method not in _methods(path):
+            return self._not_allowed(flow, path)
+        try:
+            response = await self._answer(flow, path)
+        except StoreError as error:
+            raise RequestError(503, str(error), code="store_unavailable") from None
+        if flow.request.method == "HEAD":
+            length = response.headers["content-length"]
+            response.content = b""
+            response.headers["content-length"] = length
+        return response
+
+    def _not_allowed(self, flow: http.HTTPFlow, path: str) -> http.Response:
+        allowed = ", ".join(_methods(path))
+        error = RequestError(405, f"{flow.request.method} is not allowed on {path}; it takes {allowed}.")
+        bridge.refuse(flow, error, self._cache.settings)
+        assert flow.response
+        flow.response.headers["allow"] = allowed
+        return flow.response
+
+    async def _answer(self, flow: http.HTTPFlow, path: str) -> http.Response:
+        upstream = str(self._cache.settings.upstream_base_url)
+        match path:
+            case "/":
+                about = {"name": cache_headers.CACHE_NAME, "version": __version__, "status": "ok"}
+                return bridge.json_response(200, about | {"upstream_base_url": upstream, "endpoints": _ENDPOINTS})
+            case "/healthz":
+                if self._cache.settings.client_token and not bridge.is_known_client(flow):
+                    return bridge.json_response(200, {"ok": True})
+                health = {"ok": True, "cache": await self._health(), "upstream_base_url": upstream}
+                return bridge.json_response(200, health)
+            case "/readyz":
+                return await self._ready()
+            case "/cache/stats" | "/stats":
+                return bridge.json_response(200, await self._stats())
+            case "/metrics":
+                text = exposition(await self._stats())
+                return http.Response.make(200, text, {"content-type": "text/plain; version=0.0.4; charset=utf-8"})
+        guard.check_admin(bridge.lower_headers(flow.request.headers), self._cache.settings, loopback=self._loopback)
+        if path == "/cache/clear":
+            return await self._clear(flow)
+        if path == _ENTRIES:
+            return await self._list(flow)
+        return await self._entry(flow.request.method, path.removeprefix(_ENTRIES + "/"))
+
+    async def _stats(self) -> Json:
+        stats: Json = await self._write(self._ledger.statistics, self._cache.settings, time.time())
+        return stats
+
+    async def _health(self) -> Json:
+        """The statistics, or why there are none: a proxy without its store still serves."""
+        try:
+            return await self._stats()
+        except StoreError as error:
+            return {"error": str(error)}
+
+    async def _ready(self) -> http.Response:
+        try:
+            await self._write(self._cache.store.probe)
+        except StoreError as error:
+            return bridge.json_response(503, {"ok": False, "error": str(error)})
+        return bridge.json_response(200, {"ok": True})
+
+    async def _clear(self, flow: http.HTTPFlow) -> http.Response:
+        wish = _clear_wish(flow)
+        older_than = wish.pop("older_than", None)
+        before = None if older_than is None else time.time() - older_than
+        chosen = Choice(**wish, before=before)
+        deleted = await self._write(self._cache.store.clear, None if chosen == Choice() else chosen)
+        logger.info("cleared %d entries", deleted)
+        return bridge.json_response(200, {"ok": True, "deleted": deleted})
+
+    async def _list(self, flow: http.HTTPFlow) -> http.Response:
+        limit = flow.request.query.get("limit", "100")
+        if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit) <= _MOST_ENTRIES:
+            raise RequestError(400, f"limit: {limit!r} is not a number from 1 to {_MOST_ENTRIES}.", param="limit")
+        after = flow.request.query.get("after", "")
+        found = await self._write(self._page, int(limit), after)
+        path = f"{_ENTRIES}?limit={limit}&after={found[-2].key}" if len(found) > int(limit) else None
+        return bridge.json_response(200, {"entries": [_told(entry) for entry in found[: int(limit)]], "next": path})
+
+    def _page(self, limit: int, after: str) -> list[Entry]:
+        """The page's entries, and one more when there is a next page."""
+        entries = self._cache.store.entries()
+        if after and not any(entry.key == after for entry in entries):
+            raise RequestError(404, f"There is no entry {after!r} to go on after.", param="after")
+        return list(islice(entries, limit + 1))
+
+    async def _entry(self, method: str, key: str) -> http.Response:
+        if method == "DELETE":
+            deleted = await self._write(self._cache.store.delete, key)
+            if deleted:
+                return bridge.json_response(200, {"ok": True, "deleted": 1})
+        elif entry := await self._write(self._cache.store.get, key):
+            body = entry.body.decode("utf-8", "replace")
+            return bridge.json_response(200, _told(entry) | {"headers": dict(entry.headers), "body": body})
+        raise RequestError(404, f"There is no entry {key!r}.", code="not_found")
+
+
+def _told(entry: Entry) -> Json:
+    return {
+        "key": entry.key,
+        "format": entry.format,
+        "shape": entry.shape,
+        "model": entry.model,
+        "namespace": entry.namespace,
+        "bytes": len(entry.body),
+        "created_at": entry.created_at,
+        "expires_at": entry.expires_at,
+        "seconds": entry.seconds,
+    }
+
+
+def _clear_wish(flow: http.HTTPFlow) -> dict[str, Any]:
+    """What to clear, from the JSON body or the query; raises RequestError for a wish that cannot be understood,
+    because understanding it as everything would lose what was to be kept."""
+    wish: dict[str, Any] = dict(flow.request.query)
+    if sent := body_of(flow.request):
+        try:
+            body = json.loads(sent)
+        except (ValueError, RecursionError):
+            raise RequestError(400, "The request body is not valid JSON.") from None
+        if not isinstance(body, dict):
+            raise RequestError(400, "The request body must be a JSON object.")
+        wish |= body
+    for name, value in wish.items():
+        if name not in ("model", "namespace", "older_than"):
+            raise RequestError(400, f"{name}: only model, namespace and older_than choose what to clear.", param=name)
+        if name == "older_than":
+            wish[name] = _seconds(value)
+        elif not isinstance(value, str):
+            raise RequestError(400, f"{name}: give text.", param=name)
+    return wish
+
+
+def _seconds(value: object) -> float:
+    try:
+        seconds = float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else -1.0
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise RequestError(400, "older_than: give a number of seconds, 0 or more.", param="older_than")
+    return seconds

@@ -1,0 +1,107 @@
+"""Where the proxy listens and which upstream it stands for, from mitmproxy's modes and the settings together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from mitmproxy.connection import Client
+from mitmproxy.options import Options
+from mitmproxy.proxy.mode_specs import LocalMode, ProxyMode, RegularMode, ReverseMode, Socks5Mode, UpstreamMode
+
+from computer_use_cache.errors import SettingError
+from computer_use_cache.setting_values import BaseUrl, is_loopback
+from computer_use_cache.settings import Settings
+
+if TYPE_CHECKING:
+    from mitmproxy.addons.proxyserver import Proxyserver
+
+LOOPBACK = "127.0.0.1"
+_FORWARD = (RegularMode, UpstreamMode, Socks5Mode)
+"""Proxies that connect their clients to whatever host these name."""
+_ASKED = (ReverseMode, *_FORWARD)
+"""Modes that serve whoever reaches their address; to the others connections are redirected."""
+
+
+def settle(options: Options, texts: Mapping[str, str]) -> tuple[Settings, bool]:
+    """The settings, and whether every mode listens on a loopback address only, or none at all (mitmdump's `-n`).
+
+    Raises SettingError for a bad setting, for a reverse mode whose upstream is not the one that is set, and for an
+    address that others can reach when no client token (for a forward proxy: no `proxyauth`) is set.
+    """
+    modes = [ProxyMode.parse(text) for text in options.mode]
+    ports = {str(port) for mode in modes if (port := mode.listen_port(options.listen_port)) is not None}
+    environment = {**os.environ, "PORT": ports.pop()} if len(ports) == 1 else dict(os.environ)
+    settings = Settings.load(environment, texts)
+    for mode in modes:
+        if isinstance(mode, ReverseMode) and mode.scheme in ("http", "https"):
+            target = BaseUrl.parse(f"{mode.scheme}://{_bracketed(mode.address[0])}:{mode.address[1]}")
+            upstream = _upstream(target, settings, environment)
+            settings = Settings.load(environment, {**texts, "cache_upstream_base_url": str(upstream)})
+    default = options.listen_host or (LOOPBACK if _any_asked(modes) else "")
+    settings.check_exposure(mode.listen_host(default) for mode in modes if isinstance(mode, ReverseMode))
+    if not options.proxyauth:
+        _check_forwarding(mode.listen_host(default) for mode in modes if isinstance(mode, _FORWARD))
+    is_loopback_only = all(isinstance(mode, LocalMode) or is_loopback(mode.listen_host(default)) for mode in modes)
+    return settings, not options.server or is_loopback_only
+
+
+def _check_forwarding(hosts: Iterable[str]) -> None:
+    for host in hosts:
+        if not is_loopback(host):
+            raise SettingError(
+                f"listen_host: {host or 'every address'} can be reached from other machines, which could have this "
+                "proxy connect them to anything; listen on 127.0.0.1, or give mitmproxy's proxyauth=name:password"
+            )
+
+
+def wanted_options(options: Options, settings: Settings) -> dict[str, object]:
+    """mitmproxy's options as the cache needs them, where they are not so yet."""
+    wanted: dict[str, object] = {}
+    modes = [ProxyMode.parse(text) for text in options.mode]
+    if any(isinstance(mode, ReverseMode) for mode in modes):
+        # Without the client's own Host header the guard cannot tell by which name the proxy was called.
+        wanted["keep_host_header"] = True
+    if _any_asked(modes) and not options.listen_host:
+        wanted["listen_host"] = LOOPBACK
+    if not settings.keep_connection_strategy:
+        wanted["connection_strategy"] = "lazy"
+    return {name: value for name, value in wanted.items() if getattr(options, name) != value}
+
+
+async def rebind(server: Proxyserver, host: str) -> None:
+    """Have every mode that serves its address and names none listen on `host` only, where that is loopback.
+
+    mitmproxy loads an addon given with `-s` when it has begun to listen on its default, every address.
+    """
+    for instance in server.servers:
+        exposed = is_loopback(host) and not all(is_loopback(address[0]) for address in instance.listen_addrs)
+        if isinstance(instance.mode, _ASKED) and instance.mode.custom_listen_host is None and exposed:
+            await instance.stop()
+            await instance.start()
+
+
+def is_allowed(client: Client, *, loopback: bool) -> bool:
+    """Whether a client may use a forward proxy; with `loopback`, only this machine may, before `rebind` too."""
+    return not (loopback and isinstance(client.proxy_mode, _FORWARD)) or is_loopback(client.peername[0])
+
+
+def _any_asked(modes: list[ProxyMode]) -> bool:
+    return any(isinstance(mode, _ASKED) for mode in modes)
+
+
+def _upstream(target: BaseUrl, settings: Settings, environment: Mapping[str, str]) -> BaseUrl:
+    """The base URL behind `--mode reverse:target`: the one that is set if its origin is the target's."""
+    configured = settings.upstream_base_url
+    if configured.origin == target.origin:
+        return configured
+    declared = next(item for item in Settings.declarations() if item.name == "upstream_base_url")
+    by_default = str(configured) in (declared.default, environment.get("OPENAI_BASE_URL", "").rstrip("/"))
+    if by_default and not environment.get("UPSTREAM_BASE_URL"):
+        return BaseUrl(target.origin, "/v1")
+    raise SettingError(f"UPSTREAM_BASE_URL: {configured} is not on {target}, the mode's upstream; give one of them")
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,109 @@
+"""What mitmweb, mitmproxy's console and saved flows show of each flow: a marker and a comment; and how many flows
+they keep.
+
+A marker or comment that a user has set is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from mitmproxy import contentviews, ctx, flow, http
+from mitmproxy.addonmanager import Loader
+
+from computer_use_cache.accounting.units import dollars, duration
+from computer_use_cache.models import Outcome
+from computer_use_cache.proxy import cache_headers
+from computer_use_cache.proxy.session import Parts
+from computer_use_cache.proxy.ui import content_views
+
+if TYPE_CHECKING:
+    from mitmproxy.addons.view import View
+
+_MARKERS = {
+    Outcome.HIT: ":zap:",
+    Outcome.MISS: ":large_blue_circle:",
+    Outcome.BYPASS: ":white_circle:",
+    Outcome.STALE: ":hourglass_flowing_sand:",
+    cache_headers.COALESCED: ":link:",
+}
+_MARKED, _COMMENTED = "cache_marker", "cache_comment"
+"""In a flow's metadata: the marker and the comment that were set here, to tell them from a user's."""
+_COLUMNS = ["icon", "path", "comment", "status", "size", "time"]
+
+
+def annotate(flow: http.HTTPFlow) -> None:
+    """Set the marker and the comment of a flow whose end was told."""
+    outcome = flow.metadata.get("cache")
+    if outcome is None:
+        return
+    marker, comment = _MARKERS[outcome], _comment(flow)
+    if flow.marked == flow.metadata.get(_MARKED, ""):
+        flow.marked = flow.metadata[_MARKED] = marker
+    if flow.comment == flow.metadata.get(_COMMENTED, ""):
+        flow.comment = flow.metadata[_COMMENTED] = comment
+
+
+def _comment(flow: http.HTTPFlow) -> str:
+    key, store, reason = (str(flow.metadata[name]) for name in ("cache_key", "cache_store", "cache_reason"))
+    words = [f"{flow.metadata['cache']} {key[:8]}".rstrip()]
+    if reason.startswith("near-miss "):
+        near, _, path = reason.removeprefix("near-miss ").partition(": ")
+        words = [f"{flow.metadata['cache']} near {near} {path}"]
+    elif reason and not store:
+        words.append(reason)
+    if store:
+        words.append(store)
+    usd, seconds = flow.metadata.get(cache_headers.SAVED_USD), flow.metadata.get(cache_headers.SAVED_SECONDS)
+    saved = [] if usd is None else [dollars(usd)]
+    if seconds is not None:
+        saved.append(duration(seconds))
+    if saved:
+        words.append(f"saved {', '.join(saved)}")
+    return " · ".join(words)
+
+
+class Inspector:
+    """The addon of the interfaces; what is shown of the flows that pass."""
+
+    name = "cache_inspector"
+
+    def __init__(self, parts: Callable[[], Parts | None]) -> None:
+        self._parts = parts
+
+    def load(self, loader: Loader) -> None:
+        contentviews.add(content_views.ModelRequest(self._parts))
+        contentviews.add(content_views.ModelAnswer(self._parts))
+
+    def running(self) -> None:
+        if "web_columns" in ctx.options and not ctx.options.has_changed("web_columns"):
+            ctx.options.update(web_columns=_COLUMNS)
+
+    def response(self, flow: http.HTTPFlow) -> None:
+        annotate(flow)
+        self._trim()
+
+    def error(self, flow: http.HTTPFlow) -> None:
+        annotate(flow)
+        self._trim()
+
+    def _trim(self) -> None:
+        parts, view = self._parts(), ctx.master.addons.get("view")
+        if parts and parts.settings.max_flows and view:
+            trim(view, parts.settings.max_flows)
+
+
+def trim(view: View, most: int) -> None:
+    """Take the oldest flows out of an interface's view until `most` are left, but for those that still run, are
+    intercepted or were marked by a user."""
+    surplus = view.store_count() - most
+    if surplus <= 0:
+        return
+    spare = (flow for flow in view.resolve("@all") if not _is_wanted(flow))
+    for _, oldest in zip(range(surplus), spare, strict=False):
+        view.remove([oldest])
+
+
+def _is_wanted(flow: flow.Flow) -> bool:
+    return flow.live or flow.intercepted or flow.marked not in ("", flow.metadata.get(_MARKED))

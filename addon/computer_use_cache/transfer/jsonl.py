@@ -1,0 +1,246 @@
+"""Entries as JSON lines, fit for a repository: one entry a line, sorted by key, the same bytes for the same entries.
+
+What is read back may have been edited: a line is taken only if everything in it is what this cache could have stored.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from computer_use_cache import credentials, formats
+from computer_use_cache.accounting import prices
+from computer_use_cache.cache import cache, policy
+from computer_use_cache.cache.cache import Cache
+from computer_use_cache.diagnosis import similarity
+from computer_use_cache.errors import FormatError, RequestError
+from computer_use_cache.formats.base import Format, Json, dump, load_object
+from computer_use_cache.keys import key
+from computer_use_cache.models import Entry, RequestRecord, Response, Shape, Skipped
+from computer_use_cache.store.base import Choice, Store
+from computer_use_cache.transfer.recordings import EXPORT_MARK, Damaged, Exported
+
+_VERSION = 1
+_LINE_PER_BODY = 8
+"""How much longer a line may be than the largest request and answer: JSON escapes a byte in six characters."""
+
+
+def lines(store: Store, chosen: Choice, now: float) -> Iterator[bytes]:
+    """The export of the chosen entries that are fresh at `now` (Unix seconds): a heading, then a line for each.
+
+    Raises StoreError.
+    """
+    yield dump({EXPORT_MARK: _VERSION}) + b"\n"
+    for each in sorted(entry.key for entry in store.entries() if chosen(entry)):
+        entry = store.get(each)
+        if entry and entry.is_fresh(now):
+            yield dump(_line(entry, store.request(each))) + b"\n"
+
+
+def write(path: Path, content: Iterable[bytes]) -> int:
+    """Write an export, all of it or nothing; how many entries it has. Raises OSError."""
+    count = -1  # the heading
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            for line in content:
+                file.write(line)
+                count += 1
+            file.close()
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+    return count
+
+
+def _line(entry: Entry, record: RequestRecord | None) -> Json:
+    return {
+        "key": entry.key,
+        "format": entry.format,
+        "model": entry.model,
+        "namespace": entry.namespace,
+        "created_at": entry.created_at,
+        "expires_at": entry.expires_at,
+        "seconds": entry.seconds,
+        "request": _request(record) if record else None,
+        "shape": entry.shape,
+        "with_usage": entry.with_usage,
+        "headers": dict(sorted(entry.headers)),
+        **_text("body", entry.body),
+        "chunks": entry.chunks,
+    }
+
+
+def _text(name: str, data: bytes) -> Json:
+    try:
+        return {name: data.decode()}
+    except UnicodeDecodeError:
+        return {f"{name}_base64": base64.b64encode(data).decode()}
+
+
+def _request(record: RequestRecord) -> Json:
+    return {
+        "upstream": record.upstream,
+        "path": record.path,
+        "query": record.query,
+        "headers": dict(sorted(record.headers)),
+        "body": _document(record.body),
+    }
+
+
+def _document(body: bytes) -> Any:
+    """A request's body as JSON, or as text where numbers would not survive that."""
+    try:
+        document = load_object(body)
+        if _canonical(dump(document)) == _canonical(body):
+            return document
+    except (FormatError, RequestError):
+        pass
+    return body.decode("utf-8", "replace")
+
+
+def _canonical(body: bytes) -> bytes:
+    return key.canonical(key.parse_body(body))
+
+
+def read(path: Path, into: Cache) -> Iterator[Exported | Skipped | Damaged]:
+    """The entries in an export, checked for `into`. Lines count from 1; what cannot be read comes as a Damaged."""
+    settings = into.settings
+    longest = _LINE_PER_BODY * (settings.max_input_chars + settings.max_response_chars)
+    with path.open("rb") as file:
+        number = 0
+        while line := file.readline(longest):
+            number += 1
+            where = f"{path}: line {number}"
+            if not line.endswith(b"\n") and len(line) == longest:
+                yield Damaged(where, "the line is too long")
+                return
+            try:
+                found = load_object(line)
+                version = found.get(EXPORT_MARK)
+                if version is None:
+                    yield _entry(found, into)
+                elif version != _VERSION:
+                    yield Damaged(where, f"version {version} of an export is not known here")
+                    return
+            except (FormatError, RequestError) as error:
+                yield Damaged(where, str(error))
+
+
+def _entry(line: Json, into: Cache) -> Exported | Skipped:
+    format = _format(line.get("format"))
+    entry = Entry(
+        key=_checked(line, "key", str, re.compile(r"[0-9a-f]{64}")),
+        format=format.name,
+        shape=_shape(line.get("shape")),
+        model=_checked(line, "model", str),
+        namespace=_checked(line, "namespace", str, policy.NAMESPACE),
+        headers=_headers(line, cache.is_kept),
+        body=_body(line),
+        created_at=_seconds(line, "created_at"),
+        expires_at=None if line.get("expires_at") is None else _seconds(line, "expires_at"),
+        seconds=_seconds(line, "seconds"),
+        with_usage=_checked(line, "with_usage", bool),
+        chunks=_chunks(line),
+    )
+    if entry.chunks and sum(size for size, _ in entry.chunks) != len(entry.body):
+        raise FormatError("the chunks are not those of the body")
+    if bypass := policy.model_verdict(entry.model, into.settings):
+        return Skipped(str(bypass))
+    shape = policy.judge_answer(format, Response(200, dict(entry.headers), entry.body, 0.0), entry.shape, into.settings)
+    if isinstance(shape, Skipped):
+        return shape
+    if shape is not entry.shape:
+        raise FormatError(f"the shape is {entry.shape}, but the content type is that of {shape}")
+    record = None if line.get("request") is None else _record(_checked(line, "request", dict), entry, format, into)
+    if isinstance(record, Skipped):
+        return record
+    answer = Response(200, {}, entry.body, entry.seconds)
+    upstream = record.upstream if record else ""
+    cost = prices.cost_of(format, upstream, entry.model, shape, answer, now=entry.created_at)
+    return Exported(entry.costing(cost), record)
+
+
+def _record(request: Json, entry: Entry, format: Format, into: Cache) -> RequestRecord | Skipped:
+    body = request.get("body")
+    data = body.encode("utf-8", "replace") if isinstance(body, str) else dump(_checked(request, "body", dict))
+    path = _checked(request, "path", str)
+    if format.match(path) is None:
+        raise FormatError(f"the request's path is none of {format.name}")
+    if len(data) > into.settings.max_input_chars:
+        return Skipped("request is larger than CACHE_MAX_INPUT_CHARS")
+    parsed = key.parse_body(data)
+    if kind := credentials.find(parsed):
+        return Skipped(f"request holds a credential: {kind}")
+    # The scope is in the key only; nearness is looked for among shared entries.
+    group = ("", entry.namespace, "1", format.name)
+    return RequestRecord(
+        upstream=_checked(request, "upstream", str),
+        path=path,
+        query=_checked(request, "query", str),
+        headers=_headers(request, key.RELEVANT_HEADERS.__contains__),
+        body=data,
+        parts=similarity.parts(group, into.key_body(format, parsed)),
+    )
+
+
+def _checked(line: Json, name: str, kind: type[Any], pattern: re.Pattern[str] | None = None) -> Any:
+    value: Any = line.get(name)
+    if type(value) is not kind or (pattern and not pattern.fullmatch(value)):
+        raise FormatError(f"{name} is missing or not what it should be")
+    return value
+
+
+def _format(name: object) -> Format:
+    try:
+        return formats.by_name(str(name))
+    except KeyError:
+        raise FormatError(f"format {name!r} is not known") from None
+
+
+def _shape(name: object) -> Shape:
+    try:
+        return Shape(str(name))
+    except ValueError:
+        raise FormatError(f"shape {name!r} is not one of {', '.join(Shape)}") from None
+
+
+def _seconds(line: Json, name: str) -> float:
+    value: Any = line.get(name)
+    if type(value) not in (int, float) or not (math.isfinite(value) and value >= 0):
+        raise FormatError(f"{name} is not a number of seconds")
+    seconds: float = value
+    return seconds
+
+
+def _headers(line: Json, is_known: Callable[[str], bool]) -> tuple[tuple[str, str], ...]:
+    """They are sent to clients: what could end a header line must not get in."""
+    headers = _checked(line, "headers", dict)
+    for name, value in headers.items():
+        if not is_known(name) or not isinstance(value, str) or not re.fullmatch(r"[\t -~]*", value):
+            raise FormatError(f"header {name!r} is not one that is kept, or its value is none")
+    return tuple(sorted(headers.items()))
+
+
+def _body(line: Json) -> bytes:
+    try:
+        if "body_base64" in line:
+            return base64.b64decode(_checked(line, "body_base64", str), validate=True)
+        body: bytes = _checked(line, "body", str).encode()
+    except ValueError:
+        raise FormatError("the body is neither text nor base64") from None
+    return body
+
+
+def _chunks(line: Json) -> tuple[tuple[int, int], ...]:
+    chunks = _checked(line, "chunks", list)
+    for chunk in chunks:
+        if not isinstance(chunk, list) or [type(part) for part in chunk] != [int, int] or min(chunk) < 0:
+            raise FormatError("chunks are not pairs of bytes and milliseconds")
+    return tuple((size, pause) for size, pause in chunks)

@@ -1,0 +1,436 @@
+"""Request, key, store and answer together: what is kept is found again, in the shape asked for, while it may be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from computer_use_cache.cache.cache import Cache, Plan, replays_quickly
+from computer_use_cache.cache.cache import replay as replayed
+from computer_use_cache.errors import RequestError
+from computer_use_cache.models import Bypass, Entry, Reason, Request, RequestRecord, Response, Shape, Skipped
+from computer_use_cache.settings import Settings
+from computer_use_cache.store.disk import DiskStore
+
+NOW = 2_000_000_000.0
+JSON, SSE = "application/json", "text/event-stream"
+USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+HEAD = {"id": "c", "created": 1, "model": "m"}
+ANSWER = json.dumps(
+    HEAD
+    | {
+        "object": "chat.completion",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "pong"}, "finish_reason": "stop"}],
+        "usage": USAGE,
+    }
+).encode()
+
+
+def chunk(**members: Any) -> bytes:
+    return b"data: " + json.dumps(HEAD | {"object": "chat.completion.chunk"} | members).encode() + b"\n\n"
+
+
+TEXT = chunk(choices=[{"index": 0, "delta": {"role": "assistant", "content": "pong"}, "finish_reason": None}])
+END = chunk(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}])
+DONE = b"data: [DONE]\n\n"
+STREAM = TEXT + END + DONE
+STREAM_WITH_USAGE = TEXT + END + chunk(choices=[], usage=USAGE) + DONE
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[DiskStore]:
+    store = DiskStore(tmp_path / "store", 2**24)
+    yield store
+    store.close()
+
+
+def cache(store: DiskStore, **environment: str) -> Cache:
+    return Cache(Settings.load(environment), store, loopback=True)
+
+
+def chat(headers: Mapping[str, str] | None = None, **members: Any) -> Request:
+    body = {"model": "m", "messages": [{"role": "user", "content": "ping"}]} | members
+    return Request("https://api.example/v1", "/chat/completions", (), headers or {}, json.dumps(body).encode())
+
+
+def answer(body: bytes = ANSWER, kind: str = JSON, **headers: str) -> Response:
+    return Response(200, {"content-type": kind, **headers}, body, 1.5, ((3, 10),) if kind == SSE else ())
+
+
+def kept(cache: Cache, plan: Plan, response: Response, now: float = NOW) -> Entry:
+    """The entry of an answer that must be stored, stored."""
+    entry = cache.judge(plan, response, now)
+    assert isinstance(entry, Entry), entry
+    cache.keep(entry, now)
+    return entry
+
+
+def test_what_was_kept_is_found_by_an_equal_request(store: DiskStore) -> None:
+    entry = kept(cache(store), cache(store).plan(chat()), answer())
+    assert cache(store).lookup(cache(store).plan(chat(user="ann")), NOW) == entry
+    assert cache(store).lookup(cache(store).plan(chat(seed=1)), NOW) is None
+
+
+def test_keeping_tells_whether_an_entry_was_replaced(store: DiskStore) -> None:
+    core = cache(store)
+    entry = core.judge(core.plan(chat()), answer(), NOW)
+    assert isinstance(entry, Entry)
+    assert [core.keep(entry, NOW), core.keep(entry, NOW)] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("environment", "headers", "expires_at"),
+    [
+        ({}, {}, NOW + 2_592_000),
+        ({"CACHE_TTL_SECONDS": "60"}, {}, NOW + 60),
+        ({"CACHE_TTL_SECONDS": "0"}, {}, None),
+        ({"CACHE_TTL_SECONDS": "60"}, {"x-cache-ttl": "5"}, NOW + 5),
+        ({"CACHE_TTL_SECONDS": "0"}, {"x-cache-ttl": "5"}, NOW + 5),
+        ({"CACHE_TTL_SECONDS": "60"}, {"x-cache-ttl": "0"}, None),
+    ],
+)
+def test_an_entry_expires_as_the_request_or_else_the_setting_says(
+    store: DiskStore, environment: dict[str, str], headers: dict[str, str], expires_at: float | None
+) -> None:
+    core = cache(store, **environment)
+    assert kept(core, core.plan(chat(headers)), answer()).expires_at == expires_at
+
+
+@pytest.mark.parametrize(
+    ("age", "control", "is_found"),
+    [
+        (59.9, "", True),
+        (60, "", False),
+        (10, "max-age=10", True),
+        (10.1, "max-age=10", False),
+        (0, "max-age=0", True),
+        (1, "no-cache", False),
+        (1, "only-if-cached", True),
+        (1, "no-store", True),
+    ],
+)
+def test_an_entry_is_served_while_it_is_fresh_enough(
+    store: DiskStore, age: float, control: str, is_found: bool
+) -> None:
+    core = cache(store, CACHE_TTL_SECONDS="60")
+    kept(core, core.plan(chat()), answer())
+    plan = core.plan(chat({"cache-control": control}))
+    assert (core.lookup(plan, NOW + age) is not None) is is_found
+
+
+@pytest.mark.parametrize(
+    ("setting", "age", "headers", "is_found"),
+    [
+        ("30", 59.9, {}, True),
+        ("30", 60, {}, True),
+        ("30", 89.9, {}, True),
+        ("30", 90, {}, False),
+        ("0", 60, {}, False),
+        ("0", 60, {"cache-control": "stale-if-error=30"}, False),
+        ("30", 69.9, {"cache-control": "stale-if-error=10"}, True),
+        ("30", 70, {"cache-control": "stale-if-error=10"}, False),
+        ("30", 90, {"cache-control": "stale-if-error=1000"}, False),
+        ("30", 70, {"cache-control": "stale-if-error=soon"}, True),
+        ("30", 60, {"cache-control": "stale-if-error=0"}, False),
+        ("30", 60, {"cache-control": "no-cache"}, False),
+        ("30", 60, {"cache-control": "no-store"}, False),
+        ("30", 60, {"cache-control": "max-age=600"}, False),
+        ("30", 60, {"x-cache-mode": "refresh"}, False),
+        ("30", 60, {"x-cache-mode": "readonly"}, True),
+        ("30", 60, {"x-cache-bypass": "1"}, False),
+        ("30", 60, {"x-cache-namespace": "n"}, False),
+    ],
+    ids=str,
+)
+def test_when_the_upstream_fails_an_entry_past_its_ttl_is_found_for_as_long_as_is_set(
+    store: DiskStore, setting: str, age: float, headers: dict[str, str], is_found: bool
+) -> None:
+    core = cache(store, CACHE_TTL_SECONDS="60", CACHE_STALE_IF_ERROR_SECONDS=setting)
+    kept(core, core.plan(chat()), answer())
+    assert (core.lookup_stale(core.plan(chat(headers)), NOW + age) is not None) is is_found
+
+
+@pytest.mark.parametrize(("setting", "is_kept"), [("0", False), ("9", False), ("11", True)])
+def test_an_entry_is_kept_past_its_ttl_for_as_long_as_is_set(store: DiskStore, setting: str, is_kept: bool) -> None:
+    core = cache(store, CACHE_TTL_SECONDS="60", CACHE_STALE_IF_ERROR_SECONDS=setting)
+    entry = core.judge(core.plan(chat()), answer(), NOW)
+    assert isinstance(entry, Entry)
+    core.keep(entry, NOW + 70)
+    assert (store.get(entry.key) is not None) is is_kept
+
+
+class MisfiledStore(DiskStore):
+    """A store that gives its last entry for every key."""
+
+    filed = ""
+
+    def put(self, entry: Entry, keep_seconds: float | None, record: RequestRecord | None = None) -> bool:
+        self.filed = entry.key
+        return super().put(entry, keep_seconds)
+
+    def get(self, key: str) -> Entry | None:
+        return super().get(self.filed)
+
+
+def test_an_entry_filed_under_another_key_is_a_miss(tmp_path: Path) -> None:
+    store = MisfiledStore(tmp_path / "store", 2**24)
+    core = cache(store)
+    kept(core, core.plan(chat()), answer())
+    assert core.lookup(core.plan(chat()), NOW) is not None
+    assert core.lookup(core.plan(chat(seed=1)), NOW) is None
+    store.close()
+
+
+@pytest.mark.parametrize("mode", ["readonly", "offline"])
+def test_a_mode_that_writes_nothing_keeps_no_answer(store: DiskStore, mode: str) -> None:
+    core = cache(store, CACHE_MODE=mode)
+    assert isinstance(core.judge(core.plan(chat()), answer(), NOW), Skipped)
+
+
+def test_only_headers_that_clients_read_are_kept(store: DiskStore) -> None:
+    core = cache(store)
+    private = {"set-cookie": "a=b", "openai-organization": "acme", "date": "today", "x-ratelimit-limit": "9"}
+    entry = kept(core, core.plan(chat()), answer(ANSWER, **private, **{"x-request-id": "r", "openai-version": "v"}))
+    assert dict(entry.headers) == {"content-type": JSON, "x-request-id": "r", "openai-version": "v"}
+
+
+def test_text_that_is_no_unicode_can_be_kept(store: DiskStore) -> None:
+    core = cache(store)
+    plan = core.plan(chat(model="\ud800"))
+    entry = kept(core, plan, answer(ANSWER, **{"x-request-id": "\udcff"}))
+    assert core.lookup(plan, NOW) == entry
+
+
+BYPASSES = [
+    pytest.param(chat({"x-cache-bypass": "1"}), {}, Reason.HEADER, id="header"),
+    pytest.param(chat(cache=False), {}, Reason.DISABLED_BY_REQUEST, id="body"),
+    pytest.param(chat(), {"CACHE_ENABLED": "0"}, Reason.DISABLED, id="setting"),
+    pytest.param(chat(), {"CACHE_MODE": "off"}, Reason.MODE, id="mode"),
+    pytest.param(chat(), {"CACHE_MODEL_DENYLIST": "m"}, Reason.MODEL, id="model"),
+    pytest.param(chat(), {"CACHE_MAX_INPUT_CHARS": "20"}, Reason.TOO_LARGE, id="size"),
+    pytest.param(replace(chat(conversation="c", input="x"), path="/responses"), {}, Reason.STATE, id="conversation"),
+    pytest.param(replace(chat(background=True, input="x"), path="/responses"), {}, Reason.STATE, id="background"),
+    pytest.param(replace(chat(container="c"), path="/messages"), {}, Reason.STATE, id="container"),
+    pytest.param(replace(chat(), body=b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"), {}, Reason.FORM, id="depth"),
+    pytest.param(
+        replace(chat(), body=b'{"model": "m", "messages": [1e99999999999999999999]}'), {}, Reason.FORM, id="number"
+    ),
+]
+
+
+@pytest.mark.parametrize(("request_", "environment", "reason"), BYPASSES)
+def test_a_bypassed_request_is_neither_looked_up_nor_kept(
+    store: DiskStore, request_: Request, environment: dict[str, str], reason: Reason
+) -> None:
+    core = cache(store, **environment)
+    plan = core.plan(request_)
+    assert isinstance(plan.verdict, Bypass)
+    assert plan.verdict.reason is reason
+    assert core.lookup(plan, NOW) is None
+    assert isinstance(core.judge(plan, answer(), NOW), Skipped)
+
+
+@pytest.mark.parametrize(("request_", "environment", "reason"), [case for case in BYPASSES if case.id != "mode"])
+def test_offline_nothing_goes_upstream_whatever_the_request_is(
+    store: DiskStore, request_: Request, environment: dict[str, str], reason: Reason
+) -> None:
+    core = cache(store, **environment | {"CACHE_MODE": "offline"})
+    assert not goes_upstream(core, request_)
+
+
+def goes_upstream(core: Cache, request: Request) -> bool:
+    """Whether a request may be forwarded."""
+    try:
+        verdict = core.plan(request).verdict
+    except RequestError as error:
+        return error.status != 504
+    return isinstance(verdict, Bypass) or verdict.upstream
+
+
+@pytest.mark.parametrize("header", [{"x-cache-mode": "offline"}, {"cache-control": "only-if-cached"}], ids=str)
+@pytest.mark.parametrize(
+    ("request_", "environment", "reason"),
+    [case for case in BYPASSES if case.id in ("model", "size", "conversation", "background", "container", "depth")],
+)
+def test_a_request_that_forbids_the_upstream_never_goes_there(
+    store: DiskStore, request_: Request, environment: dict[str, str], reason: Reason, header: dict[str, str]
+) -> None:
+    assert not goes_upstream(cache(store, **environment), replace(request_, headers=header))
+
+
+def test_a_request_without_controls_is_forwarded_as_it_came(store: DiskStore) -> None:
+    request = chat(cache_control={"type": "ephemeral"}, stream=True, temperature=0.10)
+    assert cache(store).plan(request).forward is request.body
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "0.7",
+        "1e400",
+        "18446744073709551616",
+        "-9223372036854775809.5",
+        "0.1000000000000000001",
+        '"\\ud800"',
+        '["\\ud800", 0.5]',
+        '"\u00e9"',
+        "[" * 300 + "]" * 300,
+        "null",
+    ],
+    ids=lambda value: value[:24],
+)
+def test_taking_our_controls_out_changes_nothing_else_of_what_is_forwarded(store: DiskStore, value: str) -> None:
+    rest = f'"model": "m", "messages": [1], "x": {value}'
+    sent = f'{{"cache": true, {rest}, "metadata": {{"cache": true}}}}'.encode()
+    forwarded = cache(store).plan(replace(chat(), body=sent)).forward
+    assert exact(forwarded) == exact(f'{{{rest}, "metadata": {{}}}}'.encode())
+
+
+def exact(body: bytes) -> object:
+    return json.loads(body.decode(), parse_float=Fraction, parse_int=Fraction)
+
+
+@pytest.mark.parametrize("depth", [100, 300, 600, 3000])
+@pytest.mark.parametrize("path", ["/chat/completions", "/messages", "/responses", "/completions", "/embeddings"])
+@pytest.mark.parametrize(
+    "member",
+    ['"cache": @', '"metadata": @', '"x": [0.5, @]', '"system": @, "tools": @'],
+    ids=["cache", "metadata", "unknown", "blocks"],
+)
+def test_deep_nesting_is_planned_or_bypassed(store: DiskStore, path: str, member: str, depth: int) -> None:
+    block = '[{"type":"tool_result","content":'
+    deep = block * depth + "1" + "}]" * depth
+    required = f'"model": "m", "messages": [{{"role": "user", "content": {deep}}}], "input": "x", "prompt": "x"'
+    body = "{" + required + ", " + member.replace("@", deep) + "}"
+    plan = cache(store).plan(replace(chat(), path=path, body=body.encode()))
+    assert plan.key or isinstance(plan.verdict, Bypass)
+
+
+def test_a_credential_in_a_request_is_a_bypass_that_names_its_kind_only(store: DiskStore) -> None:
+    secret = "ghp_" + "a1B2" * 9
+    core = cache(store)
+    verdict = core.credential(core.plan(chat(messages=[{"role": "user", "content": f"use {secret}"}])))
+    assert verdict is not None
+    assert verdict.reason is Reason.CREDENTIAL
+    assert secret not in str(verdict)
+    assert core.credential(core.plan(chat())) is None
+
+
+PLAIN = chat()
+STREAMED = chat(stream=True)
+STREAMED_WITH_USAGE = chat(stream=True, stream_options={"include_usage": True})
+
+
+def test_a_recorded_answer_is_replayed_byte_for_byte(store: DiskStore) -> None:
+    core = cache(store)
+    for request, response in ((PLAIN, answer()), (STREAMED, answer(STREAM, SSE))):
+        plan = core.plan(request)
+        assert replayed(plan, kept(core, plan, response)) == [response.body]
+
+
+def test_a_recorded_answer_is_streamed_to_who_asks_for_a_stream(store: DiskStore) -> None:
+    core = cache(store)
+    pieces = replayed(core.plan(STREAMED_WITH_USAGE), kept(core, core.plan(PLAIN), answer()))
+    assert pieces is not None
+    assert len(pieces) > 1
+    streamed = kept(core, core.plan(STREAMED_WITH_USAGE), answer(b"".join(pieces), SSE))
+    whole = replayed(core.plan(PLAIN), streamed)
+    assert whole is not None
+    assert json.loads(b"".join(whole)) == json.loads(ANSWER)
+
+
+def test_a_recorded_stream_is_put_together_for_who_asks_for_json(store: DiskStore) -> None:
+    core = cache(store)
+    pieces = replayed(core.plan(PLAIN), kept(core, core.plan(STREAMED_WITH_USAGE), answer(STREAM_WITH_USAGE, SSE)))
+    assert pieces is not None
+    assert json.loads(b"".join(pieces)) == json.loads(ANSWER)
+
+
+def test_usage_is_left_out_of_a_stream_that_did_not_ask_for_it(store: DiskStore) -> None:
+    core = cache(store)
+    pieces = replayed(core.plan(STREAMED), kept(core, core.plan(STREAMED_WITH_USAGE), answer(STREAM_WITH_USAGE, SSE)))
+    assert pieces is not None
+    assert b"usage" not in b"".join(pieces)
+    assert pieces[-1] == DONE
+
+
+def test_a_recording_without_the_usage_asked_for_is_no_answer(store: DiskStore) -> None:
+    core = cache(store)
+    assert replayed(core.plan(STREAMED_WITH_USAGE), kept(core, core.plan(STREAMED), answer(STREAM, SSE))) is None
+
+
+def test_an_entry_that_cannot_be_read_as_its_format_is_no_answer(store: DiskStore) -> None:
+    core = cache(store)
+    entry = replace(kept(core, core.plan(PLAIN), answer()), body=b"{")
+    assert replayed(core.plan(STREAMED), entry) is None
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        replace(chat(), body=b"[]"),
+        replace(chat(), body=b"{"),
+        replace(chat(), body=b'{"messages": [1]}'),
+        replace(chat(), body=b'{"model": "m"}'),
+        replace(chat(), body=b'{"model": "m"}', path="/completions"),
+        chat({"x-cache-sample": "0"}),
+    ],
+)
+def test_a_bad_request_is_refused(store: DiskStore, request_: Request) -> None:
+    with pytest.raises(RequestError) as caught:
+        cache(store).plan(request_)
+    assert caught.value.status == 400
+
+
+def test_a_gemini_stream_may_be_an_array(store: DiskStore) -> None:
+    path = "/models/m:streamGenerateContent"
+    request = Request("https://api.example/v1beta", path, (), {}, b'{"contents": []}')
+    body = b'[{"candidates": [{"content": {"parts": [{"text": "x"}]}, "finishReason": "STOP"}]}]'
+    core = cache(store)
+    entry = kept(core, core.plan(request), answer(body))
+    assert entry.shape is Shape.ARRAY
+    assert replayed(core.plan(replace(request, query=(("alt", "sse"),))), entry) == [
+        b"data: " + compact(body) + b"\n\n"
+    ]
+
+
+def compact(array: bytes) -> bytes:
+    return json.dumps(json.loads(array)[0], separators=(",", ":")).encode()
+
+
+LONG = "x" * 50_000
+LONG_ANSWER = ANSWER.replace(b"pong", LONG.encode())
+LONG_STREAM = STREAM.replace(b"pong", LONG.encode())
+FLOATS = json.dumps({"data": [{"index": 0, "embedding": [0.25] * 9000}]}).encode()
+
+
+@pytest.mark.parametrize(
+    ("path", "recorded", "kind", "asked", "is_quick"),
+    [
+        ("/chat/completions", STREAM, SSE, {}, True),
+        ("/chat/completions", LONG_STREAM, SSE, {}, False),
+        ("/chat/completions", LONG_STREAM, SSE, {"stream": True}, True),
+        ("/chat/completions", LONG_STREAM, SSE, {"stream": True, "stream_options": {"include_usage": True}}, False),
+        ("/chat/completions", LONG_ANSWER, JSON, {}, True),
+        ("/chat/completions", LONG_ANSWER, JSON, {"stream_options": {"include_usage": True}}, True),
+        ("/chat/completions", LONG_ANSWER, JSON, {"stream": True}, False),
+        ("/embeddings", FLOATS, JSON, {}, True),
+        ("/embeddings", FLOATS, JSON, {"encoding_format": "base64"}, False),
+    ],
+)
+def test_a_replay_is_slow_when_much_must_be_converted(
+    store: DiskStore, path: str, recorded: bytes, kind: str, asked: dict[str, Any], is_quick: bool
+) -> None:
+    def request(**members: Any) -> Request:
+        body = json.loads(chat(**members).body) if path.startswith("/chat") else {"model": "m", "input": "a"} | members
+        return replace(chat(), path=path, body=json.dumps(body).encode())
+
+    core = cache(store)
+    entry = kept(core, core.plan(request(**({"stream": True} if kind == SSE else {}))), answer(recorded, kind))
+    assert replays_quickly(core.plan(request(**asked)), entry) is is_quick

@@ -1,0 +1,114 @@
+"""Which heads the fast lane understands; all others are left to mitmproxy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from computer_use_cache.accounting.ledger import Ledger
+from computer_use_cache.cache.cache import Cache
+from computer_use_cache.proxy.admission import Gate
+from computer_use_cache.proxy.fast_path.lookup import FastLane, Line
+from computer_use_cache.settings import Settings
+from computer_use_cache.store.disk import DiskStore
+
+HERE = Line("127.0.0.1", "127.0.0.1", None, "")
+THERE = Line("127.0.0.1", "127.0.0.1", "https://api.openai.com:443", "api.openai.com")
+CHAT = b"POST /v1/chat/completions HTTP/1.1"
+
+
+def head(*headers: bytes, line: bytes = CHAT, host: bytes = b"127.0.0.1", length: bytes = b"2") -> bytes:
+    return b"\r\n".join((line, b"Host: " + host, b"Content-Length: " + length, *headers, b"", b""))
+
+
+@pytest.fixture(scope="module")
+def lane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastLane]:
+    folder = tmp_path_factory.mktemp("store")
+    settings = Settings.load({"CACHE_DIR": str(folder), "CACHE_MAX_INPUT_CHARS": "1000"})
+    store = DiskStore(folder, 2**20)
+    yield FastLane(Cache(settings, store, loopback=True), Ledger(store), Gate(settings, loopback=True))
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("sent", "line"),
+    [
+        (head(), HERE),
+        (head(line=CHAT.replace(b"/v1", b"")), HERE),
+        (head(line=b"POST /v1/chat/completions?a=b HTTP/1.1"), HERE),
+        (head(b"Connection: Keep-Alive", b"X-Empty:", b"X-Tab: \t a\t b "), HERE),
+        (head(length=b"1000"), HERE),
+        (head(host=b"api.openai.com"), THERE),
+        (head(host=b"API.OpenAI.com:443"), THERE),
+    ],
+    ids=str,
+)
+def test_a_plain_head_is_admitted(lane: FastLane, sent: bytes, line: Line) -> None:
+    found = lane.admit(line, sent)
+    assert found
+    admitted, length = found
+    assert admitted.route.request.path.endswith("/chat/completions")
+    assert length == int(sent.partition(b"Content-Length: ")[2].partition(b"\r\n")[0])
+
+
+def test_a_head_is_known_from_then_on_whatever_length_it_names(lane: FastLane) -> None:
+    found, again, other = (lane.admit(HERE, head(length=length)) for length in (b"2", b"2", b"30"))
+    assert found
+    assert again == found
+    assert other == (found[0], 30)
+    assert lane.admit(THERE, head()) is None, "another line is another question"
+
+
+@pytest.mark.parametrize(
+    ("sent", "line"),
+    [
+        (head(line=b"GET /v1/chat/completions HTTP/1.1"), HERE),
+        (head(line=b"post /v1/chat/completions HTTP/1.1"), HERE),
+        (head(line=b"POST /v1/chat/completions HTTP/1.0"), HERE),
+        (head(line=b"POST  /v1/chat/completions HTTP/1.1"), HERE),
+        (head(line=b"POST http://127.0.0.1/v1/chat/completions HTTP/1.1"), HERE),
+        (head(line=b"POST /v1/chat/completions#a HTTP/1.1"), HERE),
+        (head(line=b"POST /v1/files HTTP/1.1"), HERE),
+        (head(line=b"POST /cache/clear HTTP/1.1"), HERE),
+        (head(length=b"0"), HERE),
+        (head(length=b"02"), HERE),
+        (head(length=b"+2"), HERE),
+        (head(length=b"1001"), HERE),
+        (head(b"Content-Length: 2"), HERE),
+        (head(b"Host: 127.0.0.1"), HERE),
+        (head(b"X-A: b", b"x-a: c"), HERE),
+        (head(b"X-A: b", b" c"), HERE),
+        (head(b"X-A : b"), HERE),
+        (head(b"X-A: b\0"), HERE),
+        (head(b"X-A: b\rc"), HERE),
+        (head(b"X-A: \xe9"), HERE),
+        (head(b"no colon"), HERE),
+        (head(b"Connection: close"), HERE),
+        (head(b"Connection: keep-alive, X-Cache-Namespace"), HERE),
+        (head(b"Transfer-Encoding: chunked"), HERE),
+        (head(b"Content-Encoding: gzip"), HERE),
+        (head(b"Expect: 100-continue"), HERE),
+        (head(b"Upgrade: h2c"), HERE),
+        (head(b"Origin: http://localhost"), HERE),
+        (head(b"Sec-Fetch-Site: none"), HERE),
+        (head(host=b"evil.example"), HERE),
+        (head(host=b""), HERE),
+        (head(), Line("192.0.2.1", "127.0.0.1", None, "")),
+        (head(host=b"api.anthropic.com"), THERE),
+        (head(host=b"evil.example"), Line("127.0.0.1", "127.0.0.1", "https://evil.example:443", "evil.example")),
+        (head()[:-2], HERE),
+        (head().replace(b"\r\n", b"\n"), HERE),
+        (b"\r\n" + head(), HERE),
+        (b"", HERE),
+    ],
+    ids=str,
+)
+def test_any_other_head_is_left_to_mitmproxy(lane: FastLane, sent: bytes, line: Line) -> None:
+    assert lane.admit(line, sent) is None
+
+
+def test_a_parameter_that_comes_twice_or_is_empty_is_kept(lane: FastLane) -> None:
+    found = lane.admit(HERE, head(line=b"POST /v1/chat/completions?a=1&b=&a=2 HTTP/1.1"))
+    assert found
+    assert found[0].route.request.query == (("a", "1"), ("b", ""), ("a", "2"))

@@ -1,0 +1,260 @@
+"""What interfaces show of a flow: marker, comment and views; and how many flows they keep."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mitmproxy import contentviews, flow, http
+from mitmproxy.proxy.mode_specs import ProxyMode
+from mitmproxy.test import tflow
+
+from computer_use_cache.models import Entry, Outcome, Request, Shape
+from computer_use_cache.proxy import cache_headers
+from computer_use_cache.proxy.replayer import Replayer
+from computer_use_cache.proxy.session import Parts
+from computer_use_cache.proxy.ui.annotations import Inspector, annotate, trim
+from computer_use_cache.proxy.ui.content_views import ModelAnswer, ModelRequest
+from computer_use_cache.settings import Settings
+from support import chat_events, chat_request, completion
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # of what mitmproxy's own addons import
+    from mitmproxy.addons.view import View
+    from mitmproxy.test import taddons
+    from mitmproxy.tools.web.webaddons import WebAddon
+
+KEY = "3f2a91c0" + "0" * 56
+
+
+@pytest.mark.parametrize(
+    ("told", "marker", "comment"),
+    [
+        (cache_headers.Told(Outcome.HIT, "hit; ttl=9", KEY, age="3"), ":zap:", "HIT 3f2a91c0"),
+        (
+            cache_headers.Told(Outcome.MISS, "fwd=miss; stored", KEY, "stored"),
+            ":large_blue_circle:",
+            "MISS 3f2a91c0 · stored",
+        ),
+        (
+            cache_headers.Told(
+                Outcome.MISS, "fwd=miss", KEY, "stored", "near-miss 9b1c2d3e: /messages/0/content @ char 8"
+            ),
+            ":large_blue_circle:",
+            "MISS near 9b1c2d3e /messages/0/content @ char 8 · stored",
+        ),
+        (
+            cache_headers.Told(Outcome.MISS, "fwd=miss", KEY, "skipped: too large", "too large"),
+            ":large_blue_circle:",
+            "MISS 3f2a91c0 · skipped: too large",
+        ),
+        (cache_headers.Told(Outcome.MISS, "fwd=miss; collapsed", KEY), ":link:", "COALESCED 3f2a91c0"),
+        (cache_headers.Told(Outcome.STALE, "hit", KEY), ":hourglass_flowing_sand:", "STALE 3f2a91c0"),
+        (
+            cache_headers.Told(Outcome.BYPASS, "fwd=bypass", reason="cache disabled"),
+            ":white_circle:",
+            "BYPASS · cache disabled",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) and " " in value else "",
+)
+def test_a_flow_is_marked_and_commented_by_its_outcome(told: cache_headers.Told, marker: str, comment: str) -> None:
+    seen = tflow.tflow(resp=True)
+    cache_headers.note(seen, told)
+    annotate(seen)
+    assert (seen.marked, seen.comment) == (marker, comment)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "usd", "saved"),
+    [
+        (8.123, 0.0042, "$0.0042, 8.1 s"),
+        (0.1, None, "0.1 s"),
+        (0.0042, 0.0, "$0.00, 4 ms"),
+        (0.0, 1234.5, "$1,234.50, 0 ms"),
+    ],
+)
+def test_a_hit_says_what_it_saved(seconds: float, usd: float | None, saved: str) -> None:
+    seen = tflow.tflow(resp=True)
+    cache_headers.note(seen, cache_headers.Told(Outcome.HIT, "hit", KEY))
+    seen.metadata |= {cache_headers.SAVED_SECONDS: seconds, cache_headers.SAVED_USD: usd}
+    annotate(seen)
+    assert seen.comment == f"HIT 3f2a91c0 · saved {saved}"
+    cache_headers.note(seen, cache_headers.Told(Outcome.MISS, "fwd=miss", KEY, "stored"))
+    annotate(seen)
+    assert seen.comment == "MISS 3f2a91c0 · stored"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "usd", "comment"),
+    [
+        (Outcome.HIT, 0.0042, "HIT <> · saved $0.0042, 8.1 s"),
+        (Outcome.HIT, None, "HIT <> · saved 8.1 s"),
+        (Outcome.STALE, 0.0042, "STALE <> · saved $0.0042"),
+        (Outcome.STALE, None, "STALE <>"),
+        (Outcome.MISS, 0.0042, "COALESCED <>"),
+    ],
+)
+def test_what_was_saved_is_said_of_hits_and_without_the_time_of_stale_ones(
+    outcome: Outcome, usd: float | None, comment: str, tmp_path: Path
+) -> None:
+    settings = Settings.load({"UPSTREAM_BASE_URL": "https://api.example/v1", "CACHE_DIR": str(tmp_path)})
+    parts = Parts(settings, loopback=True)
+    plan = parts.cache.plan(Request("https://api.example/v1", "/chat/completions", (), {}, REQUEST))
+    entry = Entry(plan.key, "chat_completions", Shape.JSON, "m", "", (), b"{}", 1.0, None, 8.123, usd=usd)
+    seen = tflow.tflow()
+    Replayer(settings).serve(seen, plan, entry, [b"{}"], outcome=outcome, now=2.0)
+    annotate(seen)
+    assert seen.comment == comment.replace("<>", plan.key[:8])
+    parts.close()
+
+
+def test_a_flow_that_the_cache_told_nothing_of_is_left_alone() -> None:
+    seen = tflow.tflow(resp=True)
+    annotate(seen)
+    assert (seen.marked, seen.comment) == ("", "")
+
+
+def test_a_replayed_flow_is_annotated_anew_and_what_a_user_wrote_stays() -> None:
+    seen = tflow.tflow(resp=True)
+    cache_headers.note(seen, cache_headers.Told(Outcome.MISS, "fwd=miss", KEY, "stored"))
+    annotate(seen)
+    cache_headers.note(seen, cache_headers.Told(Outcome.HIT, "hit", KEY))
+    annotate(seen)
+    assert (seen.marked, seen.comment) == (":zap:", "HIT 3f2a91c0")
+    seen.marked, seen.comment = ":grapes:", "look at this"
+    annotate(seen)
+    assert (seen.marked, seen.comment) == (":grapes:", "look at this")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "shown"),
+    [(None, ["icon", "path", "comment", "status", "size", "time"]), (["path", "tls"], ["path", "tls"])],
+    ids=["by default", "where the user has chosen"],
+)
+def test_mitmweb_shows_the_comments(chosen: list[str] | None, shown: list[str]) -> None:
+    web = WebAddon()
+    with taddons.context(web, loadcore=False) as context:
+        if chosen:
+            context.configure(web, web_columns=chosen)
+        Inspector(lambda: None).running()
+        assert context.options.web_columns == shown
+
+
+# -- how many
+
+
+def over(number: int, **fields: Any) -> flow.Flow:
+    """A flow that is over."""
+    seen = tflow.tflow(resp=True)
+    seen.timestamp_created = number
+    seen.live = False
+    cache_headers.note(seen, cache_headers.Told(Outcome.HIT, "hit", KEY))
+    annotate(seen)
+    for name, value in fields.items():
+        setattr(seen, name, value)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("kept", "most"),
+    [
+        pytest.param({"live": True}, 1, id="one that runs"),
+        pytest.param({"intercepted": True}, 1, id="one that waits for the user"),
+        pytest.param({"marked": ":grapes:"}, 1, id="one that the user marked"),
+    ],
+)
+def test_the_oldest_flows_go_first_and_some_never(kept: dict[str, Any], most: int) -> None:
+    view = View()
+    with taddons.context(view):
+        flows = [over(0, **kept), *(over(number) for number in range(1, 10)), tflow.ttcpflow()]
+        view.add(flows)
+        trim(view, 4)
+        assert list(view.resolve("@all")) == [flows[0], *flows[-3:]]
+        trim(view, 0)
+        assert list(view.resolve("@all")) == [flows[0], flows[-1]], "the TCP flow still runs"
+
+
+def test_a_flow_whose_mark_was_taken_off_may_go() -> None:
+    view = View()
+    with taddons.context(view):
+        view.add([over(0, marked="")])
+        trim(view, 0)
+        assert view.store_count() == 0
+
+
+# -- views
+
+
+def shown(request: bytes, answer: bytes, content_type: str, path: str, status: int = 200) -> list[tuple[str, str]]:
+    """(view, text) of the request and of the answer, as the interfaces choose and fill them."""
+    seen = tflow.tflow(resp=True)
+    seen.client_conn.proxy_mode = ProxyMode.parse("reverse:https://api.example")
+    seen.request = http.Request.make(
+        "POST", f"https://api.example{path}", request, {"content-type": "application/json"}
+    )
+    seen.response = http.Response.make(status, answer, {"content-type": content_type})
+    results = [contentviews.prettify_message(message, seen) for message in (seen.request, seen.response)]
+    return [(result.view_name or "", result.text) for result in results]
+
+
+@pytest.fixture
+def _views(tmp_path: Path) -> Iterator[None]:
+    parts = Parts(
+        Settings.load({"UPSTREAM_BASE_URL": "https://api.example/v1", "CACHE_DIR": str(tmp_path)}), loopback=True
+    )
+    for view in (ModelRequest, ModelAnswer):
+        contentviews.add(view(lambda: parts))
+    with taddons.context():
+        yield
+    parts.close()
+
+
+CHAT = "/v1/chat/completions"
+JSON, SSE = "application/json", "text/event-stream"
+REQUEST = json.dumps(chat_request("ping")).encode()
+STREAM = b"".join(chat_events("po", "ng"))
+
+
+@pytest.mark.usefixtures("_views")
+@pytest.mark.parametrize(
+    ("answer", "content_type", "text"),
+    [
+        pytest.param(json.dumps(completion("pong")).encode(), JSON, "── [0] assistant · stop", id="JSON"),
+        pytest.param(STREAM, SSE, "\npong\n", id="a stream"),
+        pytest.param(STREAM[:-60], SSE, "This stream is not whole: ", id="a stream that was cut"),
+        pytest.param(
+            STREAM[:90], SSE, "This stream is not whole: the body is not JSON", id="a stream cut in its first event"
+        ),
+        pytest.param(b"\xff\xfe", JSON, "Shown as it is: the body is not JSON.\n\n\\xff\\xfe", id="no JSON"),
+        pytest.param(b'{"a": ' * 100_000, JSON, "Shown as it is: ", id="a trap"),
+    ],
+)
+def test_requests_and_answers_have_views_that_never_fail(answer: bytes, content_type: str, text: str) -> None:
+    (request_view, request), (answer_view, told) = shown(REQUEST, answer, content_type, CHAT)
+    assert (request_view, answer_view) == ("Model request", "Model answer")
+    assert "── [0] user" in request
+    assert "ping" in request
+    assert text in told
+
+
+@pytest.mark.usefixtures("_views")
+def test_geminis_array_is_assembled() -> None:
+    pieces = [{"candidates": [{"content": {"role": "model", "parts": [{"text": text}]}}]} for text in ("po", "ng")]
+    pieces[-1]["candidates"][0]["finishReason"] = "STOP"  # type: ignore[assignment]
+    path = "/v1beta/models/gemini-test:streamGenerateContent"
+    views = shown(b'{"contents": []}', json.dumps(pieces).encode(), JSON, path)
+    assert views[1][0] == "Model answer"
+    assert "── [0] model · STOP" in views[1][1]
+
+
+@pytest.mark.usefixtures("_views")
+@pytest.mark.parametrize(
+    ("path", "status"), [("/v1/files", 200), (CHAT, 429)], ids=["another route's body", "an error"]
+)
+def test_what_is_no_models_answer_has_the_usual_view(path: str, status: int) -> None:
+    assert shown(REQUEST, b'{"error": {}}', JSON, path, status)[1][0] == "JSON"

@@ -1,0 +1,50 @@
+"""The long-running checks of scripts/, each in small."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    """A script, run to its end."""
+    script, *arguments = command
+    return subprocess.run(
+        [sys.executable, SCRIPTS / script, *arguments], capture_output=True, text=True, timeout=110, check=False
+    )
+
+
+def test_a_short_soak_gives_no_wrong_answer_and_loses_no_entry() -> None:
+    done = run("soak", "--requests", "300", "--json")
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert (found["wrong_answers"], found["lost_entries"]) == (0, 0)
+    assert found["upstream_faults"] > 5
+    assert found["checked_entries"] > 20
+    assert {"HIT", "MISS", "left", "failed (502)"} <= found["outcomes"].keys()
+    assert sum(found["outcomes"].values()) == 300
+
+
+def test_a_part_of_the_benchmark_gives_figures_with_verdicts_and_a_picture(tmp_path: Path) -> None:
+    done = run("bench", "--quick", "--only", "life", "--json", "--output", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert json.loads((tmp_path / "bench.json").read_text()) == found
+    assert all(item["value"] > 0 and item["detail"] for item in found["figures"])
+    assert {item["verdict"] for item in found["figures"]} <= {"reached", "missed"}
+    bars = ElementTree.parse(tmp_path / "bench.svg").getroot().findall("{http://www.w3.org/2000/svg}rect")
+    assert len(bars) == 1 + len(found["figures"])
+
+
+def test_a_short_fuzzing_finds_nothing() -> None:
+    done = run("fuzz", "--seconds", "3")
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()[1:]]
+    assert len(rows) == 6
+    assert all(int(inputs) > 50 and int(taken) > 0 for _, inputs, taken, *_ in rows)

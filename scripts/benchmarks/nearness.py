@@ -12,7 +12,8 @@ from statistics import median
 from benchmarks import servers, traffic
 from benchmarks.figures import Run
 from benchmarks.servers import Server
-from computer_use_cache.cache.cache import Cache, Plan
+from computer_use_cache.cache.cache import Cache
+from computer_use_cache.cache.plan import Plan
 from computer_use_cache.diagnosis import near_miss
 from computer_use_cache.models import Request
 from computer_use_cache.settings import Settings

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from computer_use_cache.cache.cache import Cache, Plan, replays_quickly
-from computer_use_cache.cache.cache import replay as replayed
+from computer_use_cache.cache.cache import Cache
+from computer_use_cache.cache.plan import Plan
+from computer_use_cache.cache.replay import replay as replayed
+from computer_use_cache.cache.replay import replays_quickly
 from computer_use_cache.errors import RequestError
 from computer_use_cache.models import Bypass, Entry, Reason, Request, RequestRecord, Response, Shape, Skipped
 from computer_use_cache.settings import Settings

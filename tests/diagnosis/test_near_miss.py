@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from computer_use_cache.cache.cache import Cache, Plan
+from computer_use_cache.cache.cache import Cache
+from computer_use_cache.cache.plan import Plan
 from computer_use_cache.diagnosis import near_miss
 from computer_use_cache.diagnosis.near_miss import Difference, Near, Study
 from computer_use_cache.diagnosis.request_record import bytes_with_media

@@ -215,9 +215,9 @@ WHERE = """
 import logging
 import threading
 
-from computer_use_cache.cache import cache
+from computer_use_cache.cache import replay
 
-reshape = cache._reshape
+reshape = replay._reshape
 
 
 def told(plan, entry):
@@ -226,7 +226,7 @@ def told(plan, entry):
     return reshape(plan, entry)
 
 
-cache._reshape = told
+replay._reshape = told
 """
 
 

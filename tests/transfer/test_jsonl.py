@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from computer_use_cache.cache.cache import Cache, replay
+from computer_use_cache.cache.cache import Cache
+from computer_use_cache.cache.replay import replay
 from computer_use_cache.models import Entry, Request, Response, Shape, Skipped
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Choice

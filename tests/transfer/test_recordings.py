@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from computer_use_cache.cache.batches import join_known, open_batch
-from computer_use_cache.cache.cache import Cache, Plan, replay
+from computer_use_cache.cache.cache import Cache
+from computer_use_cache.cache.plan import Plan
+from computer_use_cache.cache.replay import replay
 from computer_use_cache.models import Request, Response, Skipped
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore

@@ -8,7 +8,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from computer_use_cache.cache.cache import Cache, Plan
+from computer_use_cache.cache.cache import Cache
+from computer_use_cache.cache.plan import Plan
 from computer_use_cache.formats.base import Json, dump, load_object
 from computer_use_cache.formats.embeddings import Embeddings
 from computer_use_cache.models import Cost, Entry, Response

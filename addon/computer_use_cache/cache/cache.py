@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 from urllib.parse import urlencode
 
-import msgspec
 import orjson
 from msgspec.structs import replace
 
 from computer_use_cache import credentials, formats
 from computer_use_cache.accounting import prices
 from computer_use_cache.cache import policy
+from computer_use_cache.cache.plan import Plan, Route
 from computer_use_cache.cache.policy import Controls
 from computer_use_cache.diagnosis import similarity
 from computer_use_cache.diagnosis.request_record import Taken, bytes_without_media, without_media
@@ -29,13 +27,11 @@ from computer_use_cache.models import (
     Bypass,
     Cost,
     Entry,
-    Event,
     Query,
     Reason,
     Request,
     RequestRecord,
     Response,
-    Shape,
     Skipped,
 )
 from computer_use_cache.setting_values import Scope
@@ -48,57 +44,14 @@ OFFLINE_MISS = "cache_offline_miss"
 """The code of the error that `offline_error` is."""
 
 _QUICK_BYTES = 128 * 1024
-_QUICKLY_CONVERTED_BYTES = 16 * 1024
 
 _DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)$")
 """Azure names the model in the path."""
 
 _KEPT_HEADERS = ("content-type", "request-id", "x-request-id", "x-generation-id", "apim-request-id")
+
 _KEPT_OPENAI_HEADERS = ("openai-model", "openai-processing-ms", "openai-version")
 """Recorded and replayed. OpenAI's other headers name the caller's organisation and project."""
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """What is known of a request to a cached API before its body: which one it is (`resource` is the model, where the
-    path names it), what its headers wish, and the beginning of its key. `request` has no body."""
-
-    request: Request
-    format: Format
-    resource: str
-    controls: Controls
-    key_beginning: Any
-
-
-class Plan(msgspec.Struct, frozen=True):
-    """What is to be done with one request to a cached API.
-
-    `verdict` is a Bypass, or the Controls of a request that has a `key`. `body` is the parsed request and `forward`
-    the bytes to send upstream; they hold no controls of ours. `shape` is the one the client wants.
-    """
-
-    route: Route
-    verdict: Controls | Bypass
-    key: str
-    model: str
-    shape: Shape
-    with_usage: bool
-    body: Json
-    forward: bytes
-
-    @property
-    def format(self) -> Format:
-        """The API that is asked."""
-        return self.route.format
-
-    @property
-    def upstream(self) -> str:
-        """The API's base URL."""
-        return self.route.request.upstream
-
-    def without_bodies(self) -> Plan:
-        """What it takes to look the entry up again."""
-        return Plan(self.route, self.verdict, self.key, self.model, self.shape, self.with_usage, {}, b"")
 
 
 class Cache:
@@ -291,43 +244,6 @@ class Cache:
         if entry.expires_at is not None:
             keep_seconds = max(entry.expires_at + self.settings.stale_if_error_seconds - now, 0.0)
         return self.store.put(entry, keep_seconds, record)
-
-
-def replay(plan: Plan, entry: Entry) -> list[bytes] | None:
-    """The pieces of the answer in the shape that the plan wants, one per event of a stream, or None when the
-    recording cannot give it (no usage was recorded and it is asked for)."""
-    try:
-        return _reshape(plan, entry)
-    except FormatError as error:
-        logger.warning("entry %s cannot be replayed as %s: %s", entry.key[:8], plan.shape, error)
-        return None
-
-
-def replays_quickly(plan: Plan, entry: Entry) -> bool:
-    """Whether `replay` is quick enough for the event loop; else do it in a thread. What was recorded as it is asked for
-    always is."""
-    if len(entry.body) <= _QUICKLY_CONVERTED_BYTES:
-        return True
-    if entry.shape is plan.shape is Shape.JSON:
-        return not plan.format.adapts_answer(entry.body, plan.body)
-    return (entry.shape, entry.with_usage) == (plan.shape, plan.with_usage)
-
-
-def _reshape(plan: Plan, entry: Entry) -> list[bytes] | None:
-    format = plan.format
-    if entry.shape is Shape.JSON:
-        if plan.shape is Shape.JSON:
-            return [format.adapt_answer(entry.body, plan.body)]
-        return format.join_stream(format.explode(load_object(entry.body), with_usage=plan.with_usage), plan.shape)
-    if (entry.shape, entry.with_usage) == (plan.shape, plan.with_usage):
-        return [entry.body]
-    recorded = format.split_stream(entry.body, entry.shape)
-    if plan.shape is Shape.JSON:
-        return [dump(format.assemble(recorded))]
-    events: Sequence[Event] | None = recorded
-    if entry.with_usage is not plan.with_usage:
-        events = format.reshape_events(recorded, with_usage=plan.with_usage)
-    return None if events is None else format.join_stream(events, plan.shape)
 
 
 def offline_error(why: str) -> RequestError:

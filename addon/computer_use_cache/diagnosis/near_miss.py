@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice
 from typing import Any
 
-from computer_use_cache.cache.cache import Cache, Plan
+from computer_use_cache.cache.cache import Cache
+from computer_use_cache.cache.plan import Plan
 from computer_use_cache.cache.policy import Controls
 from computer_use_cache.diagnosis.request_record import digests, is_media, with_media
 from computer_use_cache.diagnosis.similarity import CONVERSATIONS

@@ -18,7 +18,7 @@ from mitmproxy.tls import ClientHelloData
 
 from computer_use_cache.errors import CacheError, RequestError, SettingError, StoreError
 from computer_use_cache.models import Bypass, Outcome, Reason
-from computer_use_cache.proxy import bridge, cache_headers, interception, modes, replayer
+from computer_use_cache.proxy import cache_headers, flows, forwarding, interception, modes, replayer, responses
 from computer_use_cache.proxy.failure_log import Trouble
 from computer_use_cache.proxy.fast_path.eligibility import needs_flows
 from computer_use_cache.proxy.fast_path.layer import FastHttpLayer, Search
@@ -172,25 +172,25 @@ class ComputerUseCache:
                 raise RequestError(503, "The cache is ending; ask again in a moment.", code="shutting_down")
             self._parts.gate.admit(flow)
         except RequestError as error:
-            bridge.refuse(flow, error, self._parts.settings)
+            responses.refuse(flow, error, self._parts.settings)
         except Exception:
             logger.exception("the guard failed; the request is refused")
             failure = RequestError(500, "The cache's guard failed; see its log.")
-            bridge.refuse(flow, failure, self._parts.settings)
+            responses.refuse(flow, failure, self._parts.settings)
 
     async def request(self, flow: http.HTTPFlow) -> None:
         if not self._parts or flow.response or flow.error or not self._parts.gate.concerns(flow):
             return
         try:
-            if bridge.is_addressed_to_proxy(flow) and (answer := await self._parts.local.answer(flow)):
-                bridge.answer(flow, answer)
+            if flows.is_addressed_to_proxy(flow) and (answer := await self._parts.local.answer(flow)):
+                flows.answer(flow, answer)
             else:
                 await self._parts.exchanges.request(flow)
         except RequestError as error:
-            bridge.refuse(flow, error, self._parts.settings)
+            responses.refuse(flow, error, self._parts.settings)
         except Exception:
             logger.exception("the cache failed; the request goes upstream without it")
-            bridge.prepare_to_forward(flow, self._parts.settings)
+            forwarding.prepare_to_forward(flow, self._parts.settings)
 
     async def responseheaders(self, flow: http.HTTPFlow) -> None:
         if not self._parts or not flow.response:
@@ -200,10 +200,10 @@ class ComputerUseCache:
             return
         try:
             handled = await self._parts.exchanges.response_headers(flow)
-            if not handled and not bridge.is_own_answer(flow):
+            if not handled and not flows.is_own_answer(flow):
                 bypass = Bypass(Reason.ROUTE)
                 self._parts.ledger.bypassed(bypass)
-                bridge.pass_through(flow, flow.response, bypass, self._parts.settings)
+                responses.pass_through(flow, flow.response, bypass, self._parts.settings)
         except Exception:
             logger.exception("the cache failed; the answer passes unrecorded")
         self._parts.gate.allow_page(flow, flow.response)
@@ -218,7 +218,7 @@ class ComputerUseCache:
             await self._parts.exchanges.response(flow)
         except Exception:
             logger.exception("the cache failed; the answer was not recorded")
-        bridge.forget_credentials(flow, self._parts.settings)
+        forwarding.forget_credentials(flow, self._parts.settings)
 
     async def error(self, flow: http.HTTPFlow) -> None:
         if not self._parts or not self._parts.gate.concerns(flow):
@@ -230,7 +230,7 @@ class ComputerUseCache:
             logger.exception("the cache failed while an exchange ended")
         status = flow.metadata.get(UPSTREAM_FAULT)
         if status and flow.response is None and flow.error:
-            bridge.refuse(flow, bridge.upstream_error(flow, status, flow.error.msg), self._parts.settings)
+            responses.refuse(flow, responses.upstream_error(flow, status, flow.error.msg), self._parts.settings)
             assert flow.response
             cache_headers.tell(flow, flow.response, told, self._parts.settings)
-        bridge.forget_credentials(flow, self._parts.settings)
+        forwarding.forget_credentials(flow, self._parts.settings)

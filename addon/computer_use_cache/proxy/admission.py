@@ -9,7 +9,7 @@ from mitmproxy import http
 from computer_use_cache.cache.cache import offline_error
 from computer_use_cache.errors import RequestError
 from computer_use_cache.models import Reason
-from computer_use_cache.proxy import bridge, guard, local_routes
+from computer_use_cache.proxy import flows, forwarding, guard, local_routes
 from computer_use_cache.proxy.request_head import Head
 from computer_use_cache.setting_values import Mode, is_loopback
 from computer_use_cache.settings import Settings
@@ -37,7 +37,7 @@ class Gate:
         """
         if not flow.live:
             return False
-        if bridge.is_addressed_to_proxy(flow):
+        if flows.is_addressed_to_proxy(flow):
             return True
         if not self.knows_host(flow.request.pretty_host, flow.client_conn.sni or flow.request.host):
             return False
@@ -51,28 +51,30 @@ class Gate:
 
     def admit(self, flow: http.HTTPFlow) -> None:
         """Check a request as soon as its headers are there, and point it at its upstream. Raises RequestError."""
-        is_addressed_here = bridge.is_addressed_to_proxy(flow)
-        if flow.is_replay == "request" and (not is_addressed_here or bridge.was_sent_upstream(flow, self._settings)):
+        is_addressed_here = flows.is_addressed_to_proxy(flow)
+        if flow.is_replay == "request" and (
+            not is_addressed_here or forwarding.was_sent_upstream(flow, self._settings)
+        ):
             return  # asked again from mitmproxy's own interface
         if is_addressed_here:
-            head = bridge.head_of(flow)
+            head = flows.head_of(flow)
             client = self.check(head)
             if client is not None:
-                bridge.remember_client(flow, client)
+                flows.remember_client(flow, client)
             if head.is_preflight:
-                bridge.answer(flow, http.Response.make(204))
+                flows.answer(flow, http.Response.make(204))
             if flow.response or local_routes.is_local(head.path):
                 return
-        bridge.keep_end_to_end(flow.request.headers)
+        forwarding.keep_end_to_end(flow.request.headers)
         if is_addressed_here:
-            bridge.send_to_upstream(flow, self._settings)
-        if bridge.could_use_http(flow, self._settings):
+            forwarding.send_to_upstream(flow, self._settings)
+        if flows.could_use_http(flow, self._settings):
             raise RequestError(426, "What is asked over a websocket is not cached: ask over HTTP.")
-        if bridge.format_of(flow, self._settings) is None:
+        if flows.format_of(flow, self._settings) is None:
             if self._settings.mode is Mode.OFFLINE:
                 raise offline_error(Reason.ROUTE)
             # Uploads and the like pass through as they come.
-            bridge.prepare_to_forward(flow, self._settings)
+            forwarding.prepare_to_forward(flow, self._settings)
             flow.request.stream = True
 
     def check(self, head: Head) -> str | None:

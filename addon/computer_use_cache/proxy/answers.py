@@ -13,15 +13,17 @@ from msgspec.structs import replace
 from computer_use_cache.accounting.ledger import Ledger
 from computer_use_cache.cache import policy
 from computer_use_cache.cache.batches import Batch, join_known, open_batch
-from computer_use_cache.cache.cache import Cache, Plan, offline_error, replay, replays_quickly
+from computer_use_cache.cache.cache import Cache, offline_error
+from computer_use_cache.cache.plan import Plan
 from computer_use_cache.cache.policy import Controls
+from computer_use_cache.cache.replay import replay, replays_quickly
 from computer_use_cache.diagnosis import near_miss
 from computer_use_cache.diagnosis.near_miss import Near
 from computer_use_cache.errors import FormatError, StoreError
 from computer_use_cache.flights.flight import Flights, Released, Stream
 from computer_use_cache.formats.embeddings import Embeddings
 from computer_use_cache.models import NOTHING, Entry, Outcome, Response
-from computer_use_cache.proxy import bridge, cache_headers
+from computer_use_cache.proxy import cache_headers, responses
 from computer_use_cache.proxy.failure_log import Trouble
 from computer_use_cache.proxy.replayer import Replayer
 
@@ -118,7 +120,7 @@ class Answers:
         settings, why = self._cache.settings, "no entry answers this request"
         if near:
             why += f"; the nearest, {near.key[:8]}, differs at {near.differences[0]}"
-        bridge.refuse(flow, offline_error(why), settings)
+        responses.refuse(flow, offline_error(why), settings)
         assert flow.response
         told = cache_headers.Told(Outcome.MISS, "detail=not-forwarded", plan.key, reason=str(near or ""))
         cache_headers.tell(flow, flow.response, told, settings)

@@ -20,7 +20,7 @@ from computer_use_cache import formats
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.keys import upstream
 from computer_use_cache.models import Request, Response, Skipped
-from computer_use_cache.proxy import bridge
+from computer_use_cache.proxy import flows
 from computer_use_cache.proxy.content_coding import body_of
 from computer_use_cache.setting_values import BaseUrl
 from computer_use_cache.settings import Settings
@@ -99,7 +99,7 @@ def recording_of(found: flow.Flow, settings: Settings) -> Recording | Skipped:
         return Skipped("not a call of a cached API")
     request, response = found.request, found.response
     try:
-        base, below = upstream.split(_origin(found), bridge.path_and_query(found)[0], settings.upstream_base_url)
+        base, below = upstream.split(_origin(found), flows.path_and_query(found)[0], settings.upstream_base_url)
     except ValueError:
         return Skipped("it is not clear which host was asked")
     if formats.match(below) is None:
@@ -110,14 +110,14 @@ def recording_of(found: flow.Flow, settings: Settings) -> Recording | Skipped:
         return Skipped("answered by a cache")
     if request.raw_content is None or response.raw_content is None:
         return Skipped("recorded without its bodies")
-    query = upstream.query_of(bridge.path_and_query(found)[1])
+    query = upstream.query_of(flows.path_and_query(found)[1])
     try:
-        asked = Request(base, below, query, bridge.lower_headers(request.headers), body_of(request))
+        asked = Request(base, below, query, flows.lower_headers(request.headers), body_of(request))
         body = response.get_content(strict=True)
     except (RequestError, ValueError, TypeError) as error:  # a TypeError for a coding that mitmproxy misunderstands
         return Skipped(str(error))
     started, ended = request.timestamp_start, response.timestamp_end or response.timestamp_start
-    headers = bridge.lower_headers(response.headers)
+    headers = flows.lower_headers(response.headers)
     answer = Response(response.status_code, headers, body or b"", max(ended - started, 0.0))
     return Recording(asked, answer, ended)
 

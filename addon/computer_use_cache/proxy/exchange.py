@@ -17,7 +17,8 @@ from computer_use_cache import formats
 from computer_use_cache.accounting.ledger import Ledger
 from computer_use_cache.cache import policy
 from computer_use_cache.cache.batches import Batch, complete, total
-from computer_use_cache.cache.cache import Cache, Plan
+from computer_use_cache.cache.cache import Cache
+from computer_use_cache.cache.plan import Plan
 from computer_use_cache.diagnosis import near_miss
 from computer_use_cache.diagnosis.near_miss import Near, Study
 from computer_use_cache.errors import FormatError, RequestError, StoreError
@@ -36,7 +37,7 @@ from computer_use_cache.models import (
     Shape,
     Skipped,
 )
-from computer_use_cache.proxy import bridge, cache_headers
+from computer_use_cache.proxy import cache_headers, flows, forwarding, responses
 from computer_use_cache.proxy.answers import Answers
 from computer_use_cache.proxy.failure_log import Trouble
 from computer_use_cache.proxy.http.layer import UPSTREAM_FAULT, Feed
@@ -98,7 +99,7 @@ class Exchanges:
         return self._cache.settings.upstream_timeout_seconds
 
     def refuse(self, flow: http.HTTPFlow, error: RequestError) -> None:
-        bridge.refuse(flow, error, self._cache.settings)
+        responses.refuse(flow, error, self._cache.settings)
 
     def expect(self, client_id: str, request: Request, plan: Plan) -> None:
         self._expected[client_id] = request, plan
@@ -107,7 +108,7 @@ class Exchanges:
 
     async def request(self, flow: http.HTTPFlow) -> None:
         """Answer a request from the store or a flight, or send it upstream. Raises RequestError."""
-        request = bridge.request_of(flow, self._cache.settings)
+        request = flows.request_of(flow, self._cache.settings)
         if flow.request.method != "POST" or formats.match(request.path) is None:
             return
         plan = await self._plan(flow.client_conn.id, request)
@@ -160,7 +161,7 @@ class Exchanges:
         plan, batch = exchange.plan, exchange.batch
         if batch and not batch.is_whole:
             flow.request.content = orjson.dumps(batch.unseen)
-        bridge.prepare_to_forward(flow, self._cache.settings)
+        forwarding.prepare_to_forward(flow, self._cache.settings)
         if isinstance(plan.verdict, Bypass):
             return
         # The tee must see plain bytes.
@@ -211,7 +212,7 @@ class Exchanges:
         exchange.recorder = Recorder(self._cache.settings.max_response_chars, exchange.started)
         already = response.stream
         response.stream = tee(exchange.recorder, exchange.flight, decode, already if callable(already) else None)
-        bridge.delimit(flow.request, response)
+        responses.delimit(flow.request, response)
         self._describe(flow, exchange, store="pending")
 
     async def response(self, flow: http.HTTPFlow) -> None:
@@ -246,7 +247,7 @@ class Exchanges:
                     if exchange.batch.is_whole:
                         raise
                     logger.exception("the cache failed; an answer to a part of a batch is none to the whole")
-                bridge.refuse(flow, bridge.upstream_error(flow, 502, str(error)), self._cache.settings)
+                responses.refuse(flow, responses.upstream_error(flow, 502, str(error)), self._cache.settings)
                 return
             response.content = body
             answer = self._answer(response, exchange)
@@ -256,7 +257,7 @@ class Exchanges:
     def _answer(self, response: http.Response, exchange: Exchange) -> Response:
         return Response(
             response.status_code,
-            bridge.lower_headers(response.headers),
+            flows.lower_headers(response.headers),
             response.raw_content or b"",
             time.monotonic() - exchange.started,
             exchange.recorder.pace if exchange.recorder else (),

@@ -18,7 +18,7 @@ from computer_use_cache.cache.cache import Cache
 from computer_use_cache.errors import RequestError, StoreError
 from computer_use_cache.formats.base import Json
 from computer_use_cache.models import Entry
-from computer_use_cache.proxy import bridge, cache_headers, guard
+from computer_use_cache.proxy import cache_headers, flows, guard, responses
 from computer_use_cache.proxy.content_coding import body_of
 from computer_use_cache.store.base import Choice
 
@@ -75,7 +75,7 @@ class LocalRoutes:
 
     async def answer(self, flow: http.HTTPFlow) -> http.Response | None:
         """The answer to a local route, None for any other. Raises RequestError."""
-        path, _ = bridge.path_and_query(flow)
+        path, _ = flows.path_and_query(flow)
         if not is_local(path):
             return None
         if flow.request.method not in _methods(path):
@@ -93,7 +93,7 @@ class LocalRoutes:
     def _not_allowed(self, flow: http.HTTPFlow, path: str) -> http.Response:
         allowed = ", ".join(_methods(path))
         error = RequestError(405, f"{flow.request.method} is not allowed on {path}; it takes {allowed}.")
-        bridge.refuse(flow, error, self._cache.settings)
+        responses.refuse(flow, error, self._cache.settings)
         assert flow.response
         flow.response.headers["allow"] = allowed
         return flow.response
@@ -103,20 +103,20 @@ class LocalRoutes:
         match path:
             case "/":
                 about = {"name": cache_headers.CACHE_NAME, "version": __version__, "status": "ok"}
-                return bridge.json_response(200, about | {"upstream_base_url": upstream, "endpoints": _ENDPOINTS})
+                return responses.json_response(200, about | {"upstream_base_url": upstream, "endpoints": _ENDPOINTS})
             case "/healthz":
-                if self._cache.settings.client_token and not bridge.is_known_client(flow):
-                    return bridge.json_response(200, {"ok": True})
+                if self._cache.settings.client_token and not flows.is_known_client(flow):
+                    return responses.json_response(200, {"ok": True})
                 health = {"ok": True, "cache": await self._health(), "upstream_base_url": upstream}
-                return bridge.json_response(200, health)
+                return responses.json_response(200, health)
             case "/readyz":
                 return await self._ready()
             case "/cache/stats" | "/stats":
-                return bridge.json_response(200, await self._stats())
+                return responses.json_response(200, await self._stats())
             case "/metrics":
                 text = exposition(await self._stats())
                 return http.Response.make(200, text, {"content-type": "text/plain; version=0.0.4; charset=utf-8"})
-        guard.check_admin(bridge.lower_headers(flow.request.headers), self._cache.settings, loopback=self._loopback)
+        guard.check_admin(flows.lower_headers(flow.request.headers), self._cache.settings, loopback=self._loopback)
         if path == "/cache/clear":
             return await self._clear(flow)
         if path == _ENTRIES:
@@ -138,8 +138,8 @@ class LocalRoutes:
         try:
             await self._write(self._cache.store.probe)
         except StoreError as error:
-            return bridge.json_response(503, {"ok": False, "error": str(error)})
-        return bridge.json_response(200, {"ok": True})
+            return responses.json_response(503, {"ok": False, "error": str(error)})
+        return responses.json_response(200, {"ok": True})
 
     async def _clear(self, flow: http.HTTPFlow) -> http.Response:
         wish = _clear_wish(flow)
@@ -148,7 +148,7 @@ class LocalRoutes:
         chosen = Choice(**wish, before=before)
         deleted = await self._write(self._cache.store.clear, None if chosen == Choice() else chosen)
         logger.info("cleared %d entries", deleted)
-        return bridge.json_response(200, {"ok": True, "deleted": deleted})
+        return responses.json_response(200, {"ok": True, "deleted": deleted})
 
     async def _list(self, flow: http.HTTPFlow) -> http.Response:
         limit = flow.request.query.get("limit", "100")
@@ -157,7 +157,7 @@ class LocalRoutes:
         after = flow.request.query.get("after", "")
         found = await self._write(self._page, int(limit), after)
         path = f"{_ENTRIES}?limit={limit}&after={found[-2].key}" if len(found) > int(limit) else None
-        return bridge.json_response(200, {"entries": [_told(entry) for entry in found[: int(limit)]], "next": path})
+        return responses.json_response(200, {"entries": [_told(entry) for entry in found[: int(limit)]], "next": path})
 
     def _page(self, limit: int, after: str) -> list[Entry]:
         """The page's entries, and one more when there is a next page."""
@@ -170,10 +170,10 @@ class LocalRoutes:
         if method == "DELETE":
             deleted = await self._write(self._cache.store.delete, key)
             if deleted:
-                return bridge.json_response(200, {"ok": True, "deleted": 1})
+                return responses.json_response(200, {"ok": True, "deleted": 1})
         elif entry := await self._write(self._cache.store.get, key):
             body = entry.body.decode("utf-8", "replace")
-            return bridge.json_response(200, _told(entry) | {"headers": dict(entry.headers), "body": body})
+            return responses.json_response(200, _told(entry) | {"headers": dict(entry.headers), "body": body})
         raise RequestError(404, f"There is no entry {key!r}.", code="not_found")
 
 

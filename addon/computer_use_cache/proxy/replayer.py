@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 
 from mitmproxy import http
 
-from computer_use_cache.cache.cache import Plan
 from computer_use_cache.cache.pacing import schedule
+from computer_use_cache.cache.plan import Plan
 from computer_use_cache.flights.flight import Flight, Stream, StreamCut
 from computer_use_cache.models import Entry, Outcome, Response, Shape
-from computer_use_cache.proxy import bridge, cache_headers
+from computer_use_cache.proxy import cache_headers, flows, responses
 from computer_use_cache.proxy.http.layer import Feed
 from computer_use_cache.settings import Settings
 
@@ -56,7 +56,7 @@ class Replayer:
         else:
             response = http.Response.make(200, b"".join(pieces), headers)
             cache_headers.tell(flow, response, told, self._settings)
-            bridge.answer(flow, response)
+            flows.answer(flow, response)
         if outcome is Outcome.HIT:
             flow.metadata[cache_headers.SAVED_SECONDS] = round(entry.seconds, 3)
         if outcome is not Outcome.MISS:
@@ -70,7 +70,7 @@ class Replayer:
         """A hit that is sent at once and is no flow, as HTTP/1.1."""
         headers, told = _head(plan, entry, Outcome.HIT, now)
         body = cache_headers.with_metadata(b"".join(pieces), headers["content-type"], told, self._settings)
-        body = bridge.without_key(body, self._settings)
+        body = responses.without_key(body, self._settings)
         lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         told_lines = cache_headers.hit_lines(told)
         head = f"HTTP/1.1 200 OK\r\n{lines}content-length: {len(body)}\r\n{told_lines}\r\n"
@@ -87,16 +87,16 @@ class Replayer:
         shared = http.Response.make(response.status, response.body, headers)
         status = f"fwd=miss; fwd-status={response.status}; collapsed"
         cache_headers.tell(flow, shared, cache_headers.Told(Outcome.MISS, status, plan.key), self._settings)
-        bridge.answer(flow, shared)
+        flows.answer(flow, shared)
 
     def _stream(
         self, flow: http.HTTPFlow, headers: dict[str, str], told: cache_headers.Told, pieces: AsyncIterator[bytes]
     ) -> None:
         response = http.Response.make(200, b"", headers)
         del response.headers["content-length"]
-        bridge.delimit(flow.request, response)
+        responses.delimit(flow.request, response)
         cache_headers.tell(flow, response, told, self._settings)
-        bridge.answer(flow, response)
+        flows.answer(flow, response)
         self._feeds[flow.id] = Feed(pieces)
 
 

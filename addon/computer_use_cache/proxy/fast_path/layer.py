@@ -13,7 +13,7 @@ from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.layers.http import HTTPMode
 
-from computer_use_cache.cache.cache import Plan
+from computer_use_cache.cache.plan import Plan
 from computer_use_cache.proxy.fast_path.lookup import Admitted, FastLane, Hit, line_of
 from computer_use_cache.proxy.fast_path.reader import Intake, Step
 from computer_use_cache.proxy.http.layer import CacheHttpLayer, Owner

@@ -21,7 +21,9 @@ from msgspec.structs import replace
 
 from computer_use_cache import formats
 from computer_use_cache.accounting.ledger import Ledger
-from computer_use_cache.cache.cache import Cache, Plan, Route, replay, replays_quickly
+from computer_use_cache.cache.cache import Cache
+from computer_use_cache.cache.plan import Plan, Route
+from computer_use_cache.cache.replay import replay, replays_quickly
 from computer_use_cache.errors import RequestError, StoreError
 from computer_use_cache.keys import upstream
 from computer_use_cache.models import Entry, Outcome, Query, Request

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
-from computer_use_cache.cache.cache import Plan
+from computer_use_cache.cache.plan import Plan
 from computer_use_cache.proxy.fast_path.lookup import FastLane, Hit, Line
 from computer_use_cache.proxy.fast_path.reader import Intake, Step
 from computer_use_cache.setting_values import is_loopback

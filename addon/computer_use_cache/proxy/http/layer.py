@@ -38,7 +38,7 @@ from mitmproxy.proxy.layers.http import (
 )
 from mitmproxy.proxy.tunnel import TunnelLayer
 
-from computer_use_cache.cache.cache import Plan
+from computer_use_cache.cache.plan import Plan
 from computer_use_cache.errors import RequestError
 from computer_use_cache.models import Request
 from computer_use_cache.proxy.content_coding import LARGEST_REQUEST

@@ -18,11 +18,11 @@ from mitmproxy.log import ALERT
 from msgspec.structs import replace
 
 from computer_use_cache import formats
-from computer_use_cache.cache.cache import Plan
+from computer_use_cache.cache.plan import Plan
 from computer_use_cache.diagnosis import near_miss
 from computer_use_cache.errors import CacheError
 from computer_use_cache.models import Bypass
-from computer_use_cache.proxy import bridge
+from computer_use_cache.proxy import flows, forwarding
 from computer_use_cache.proxy.session import Parts
 from computer_use_cache.store.base import Choice
 from computer_use_cache.transfer import jsonl
@@ -153,7 +153,7 @@ async def _refresh(parts: Parts, flows: Sequence[http.HTTPFlow]) -> str:
             raise CommandError(reason)
     for one in flows:
         one.backup()
-        one.request.headers.update(one.metadata.get(bridge.CONTROLS, {}) | _REFRESH)
+        one.request.headers.update(one.metadata.get(forwarding.CONTROLS, {}) | _REFRESH)
         for name in ("cache-control", "x-cache-bypass"):
             one.request.headers.pop(name, None)
     ctx.master.commands.call("replay.client", flows)
@@ -163,13 +163,13 @@ async def _refresh(parts: Parts, flows: Sequence[http.HTTPFlow]) -> str:
 
 async def _plan(parts: Parts, one: http.HTTPFlow, mode: dict[str, str]) -> Plan:
     """The plan of a flow's request as its client sent it, in another mode."""
-    request = bridge.request_of(one, parts.settings)
+    request = flows.request_of(one, parts.settings)
     if formats.match(request.path) is None:
         raise CommandError(f"{one.request.path}: answers to it are not cached")
     headers = {
         name: value for name, value in request.headers.items() if name not in ("cache-control", "x-cache-bypass")
     }
-    headers |= one.metadata.get(bridge.CONTROLS, {}) | mode
+    headers |= one.metadata.get(forwarding.CONTROLS, {}) | mode
     return await asyncio.to_thread(parts.cache.plan, replace(request, headers=headers))
 
 

@@ -15,7 +15,7 @@ from computer_use_cache.errors import FormatError
 from computer_use_cache.formats import transcript
 from computer_use_cache.formats.base import Format, Json, load_object
 from computer_use_cache.models import Event, Shape
-from computer_use_cache.proxy import bridge
+from computer_use_cache.proxy import flows
 from computer_use_cache.proxy.session import Parts
 
 _ABOVE_JSON = 2
@@ -35,7 +35,7 @@ class _ModelView(contentviews.Contentview):
         if parts is None or not isinstance(metadata.flow, http.HTTPFlow):
             return None
         try:
-            return bridge.format_of(metadata.flow, parts.settings)
+            return flows.format_of(metadata.flow, parts.settings)
         except ValueError:  # a host that is none, in a flow from a file
             return None
 

@@ -1,0 +1,127 @@
+"""What a request becomes on its way upstream: its target, its headers, and whose credential it carries."""
+
+from __future__ import annotations
+
+from mitmproxy import http
+
+from computer_use_cache import credentials
+from computer_use_cache.cache import policy
+from computer_use_cache.errors import RequestError
+from computer_use_cache.keys import upstream
+from computer_use_cache.proxy.flows import format_of, is_addressed_to_proxy, lower_headers, path_and_query
+from computer_use_cache.proxy.responses import without_key
+from computer_use_cache.setting_values import BaseUrl
+from computer_use_cache.settings import Settings
+
+CONTROLS = "cache_controls"
+"""In a flow's metadata: the controls, by header, that say which entry an answer is kept as, and for how long."""
+
+_CONTROL_HEADERS = frozenset(name.encode() for name in policy.CONTROL_HEADERS)
+
+_LASTING_CONTROLS = ("x-cache-namespace", "x-cache-sample", "x-cache-ttl")
+
+_HOP_BY_HOP = frozenset((b"connection", b"upgrade", b"keep-alive", b"proxy-connection", b"http2-settings", b"te"))
+
+_CREDENTIALS = frozenset(name.encode() for name in credentials.CARRIERS)
+
+_CALLERS_OWN = frozenset(
+    (b"cookie", b"openai-organization", b"openai-project", b"proxy-authorization", b"x-cache-admin-token")
+)
+
+
+def send_to_upstream(flow: http.HTTPFlow, settings: Settings) -> None:
+    """Point a request that was addressed to the proxy at the configured upstream."""
+    path, query = path_and_query(flow)
+    target = upstream.resolve(settings.upstream_base_url, path)
+    flow.request.path = f"{target}?{query}" if query else target
+    authority = settings.upstream_base_url.origin.partition("://")[2]
+    if flow.request.is_http2 or flow.request.is_http3:
+        flow.request.authority = authority
+    else:
+        flow.request.authority = ""
+        flow.request.headers["host"] = authority
+
+
+def was_sent_upstream(flow: http.HTTPFlow, settings: Settings) -> bool:
+    """Whether a flow that is asked again already points at the configured upstream.
+
+    Raises RequestError for one that goes elsewhere, from a file: the operator's key is for this upstream only.
+    """
+    request, origin = flow.request, settings.upstream_base_url.origin
+    host = f"[{request.host}]" if ":" in request.host else request.host
+    if BaseUrl.parse(f"{request.scheme}://{host}:{request.port}").origin != origin:
+        raise RequestError(403, f"This flow was sent to another upstream than {origin}.")
+    return request.host_header == origin.partition("://")[2]
+
+
+def _take_out(headers: http.Headers, names: frozenset[bytes]) -> dict[str, str]:
+    """Remove the headers of these lower-case names, and give them as `lower_headers` does; in one go, as mitmproxy goes
+    through all of them for each name."""
+    taken = [item for item in headers.fields if item[0].lower() in names]
+    if taken:
+        headers.fields = tuple(item for item in headers.fields if item[0].lower() not in names)
+    return lower_headers(http.Headers(taken))
+
+
+def keep_end_to_end(headers: http.Headers) -> None:
+    """Take out what is meant for this hop only (RFC 9110, section 7.6.1), but for a websocket's handshake.
+
+    A header that Connection names would be dropped on the way: what the key counts must reach the provider. And
+    after another upgrade (h2c) nothing that is sent would pass here.
+    """
+    taken = _take_out(headers, _HOP_BY_HOP)
+    tokens = {token.strip() for token in taken.get("connection", "").lower().split(",")}
+    upgrade = taken.get("upgrade", "").lower()
+    if upgrade == "websocket":
+        headers["upgrade"], headers["connection"] = upgrade, "Upgrade"
+    elif "close" in tokens:
+        headers["connection"] = "close"
+
+
+def prepare_to_forward(flow: http.HTTPFlow, settings: Settings) -> None:
+    """Take out what is the cache's own, and put the operator's headers in. The path already is the upstream's."""
+    headers = flow.request.headers
+    taken = _take_out(headers, _CONTROL_HEADERS)
+    if controls := {name: taken[name] for name in _LASTING_CONTROLS if name in taken}:
+        flow.metadata[CONTROLS] = controls
+    if not is_addressed_to_proxy(flow):
+        return
+    if settings.client_token:
+        _remove_credentials(flow)
+    if settings.upstream_api_key:
+        _replace_credential(flow, settings)
+    if settings.openrouter_http_referer:
+        headers["HTTP-Referer"] = settings.openrouter_http_referer
+    if settings.openrouter_x_title:
+        headers["X-Title"] = settings.openrouter_x_title
+
+
+def _remove_credentials(flow: http.HTTPFlow) -> list[str]:
+    taken = _take_out(flow.request.headers, _CREDENTIALS)
+    if "?" in flow.request.path and "key" in flow.request.query:
+        del flow.request.query["key"]
+    return [name for name in credentials.CARRIERS if name in taken]
+
+
+def _replace_credential(flow: http.HTTPFlow, settings: Settings) -> None:
+    format = format_of(flow, settings)
+    key = settings.upstream_api_key
+    for name in _remove_credentials(flow) or [format.credential_header if format else "authorization"]:
+        flow.request.headers[name] = f"Bearer {key}" if name == "authorization" else key
+
+
+def forget_credentials(flow: http.HTTPFlow, settings: Settings) -> None:
+    """Take every credential out of a flow that has its answer: what is shown, logged and saved holds none."""
+    _forget_callers(flow)
+    if flow._backup:  # what mitmproxy keeps from before a user's change in its interface
+        before = http.HTTPFlow.from_state(flow._backup)
+        assert isinstance(before, http.HTTPFlow)
+        _forget_callers(before)
+        flow._backup = before.get_state()
+    if flow.response and (body := flow.response.raw_content):
+        flow.response.raw_content = without_key(body, settings)
+
+
+def _forget_callers(flow: http.HTTPFlow) -> None:
+    _remove_credentials(flow)
+    _take_out(flow.request.headers, _CALLERS_OWN)

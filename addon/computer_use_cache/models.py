@@ -124,7 +124,9 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     before) of a recorded stream, empty for a JSON answer. `created_at` and `expires_at` are Unix
     seconds; `expires_at` is None for an entry that never expires. `seconds` is how long the upstream
     took, and `with_usage` whether its stream was asked for usage. Only headers that clients read are kept. The tokens
-    and `usd` are those of its `cost`, worked out once, when it was recorded.
+    and `usd` are those of its `cost`, worked out once, when it was recorded. `template` is the digest of the request
+    with its moving values replaced, and `bindings` are those values as plain data in msgpack; both are empty for an
+    entry that was recorded without them.
     """
 
     key: str
@@ -142,6 +144,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     input_tokens: int = 0
     output_tokens: int = 0
     usd: float | None = None
+    template: str = ""
+    bindings: bytes = b""
 
     @property
     def cost(self) -> Cost:

@@ -277,7 +277,10 @@ def test_times_decide_what_is_taken(full: Cache, empty: Cache, tmp_path: Path) -
     def kept(**change: Any) -> Entry | Skipped:
         found = outcome(empty, tmp_path / "x", line_of(full) | change)
         assert isinstance(found, Exported)
-        return recordings.keep_exported(empty, found, NOW)
+        importer = recordings.Importer(empty, NOW)
+        kept = importer.keep_exported(found)
+        importer.flush()
+        return kept
 
     assert kept(expires_at=NOW - 1) == Skipped("expired")
     assert kept(created_at=NOW + 10**6) == Skipped("recorded in the future")

@@ -5,6 +5,7 @@ It knows no mitmproxy and reads no clock; the proxy, the importers and the tests
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from urllib.parse import urlencode
@@ -35,7 +36,7 @@ from computer_use_cache.models import (
 )
 from computer_use_cache.setting_values import Scope
 from computer_use_cache.settings import Settings
-from computer_use_cache.store.base import Store
+from computer_use_cache.store.base import Slow, Store
 
 OFFLINE_MISS = "cache_offline_miss"
 """The code of the error that `offline_error` is."""
@@ -114,6 +115,8 @@ class Cache:
                 computed = key.finish(route.key_beginning, self.key_body(format, body))
             except (FormatError, RecursionError) as error:
                 verdict = Bypass(Reason.FORM, str(error))
+        if computed and computed == controls.reject:
+            verdict = dataclasses.replace(controls, read=False)
         if isinstance(verdict, Bypass) and not controls.upstream:
             raise offline_error(str(verdict))
         return Plan(
@@ -154,25 +157,22 @@ class Cache:
         return replace(plan, key=key.finish(plan.route.key_beginning, self.key_body(plan.format, body)), body=body)
 
     def lookup(self, plan: Plan, now: float) -> Entry | None:
-        """The fresh entry that answers the plan at `now`, if there is one; raises StoreError."""
-        if isinstance(plan.verdict, Bypass) or not plan.verdict.read:
-            return None
-        entry = self._stored(plan)
-        if entry is None or not entry.is_fresh(now):
-            return None
-        limit = plan.verdict.max_age
-        return entry if limit is None or now - entry.created_at <= limit else None
+        """The fresh entry that answers the plan at `now`, if there is one. Blocks; raises StoreError."""
+        return _usable(plan, self.store.get(plan.key), now) if _may_read(plan) else None
+
+    def lookup_quickly(self, plan: Plan, now: float) -> Entry | Slow | None:
+        """As `lookup`, on the event loop: SLOW if the entry takes too long to read there and `lookup` must be used in a
+        thread instead."""
+        found = self.store.get_quickly(plan.key) if _may_read(plan) else None
+        return found if found is Slow.SLOW else _usable(plan, found, now)
 
     def lookup_stale(self, plan: Plan, now: float) -> Entry | None:
-        """The entry that answers the plan at `now` when the upstream has failed, if there is one; raises StoreError."""
+        """The entry that answers the plan at `now` after the upstream has failed, if there is one. Blocks; raises
+        StoreError."""
         if isinstance(plan.verdict, Bypass) or not plan.verdict.stale_seconds:
             return None
-        entry = self._stored(plan)
-        return entry if entry and entry.is_fresh(now - plan.verdict.stale_seconds) else None
-
-    def _stored(self, plan: Plan) -> Entry | None:
         entry = self.store.get(plan.key)
-        return entry if entry and entry.key == plan.key else None
+        return entry if entry and entry.key == plan.key and entry.is_fresh(now - plan.verdict.stale_seconds) else None
 
     def credential(self, plan: Plan) -> Bypass | None:
         """The verdict on a request whose text holds a credential. Slow: call it off the event loop.
@@ -237,10 +237,25 @@ class Cache:
 
     def keep(self, entry: Entry, now: float, record: RequestRecord | None = None) -> bool:
         """Write an entry and what it answers; True when it took the place of another. Raises StoreError."""
-        keep_seconds = None
-        if entry.expires_at is not None:
-            keep_seconds = max(entry.expires_at + self.settings.stale_if_error_seconds - now, 0.0)
-        return self.store.put(entry, keep_seconds, record)
+        return self.store.put(entry, self.keep_seconds(entry, now), record)
+
+    def keep_seconds(self, entry: Entry, now: float) -> float | None:
+        """How long the store keeps an entry from `now` on: longer than it is fresh if it may be served stale."""
+        if entry.expires_at is None:
+            return None
+        return max(entry.expires_at + self.settings.stale_if_error_seconds - now, 0.0)
+
+
+def _may_read(plan: Plan) -> bool:
+    return not isinstance(plan.verdict, Bypass) and plan.verdict.read
+
+
+def _usable(plan: Plan, entry: Entry | None, now: float) -> Entry | None:
+    """The entry, if it answers this plan and is fresh enough for it."""
+    if isinstance(plan.verdict, Bypass) or entry is None or entry.key != plan.key or not entry.is_fresh(now):
+        return None
+    limit = plan.verdict.max_age
+    return entry if limit is None or now - entry.created_at <= limit else None
 
 
 def offline_error(why: str) -> RequestError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 
 from mitmproxy import http
 from msgspec.structs import replace
@@ -26,6 +25,7 @@ from computer_use_cache.models import NOTHING, Entry, Outcome, Response
 from computer_use_cache.proxy import cache_headers, responses
 from computer_use_cache.proxy.failure_log import Trouble
 from computer_use_cache.proxy.replayer import Replayer
+from computer_use_cache.store.base import Slow
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ class Answers:
 
     async def find(self, plan: Plan, batch: Batch | None) -> tuple[Entry, list[bytes]] | None:
         """The entry that answers a plan, and the pieces of its answer."""
-        entry = await self._look_up(self._cache.lookup, plan)
+        entry = await self._look_up(plan)
         if entry is None and batch and batch.unseen is None:
             entry = await asyncio.to_thread(join_known, batch)
         pieces = await _replay(plan, entry) if entry else None
@@ -137,7 +137,11 @@ class Answers:
     async def give_stale(self, flow: http.HTTPFlow, plan: Plan, forwarded: str) -> bool:
         """Whether a flow whose upstream has failed has an entry past its TTL as its answer; `forwarded` are the
         parameters of Cache-Status that tell how it failed."""
-        entry = await self._look_up(self._cache.lookup_stale, plan)
+        try:
+            entry = await asyncio.to_thread(self._cache.lookup_stale, plan, time.time())
+        except StoreError as error:
+            self._looking_up.failed(error)
+            return False
         pieces = await _replay(plan, entry) if entry else None
         if entry is None or pieces is None:
             return False
@@ -146,12 +150,12 @@ class Answers:
         self._ledger.served(Outcome.STALE, plan.model, replace(entry.cost, seconds=0.0))  # the upstream was waited for
         return True
 
-    async def _look_up(self, look_up: Callable[[Plan, float], Entry | None], plan: Plan) -> Entry | None:
+    async def _look_up(self, plan: Plan) -> Entry | None:
+        now = time.time()
         try:
-            if self._cache.store.is_quick:
-                entry = look_up(plan, time.time())
-            else:
-                entry = await asyncio.to_thread(look_up, plan, time.time())
+            entry = self._cache.lookup_quickly(plan, now)
+            if entry is Slow.SLOW:
+                entry = await asyncio.to_thread(self._cache.lookup, plan, now)
         except StoreError as error:
             self._looking_up.failed(error)
             return None

@@ -115,6 +115,8 @@ class Exchanges:
         flow.metadata["cache_model"] = plan.model
         if plan.forward != request.body:
             flow.request.content = plan.forward
+        if rejected := plan.route.controls.reject:
+            await self._reject(rejected)
         if isinstance(plan.verdict, Bypass):
             self._send_upstream(flow, self._begin(flow, plan, None))
             return
@@ -123,6 +125,15 @@ class Exchanges:
             exchange = self._begin(flow, plan, batch)
             if not await self._answered_by_fleet(flow, exchange):
                 self._send_upstream(flow, exchange)
+
+    async def _reject(self, key: str) -> None:
+        """Remove the entry that a client takes back. Even if this fails, the same request is not answered by it."""
+        try:
+            removed = await self._write(self._cache.store.delete, key)
+        except StoreError as error:
+            self._storing.failed(error)
+        else:
+            logger.info("%s rejected%s", key[:8], "" if removed else ": there is no such entry")
 
     async def _plan(self, client_id: str, request: Request) -> Plan:
         expected, plan = self._expected.pop(client_id, (None, None))

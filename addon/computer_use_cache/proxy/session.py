@@ -37,9 +37,11 @@ class Parts:
         self.gate = Gate(settings, loopback=loopback)
         self.exchanges = Exchanges(self.cache, self.ledger, self.write, self.study)
         self.lane = FastLane(self.cache, self.ledger, self.gate)
-        self.local = LocalRoutes(self.cache, self.ledger, self.write, loopback=loopback)
+        self.local = LocalRoutes(self.cache, self.ledger, self.write, self.upkeep, loopback=loopback)
         self.loaded = LoadedFlows(settings, self.cache.store, self.ledger, self.write, loopback=loopback)
         self._writer = ThreadPoolExecutor(1, "cache-writer")
+        # No answer waits to be stored until a large store is cleared.
+        self._keeper = ThreadPoolExecutor(1, "cache-upkeep")
         # One thread, too: each that computes takes the interpreter away from the event loop for some milliseconds.
         self._student = ThreadPoolExecutor(1, "cache-study")
 
@@ -51,6 +53,10 @@ class Parts:
         """Run what blocks in the one thread that writes."""
         return await asyncio.get_running_loop().run_in_executor(self._writer, function, *arguments)
 
+    async def upkeep(self, function: Callable[..., Any], *arguments: object) -> Any:
+        """Run what may take minutes in the one thread for that: clearing the store, and keeping it within its limit."""
+        return await asyncio.get_running_loop().run_in_executor(self._keeper, function, *arguments)
+
     async def study(self, function: Callable[..., Any], *arguments: object) -> Any:
         """Run what computes for a while, and nobody waits for at once, in the one thread for that."""
         return await asyncio.get_running_loop().run_in_executor(self._student, function, *arguments)
@@ -61,6 +67,7 @@ class Parts:
         self.loaded.close()
         self._student.shutdown(wait=True)
         self._writer.shutdown(wait=True)
+        self._keeper.shutdown(wait=True)
         try:
             self.ledger.flush(time.time())
             self.cache.store.close()

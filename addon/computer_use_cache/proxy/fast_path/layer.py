@@ -18,6 +18,7 @@ from computer_use_cache.proxy.fast_path.lookup import Admitted, FastLane, Hit, l
 from computer_use_cache.proxy.fast_path.reader import Intake, Step
 from computer_use_cache.proxy.http.layer import CacheHttpLayer, Owner
 from computer_use_cache.proxy.http.server import CacheHttp1Server
+from computer_use_cache.store.base import Slow
 
 
 @dataclass(slots=True)
@@ -90,10 +91,11 @@ class FastHttpLayer(CacheHttpLayer):
             return known
         assert intake.admitted
         search = Search(lane, intake.admitted, intake.body())
-        if lane.is_quick(intake.length):
-            search.found = lane.find(search.admitted, search.body)
-        else:
+        quick = lane.find_quickly(search.admitted, search.body) if lane.is_quick(intake.length) else Slow.SLOW
+        if quick is Slow.SLOW:
             yield CacheFindHook(search)
+        else:
+            search.found = quick
         if isinstance(search.found, Hit):
             return lane.serve(search.found, intake.digest)
         if search.found:

@@ -14,6 +14,7 @@ from computer_use_cache.cache.plan import Plan
 from computer_use_cache.proxy.fast_path.lookup import FastLane, Hit, Line
 from computer_use_cache.proxy.fast_path.reader import Intake, Step
 from computer_use_cache.setting_values import is_loopback
+from computer_use_cache.store.base import Slow
 
 
 class Front(asyncio.Protocol):
@@ -65,8 +66,8 @@ class Front(asyncio.Protocol):
             wire = lane.known(self._intake.length, self._intake.digest)
             if wire is None and lane.is_quick(self._intake.length):
                 assert self._intake.admitted
-                wire = self._served(lane, lane.find(self._intake.admitted, self._intake.body()))
-                if wire is None:
+                found = lane.find_quickly(self._intake.admitted, self._intake.body())
+                if found is not Slow.SLOW and (wire := self._served(lane, found)) is None:
                     self._hand_over()
                     return
             if wire is None:

@@ -22,65 +22,18 @@ from pathlib import Path
 
 import diskcache
 import pytest
-from msgspec.structs import replace
 
 from computer_use_cache.errors import StoreError
-from computer_use_cache.models import Entry, RequestRecord, Shape
-from computer_use_cache.settings import Settings
-from computer_use_cache.store import opening
+from computer_use_cache.models import Entry, RequestRecord
 from computer_use_cache.store.base import KEPT_MISSES, NEAR_CANDIDATES, NEWEST_OF_PART, Choice, Store
 from computer_use_cache.store.disk import DiskLeases, DiskStore
 from computer_use_cache.store.media_store import Media
 from computer_use_cache.store.raw_disk import RawDisk
 from computer_use_cache.store.request_log import Requests
+from made import LIMIT, Opener, entry, large, record
 
 ADDON = Path(__file__).parents[2] / "addon"
-LIMIT = 2**25
 CROWDED_LIMIT = 2**23
-
-type Opener = Callable[..., Store]
-
-
-@pytest.fixture(params=["disk", "redis"])
-def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
-    """Opens the same entries again and again."""
-    opened: list[Store] = []
-
-    def open_again(size_limit: int = LIMIT) -> Store:
-        changes = {} if request.param == "disk" else {"CACHE_STORE_URL": server.connection_url}
-        given = {"CACHE_DIR": str(tmp_path / "store"), "CACHE_SIZE_LIMIT": str(size_limit)}
-        opened.append(opening.open_store(Settings.load(given | changes)))
-        return opened[-1]
-
-    server = request.getfixturevalue("store_server") if request.param == "redis" else None
-    yield open_again
-    for store in opened:
-        store.close()
-
-
-@pytest.fixture
-def store(open_store: Opener) -> Store:
-    return open_store()
-
-
-def entry(number: int, **changes: object) -> Entry:
-    made = Entry(
-        key=f"{number:064x}",
-        format="chat_completions",
-        shape=Shape.JSON,
-        model=f"model-{number % 2}",
-        namespace="",
-        headers=(("content-type", "application/json"),),
-        body=b"%d" % number,
-        created_at=1_700_000_000.0 + number,
-        expires_at=None,
-        seconds=1.0,
-    )
-    return replace(made, **changes)  # type: ignore[arg-type]
-
-
-def large(number: int, size: int = 100_000) -> Entry:
-    return entry(number, body=random.Random(number).randbytes(size))
 
 
 def test_a_new_store_is_empty(store: Store) -> None:
@@ -586,10 +539,6 @@ def test_its_files_are_for_its_owner_only_whatever_the_umask(tmp_path: Path, uma
         store.close()
     finally:
         os.umask(before)
-
-
-def record(number: int, *parts: int) -> RequestRecord:
-    return RequestRecord("https://api.test/v1", "/chat/completions", "", (), b'{"n": %d}' % number, parts)
 
 
 def test_a_request_is_kept_beside_its_entry_and_goes_with_it(store: Store) -> None:

@@ -38,7 +38,7 @@ def clear(
     if key is not None and chosen:
         raise click.UsageError("--key names one entry: leave the other options out")
     health = health_of(url, settings)
-    folder = health["cache"]["cache_dir"] if health else settings.store_place
+    folder = health["cache"].get("cache_dir", settings.store_place) if health else settings.store_place
     if not yes and sys.stdin.isatty():
         conditions = chosen | ({"key": key} if key else {})
         which = ", ".join(f"{name} {value}" for name, value in conditions.items()) or "all"

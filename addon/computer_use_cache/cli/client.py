@@ -53,14 +53,15 @@ def bind_error(settings: Settings) -> str | None:
 
 
 def health(url: str, settings: Settings) -> Json | None:
-    """What `/healthz` answers at `url`, None when nothing answers or it is not one of ours (or not for this caller)."""
+    """What `/healthz` answers at `url`; None if nothing answers, or not one of our proxies, or not for this caller."""
     try:
         status, answer = fetch(url + "/healthz", headers=_authorization(settings))
     except CacheError:
         return None
-    ours = status == 200 and isinstance(answer, dict) and isinstance(answer.get("cache"), dict)
-    # The original tool has this route too, but counts no hit rate.
-    return answer if ours and "hit_rate" in answer["cache"] else None
+    if status != 200 or not isinstance(answer, dict) or not isinstance(cache := answer.get("cache"), dict):
+        return None
+    # The original tool has this route too, but no hit rate. A store that fails, on a full disk say, gives an error.
+    return None if cache.keys().isdisjoint(("hit_rate", "error")) else answer
 
 
 def clear(url: str, chosen: Json, settings: Settings) -> int:

@@ -77,7 +77,8 @@ class EntryStore(Protocol):
         """Store an entry for so long (None: forever), and the request that it answers; True if it replaced another."""
 
     def put_all(self, batch: Sequence[NewEntry]) -> None:
-        """Store many entries at the cost of few transactions. The last of several with one key stays."""
+        """Store many entries at the cost of a few transactions. They count as equally new; of several with one key, the
+        last stays."""
 
     def with_template(self, template: str) -> list[str]:
         """The keys of the newest `NEWEST_OF_TEMPLATE` entries with that template, newest first."""

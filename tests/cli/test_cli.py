@@ -400,7 +400,7 @@ def test_import_tells_what_it_kept_and_what_it_skipped(capsys: Output) -> None:
 def test_what_is_no_store_is_an_error_that_says_so(capsys: Output) -> None:
     Path("notes.txt").write_text("hello")
     assert main(["import", "notes.txt"]) == 1
-    assert "notes.txt is none of these: " in capsys.readouterr().err
+    assert "notes.txt is not one of these: " in capsys.readouterr().err
 
 
 def har_file(name: str) -> str:
@@ -434,7 +434,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_imported(capsys: Output) -
         "Skipped 1: expired",
         "Damaged: anything: entry 2: KeyError 'request'",
     ]
-    assert told.err.startswith("Error: notes.txt is none of these: ")
+    assert told.err.startswith("Error: notes.txt is not one of these: ")
     assert main(["import", "anything", "--json"]) == 0
     again = json.loads(capsys.readouterr().out)
     assert again["damaged"] == [{"where": "anything: entry 2", "why": "KeyError 'request'"}]

@@ -18,13 +18,15 @@ class _Statistics(Collector):
         self._stats = stats
 
     def collect(self) -> Iterator[Metric]:
-        for name, help in (("entries", "Entries in the store."), ("bytes", "Bytes the store takes.")):
+        for name, help in (("entries", "Entries in the store."), ("bytes", "Bytes that the store takes.")):
             yield GaugeMetricFamily(_PREFIX + name, help, value=self._stats[name])
-        requests = CounterMetricFamily(_PREFIX + "requests", "Requests by what became of them.", labels=["outcome"])
+        requests = CounterMetricFamily(_PREFIX + "requests", "Requests by outcome.", labels=["outcome"])
         for name in ("hits", "misses", "stale", "coalesced"):
             requests.add_metric([name], self._stats[name])
         yield requests
-        bypasses = CounterMetricFamily(_PREFIX + "bypasses", "Requests past the cache, by reason.", labels=["reason"])
+        bypasses = CounterMetricFamily(
+            _PREFIX + "bypasses", "Requests that bypassed the cache, by reason.", labels=["reason"]
+        )
         for reason, count in self._stats["bypasses"].items():
             bypasses.add_metric([reason], count)
         yield bypasses
@@ -33,7 +35,7 @@ class _Statistics(Collector):
             yield from self._book(book, by_whom)
 
     def _book(self, book: str, by_whom: str) -> Iterator[Metric]:
-        """A book of all models, of which the ledger names a bounded number."""
+        """The metrics of one book, per model. The ledger bounds the number of models."""
         name = f"{_PREFIX}{book}_"
         tokens = CounterMetricFamily(name + "tokens", f"Tokens {book} by {by_whom}.", labels=["model", "direction"])
         usd = CounterMetricFamily(
@@ -46,13 +48,13 @@ class _Statistics(Collector):
             tokens.add_metric([model, "input"], counted[book]["input_tokens"])
             tokens.add_metric([model, "output"], counted[book]["output_tokens"])
             seconds.add_metric([model], counted[book]["seconds"])
-            if counted["priced"] or counted[book]["usd"]:  # 0 would say that it is free
+            if counted["priced"] or counted[book]["usd"]:  # 0 would mean that it is free
                 usd.add_metric([model], counted[book]["usd"])
         yield from (tokens, usd, seconds)
 
 
 def exposition(stats: dict[str, Any]) -> bytes:
-    """The text for a scrape, from what `/cache/stats` answers."""
+    """The text for a scrape, made from the answer of `/cache/stats`."""
     registry = CollectorRegistry()
     registry.register(_Statistics(stats))
     return generate_latest(registry)

@@ -215,7 +215,7 @@ DAMAGED: dict[str, tuple[dict[str, Any], str]] = {
     "header that is no text": ({"headers": {"content-type": 1}}, "content-type"),
     "headers as a list": ({"headers": []}, "headers"),
     "body that is no text": ({"body": {}}, "body"),
-    "lone surrogate": ({"body": "\ud800"}, "is not base64"),
+    "lone surrogate": ({"body": "\ud800"}, "neither text nor base64"),
     "no base64": ({"body_base64": "?"}, "is not base64"),
     "time of no number": ({"created_at": "noon"}, "created_at"),
     "time before 1970": ({"created_at": -1}, "created_at"),

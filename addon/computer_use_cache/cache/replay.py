@@ -16,8 +16,8 @@ _QUICKLY_CONVERTED_BYTES = 16 * 1024
 
 
 def replay(plan: Plan, entry: Entry) -> list[bytes] | None:
-    """The answer in the shape that the plan asks for, one piece per event of a stream; None if the recording cannot give
-    it (usage is asked for and was not recorded)."""
+    """The answer in the shape that the plan asks for, one piece per event of a stream; None if the recording cannot
+    give it (usage is asked for and was not recorded)."""
     try:
         return _reshape(plan, entry)
     except FormatError as error:

@@ -276,7 +276,9 @@ class Exchange:
         if self.recorder and self.recorder.overflowed:
             self._cost = Cost(seconds=response.seconds)
             return Skipped(Skip.TOO_LARGE, Skip.TOO_LARGE)
-        recorded = await self._shared.run.write(keep, self._shared, self.plan, response, study, parts, self._now())
+        recorded = await self._shared.run.write(
+            keep, self._shared, self.plan, response, study=study, parts=parts, now=self._now()
+        )
         self._landing, self._cost = recorded.landing, recorded.cost
         return recorded.kept
 

@@ -28,7 +28,9 @@ class Recorded:
     cost: Cost
 
 
-def keep(shared: Shared, plan: Plan, response: Response, study: Study, parts: Sequence[Entry], now: float) -> Recorded:
+def keep(
+    shared: Shared, plan: Plan, response: Response, *, study: Study, parts: Sequence[Entry], now: float
+) -> Recorded:
     """Store an answer that arrived at `now`, if it may be stored, and with it the `parts` of a batch."""
     judged = shared.cache.judge(plan, response, now)
     whole = shared.cache.cost(plan, response, now) if isinstance(judged, Skipped) else judged.cost

@@ -42,22 +42,24 @@ def headers(report: Report) -> list[tuple[str, str]]:
     """The headers of a response."""
     age = "" if report.age is None else str(report.age)
     store, why = _printable(storing(report)), _printable(reason(report))
-    found = _named(cache_status(report), _WORDS[report.outcome], report.key, store, why, age)
+    found = _named(cache_status(report), (_WORDS[report.outcome], report.key, store, why, age))
     if report.rebound:
         found.append((_REBOUND, _rebound(report)))
     return found
 
 
-def _named(status: str, outcome: str, key: str, store: str, why: str, age: str) -> list[tuple[str, str]]:
+def _named(status: str, texts: tuple[str, str, str, str, str]) -> list[tuple[str, str]]:
+    """`texts` are the values of `_NAMES`; an empty one gives no header."""
+    key = texts[1]
     found = [("Cache-Status", f"{CACHE_NAME}; {status}" + (f'; key="{key}"' if key else ""))]
-    for (name, old_name), text in zip(_NAMES, (outcome, key, store, why, age), strict=True):
+    for (name, old_name), text in zip(_NAMES, texts, strict=True):
         if text:
             found += ((name, text), (old_name, text))
     return found
 
 
 _HIT_LINES = "".join(
-    f"{name}: {text}\r\n" for name, text in _named("%(status)s", Outcome.HIT, "%(key)s", "", "", "%(age)s")
+    f"{name}: {text}\r\n" for name, text in _named("%(status)s", (Outcome.HIT, "%(key)s", "", "", "%(age)s"))
 )
 """Made once and filled in for every hit."""
 

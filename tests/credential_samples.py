@@ -34,7 +34,7 @@ def _alphabet(spelled: str) -> str:
 
 
 _UUID = "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-a[0-9a-f]{3}-[0-9a-f]{12}"
-_JWT = "ey" "JhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.ey" "JzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6[A-Za-z0-9_-]{40}.[A-Za-z0-9_-]{43}"
+_JWT = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6[A-Za-z0-9_-]{40}.[A-Za-z0-9_-]{43}"
 
 # The second text is what stands around it, {} in its place. A kind whose value has a form of its own stands alone.
 FORMS: dict[str, tuple[tuple[str, ...], str]] = {
@@ -123,7 +123,7 @@ FORMS: dict[str, tuple[tuple[str, ...], str]] = {
     "Pulumi": (("pul", "-[a-f0-9]{40}"), "{}"),
     "Prefect": (("pn", "u_[A-Za-z0-9]{36}"), "{}"),
     "Cloudflare": (("[A-Za-z0-9_-]{40}",), "CLOUDFLARE_API_TOKEN={}"),
-    "Fly": (("Fly", "V1 fm2_[A-Za-z0-9+/]{180}="), "{}"),
+    "Fly": (("fm", "2_[A-Za-z0-9+/]{180}="), "FlyV1 {}"),
     "Netlify": (("nf", "p_[A-Za-z0-9]{36}"), "{}"),
     "LangSmith": (("ls", "v2_pt_[a-f0-9]{32}_[a-f0-9]{10}"), "{}"),
     "Pinecone": (("pcs", "k_[A-Za-z0-9]{5}_[A-Za-z0-9]{63}"), "{}"),
@@ -135,10 +135,46 @@ FORMS: dict[str, tuple[tuple[str, ...], str]] = {
     "HubSpot": (("pat-", "na1-" + _UUID), "{}"),
     "Okta": (("00[A-Za-z0-9_-]{40}",), "OKTA_API_TOKEN={}"),
     "JWT": ((_JWT,), "{}"),
-    "RSA key": (("-----BEGIN RSA", " PRIVATE KEY-----\n", "MIIEpAIBAAKCAQEA[A-Za-z0-9+/]{48}\n[A-Za-z0-9+/]{64}\n[A-Za-z0-9+/]{40}==\n", "-----END RSA", " PRIVATE KEY-----"), "{}"),
-    "private key": (("-----BEGIN", " PRIVATE KEY-----\n", "MIIEvQIBADANBgkq[A-Za-z0-9+/]{48}\n[A-Za-z0-9+/]{64}\n", "-----END", " PRIVATE KEY-----"), "{}"),
-    "OpenSSH key": (("-----BEGIN OPENSSH", " PRIVATE KEY-----\n", "b3BlbnNzaC1rZXktdjEA[A-Za-z0-9+/]{50}\n[A-Za-z0-9+/]{70}\n", "-----END OPENSSH", " PRIVATE KEY-----"), "{}"),
-    "PGP key": (("-----BEGIN PGP", " PRIVATE KEY BLOCK-----\n\n", "lQOYBF[A-Za-z0-9+/]{58}\n[A-Za-z0-9+/]{64}\n", "-----END PGP", " PRIVATE KEY BLOCK-----"), "{}"),
+    "RSA key": (
+        (
+            "-----BEGIN RSA",
+            " PRIVATE KEY-----\n",
+            "MIIEpAIBAAKCAQEA[A-Za-z0-9+/]{48}\n[A-Za-z0-9+/]{64}\n[A-Za-z0-9+/]{40}==\n",
+            "-----END RSA",
+            " PRIVATE KEY-----",
+        ),
+        "{}",
+    ),
+    "private key": (
+        (
+            "-----BEGIN",
+            " PRIVATE KEY-----\n",
+            "MIIEvQIBADANBgkq[A-Za-z0-9+/]{48}\n[A-Za-z0-9+/]{64}\n",
+            "-----END",
+            " PRIVATE KEY-----",
+        ),
+        "{}",
+    ),
+    "OpenSSH key": (
+        (
+            "-----BEGIN OPENSSH",
+            " PRIVATE KEY-----\n",
+            "b3BlbnNzaC1rZXktdjEA[A-Za-z0-9+/]{50}\n[A-Za-z0-9+/]{70}\n",
+            "-----END OPENSSH",
+            " PRIVATE KEY-----",
+        ),
+        "{}",
+    ),
+    "PGP key": (
+        (
+            "-----BEGIN PGP",
+            " PRIVATE KEY BLOCK-----\n\n",
+            "lQOYBF[A-Za-z0-9+/]{58}\n[A-Za-z0-9+/]{64}\n",
+            "-----END PGP",
+            " PRIVATE KEY BLOCK-----",
+        ),
+        "{}",
+    ),
     "postgres URL": (("[A-Za-z0-9]{14}",), "postgres://ann:{}@db.example/x"),
     "mongodb URL": (("[A-Za-z0-9]{14}",), "mongodb+srv://ann:{}@cluster0.abcde.mongodb.net/test"),
     "redis URL": (("[A-Za-z0-9]{18}",), "redis://:{}@cache.example:6379/0"),

@@ -31,8 +31,9 @@ class Route:
 class Plan(msgspec.Struct, frozen=True):
     """What is to be done with one request to a cached API.
 
-    `verdict` is a Bypass, or the Controls of a request that has a `key`. `body` is the parsed request and `forward`
-    the bytes to send upstream; they hold no controls of ours. `shape` is the one the client wants.
+    `verdict` is a Bypass, or the Controls of a request that has a `key`. `forward` are the bytes to send upstream.
+    `body` is the parsed request without the `credentials` that stand in known places (its tools', its servers'):
+    they are forwarded, and nothing else. Neither holds controls of ours. `shape` is the one the client wants.
     """
 
     route: Route
@@ -43,6 +44,7 @@ class Plan(msgspec.Struct, frozen=True):
     with_usage: bool
     body: Json
     forward: bytes
+    credentials: tuple[str, ...] = ()
 
     @property
     def format(self) -> Format:
@@ -56,4 +58,6 @@ class Plan(msgspec.Struct, frozen=True):
 
     def without_bodies(self) -> Plan:
         """What it takes to look the entry up again."""
-        return Plan(self.route, self.verdict, self.key, self.model, self.shape, self.with_usage, {}, b"")
+        return Plan(
+            self.route, self.verdict, self.key, self.model, self.shape, self.with_usage, {}, b"", self.credentials
+        )

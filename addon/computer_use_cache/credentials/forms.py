@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from computer_use_cache.credentials.randomness import is_basic_auth, is_login, looks_random
+from computer_use_cache.credentials.randomness import is_basic_auth, is_login, is_random_key, looks_random
 
 
 class Secret(NamedTuple):
@@ -53,6 +53,7 @@ _FORMS = (
     ("HubSpot token", "pat-(?:na|eu|ap)", rf"[0-9]-{_UUID}"),
     ("LaunchDarkly key", "(?:sdk|api)-[0-9a-f]{8}-", _UUID.partition("-")[2]),
     ("Mailgun API key", "key-[0-9a-f]{8}", "[0-9a-f]{24}"),
+    ("Microsoft Entra client secret", r"[A-Za-z0-9_~.-]{3}[78]Q~[A-Za-z0-9_~.-]{8}", "[A-Za-z0-9_~.-]{23,29}"),
     ("Notion token", "secret_[A-Za-z0-9]{12}", "[A-Za-z0-9]{31}"),
     ("Notion token", "ntn_", r"[A-Za-z0-9]{40,50}"),
     ("NuGet API key", "oy2", r"[a-z0-9]{43}"),
@@ -69,21 +70,28 @@ _FORMS = (
     ("Twilio API key", "SK[0-9a-f]{8}", "[0-9a-f]{24}"),
     ("Typeform token", "tfp_", r"[A-Za-z0-9._=-]{44,}"),
     ("Vault token", r"s\.[A-Za-z0-9]{12}", "[A-Za-z0-9]{12}"),
-    ("prefixed key", r"[a-z][a-z0-9]{1,9}[_-](?:live|test|prod|api|key|token|secret|sk|pat|tkn|admin|v[0-9])[_-][A-Za-z0-9]{12}", "[A-Za-z0-9]{12,}"),
+    (
+        "prefixed key",
+        r"[a-z][a-z0-9]{1,9}[_-](?:live|test|prod|api|key|token|secret|sk|pat|tkn|admin|v[0-9])[_-][A-Za-z0-9]{12}",
+        "[A-Za-z0-9]{12,}",
+    ),
 )
 """Kind, beginning, and the rest: RE2 looks for all the beginnings at once, and only there is the rest compared."""
 
 _SHARED_FORMS = frozenset(("Vault token", "prefixed key"))
 """Identifiers in code have these forms too, unless what follows the beginning looks random."""
+_PUBLIC = "pk_"
+"""Stripe and others call keys so that are meant for web pages."""
 
 _VALUE = r"(?:[\"'`]{1,3}([^\s\"'`\\]{8,500})|([^\s\"'`,;<>(){}\[\]\\|]{8,500}))"
-_SECRET_WORD = (
+_LABEL = (
     r"(?:pass(?:wd|word|phrase|code)?|passw|pwd|secret|token|credentials?"
     r"|(?:api|access|secret|private|signing|encryption|account|auth|master|service|license)[_-]?key|secret_?key_?base)"
 )
 _LABELS = (
-    (rf"{_SECRET_WORD}[\"'`\]]{{0,3}}[ \t]*[:=>]", r">?=?[ \t]*" + _VALUE, looks_random),
-    (rf"--[a-z-]*{_SECRET_WORD}[ \t]", r"[ \t]*" + _VALUE, looks_random),
+    (rf"{_LABEL}[\"'`\]]{{0,3}}[ \t]*[:=>]", r">?=?[ \t]*" + _VALUE, looks_random),
+    (rf"--[a-z-]*{_LABEL}[ \t]", r"[ \t]*" + _VALUE, looks_random),
+    (r"(?-i:[A-Z0-9]_KEY)[ \t]*[:=]", r"[ \t]*" + _VALUE, is_random_key),
     (r"\blogin[ \t]", rf"\S+\s+password[ \t]+{_VALUE}", looks_random),
     (r"\bbearer[ \t]", r"[ \t]*([A-Za-z0-9._~+/-]{20,}=*)", looks_random),
     (r"\bauthorization[\"']{0,3}[ \t]*:", r"[ \t]*[\"']{0,3}(?:token[ \t]+)?([A-Za-z0-9._~+/-]{20,}=*)", looks_random),
@@ -97,7 +105,7 @@ _LABELS = (
 
 _NO_SECRET = re.compile(
     r"(?i)(?:next|page|continuation|cursor|sync|pagination|eos|bos|unk|pad|mask|sep|cls|csrf|xsrf|stop|start|max|min|num"
-    r"|total|public|cache|primary|foreign|partition|sort|idempotency|of)[._-]?(?:token|key)\W*$"
+    r"|total|public|cache|primary|foreign|partition|sort|idempotency|of)[._-]?(?:token|key)$"
 )
 """Labels of what is no secret: the pages of a listing, the vocabulary of a model, the columns of a table."""
 _NAME = re.compile(r"[?&]?[\w.-]*$")
@@ -122,7 +130,7 @@ def find_by_form(text: str) -> Iterator[Secret]:
     for found in pattern(rf"\b(?:{beginnings})").finditer(text):
         for kind, form in _forms():
             if whole := form.match(text, found.start()):
-                if kind not in _SHARED_FORMS or looks_random(whole[0]):
+                if kind not in _SHARED_FORMS or (looks_random(whole[0]) and not whole[0].startswith(_PUBLIC)):
                     yield Secret(kind, *whole.span())
                 break
 
@@ -137,19 +145,29 @@ def find_by_label(text: str) -> Iterator[Secret]:
     for found in pattern("(?i)" + "|".join(f"(?:{label})" for label, _, _ in _LABELS)).finditer(text):
         for labelled, is_secret in _labels():
             if whole := labelled.match(text, found.start()):
-                group = whole.lastindex or 0
-                name = _NAME.search(text, max(found.start() - _LONGEST_NAME, 0), found.start())
-                label = (name[0] if name else "") + found[0]
-                value = whole[group].partition("&")[0] if label[0] in "?&" else whole[group]
-                is_token = label.rstrip("\"'`] \t:=>").lower().endswith("token")
-                is_long = len(value) >= _SHORTEST_TOKEN or not is_token
-                if is_long and is_secret(value) and not _NO_SECRET.search(label):
-                    after_user = value.index(":") + 1 if is_secret is is_login else 0
-                    start = whole.start(group)
-                    yield Secret("labelled secret", start + after_user, start + len(value))
+                value = whole.lastindex or 0
+                start, end = _value(_name(text, found), text, *whole.span(value))
+                if start < end and is_secret(text[start:end]):
+                    after_user = text.index(":", start) + 1 if is_secret is is_login else start
+                    yield Secret("labelled secret", after_user, end)
                 break
 
 
 @functools.cache
 def _labels() -> list[tuple[re.Pattern[str], Callable[[str], bool]]]:
     return [(re.compile(f"(?i:{label}){rest}"), is_secret) for label, rest, is_secret in _LABELS]
+
+
+def _name(text: str, found: Any) -> str:
+    """The whole name that a label ends, with the `?` or `&` before it in a URL: `&next_token`."""
+    before = _NAME.search(text, max(found.start() - _LONGEST_NAME, 0), found.start())
+    name: str = found[0].rstrip("\"'`] \t:=>")
+    return (before[0] if before else "") + name
+
+
+def _value(name: str, text: str, start: int, end: int) -> tuple[int, int]:
+    """Where the value of a member stands, nowhere if its name is that of no secret."""
+    if name[0] in "?&" and (amp := text.find("&", start, end)) >= 0:
+        end = amp
+    is_short_token = name.lower().endswith("token") and end - start < _SHORTEST_TOKEN
+    return (start, start) if is_short_token or _NO_SECRET.search(name) else (start, end)

@@ -1,4 +1,4 @@
-"""Keeps credentials out of what is stored: `<secret 1>` stands in their place, and the value is put back on the way out.
+"""Keeps credentials out of the store: `<secret 1>` stands in their place, and the value is put back on the way out.
 
 Equal values have one number within a request, in the order in which they are found, so that the same conversation with
 another credential gives the same texts. A value with a quote or a line break looks different inside JSON in a text, and
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
 from urllib.parse import quote
 
-from computer_use_cache.credentials.detection import find_in_body
+from computer_use_cache.credentials.detection import find_in_body, texts
 from computer_use_cache.credentials.randomness import looks_random
 
 _PLACEHOLDER = re.compile(r"<secret ([0-9]+)(?: escaped ([0-2]))?>")
@@ -44,8 +44,7 @@ class Placeholders:
         values = []
         for found in find_in_body(body):
             values += [_unescaped(found.text[secret.start : secret.end]) for secret in found.secrets]
-        lookalikes: list[str] = []
-        change_texts(body, lambda text: lookalikes.extend(each[0] for each in _PLACEHOLDER.finditer(text)) or text)
+        lookalikes = (each[0] for text in texts(body) for each in _PLACEHOLDER.finditer(text))
         return cls([*values, *lookalikes])
 
     def hide(self, text: str) -> str:

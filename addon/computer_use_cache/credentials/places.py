@@ -19,17 +19,22 @@ from computer_use_cache.credentials.randomness import looks_random
 type Json = dict[str, Any]
 
 _HOLDERS = frozenset(
-    "tools mcp_servers mcpServers tool_config toolConfig tool_resources data_sources dataSources plugins connectors".split()
+    (
+        *("tools", "tool_config", "toolConfig", "tool_resources", "mcp_servers", "mcpServers"),
+        *("data_sources", "dataSources", "plugins", "connectors"),
+    )
 )
 """Members of a body that hold tools, their servers and sources of data."""
 _NESTED = "request"
 """Code Assist wraps Gemini's body in it."""
 _LEFT_ALONE = frozenset(
-    "function parameters input_schema inputSchema parametersJsonSchema functionDeclarations function_declarations schema "
-    "format".split()
+    (
+        *("function", "functionDeclarations", "function_declarations", "parameters", "parametersJsonSchema"),
+        *("input_schema", "inputSchema", "schema", "format"),
+    )
 )
 """The schemas of functions."""
-_FUNCTION = frozenset("type name description strict cache_control".split()) | _LEFT_ALONE
+_FUNCTION = frozenset(("type", "name", "description", "strict", "cache_control")) | _LEFT_ALONE
 """Members of a function: nearly all tools have no others, and are passed over at once."""
 
 _CREDENTIAL = re.compile(
@@ -52,10 +57,6 @@ class Parted(NamedTuple):
 
     body: Json
     credentials: tuple[str, ...] = ()
-
-    def digest(self) -> str:
-        """What stands for the credentials in a key; "" if there are none."""
-        return digest("\0".join(self.credentials)) if self.credentials else ""
 
 
 def part(body: Json) -> Parted:
@@ -101,8 +102,10 @@ def _take(value: Any, taken: list[str]) -> bool:
             taken += [value] if value else []
             return bool(value)
         case dict() | list():
-            items = value.values() if isinstance(value, dict) else value
-            return any([_take(item, taken) for item in items])
+            known = len(taken)
+            for item in value.values() if isinstance(value, dict) else value:
+                _take(item, taken)
+            return len(taken) > known
     return False
 
 

@@ -135,7 +135,7 @@ class _Writer:
 
     def _found(self, text: bytes) -> Iterator[tuple[int, int, Move]]:
         """Where recorded values that moved stand: in order, the longest first, none in another."""
-        found = [(start, end, self._moves.texts[text[start:end]]) for start, end in self._moves.literals.find(text)]
+        found: list[tuple[int, int, Move]] = []
         if self._moves.forms:
             for start, end, name, form in self._moves.recorded.find(text):
                 if form is not None and (move := self._moves.forms.get((name, form))):
@@ -144,6 +144,7 @@ class _Writer:
             for start, end, kind in self._moves.kinds.find(text):
                 if move := self._moves.labelled.get((kind.name, text[start:end])):
                     found.append((start, end, move))
+        found += [(start, end, self._moves.texts[text[start:end]]) for start, end in self._moves.literals.find(text)]
         last = 0
         for start, end, move in sorted(found, key=lambda item: (item[0], -item[1])):
             if start >= last:

@@ -14,11 +14,13 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
-from computer_use_cache.rebinding.kinds import compiled, value_span
+from computer_use_cache.rebinding.kinds import compiled
 from computer_use_cache.rebinding.literals import Literals, stands_alone
 
 FOLDERS = ("cwd", "home", "tmp")
 NAMES = ("user", "host")
+CONSTANT = ("cwd", "home", "user", "host")
+"""The bindings of which a run has one value each; what lies in a temporary folder has many."""
 _COMMON_TMP = ("/tmp", "/var/tmp", "/private/tmp")  # noqa: S108 (nothing is written there)
 """The kind `tmp` finds what lies there by itself."""
 _ENTRY = re.compile(rb"[/\\]+[\w.+@%=~-]*\w")
@@ -26,7 +28,7 @@ _SEGMENTS = re.compile(rb"[\w.+@%=~/\\-]*")
 _LABELLED = {
     "user": r"(?i:\b(?:user(?:[ _-]?name)?|logname)\b)[\"'\\]{{0,4}}\s?[:=>]?\s?[\"'\\]{{0,4}}({0})\b|\b({0})@{1}\b"
     r"|[d-][rwxsStT-]{{9}}[.+@]?\s+\d+\s+({0})\s",
-    "host": r"(?i:\bhost(?:[ _-]?name)?\b)[\"'\\]{{0,4}}\s?[:=>]?\s?[\"'\\]{{0,4}}({0})\b|\b[\w.-]+@({0})\b"
+    "host": r"(?i:\bhost(?:[ _-]?name)?\b)[\"'\\]{{0,4}}\s?[:=>]?\s?[\"'\\]{{0,4}}({0})\b|\b{1}@({0})\b"
     r"|\b(?:Linux|Darwin) ({0})\b",
 }
 """Where a name is a user's or a host's: behind its label, in `user@host`, in `ls -l`, in `uname -a`."""
@@ -79,14 +81,13 @@ class Bindings:
         return Literals(self._by_text)
 
     @cached_property
-    def _names(self) -> list[tuple[str, Any]]:
+    def _names(self) -> tuple[list[str], Any]:
+        """The pattern for users and hosts, and which of them each of its groups is."""
         user, host = (re.escape(self.values.get(name, "")) or r"[\w.-]+" for name in NAMES)
-        wanted = [
-            (name, value, other)
-            for name, value, other in (("user", user, host), ("host", host, user))
-            if name in self.values
-        ]
-        return [(name, compiled(_LABELLED[name].format(value, other))) for name, value, other in wanted]
+        patterns = {"user": _LABELLED["user"].format(user, host), "host": _LABELLED["host"].format(host, user)}
+        known = {name: pattern for name, pattern in patterns.items() if name in self.values}
+        groups = [name for name, pattern in known.items() for _ in range(re.compile(pattern).groups)]
+        return groups, compiled("|".join(known.values())) if known else None
 
     def find(self, text: bytes) -> Iterator[tuple[int, int, str, str | None]]:
         """Where the values stand in UTF-8 text: start, end, name and form, in no order.
@@ -102,10 +103,10 @@ class Bindings:
             yield start, end, name, form
             if name == "home":
                 yield from self._below(text, end)
-        for name, pattern in self._names:
-            for found in pattern.finditer(text):
-                _, start, end = value_span(found, pattern.groups)
-                yield start, end, name, "name"
+        groups, pattern = self._names
+        for found in pattern.finditer(text) if pattern else ():
+            group = next(group for group in range(1, len(groups) + 1) if found.start(group) >= 0)
+            yield *found.span(group), groups[group - 1], "name"
 
     def _below(self, text: bytes, end: int) -> Iterator[tuple[int, int, str, str]]:
         """The folder's name as a segment of a path that goes on here."""

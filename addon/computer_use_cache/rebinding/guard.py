@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
-from computer_use_cache.rebinding.bindings import FOLDERS, NAMES
+from computer_use_cache.rebinding.bindings import CONSTANT
 from computer_use_cache.rebinding.kinds import CLOCK, DATE, MONTH, TIME, WEEKDAY, compiled
 from computer_use_cache.rebinding.literals import stands_alone
 from computer_use_cache.rebinding.moves import Moves, weekday_and_month
@@ -24,9 +24,9 @@ _TELLING = 6
 def judge(moves: Moves, rests: Sequence[bytes], present: bytes) -> Refusal | None:
     """The reason to refuse an answer. `rests` are its texts in order, each replaced value a NUL; `present` is all text
     of the present request."""
-    together = b"".join(rests)  # a value may be cut in two by the border of two texts
+    together = b"".join(rests).lower()  # a value may be cut in two by the border of two texts
     for kind, part in _traces(moves, present):
-        if part in together:
+        if part.lower() in together:
             return Refusal(Cause.TRACE, kind)
     if moves.times and not _is_explained(moves, b"\0\0".join(rests), present):
         return Refusal(Cause.COMPUTED, "time")
@@ -39,7 +39,7 @@ def _traces(moves: Moves, present: bytes) -> Iterator[tuple[str, bytes]]:
         text = value.text.encode("utf-8", "surrogatepass")
         if len(text) >= _TELLING:
             yield value.kind, text
-        if value.kind in (*FOLDERS, *NAMES) or not moves.kinds.named(value.kind).numbered:
+        if value.kind in CONSTANT or not moves.kinds.named(value.kind).numbered:
             continue
         for part in re.split(r"[^A-Za-z0-9]+", value.text):
             if len(part) >= _TELLING and part not in now and _is_telling(part, present):

@@ -12,6 +12,9 @@ _WORD = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567
 _ESCAPED = (b"\\n", b"\\t", b"\\r")
 """In JSON inside a text, a letter before a value may be the end of such an escape."""
 
+_UNMISTAKABLE = 16
+"""An underscore joins words; a text of this length is one whatever it is joined to."""
+
 
 class Literals:
     """A set of texts to be found in UTF-8, at each place the longest. Takes time linear in what is searched."""
@@ -38,10 +41,10 @@ class Literals:
 
 def stands_alone(text: bytes, start: int, end: int) -> bool:
     """Whether what stands between `start` and `end` is not merely a part of a longer word, number or path."""
-    return _begins(text, start) and _ends(text, start, end)
+    return _begins(text, start, end) and _ends(text, start, end)
 
 
-def _begins(text: bytes, start: int) -> bool:
+def _begins(text: bytes, start: int, end: int) -> bool:
     if start == 0:
         return True
     before, first = text[start - 1], text[start]
@@ -53,6 +56,8 @@ def _begins(text: bytes, start: int) -> bool:
         return True
     if before == ord(".") and chr(first).isdigit():
         return not chr(text[start - 2]).isdigit()
+    if before == ord("_") and end - start >= _UNMISTAKABLE:
+        return True
     return not _is_word(_last_character(text[max(0, start - 4) : start]), after_ascii=True)
 
 
@@ -62,6 +67,8 @@ def _ends(text: bytes, start: int, end: int) -> bool:
         return True
     last = text[end - 1]
     if last < 0x80 and last not in _WORD:
+        return True
+    if following[0] == "_" and end - start >= _UNMISTAKABLE:
         return True
     if _is_word(following[0], after_ascii=last < 0x80):
         return False

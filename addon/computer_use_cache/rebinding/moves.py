@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from computer_use_cache.rebinding.bindings import FOLDERS, NAMES, Bindings
+from computer_use_cache.rebinding.bindings import CONSTANT, Bindings
 from computer_use_cache.rebinding.kinds import MONTHS, WEEKDAYS, Kind, Kinds, form
 from computer_use_cache.rebinding.literals import Literals
 from computer_use_cache.rebinding.refusal import Cause, Refusal
@@ -79,7 +79,7 @@ def approve(recorded: Iterable[Sequence[str]], present: Iterable[Sequence[str]],
 def _parted(values: Iterable[Sequence[str]]) -> tuple[Bindings, list[Value]]:
     """Bindings, which come first, and the other values."""
     every = [Value(*value) for value in values]
-    count = next((at for at, value in enumerate(every) if value.kind not in (*FOLDERS, *NAMES)), len(every))
+    count = next((at for at, value in enumerate(every) if value.kind not in CONSTANT), len(every))
     return Bindings({value.kind: value.text for value in every[:count]}), every[count:]
 
 
@@ -125,8 +125,10 @@ def _moves(kinds: Kinds, old: Bindings, new: Bindings, becomes: Mapping[str, Map
         for a, move in _forms_of(kinds.named(kind), text, only):
             if _counts_alone(kinds.named(kind), text):
                 texts[a] = move
-            else:
-                labelled[kind, a] = move
+                continue
+            labelled[kind, a] = move
+            if kinds.named(kind).labelled:
+                texts[a] = Move(kind, None)
     for name, text in old.values.items():
         if name in new.values and new.values[name] != text:
             pairs.append((Value(name, text), new.values[name]))

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from computer_use_cache.formats.base import EXACT_MEMBERS, REFERENCE_TYPES, Format, Json
 from computer_use_cache.keys.key import remove_pointers
-from computer_use_cache.rebinding.bindings import Bindings
+from computer_use_cache.rebinding.bindings import CONSTANT, Bindings
 from computer_use_cache.rebinding.kinds import CALL, Kinds
 from computer_use_cache.rebinding.literals import Literals
 from computer_use_cache.rebinding.profiles import NONE, Profile
@@ -61,7 +61,7 @@ def template_of(format: Format, body: Json, bindings: Bindings, profile: Profile
     copy = texts.copied(remove_pointers(body, profile.leave_out))
     blob = _MARK.join(texts.pieces)
     spans = _spans(blob, texts.call_spans(), bindings, profile.kinds)
-    values = [Value(name, text) for name, text in bindings.values.items()]
+    values = [Value(name, text) for name, text in bindings.values.items() if name in CONSTANT]
     texts.fill(_replaced(blob, spans, profile.kinds, values))
     whole = {"version": _VERSION, "profile": f"{profile.name} {profile.version}", "request": copy}
     return Template(whole, tuple(values), blob)
@@ -191,7 +191,10 @@ def _echoes(blob: bytes, spans: Sequence[_Span], kinds: Kinds) -> Iterator[_Span
             echoes[name[1]] = name[0]
     if not echoes or len(echoes) > _MOST_ECHOES:
         return
-    for start, end in Literals(echoes).find(blob):
+    others = bytearray(blob)
+    for span in spans:
+        others[span.start : span.end] = _MARK * (span.end - span.start)
+    for start, end in Literals(echoes).find(bytes(others)):
         yield _Span(start, end, echoes[blob[start:end]])
 
 

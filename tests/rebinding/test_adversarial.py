@@ -83,6 +83,8 @@ PATHS = [
     bound("dashes for slashes", "memory: ~/.claude/projects/-home-anna-project/m", "memory: ~/.claude/projects/-home-hans-checkout-app/m", "-home-anna-project/x", "-home-hans-checkout-app/x"),
     bound("a tilde", "in ~/project", "in ~/checkout/app", "cd ~/project/src", "cd ~/checkout/app/src"),
     bound("a file's URL", "file:///home/anna/project/a", "file:///home/hans/checkout/app/a", "file:///home/anna/project/b", "file:///home/hans/checkout/app/b"),
+    bound("the way up to the home", "see ../.agent/memory.md", "see ../../.agent/memory.md", "cat ../.agent/x", "cat ../../.agent/x"),
+    bound("the way up to anything else", "see ../docs", "see ../../docs", "ok", MISS),
     bound("the user's name as a word", "anna says hi", "hans says hi", "ok", MISS),
     bound("the user behind a label", "User: anna", "User: hans", "ok", "ok"),
     bound("a newline of JSON before a path", r'{"out": "ok\n/home/anna/project\n"}', r'{"out": "ok\n/home/hans/checkout/app\n"}', "/home/anna/project", "/home/hans/checkout/app"),

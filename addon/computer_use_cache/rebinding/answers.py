@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +50,20 @@ def rebind(
 
     `present` is all text of the present request (`Template.text`); `with_usage` is as in `Format.explode`.
     """
+    return rewritten(
+        format, answer, moves, judge=lambda rests: guard.judge(moves, rests, present), with_usage=with_usage
+    )
+
+
+def rewritten(
+    format: Format,
+    answer: Json | Sequence[Event],
+    moves: Moves,
+    *,
+    judge: Callable[[Sequence[bytes]], Refusal | None] = lambda _: None,
+    with_usage: bool,
+) -> Rebound | Refusal:
+    """An answer with everything replaced that moved; `judge` is shown what is left of its texts."""
     if not moves:
         return Rebound(answer)
     if not format.answers_in_text:
@@ -58,7 +72,7 @@ def rebind(
         whole = answer if isinstance(answer, dict) else format.assemble(answer)
         writer = _Writer(format, moves)
         written = writer.member("", whole)
-        if refusal := guard.judge(moves, writer.rests, present):
+        if refusal := judge(writer.rests):
             return refusal
         if not writer.counts:
             return Rebound(answer)

@@ -25,6 +25,8 @@ _COMMON_TMP = ("/tmp", "/var/tmp", "/private/tmp")  # noqa: S108 (nothing is wri
 """The kind `tmp` finds what lies there by itself."""
 _ENTRY = re.compile(rb"[/\\]+[\w.+@%=~-]*\w")
 _SEGMENTS = re.compile(rb"[\w.+@%=~/\\-]*")
+_CLIMBED = re.compile(rb"(?<![\w./-])((?:\.\./)*\.\.)/\.\w")
+"""The way from the folder up to the home, where what follows is one of the hidden files of a home."""
 _LABELLED = {
     "user": r"(?i:\b(?:user(?:[ _-]?name)?|logname)\b)[\"'\\]{{0,4}}\s?[:=>]?\s?[\"'\\]{{0,4}}({0})\b|\b({0})@{1}\b"
     r"|[d-][rwxsStT-]{{9}}[.+@]?\s+\d+\s+({0})\s",
@@ -64,6 +66,7 @@ class Bindings:
         if home and cwd.startswith((f"{home}/", f"{home}\\")):
             forms["cwd", "~"] = f"~{cwd[len(home) :]}"
             forms["cwd", "$HOME"] = f"$HOME{cwd[len(home) :]}"
+            forms["home", "up"] = "/".join([".."] * len(re.findall(r"[/\\]+", cwd[len(home) :])))
         for name in NAMES:
             if value := self.values.get(name, ""):
                 forms[name, "name"] = value
@@ -73,7 +76,11 @@ class Bindings:
 
     @cached_property
     def _by_text(self) -> Mapping[bytes, tuple[str, str]]:
-        paths = {key: text for key, text in self.forms.items() if key[1] != "name" or _is_telling(text, key[0])}
+        paths = {
+            (name, form): text
+            for (name, form), text in self.forms.items()
+            if form not in ("name", "up") or (name == "host" and _is_telling(text))
+        }
         return {text.encode("utf-8", "surrogatepass"): key for key, text in reversed(paths.items())}
 
     @cached_property
@@ -103,6 +110,10 @@ class Bindings:
             yield start, end, name, form
             if name == "home":
                 yield from self._below(text, end)
+        up = self.forms.get(("home", "up"), "").encode()
+        for climbed in _CLIMBED.finditer(text) if up else ():
+            if climbed[1] == up:
+                yield *climbed.span(1), "home", "up"
         groups, pattern = self._names
         for found in pattern.finditer(text) if pattern else ():
             group = next(group for group in range(1, len(groups) + 1) if found.start(group) >= 0)
@@ -119,9 +130,9 @@ class Bindings:
                 yield end + found.start(), end + found.end(), "cwd", "name"
 
 
-def _is_telling(text: str, name: str) -> bool:
+def _is_telling(text: str) -> bool:
     """Whether a host's name can be nothing else: a container's id, `build-7.example`."""
-    return name == "host" and len(text) >= 6 and bool(re.search(r"\d", text)) and bool(re.search(r"[a-zA-Z]", text))
+    return len(text) >= 6 and bool(re.search(r"\d", text)) and bool(re.search(r"[a-zA-Z]", text))
 
 
 def _forms(path: str) -> Iterator[tuple[str, str]]:

@@ -21,7 +21,7 @@ from computer_use_cache.rebinding.template import Value, echo_of
 TIMES = ("time", "date")
 _SHORTEST = 4
 """A shorter value of a labelled kind may be any number, and is changed only behind its label."""
-_SPECIAL = re.compile(r'["\\\x00-\x1f]')
+SPECIAL = re.compile(r'["\\\x00-\x1f]')
 """Characters that are escaped where a text stands in JSON."""
 
 
@@ -150,7 +150,7 @@ def _forms_of(kind: Kind, old: str, new: str | None) -> Iterator[tuple[bytes, Mo
 
 
 def _move(kind: str, old: str, new: str | None) -> Move:
-    if new is not None and _SPECIAL.search(new) and not _SPECIAL.search(old):
+    if new is not None and SPECIAL.search(new) and not SPECIAL.search(old):
         return Move(kind, None, Cause.ESCAPES)  # where the recorded text stands, it cannot be told how to escape it
     return Move(kind, None if new is None else new.encode("utf-8", "surrogatepass"))
 
@@ -160,7 +160,7 @@ def escapes(old: str, new: str | None) -> Iterator[tuple[str, str | None]]:
     yield old, new
     if not old.isascii():
         yield json.dumps(old)[1:-1], new and json.dumps(new)[1:-1]
-    if _SPECIAL.search(old):
+    if SPECIAL.search(old):
         for _ in range(2):
             old = json.dumps(old, ensure_ascii=False)[1:-1]
             new = new and json.dumps(new, ensure_ascii=False)[1:-1]

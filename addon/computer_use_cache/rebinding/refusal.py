@@ -21,6 +21,8 @@ class Cause(StrEnum):
     ESCAPES = "a value would need other escapes"
     STATE = "the provider keeps the answer under its id"
     NOT_TEXT = "the answer is not text"
+    OTHER_FORM = "the answer holds a part or another form of a secret"
+    MARKED = "the request holds what stands for a secret here"
     MALFORMED = "the recorded answer cannot be rebuilt"
 
 

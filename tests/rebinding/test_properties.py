@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
-from hypothesis import event, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from computer_use_cache.rebinding import Rebound, Refusal
+from computer_use_cache.rebinding import Rebound
 from rebinding.conversations import CHAT, carried, chat, digest, said, streamed_by_character, template, text_of
 
 Draw = Any
@@ -17,8 +18,8 @@ KINDS = {
     "tmp": NAME.map("/tmp/agent-{}".format),
     "id": st.uuids(version=4).map(lambda value: f"call_{value.hex[:24]}"),
     "pid": st.integers(10_000, 99_999).map(str),
-    "date": st.dates().filter(lambda date: date.year >= 1970).map(str),
-    "time": st.datetimes().filter(lambda time: time.year >= 1970).map(lambda time: f"{time:%Y-%m-%dT%H:%M:%S.%fZ}"),
+    "date": st.dates(datetime.date(1970, 1, 1)).map(str),
+    "time": st.datetimes(datetime.datetime(1970, 1, 1)).map(lambda time: f"{time:%Y-%m-%dT%H:%M:%S.%fZ}"),
 }
 LABELS = {"pid": "PID: {}"}
 WORDS = st.sampled_from(
@@ -65,10 +66,6 @@ def test_there_and_back_is_the_identity_and_nothing_of_the_other_run_is_left(dat
         return
     assert digest(recorded) == digest(present)
     there = carried(recorded, present, said(written(told, old)))
-    if isinstance(there, Refusal):
-        event(str(there))
-        assert {"date", "time"} & set(kinds)
-        return
     assert isinstance(there, Rebound)
     assert text_of(there.answer) == written(told, new)
     assert not any(value in text_of(there.answer) for value in old)

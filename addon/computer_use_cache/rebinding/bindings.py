@@ -25,7 +25,7 @@ _COMMON_TMP = ("/tmp", "/var/tmp", "/private/tmp")  # noqa: S108 (nothing is wri
 """The kind `tmp` finds what lies there by itself."""
 _ENTRY = re.compile(rb"[/\\]+[\w.+@%=~-]*\w")
 _SEGMENTS = re.compile(rb"[\w.+@%=~/\\-]*")
-_CLIMBED = re.compile(rb"(?<![\w./-])((?:\.\./)*\.\.)/\.\w")
+_CLIMBED = r"(?:^|[^\w./-])((?:\.\./)*\.\.)/\.\w"
 """The way from the folder up to the home, where what follows is one of the hidden files of a home."""
 _LABELLED = {
     "user": r"(?i:\b(?:user(?:[ _-]?name)?|logname)\b)[\"'\\]{{0,4}}\s?[:=>]?\s?[\"'\\]{{0,4}}({0})\b|\b({0})@{1}\b"
@@ -110,12 +110,22 @@ class Bindings:
             yield start, end, name, form
             if name == "home":
                 yield from self._below(text, end)
+        yield from self._climbed(text)
+        yield from self._named(text)
+
+    def _climbed(self, text: bytes) -> Iterator[tuple[int, int, str, str]]:
         up = self.forms.get(("home", "up"), "").encode()
-        for climbed in _CLIMBED.finditer(text) if up else ():
-            if climbed[1] == up:
-                yield *climbed.span(1), "home", "up"
+        if up and b"../." in text:
+            for found in compiled(_CLIMBED).finditer(text):
+                if found[1] == up:
+                    yield *found.span(1), "home", "up"
+
+    def _named(self, text: bytes) -> Iterator[tuple[int, int, str, str]]:
+        known = [name for name in NAMES if self.values.get(name, "").encode("utf-8", "surrogatepass") in text]
+        if not any(name in self.values for name in known):
+            return
         groups, pattern = self._names
-        for found in pattern.finditer(text) if pattern else ():
+        for found in pattern.finditer(text):
             group = next(group for group in range(1, len(groups) + 1) if found.start(group) >= 0)
             yield *found.span(group), groups[group - 1], "name"
 

@@ -11,12 +11,13 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
-from computer_use_cache.rebinding.bindings import CONSTANT
+from computer_use_cache.rebinding.bindings import CONSTANT, NAMES
 from computer_use_cache.rebinding.kinds import CLOCK, DATE, MONTH, TIME, WEEKDAY, compiled
-from computer_use_cache.rebinding.literals import stands_alone
+from computer_use_cache.rebinding.literals import Literals, stands_alone
 from computer_use_cache.rebinding.moves import Moves, weekday_and_month
 from computer_use_cache.rebinding.refusal import Cause, Refusal
 
+_SHORTEST = 3
 _TELLING = 6
 """A part of a path or an id that is shorter may be any word."""
 
@@ -28,6 +29,8 @@ def judge(moves: Moves, rests: Sequence[bytes], present: bytes) -> Refusal | Non
     for kind, part in _traces(moves, present):
         if part.lower() in together:
             return Refusal(Cause.TRACE, kind)
+    if name := _named(moves, rests, present):
+        return Refusal(Cause.TRACE, name)
     if moves.times and not _is_explained(moves, b"\0\0".join(rests), present):
         return Refusal(Cause.COMPUTED, "time")
     return None
@@ -44,6 +47,18 @@ def _traces(moves: Moves, present: bytes) -> Iterator[tuple[str, bytes]]:
         for part in re.split(r"[^A-Za-z0-9]+", value.text):
             if len(part) >= _TELLING and part not in now and _is_telling(part, present):
                 yield value.kind, part.encode()
+
+
+def _named(moves: Moves, rests: Sequence[bytes], present: bytes) -> str | None:
+    """The kind of the recorded run's user, host or folder that an answer calls by a name which the present request does
+    not know; a folder's name only if it is no plain word."""
+    for value, _ in moves.pairs:
+        name = re.split(r"[/\\]", value.text.rstrip("/\\"))[-1] if value.kind == "cwd" else value.text
+        is_name = value.kind in NAMES or (value.kind == "cwd" and not name.islower())
+        literals = Literals([name.encode("utf-8", "surrogatepass")] if is_name and len(name) >= _SHORTEST else ())
+        if any(any(literals.find(rest)) for rest in rests) and not any(literals.find(present)):
+            return value.kind
+    return None
 
 
 def _is_telling(part: str, present: bytes) -> bool:

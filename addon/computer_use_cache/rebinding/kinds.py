@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import re2
@@ -64,17 +65,22 @@ class Kind:
 
 
 def _is_random(text: str) -> bool:
-    """Whether letters and digits are mixed as no word or number mixes them."""
-    digits = sum(map(str.isdigit, text))
-    return digits >= 2 and sum(map(str.isalpha, text)) >= 2
+    """Whether letters and digits are mixed as in no name, number or word; a known prefix counts for nothing."""
+    random = text.rpartition("_")[2] or text
+    changes = sum(a.isdigit() != b.isdigit() for a, b in pairwise(random))
+    return changes >= 4 and sum(map(str.isdigit, random)) >= 3
 
 
 def _is_hex_id(text: str) -> bool:
     """Whether hex digits are an id; those of forty characters name a commit or another of Git's objects."""
-    return len(text) != 40 and _is_random(text) and (text == text.lower() or text == text.upper())
+    return len(text) != 40 and not text.isdigit() and not text.isalpha() and text in (text.lower(), text.upper())
 
 
 _BUILT_IN = (
+    Kind("content", (
+        rf"\b(?:sha-?\d*|md5|digest|checksum|integrity|commit|tree|blob|parent){_SEPARATOR}[-:]?([0-9a-f]{{7,128}})\b",
+        r"\b([0-9a-f]{2}(?::[0-9a-f]{2}){3,})\b",
+    ), ignore_case=True, is_value=lambda _: False),
     Kind("uuid", (r"(?:\b|_)([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(?:\b|_)",), numbered=True,
          ignore_case=True),
     Kind("tmp", (rf"(?:^|[^\w.~-]|\\[nrt])({_TMP})",), numbered=True),

@@ -87,9 +87,19 @@ def _difference(one: Value, other: Value) -> Cause | None:
     """Why two values of one kind cannot stand for each other."""
     if one.kind in TIMES and form(one.text) != form(other.text):
         return Cause.FORM
+    if one.kind == "id" and _prefix(one.text) != _prefix(other.text):
+        return Cause.FORM
+    if one.kind == "hex" and len(one.text) != len(other.text):
+        return Cause.FORM
     if one.kind == "tmp" and not _are_made_up(one.text, other.text):
         return Cause.NAMES
     return None
+
+
+def _prefix(text: str) -> str:
+    """What says whose id it is: `call_`, `req-`."""
+    found = re.match(r"[a-z]+[_-]", text)
+    return found[0] if found else ""
 
 
 def _are_made_up(one: str, other: str) -> bool:

@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 from urllib.parse import quote
 
 from computer_use_cache.rebinding.kinds import compiled
@@ -27,13 +26,13 @@ _ENTRY = re.compile(rb"[/\\]+[\w.+@%=~-]*\w")
 _SEGMENTS = re.compile(rb"[\w.+@%=~/\\-]*")
 _CLIMBED = r"(?:^|[^\w./-])((?:\.\./)*\.\.)/\.\w"
 """The way from the folder up to the home, where what follows is one of the hidden files of a home."""
-_LABELLED = {
-    "user": r"(?i:\b(?:user(?:[ _-]?name)?|logname)\b)[\"'\\]{{0,4}}\s?[:=>]?\s?[\"'\\]{{0,4}}({0})\b|\b({0})@{1}\b"
-    r"|[d-][rwxsStT-]{{9}}[.+@]?\s+\d+\s+({0})\s",
-    "host": r"(?i:\bhost(?:[ _-]?name)?\b)[\"'\\]{{0,4}}\s?[:=>]?\s?[\"'\\]{{0,4}}({0})\b|\b{1}@({0})\b"
-    r"|\b(?:Linux|Darwin) ({0})\b",
+_LABEL = rb"""\b[\"'\\]{0,4}\s?[:=>]?\s?[\"'\\]{0,4}$"""
+_BEFORE = {
+    "user": re.compile(rb"(?i:\b(?:user(?:[ _-]?name)?|logname))" + _LABEL + rb"|[d-][rwxsStT-]{9}[.+@]?\s+\d+\s+$"),
+    "host": re.compile(rb"(?i:\bhost(?:[ _-]?name)?)" + _LABEL + rb"|\b(?:Linux|Darwin) $"),
 }
-"""Where a name is a user's or a host's: behind its label, in `user@host`, in `ls -l`, in `uname -a`."""
+"""What stands before a name where it is a user's or a host's: a label, columns of `ls -l`, the system in `uname -a`."""
+_FARTHEST = 32
 
 
 @dataclass(frozen=True)
@@ -87,15 +86,6 @@ class Bindings:
     def _literals(self) -> Literals:
         return Literals(self._by_text)
 
-    @cached_property
-    def _names(self) -> tuple[list[str], Any]:
-        """The pattern for users and hosts, and which of them each of its groups is."""
-        user, host = (re.escape(self.values.get(name, "")) or r"[\w.-]+" for name in NAMES)
-        patterns = {"user": _LABELLED["user"].format(user, host), "host": _LABELLED["host"].format(host, user)}
-        known = {name: pattern for name, pattern in patterns.items() if name in self.values}
-        groups = [name for name, pattern in known.items() for _ in range(re.compile(pattern).groups)]
-        return groups, compiled("|".join(known.values())) if known else None
-
     def find(self, text: bytes) -> Iterator[tuple[int, int, str, str | None]]:
         """Where the values stand in UTF-8 text: start, end, name and form, in no order.
 
@@ -121,13 +111,17 @@ class Bindings:
                     yield *found.span(1), "home", "up"
 
     def _named(self, text: bytes) -> Iterator[tuple[int, int, str, str]]:
-        known = [name for name in NAMES if self.values.get(name, "").encode("utf-8", "surrogatepass") in text]
-        if not any(name in self.values for name in known):
-            return
-        groups, pattern = self._names
-        for found in pattern.finditer(text):
-            group = next(group for group in range(1, len(groups) + 1) if found.start(group) >= 0)
-            yield *found.span(group), groups[group - 1], "name"
+        user, host = (self.values.get(name, "").encode("utf-8", "surrogatepass") for name in NAMES)
+        address = user + b"@" + host
+        for name, value in (("user", user), ("host", host)):
+            at = text.find(value) if value else -1
+            while at >= 0:
+                end = at + len(value)
+                is_address = user and host and text.startswith(address, at if name == "user" else at - len(user) - 1)
+                before = text[max(0, at - _FARTHEST) : at]
+                if stands_alone(text, at, end) and (is_address or _BEFORE[name].search(before)):
+                    yield at, end, name, "name"
+                at = text.find(value, end)
 
     def _below(self, text: bytes, end: int) -> Iterator[tuple[int, int, str, str]]:
         """The folder's name as a segment of a path that goes on here."""

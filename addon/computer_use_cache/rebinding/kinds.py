@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import re2
@@ -33,8 +32,8 @@ DATE = (
 CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?(?:\s?[AP]M\b)?"
 ZONE = r"(?:\s?(?:Z|UTC|GMT)\b|\s?[+-]\d{2}:?\d{2}\b)?"
 TIME = (
-    rf"{DATE}(?:T|,?\s+(?:at\s+)?){CLOCK}{ZONE}"  # ISO 8601, RFC 9110, and as people write it
-    rf"|{WEEKDAY}\s+(?:{MONTH}\s+{DAY}|{DAY}\s+{MONTH}\s+\d{{4}})\s+{CLOCK}{ZONE}(?:\s+[A-Z]{{3,4}})?(?:\s+\d{{4}}\b)?"
+    rf"{WEEKDAY}\s+(?:{MONTH}\s+{DAY}|{DAY}\s+{MONTH}\s+\d{{4}})\s+{CLOCK}{ZONE}(?:\s+[A-Z]{{3,4}})?(?:\s+\d{{4}}\b)?"
+    rf"|{DATE}(?:T|,?\s+(?:at\s+)?){CLOCK}{ZONE}"  # ISO 8601, RFC 9110, and as people write it
     rf"|{MONTH}\s+\d{{1,2}}\s+\d{{2}}:\d{{2}}(?::\d{{2}})?"  # as `ls -l` and syslog print it
     r"|20\d{6}[T_-]?\d{6}Z?\b|20\d{2}-\d{2}-\d{2}[T_-]\d{2}-\d{2}-\d{2}"  # as file names have it
     r"|\d{1,2}:\d{2}:\d{2}(?:[.,]\d{1,9})?(?:\s?[AP]M\b)?|\d{1,2}:\d{2}\s?[AP]M\b"
@@ -65,10 +64,12 @@ class Kind:
 
 
 def _is_random(text: str) -> bool:
-    """Whether letters and digits are mixed as in no name, number or word; a known prefix counts for nothing."""
-    random = text.rpartition("_")[2] or text
-    changes = sum(a.isdigit() != b.isdigit() for a, b in pairwise(random))
-    return changes >= 4 and sum(map(str.isdigit, random)) >= 3
+    """Whether letters and digits are mixed as in no name, number or word."""
+    return len(re.findall(r"\d+", text)) >= 3
+
+
+def _has_figures(text: str) -> bool:
+    return any(map(str.isdigit, text)) and any(map(str.isalpha, text))
 
 
 def _is_hex_id(text: str) -> bool:
@@ -90,17 +91,17 @@ _BUILT_IN = (
         rf"(?i:\btime(?: is)?){_SEPARATOR}(\d{{1,2}}:\d{{2}})\b",
     )),
     Kind("date", (rf"(?:\b|\\[nrt])({DATE})\b",)),
+    Kind("id", (r"\b([a-z]{2,12}[_-][0-9A-Za-z]{16,64})\b",), numbered=True, is_value=_is_random),
     Kind("id", (
-        r"\b((?:call|toolu|chatcmpl|chatcmpl-tool|fc|rs|msg|resp|req|ses|prt)_?-?[0-9A-Za-z]{12,64})\b",
-        r"\b([a-z]{2,12}[_-][0-9A-Za-z]{16,64})\b",
+        r"\b((?:call|toolu|chatcmpl|chatcmpl-tool|fc|rs|msg|resp|req|ses|prt)[_-][0-9A-Za-z]{12,64})\b",
         rf"(?i:\b(?:session|request|thread|turn|trace|span|run|task|conversation|window|message|agent|execution"
         rf"|invocation|job|correlation|instance|container|installation)[ _-]?id){_SEPARATOR}([0-9A-Za-z_-]{{10,64}})\b",
-    ), numbered=True, is_value=_is_random),
+    ), numbered=True, is_value=_has_figures),
     Kind("hex", (r"\b([0-9a-fA-F]{16,128})\b",), numbered=True, is_value=_is_hex_id),
-    Kind("pid", (rf"\b(?:p?g?pid|process(?: group)?(?: id)?){_SEPARATOR}(\d{{1,7}})\b",
+    Kind("pid", (rf"\b(?:p?pid|pgid|process(?: group)?(?: id)?){_SEPARATOR}(\d{{1,7}})\b",
          r"(?m:^)\[\d+\] (\d{3,7})(?m:$)"),
          labelled=True, ignore_case=True),
-    Kind("port", (r"\b(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1?\]):(\d{4,5})\b",), labelled=True, ignore_case=True),
+    Kind("port", (r"(?:\b(?:localhost|127\.0\.0\.1|0\.0\.0\.0)|\[::1?\]):(\d{4,5})\b",), labelled=True, ignore_case=True),
     Kind("duration", (
         rf"\b(?:wall time|duration|took|elapsed(?: time)?|finished in|completed in|done in|total time){_SEPARATOR}"
         r"(\d+(?:\.\d+)?)\s?(?:ns|µs|us|ms|s|secs?|seconds?|minutes?)\b",
@@ -163,9 +164,23 @@ def compiled(pattern: str, encoding: str = "utf-8", *, groups: bool = True) -> A
         raise ValueError(error.args[0].decode("utf-8", "replace")) from None
 
 
-_NAMES_AND_FIGURES = re.compile(rf"(?i)\b(?:{MONTH}|{WEEKDAY})\b|\d+")
+_PARTS = re.compile(rf"(?i)\b(?:{MONTH}|{WEEKDAY}|[ap]m)\b|\d+")
 
 
-def form(text: str) -> str:
-    """A time or date without its figures and names: two values of one form are written in the same way."""
-    return _NAMES_AND_FIGURES.sub(lambda found: "0" if found[0].isdigit() else "A" if len(found[0]) == 3 else "B", text)
+def have_one_form(one: str, other: str) -> bool:
+    """Whether two times or dates are written in the same way: they differ only in figures and names."""
+    return any(_form(one, may) == _form(other, may) for may in ("short", "long"))
+
+
+def _form(text: str, may: str) -> str:
+    """A time or date without its figures and names; `may` is what May is, as it is the same in full."""
+
+    def part(found: re.Match[str]) -> str:
+        name = found[0].lower()
+        if name.isdigit():
+            return "0"
+        if name in ("am", "pm"):
+            return "am"
+        return may if name == "may" else "short" if len(name) == 3 else "long"
+
+    return _PARTS.sub(part, text)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from computer_use_cache.rebinding.bindings import CONSTANT, Bindings
-from computer_use_cache.rebinding.kinds import MONTHS, WEEKDAYS, Kind, Kinds, form
+from computer_use_cache.rebinding.kinds import MONTHS, WEEKDAYS, Kind, Kinds, have_one_form
 from computer_use_cache.rebinding.literals import Literals
 from computer_use_cache.rebinding.refusal import Cause, Refusal
 from computer_use_cache.rebinding.template import Value, echo_of
@@ -85,7 +85,7 @@ def _parted(values: Iterable[Sequence[str]]) -> tuple[Bindings, list[Value]]:
 
 def _difference(one: Value, other: Value) -> Cause | None:
     """Why two values of one kind cannot stand for each other."""
-    if one.kind in TIMES and form(one.text) != form(other.text):
+    if one.kind in TIMES and not have_one_form(one.text, other.text):
         return Cause.FORM
     if one.kind == "id" and _prefix(one.text) != _prefix(other.text):
         return Cause.FORM

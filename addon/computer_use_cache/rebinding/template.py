@@ -28,6 +28,8 @@ _SHORTEST = 4
 """No value that is looked for in a request is shorter."""
 _LONG_DATA = re.compile(r"(?:data:[^,]{0,200},)?[A-Za-z0-9+/_=-]{512}")
 _MOST_ECHOES = 1000
+_SPEAKING_ID = re.compile(rb"[a-z]{2,12}[_-]")
+"""The beginning of an id that is known wherever it stands."""
 
 
 class Value(NamedTuple):
@@ -206,7 +208,7 @@ def echo_of(kind: str, text: bytes, kinds: Kinds) -> tuple[str, bytes] | None:
         return ("tmp name", name) if is_telling else None
     if kinds.named(kind).labelled and len(text) >= _SHORTEST:
         return kind, text
-    return (kind, text) if kind in ("id", CALL.name) and len(text) >= 8 else None
+    return (kind, text) if kind == "id" and not _SPEAKING_ID.match(text) else None
 
 
 def _replaced(blob: bytes, spans: Sequence[_Span], kinds: Kinds, values: list[Value]) -> Iterator[tuple[_Span, bytes]]:

@@ -60,7 +60,8 @@ class Kind:
     numbered: bool = False
     labelled: bool = False
     ignore_case: bool = False
-    is_value: Callable[[str], bool] = bool
+    is_value: Callable[[str], bool] | None = bool
+    """None: never, and what is in it is no value either."""
 
 
 def _is_random(text: str) -> bool:
@@ -81,7 +82,7 @@ _BUILT_IN = (
     Kind("content", (
         rf"\b(?:sha-?\d*|md5|digest|checksum|integrity|commit|tree|blob|parent){_SEPARATOR}[-:]?([0-9a-f]{{7,128}})\b",
         r"\b([0-9a-f]{2}(?::[0-9a-f]{2}){3,})\b",
-    ), ignore_case=True, is_value=lambda _: False),
+    ), ignore_case=True, is_value=None),
     Kind("uuid", (r"(?:\b|_)([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(?:\b|_)",), numbered=True,
          ignore_case=True),
     Kind("tmp", (rf"(?:^|[^\w.~-]|\\[nrt])({_TMP})",), numbered=True),
@@ -91,17 +92,18 @@ _BUILT_IN = (
         rf"(?i:\btime(?: is)?){_SEPARATOR}(\d{{1,2}}:\d{{2}})\b",
     )),
     Kind("date", (rf"(?:\b|\\[nrt])({DATE})\b",)),
-    Kind("id", (r"\b([a-z]{2,12}[_-][0-9A-Za-z]{16,64})\b",), numbered=True, is_value=_is_random),
     Kind("id", (
         r"\b((?:call|toolu|chatcmpl|chatcmpl-tool|fc|rs|msg|resp|req|ses|prt)[_-][0-9A-Za-z]{12,64})\b",
         rf"(?i:\b(?:session|request|thread|turn|trace|span|run|task|conversation|window|message|agent|execution"
         rf"|invocation|job|correlation|instance|container|installation)[ _-]?id){_SEPARATOR}([0-9A-Za-z_-]{{10,64}})\b",
     ), numbered=True, is_value=_has_figures),
+    Kind("id", (r"\b([a-z]{2,12}[_-][0-9A-Za-z]{16,64})\b",), numbered=True, is_value=_is_random),
     Kind("hex", (r"\b([0-9a-fA-F]{16,128})\b",), numbered=True, is_value=_is_hex_id),
     Kind("pid", (rf"\b(?:p?pid|pgid|process(?: group)?(?: id)?){_SEPARATOR}(\d{{1,7}})\b",
          r"(?m:^)\[\d+\] (\d{3,7})(?m:$)"),
          labelled=True, ignore_case=True),
-    Kind("port", (r"(?:\b(?:localhost|127\.0\.0\.1|0\.0\.0\.0)|\[::1?\]):(\d{4,5})\b",), labelled=True, ignore_case=True),
+    Kind("port", (r"(?:\b(?:localhost|127\.0\.0\.1|0\.0\.0\.0)|\[::1?\]):(\d{4,5})\b",), labelled=True,
+         ignore_case=True),
     Kind("duration", (
         rf"\b(?:wall time|duration|took|elapsed(?: time)?|finished in|completed in|done in|total time){_SEPARATOR}"
         r"(\d+(?:\.\d+)?)\s?(?:ns|µs|us|ms|s|secs?|seconds?|minutes?)\b",
@@ -142,13 +144,20 @@ class Kinds:
     def find(self, text: bytes) -> Iterator[tuple[int, int, Kind]]:
         """Where the values stand in UTF-8 text: start, end, kind; in order, none in another."""
         finder, teller = self._patterns
-        for found in finder.finditer(text):
+        at = 0
+        while found := finder.search(text, at):
+            at = found.end()
             told = teller.match(text, *found.span())
-            if told and told.lastindex:
-                start, end = told.span(told.lastindex)
-                kind = self._groups[told.lastindex - 1][0]
-                if kind.is_value(text[start:end].decode("utf-8", "replace")):
-                    yield start, end, kind
+            if told is None or told.lastindex is None:
+                continue
+            start, end = told.span(told.lastindex)
+            kind = self._groups[told.lastindex - 1][0]
+            if kind.is_value is None:
+                continue
+            if kind.is_value(text[start:end].decode("utf-8", "replace")):
+                yield start, end, kind
+            else:
+                at = found.start() + 1  # it may hold a value of another kind
 
 
 def compiled(pattern: str, encoding: str = "utf-8", *, groups: bool = True) -> Any:

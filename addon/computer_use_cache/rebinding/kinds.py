@@ -80,7 +80,7 @@ def _is_hex_id(text: str) -> bool:
 
 _BUILT_IN = (
     Kind("content", (
-        rf"\b(?:sha-?\d*|md5|digest|checksum|integrity|commit|tree|blob|parent){_SEPARATOR}[-:]?([0-9a-f]{{7,128}})\b",
+        rf"\b(?:sha-?\d*|md5|digest|checksum|integrity|commit|tree|blob|parent){_SEPARATOR}[-:]?([0-9a-f]{{16,128}})\b",
         r"\b([0-9a-f]{2}(?::[0-9a-f]{2}){3,})\b",
     ), ignore_case=True, is_value=None),
     Kind("uuid", (r"(?:\b|_)([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(?:\b|_)",), numbered=True,

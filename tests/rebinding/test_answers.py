@@ -28,7 +28,7 @@ from rebinding.conversations import (
 )
 
 OLD, NEW = "/tmp/agent-Ab3dEf9h", "/tmp/agent-Zx8yWv7u"
-USAGE = {"input_tokens": 1000, "output_tokens": 20}
+USAGE = {"input_tokens": 1001, "output_tokens": 20}
 
 
 def messages_body(text: str) -> Json:
@@ -137,10 +137,15 @@ def test_a_value_cut_by_two_content_blocks_is_refused() -> None:
 
 
 def test_a_number_in_an_input_is_replaced_and_usage_is_not() -> None:
-    old, new = (template(messages_body(f"PID: {pid}"), format=MESSAGES) for pid in (1000, 2000))
-    block = {"type": "tool_use", "id": "toolu_1", "name": "kill", "input": {"pid": 1000, "after": 0.5}}
+    old, new = (template(messages_body(f"PID: {pid}"), format=MESSAGES) for pid in (1001, 2345))
+    block = {"type": "tool_use", "id": "toolu_1", "name": "kill", "input": {"pid": 1001, "after": 0.5}}
     outcome = carried(old, new, message(block), format=MESSAGES)
-    assert outcome == Rebound(message(block | {"input": {"pid": 2000, "after": 0.5}}), {"pid": 1})
+    assert outcome == Rebound(message(block | {"input": {"pid": 2345, "after": 0.5}}), {"pid": 1})
+
+
+def test_a_name_in_an_input_is_replaced() -> None:
+    block = {"type": "tool_use", "id": "toolu_1", "name": "write", "input": {"files": {f"{OLD}/x": "done"}}}
+    assert rebound(MESSAGES, message(block))["content"][0]["input"] == {"files": {f"{NEW}/x": "done"}}
 
 
 def test_it_is_counted_by_kind_what_was_replaced() -> None:
@@ -161,6 +166,10 @@ SIGNED: dict[str, tuple[Format, Json]] = {
                 "encrypted_content": "Z2VoZWlt",
             }
         ),
+    ),
+    "a drawn picture": (
+        RESPONSES,
+        response({"type": "image_generation_call", "id": "ig_1", "revised_prompt": f"Draw {OLD}.", "result": "aWc="}),
     ),
     "a thought": (GEMINI, candidate({"text": f"Use {OLD}.", "thought": True, "thoughtSignature": "c2ln"})),
     "reasoning details": (

@@ -70,6 +70,7 @@ VALUES = {
         "Duration: «1.25»s",
         "real\t«0m0.003s»",
     ],
+    "kernel": ["Linux «6.1.0-13-amd64 #1 SMP PREEMPT_DYNAMIC @0» x86_64", "Linux box «6.8.1 #2 SMP» aarch64 GNU/Linux"],
     "commit": [
         "git hash: «38bda9f»",
         "[main «38bda9f»] Begin",
@@ -100,6 +101,7 @@ NEVER = [
     "/srv/tmp/agent-a1b2c3, ./tmp/x1, ~/tmp/y2",
     "https://example.org:3456/x",
     "the project, May I?",
+    "a bug of Linux 5.15.0",
     "line 28358, column 7",
     "1795728231 is prime",
 ]

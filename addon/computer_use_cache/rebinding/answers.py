@@ -29,7 +29,10 @@ _LABELS = frozenset(
 _DATA = frozenset(("data", "encrypted_content", "signature", "thoughtSignature", "thought_signature"))
 """Members whose text cannot be read."""
 _POSITIONS = frozenset(
-    ("logprobs", "logprobsResult", "start_index", "startIndex", "start_char_index", "token_ids", "bytes")
+    (
+        *("logprobs", "logprobsResult", "token_ids", "start_index", "startIndex", "start_char_index"),
+        *("end_index", "endIndex", "end_char_index"),
+    )
 )
 """Members that count or repeat the tokens or characters of a text, which then must not change."""
 
@@ -117,13 +120,14 @@ class _Writer:
         signed = () if is_argument else self._format.signed_members(value)
         written = {}
         for name, member in value.items():
+            key = self._text(name) if is_argument else name
             self.has_positions |= name in _POSITIONS and bool(member) and not is_argument
             if name in signed:
                 self._check_signed(name, member)
-                written[name] = member
+                written[key] = member
                 continue
             begins = name in self._format.argument_objects and isinstance(member, (dict, list))
-            written[name] = self.member(name, member, is_argument=is_argument or begins)
+            written[key] = self.member(name, member, is_argument=is_argument or begins)
         return written
 
     def _check_signed(self, name: str, value: Any) -> None:

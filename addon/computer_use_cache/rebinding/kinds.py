@@ -63,6 +63,11 @@ class Kind:
     is_value: Callable[[str], bool] | None = bool
     """None: never, and what is in it is no value either."""
 
+    def is_telling(self, text: str) -> bool:
+        """Whether a value is told from any other text without its label; a round number or a year may mean itself."""
+        may_mean_itself = len(text) < 4 or (len(text) == 4 and re.fullmatch(r"(?:19|20)\d\d|\d{3}0", text))
+        return self.numbered or (self.labelled and not may_mean_itself)
+
 
 def _is_random(text: str) -> bool:
     """Whether letters and digits are mixed as in no name, number or word."""
@@ -110,6 +115,9 @@ _BUILT_IN = (
         r"\bin (\d+\.\d+)\s?(?:ms|s|sec|seconds)\b",
         r"(?m:^)(?:real|user|sys)\s+(\d+m\d+\.\d+s)",
     ), ignore_case=True),
+    Kind("kernel", (
+        r"\b(?:Linux|Darwin) (?:[\w.-]+ )?(\d+\.\d+\.\d+[\w.+~-]* #\d[^\n<>\x00]{0,120}) (?:x86_64|aarch64|arm64)\b",
+    ), labelled=True),
     Kind("commit", (
         r"\bgit (?:commit )?hash" + _SEPARATOR + r"([0-9a-f]{7,40})\b",
         r"\[[\w./-]+(?: \(root-commit\))? ([0-9a-f]{7,12})\] ",

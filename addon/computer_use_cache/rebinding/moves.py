@@ -5,7 +5,6 @@ The templates are equal, so the values stand at the same places; what is compare
 
 from __future__ import annotations
 
-import datetime
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,14 +12,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from computer_use_cache.rebinding.bindings import CONSTANT, Bindings
-from computer_use_cache.rebinding.kinds import MONTHS, WEEKDAYS, Kind, Kinds, have_one_form
+from computer_use_cache.rebinding.kinds import Kind, Kinds, have_one_form
 from computer_use_cache.rebinding.literals import Literals
 from computer_use_cache.rebinding.refusal import Cause, Refusal
 from computer_use_cache.rebinding.template import Value, echo_of
 
 TIMES = ("time", "date")
-_SHORTEST = 4
-"""A shorter value of a labelled kind may be any number, and is changed only behind its label."""
 SPECIAL = re.compile(r'["\\\x00-\x1f]')
 """Characters that are escaped where a text stands in JSON."""
 
@@ -48,7 +45,7 @@ class Moves:
     """Each recorded value that moved, with the present one."""
 
     def __bool__(self) -> bool:
-        return bool(self.pairs)
+        return bool(self.pairs or self.forms)
 
     @cached_property
     def literals(self) -> Literals:
@@ -133,7 +130,7 @@ def _moves(kinds: Kinds, old: Bindings, new: Bindings, becomes: Mapping[str, Map
         present, kind = next(iter(targets.items()))
         only = present if len(targets) == 1 else None
         for a, move in _forms_of(kinds.named(kind), text, only):
-            if _counts_alone(kinds.named(kind), text):
+            if kinds.named(kind).is_telling(text) or kind in TIMES:
                 texts[a] = move
                 continue
             labelled[kind, a] = move
@@ -143,11 +140,6 @@ def _moves(kinds: Kinds, old: Bindings, new: Bindings, becomes: Mapping[str, Map
         if name in new.values and new.values[name] != text:
             pairs.append((Value(name, text), new.values[name]))
     return Moves(kinds, old, _moved_forms(old, new), texts, labelled, tuple(pairs))
-
-
-def _counts_alone(kind: Kind, text: str) -> bool:
-    """Whether a value is told from other text without its label."""
-    return kind.numbered or kind.name in TIMES or (kind.labelled and len(text) >= _SHORTEST)
 
 
 def _forms_of(kind: Kind, old: str, new: str | None) -> Iterator[tuple[bytes, Move]]:
@@ -183,26 +175,3 @@ def _moved_forms(old: Bindings, new: Bindings) -> dict[tuple[str, str], Move]:
         if (other := new.forms.get(key)) != text:
             moved[key] = _move(key[0], text, other)
     return moved
-
-
-def weekday_and_month(text: str) -> set[str]:
-    """The names of a date's weekday and month, in full; none for a time without a date."""
-    found = re.search(r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})|\b(20\d{2})(\d{2})(\d{2})", text)
-    if found:
-        year, month, day = (int(group) for group in found.groups() if group)
-    elif named := _named_date(text):
-        year, month, day = named
-    else:
-        return set()
-    try:
-        date = datetime.date(year, month, day)
-    except ValueError:
-        return set()
-    return {WEEKDAYS[date.weekday()], MONTHS[date.month - 1]}
-
-
-def _named_date(text: str) -> tuple[int, int, int] | None:
-    month = next((at for at, name in enumerate(MONTHS, 1) if re.search(rf"\b{name[:3]}", text)), 0)
-    year = re.search(r"\b\d{4}\b", text)
-    day = re.search(r"(?<![\d:])\d{1,2}(?![\d:])", text)
-    return (int(year[0]), month, int(day[0])) if month and year and day else None

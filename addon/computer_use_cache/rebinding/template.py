@@ -206,7 +206,7 @@ def echo_of(kind: str, text: bytes, kinds: Kinds) -> tuple[str, bytes] | None:
         name = re.split(rb"[/\\]", text)[-1]
         is_telling = len(name) >= 6 and re.search(rb"\d|[a-z][A-Z]|[A-Z][a-z]+[A-Z]", name)
         return ("tmp name", name) if is_telling else None
-    if kinds.named(kind).labelled and len(text) >= _SHORTEST:
+    if kinds.named(kind).labelled and kinds.named(kind).is_telling(text.decode("utf-8", "replace")):
         return kind, text
     return (kind, text) if kind == "id" and not _SPEAKING_ID.match(text) else None
 

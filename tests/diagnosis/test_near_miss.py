@@ -18,7 +18,7 @@ from computer_use_cache.cache.plan import Plan
 from computer_use_cache.diagnosis import near_miss
 from computer_use_cache.diagnosis.near_miss import Difference, Near, Study
 from computer_use_cache.diagnosis.request_record import bytes_with_media
-from computer_use_cache.keys import key
+from computer_use_cache.keys import canonical_json
 from computer_use_cache.models import Entry, Request, Shape
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Store
@@ -345,7 +345,7 @@ def test_the_record_of_a_request_with_odd_numbers_and_text_has_the_same_key(cach
     ],
 )
 def test_the_differences_of_two_values(asked: Any, recorded: Any, expected: list[Difference]) -> None:
-    parsed = (key.parse_body(json.dumps(value).encode()) for value in (asked, recorded))
+    parsed = (canonical_json.parse_body(json.dumps(value).encode()) for value in (asked, recorded))
     assert list(near_miss.differences(*parsed)) == expected
 
 

@@ -57,11 +57,11 @@ PARTS = [
     "accounting.ledger:Ledger.served",
     "accounting.ledger:Ledger.stored",
     "accounting.ledger:Ledger.flush",
-    "cache.cache:_reshape",
+    "cache.replay:_reshape",
     "proxy.exchange:Exchanges._answer",
     "proxy.exchange:Exchange",
     "proxy.cache_headers:tell",
-    "proxy.bridge:delimit",
+    "proxy.responses:delimit",
 ]
 
 

@@ -16,7 +16,8 @@ from msgspec.structs import replace
 
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.keys.key import canonical, parse_body, remove_pointers
+from computer_use_cache.keys.canonical_json import canonical, parse_body
+from computer_use_cache.keys.key import remove_pointers
 from computer_use_cache.keys.upstream import query_of
 from computer_use_cache.models import Request
 from computer_use_cache.settings import Settings

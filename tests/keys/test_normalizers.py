@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.errors import SettingError
-from computer_use_cache.keys import key
+from computer_use_cache.keys import canonical_json
 from computer_use_cache.keys.normalizers import NAMES, normalizers
 from computer_use_cache.models import Request
 from computer_use_cache.settings import Settings
@@ -30,7 +30,7 @@ def canonical(rules: str, body: dict[str, Any]) -> bytes:
     """What is hashed of a body."""
     for normalizer in normalizers(rules):
         body = normalizer.apply(body)
-    return key.canonical(body)
+    return canonical_json.canonical(body)
 
 
 def are_equal(rules: str, one: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -349,7 +349,7 @@ def test_no_text_makes_a_rule_slow() -> None:
 
 def test_a_lone_surrogate_is_no_fault() -> None:
     body = asking(f"\ud800 {ONE}")
-    assert canonical(",".join(set(NAMES) - {"image-pixels"}), body) == key.canonical(body)
+    assert canonical(",".join(set(NAMES) - {"image-pixels"}), body) == canonical_json.canonical(body)
 
 
 # -- what is forwarded
@@ -397,7 +397,7 @@ def test_no_normaliser_changes_what_is_forwarded(caches: list[Cache], body: dict
     request = Request("https://api.example/v1", "/chat/completions", (), {}, json.dumps(body).encode())
     plain, normalised = (cache.plan(request) for cache in caches)
     assert (plain.forward, plain.verdict) == (normalised.forward, normalised.verdict)
-    assert key.canonical(plain.body) == key.canonical(normalised.body)
+    assert canonical_json.canonical(plain.body) == canonical_json.canonical(normalised.body)
 
 
 def test_a_request_that_no_normaliser_touches_keeps_its_key(caches: list[Cache]) -> None:

@@ -5,7 +5,6 @@ It knows no mitmproxy and reads no clock; the proxy, the importers and the tests
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable
 from urllib.parse import urlencode
@@ -22,7 +21,7 @@ from computer_use_cache.diagnosis import similarity
 from computer_use_cache.diagnosis.request_record import Taken, bytes_without_media, without_media
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.base import Format, Json, dump, load_object
-from computer_use_cache.keys import key
+from computer_use_cache.keys import canonical_json, key
 from computer_use_cache.models import (
     Bypass,
     Cost,
@@ -37,8 +36,6 @@ from computer_use_cache.models import (
 from computer_use_cache.setting_values import Scope
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Store
-
-logger = logging.getLogger(__name__)
 
 OFFLINE_MISS = "cache_offline_miss"
 """The code of the error that `offline_error` is."""
@@ -97,7 +94,7 @@ class Cache:
         """The plan for a request of which this is the body; raises RequestError for what is refused here."""
         format, controls, unreadable = route.format, route.controls, None
         try:
-            sent = key.parse_body(sent_body)
+            sent = canonical_json.parse_body(sent_body)
         except FormatError as error:
             sent, unreadable = {}, Bypass(Reason.FORM, str(error))
         else:
@@ -138,7 +135,7 @@ class Cache:
         return policy.model_verdict(model, self.settings)
 
     def key_body(self, format: Format, body: Json) -> Json:
-        """What of a request's body (as `key.parse_body` gives it) enters the key."""
+        """What of a request's body (as `canonical_json.parse_body` gives it) enters the key."""
         counted = key.remove_pointers(format.key_body(body), self.settings.ignore_keys)
         for normalizer in self.settings.normalize:
             counted = normalizer.apply(counted)
@@ -269,7 +266,7 @@ def _forwarded(body: Json, sent: bytes) -> bytes:
 
 
 def _written(body: Json, plain: Callable[[], Json]) -> bytes:
-    """A body that `key.parse_body` gave, as JSON; `plain` gives the same with Python's own numbers."""
+    """A body that `canonical_json.parse_body` gave, as JSON; `plain` gives the same with Python's own numbers."""
     try:
         return orjson.dumps(body)
     except TypeError:  # an integer beyond 64 bits, a lone surrogate, deep nesting

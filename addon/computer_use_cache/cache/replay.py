@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
-from computer_use_cache.cache.cache import logger
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.errors import FormatError
 from computer_use_cache.formats.base import dump, load_object
@@ -13,6 +13,8 @@ from computer_use_cache.models import (
     Event,
     Shape,
 )
+
+logger = logging.getLogger(__name__)
 
 _QUICKLY_CONVERTED_BYTES = 16 * 1024
 

@@ -20,7 +20,7 @@ from computer_use_cache.diagnosis import near_miss
 from computer_use_cache.diagnosis.near_miss import Difference
 from computer_use_cache.errors import CacheError, RequestError
 from computer_use_cache.formats.base import Json
-from computer_use_cache.keys import key, upstream
+from computer_use_cache.keys import canonical_json, upstream
 from computer_use_cache.models import Bypass, Request
 from computer_use_cache.setting_values import is_loopback
 from computer_use_cache.settings import Settings
@@ -72,7 +72,7 @@ def _request(body: bytes, path: str | None, headers: tuple[str, ...], settings: 
 
 def _guessed_path(body: bytes) -> str:
     try:
-        sent = key.parse_body(body)
+        sent = canonical_json.parse_body(body)
     except (CacheError, RequestError) as error:
         raise click.ClickException(str(error)) from None
     match sent:

@@ -16,7 +16,7 @@ from computer_use_cache.diagnosis.request_record import digests, is_media, with_
 from computer_use_cache.diagnosis.similarity import CONVERSATIONS
 from computer_use_cache.errors import FormatError, StoreError
 from computer_use_cache.formats.base import Json, dump, load_object
-from computer_use_cache.keys import key, normalizers
+from computer_use_cache.keys import canonical_json, key, normalizers
 from computer_use_cache.keys.pixels import can_decode
 from computer_use_cache.models import Bypass, RequestRecord
 from computer_use_cache.store.base import Store
@@ -155,7 +155,7 @@ def misses(store: Store, since: float) -> list[Json]:
 
 
 def _side(cache: Cache, plan: Plan, record: RequestRecord) -> _Side:
-    return _Side(record, cache.key_body(plan.format, key.parse_body(record.body)))
+    return _Side(record, cache.key_body(plan.format, canonical_json.parse_body(record.body)))
 
 
 def _without_call_ids(side: _Side) -> _Side:
@@ -199,7 +199,7 @@ def _are_enough(names: Iterable[str], pair: tuple[Json, Json]) -> bool:
     one, other = pair
     for name in names:
         one, other = _normalizer(name).apply(one), _normalizer(name).apply(other)
-    return key.canonical(one) == key.canonical(other)
+    return canonical_json.canonical(one) == canonical_json.canonical(other)
 
 
 def _with_pixels(store: Store, asked: _Side, stored: _Side) -> tuple[Json, Json] | None:
@@ -227,7 +227,7 @@ def _goes_on(found: tuple[Difference, ...]) -> bool:
 
 
 def differences(asked: object, recorded: object, path: str = "") -> Iterator[Difference]:
-    """Where two JSON values (as `key.parse_body` gives them) differ, `path` being where they lie."""
+    """Where two JSON values (as `canonical_json.parse_body` gives them) differ, `path` being where they lie."""
     match asked, recorded:
         case dict(), dict():
             for name in asked | recorded:
@@ -246,7 +246,7 @@ def differences(asked: object, recorded: object, path: str = "") -> Iterator[Dif
             if asked != recorded:
                 yield _text_difference(asked, recorded, path)
         case _:
-            if key.canonical(asked) != key.canonical(recorded):
+            if canonical_json.canonical(asked) != canonical_json.canonical(recorded):
                 yield Difference(path, None, _written(asked), _written(recorded))
 
 
@@ -278,4 +278,4 @@ def _shown(values: Any, place: Any) -> str | None:
 
 
 def _written(value: object) -> str:
-    return key.canonical(value).decode("utf-8", "replace")[:_SHOWN_CHARS]
+    return canonical_json.canonical(value).decode("utf-8", "replace")[:_SHOWN_CHARS]

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Any
 
-from computer_use_cache.keys import key, normalizers
+from computer_use_cache.keys import canonical_json, normalizers
 
 CONVERSATIONS = ("messages", "input", "contents")
 """The fields that hold a conversation's items, in the APIs that have one."""
@@ -27,7 +27,7 @@ _TEXT_BYTES = 8192
 
 
 def parts(group: tuple[str, ...], body: dict[str, Any]) -> tuple[int, ...]:
-    """The digests of a request's body (as `key.parse_body` gives it, without what the key leaves out).
+    """The digests of a request's body (as `canonical_json.parse_body` gives it, without what the key leaves out).
 
     Requests of different groups share none. Raises FormatError for a body without a canonical form.
     """
@@ -41,13 +41,13 @@ def parts(group: tuple[str, ...], body: dict[str, Any]) -> tuple[int, ...]:
 
 def _parts(body: dict[str, Any]) -> Iterator[bytes]:
     for name, value in body.items():
-        text = key.canonical(value)
+        text = canonical_json.canonical(value)
         items = value if name in CONVERSATIONS and isinstance(value, list) and value else None
         if items is None:
             yield b"field" + name.encode("utf-8", "surrogatepass") + text
             yield from _shingles(text)
         else:
-            written = [key.canonical(item) for item in items]
+            written = [canonical_json.canonical(item) for item in items]
             yield from _conversation(written)
             yield from _shingles(written[0])
             yield from _shingles(written[-1])

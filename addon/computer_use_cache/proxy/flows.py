@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 from mitmproxy import http
 from mitmproxy.proxy.mode_specs import ReverseMode
 
@@ -15,8 +13,6 @@ from computer_use_cache.proxy.content_coding import body_of
 from computer_use_cache.proxy.request_head import Head
 from computer_use_cache.setting_values import BaseUrl
 from computer_use_cache.settings import Settings
-
-logger = logging.getLogger(__name__)
 
 _CLIENT = "cache_client"
 

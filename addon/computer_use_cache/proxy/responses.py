@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from mitmproxy import http
 
 from computer_use_cache import formats
@@ -11,8 +13,10 @@ from computer_use_cache.formats.base import Json, dump
 from computer_use_cache.keys import upstream
 from computer_use_cache.models import Bypass, Outcome
 from computer_use_cache.proxy import cache_headers
-from computer_use_cache.proxy.flows import answer, logger, path_and_query
+from computer_use_cache.proxy.flows import answer, path_and_query
 from computer_use_cache.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 _LARGE = 1024 * 1024
 

@@ -21,7 +21,7 @@ from computer_use_cache.cache.cache import Cache
 from computer_use_cache.diagnosis import similarity
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.base import Format, Json, dump, load_object
-from computer_use_cache.keys import key
+from computer_use_cache.keys import canonical_json, key
 from computer_use_cache.models import Entry, RequestRecord, Response, Shape, Skipped
 from computer_use_cache.store.base import Choice, Store
 from computer_use_cache.transfer.recordings import EXPORT_MARK, Damaged, Exported
@@ -106,7 +106,7 @@ def _document(body: bytes) -> Any:
 
 
 def _canonical(body: bytes) -> bytes:
-    return key.canonical(key.parse_body(body))
+    return canonical_json.canonical(canonical_json.parse_body(body))
 
 
 def read(path: Path, into: Cache) -> Iterator[Exported | Skipped | Damaged]:
@@ -175,7 +175,7 @@ def _record(request: Json, entry: Entry, format: Format, into: Cache) -> Request
         raise FormatError(f"the request's path is none of {format.name}")
     if len(data) > into.settings.max_input_chars:
         return Skipped("request is larger than CACHE_MAX_INPUT_CHARS")
-    parsed = key.parse_body(data)
+    parsed = canonical_json.parse_body(data)
     if kind := credentials.find(parsed):
         return Skipped(f"request holds a credential: {kind}")
     # The scope is in the key only; nearness is looked for among shared entries.

@@ -50,6 +50,16 @@ REFERENCE_TYPES = ("item_reference", "image_generation_call")
 """Items whose id names what the provider keeps."""
 
 
+def tree_of(places: Iterable[str]) -> Json:
+    """Places (`messages/*/tool_call_id`) by their first part; a place ends where the tree does."""
+    tree: Json = {}
+    for place in places:
+        below = tree
+        for part in place.split("/"):
+            below = below.setdefault(part, {})
+    return tree
+
+
 def dump(value: object) -> bytes:
     """Compact JSON as UTF-8, as providers send it; lone surrogates stay escaped.
 

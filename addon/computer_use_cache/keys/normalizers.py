@@ -15,7 +15,7 @@ from typing import Any
 import re2
 
 from computer_use_cache.formats import FORMATS
-from computer_use_cache.formats.base import EXACT_MEMBERS, REFERENCE_TYPES
+from computer_use_cache.formats.base import EXACT_MEMBERS, REFERENCE_TYPES, tree_of
 from computer_use_cache.keys.pixels import Pixels, can_decode
 
 type Json = dict[str, Any]
@@ -137,16 +137,6 @@ _IMAGES = (
 """Where each API has them: member names, and `*` for every item of a list."""
 
 
-def _tree(places: tuple[str, ...]) -> Json:
-    """Places by their first part; a place ends where the tree does."""
-    tree: Json = {}
-    for place in places:
-        below = tree
-        for part in place.split("/"):
-            below = below.setdefault(part, {})
-    return tree
-
-
 def _at(value: Any, tree: Json, change: Callable[[str], str]) -> Any:
     """`value` with the texts at the places of `tree` changed."""
     match value:
@@ -159,7 +149,7 @@ def _at(value: Any, tree: Json, change: Callable[[str], str]) -> Any:
     return value
 
 
-_CALL_ID_TREE = _tree(tuple(place for format in FORMATS for place in format.call_id_places))
+_CALL_ID_TREE = tree_of(tuple(place for format in FORMATS for place in format.call_id_places))
 
 
 def _number_call_ids(body: Json) -> Json:
@@ -177,7 +167,7 @@ def _name_pixels() -> Callable[[Json], Json]:
     if not can_decode():
         raise ValueError("image-pixels only where Pillow is installed (pip install '.[images]')")
     pixels = Pixels()
-    return lambda body: _at(body, _tree(_IMAGES), pixels.named)
+    return lambda body: _at(body, tree_of(_IMAGES), pixels.named)
 
 
 # -- the setting

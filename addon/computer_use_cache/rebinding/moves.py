@@ -18,6 +18,8 @@ from computer_use_cache.rebinding.refusal import Cause, Refusal
 from computer_use_cache.rebinding.template import Value, echo_of
 
 TIMES = ("time", "date")
+_MOST_CHARACTERS = 1_000_000
+"""Of all recorded values together: what is looked for in an answer becomes one pattern."""
 SPECIAL = re.compile(r'["\\\x00-\x1f]')
 """Characters that are escaped where a text stands in JSON."""
 
@@ -68,6 +70,8 @@ def approve(recorded: Iterable[Sequence[str]], present: Iterable[Sequence[str]],
         becomes.setdefault(one.text, {})[other.text] = one.kind
         if one.text != other.text and (cause := _difference(one, other)):
             return Refusal(cause, one.kind)
+    if sum(map(len, becomes)) > _MOST_CHARACTERS:
+        return Refusal(Cause.TOO_MANY)
     if refusal := _one_to_one(old, new, kinds):
         return refusal
     return _moves(kinds, old_bindings, new_bindings, becomes)

@@ -12,6 +12,7 @@ class Cause(StrEnum):
     VALUES = "the requests hold different kinds of values"
     FORM = "a value has another form"
     NAMES = "names differ in words"
+    TOO_MANY = "too many values moved"
     NOT_ONE_TO_ONE = "values do not map one to one"
     AMBIGUOUS = "a recorded value stands for two present ones"
     TRACE = "a trace of the recorded run would remain"

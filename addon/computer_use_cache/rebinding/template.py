@@ -14,7 +14,7 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from computer_use_cache.formats.base import EXACT_MEMBERS, REFERENCE_TYPES, Format, Json
+from computer_use_cache.formats.base import EXACT_MEMBERS, REFERENCE_TYPES, Format, Json, tree_of
 from computer_use_cache.keys.key import remove_pointers
 from computer_use_cache.rebinding.bindings import CONSTANT, Bindings
 from computer_use_cache.rebinding.kinds import CALL, Kinds
@@ -59,7 +59,7 @@ class _Span(NamedTuple):
 
 def template_of(format: Format, body: Json, bindings: Bindings, profile: Profile = NONE) -> Template:
     """The template of a request; `body` is the part that enters the key (`Format.key_body`), and is left alone."""
-    texts = _Texts(_tree(format.call_id_places), format.argument_objects)
+    texts = _Texts(tree_of(format.call_id_places), format.argument_objects)
     copy = texts.copied(remove_pointers(body, profile.leave_out))
     blob = _MARK.join(texts.pieces)
     spans = _spans(blob, texts.call_spans(), bindings, profile.kinds)
@@ -67,16 +67,6 @@ def template_of(format: Format, body: Json, bindings: Bindings, profile: Profile
     texts.fill(_replaced(blob, spans, profile.kinds, values))
     whole = {"version": _VERSION, "profile": f"{profile.name} {profile.version}", "request": copy}
     return Template(whole, tuple(values), blob)
-
-
-def _tree(places: Sequence[str]) -> Json:
-    """Places by their first part; a place ends where the tree does."""
-    tree: Json = {}
-    for place in places:
-        below = tree
-        for part in place.split("/"):
-            below = below.setdefault(part, {})
-    return tree
 
 
 class _Texts:

@@ -96,5 +96,5 @@ def test_a_text_is_found_where_it_stands_for_itself(text: str, literal: str, tim
 
 
 def test_of_several_texts_the_longest_that_fits_is_found() -> None:
-    text = b"/a/b/c /a/b/c-d"
+    text = b"/a/b/c /a/b/c-d"  # the second is /a/b with something below it
     assert [text[start:end] for start, end in Literals([b"/a", b"/a/b", b"/a/b/c"]).find(text)] == [b"/a/b/c", b"/a/b"]

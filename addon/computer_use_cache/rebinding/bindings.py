@@ -119,7 +119,8 @@ class Bindings:
                 end = at + len(value)
                 is_address = user and host and text.startswith(address, at if name == "user" else at - len(user) - 1)
                 before = text[max(0, at - _FARTHEST) : at]
-                if stands_alone(text, at, end) and (is_address or _BEFORE[name].search(before)):
+                is_in_path = before.endswith((b"/", b"\\", b"-"))
+                if not is_in_path and stands_alone(text, at, end) and (is_address or _BEFORE[name].search(before)):
                     yield at, end, name, "name"
                 at = text.find(value, end)
 

@@ -38,6 +38,10 @@ def test_a_value_is_found_in_its_form(text: str, expected: tuple[str, str, str |
     assert found(text) == [expected]
 
 
+def test_macos_has_two_names_for_some_folders() -> None:
+    assert found("in /private/var/w/x/a", "cwd=/var/w/x") == [("/private/var/w/x", "cwd", "private")]
+
+
 def test_user_and_host_are_known_by_each_other() -> None:
     assert found("anna@laptop:~$") == [("anna", "user", "name"), ("laptop", "host", "name")]
 

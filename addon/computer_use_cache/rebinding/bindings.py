@@ -33,6 +33,7 @@ _BEFORE = {
 }
 """What stands before a name where it is a user's or a host's: a label, columns of `ls -l`, the system in `uname -a`."""
 _FARTHEST = 32
+"""How many bytes before a name are searched for its label."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,8 @@ def _forms(path: str) -> Iterator[tuple[str, str]]:
     yield "escaped", escaped
     yield "escaped twice", json.dumps(escaped, ensure_ascii=False)[1:-1]
     yield "ascii", json.dumps(path)[1:-1]
+    if path.startswith(("/tmp/", "/var/")):  # noqa: S108 (nothing is written there)
+        yield "private", f"/private{path}"  # where these are links on macOS
     yield "slashes", path.replace("\\", "/")
     yield "url", quote(path.replace("\\", "/"), safe="/:")
     dashed = re.sub(r"[^A-Za-z0-9]", "-", path).strip("-")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from computer_use_cache.rebinding.bindings import CONSTANT, Bindings
-from computer_use_cache.rebinding.kinds import Kind, Kinds, have_one_form
+from computer_use_cache.rebinding.kinds import Kinds, have_one_form
 from computer_use_cache.rebinding.literals import Literals
 from computer_use_cache.rebinding.refusal import Cause, Refusal
 from computer_use_cache.rebinding.template import Value, echo_of
@@ -133,7 +133,7 @@ def _moves(kinds: Kinds, old: Bindings, new: Bindings, becomes: Mapping[str, Map
                 pairs.append((Value(kind, text), present))
         present, kind = next(iter(targets.items()))
         only = present if len(targets) == 1 else None
-        for a, move in _forms_of(kinds.named(kind), text, only):
+        for a, move in _forms_of(kinds, kind, text, only):
             if kinds.named(kind).is_telling(text) or kind in TIMES:
                 texts[a] = move
                 continue
@@ -146,13 +146,13 @@ def _moves(kinds: Kinds, old: Bindings, new: Bindings, becomes: Mapping[str, Map
     return Moves(kinds, old, _moved_forms(old, new), texts, labelled, tuple(pairs))
 
 
-def _forms_of(kind: Kind, old: str, new: str | None) -> Iterator[tuple[bytes, Move]]:
+def _forms_of(kinds: Kinds, kind: str, old: str, new: str | None) -> Iterator[tuple[bytes, Move]]:
     """The texts by which a value may appear in an answer, and what becomes of each."""
     for a, b in escapes(old, new):
-        yield a.encode("utf-8", "surrogatepass"), _move(kind.name, a, b)
-    if kind.name == "tmp" and (name := echo_of("tmp", old.encode("utf-8", "surrogatepass"), Kinds())):
+        yield a.encode("utf-8", "surrogatepass"), _move(kind, a, b)
+    if kind == "tmp" and (name := echo_of(kind, old.encode("utf-8", "surrogatepass"), kinds)):
         other = None if new is None else re.split(r"[/\\]", new)[-1].encode("utf-8", "surrogatepass")
-        yield name[1], Move(kind.name, other)
+        yield name[1], Move(kind, other)
 
 
 def _move(kind: str, old: str, new: str | None) -> Move:

@@ -8,7 +8,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from computer_use_cache.rebinding import Moves, Refusal, Value, approve
+from computer_use_cache.rebinding import Cause, Moves, Refusal, Value, approve
 from computer_use_cache.rebinding.kinds import Kinds
 from rebinding.conversations import GEMINI, MESSAGES, RESPONSES, chat, digest, template
 
@@ -56,6 +56,11 @@ def test_values_survive_the_store() -> None:
 def test_values_of_other_kinds_are_refused() -> None:
     assert isinstance(approve([("uuid", A)], [("hex", A)], Kinds()), Refusal)
     assert isinstance(approve([("uuid", A)], [], Kinds()), Refusal)
+
+
+def test_numbered_values_that_do_not_map_one_to_one_are_refused() -> None:
+    two, one = [("uuid", A), ("uuid", B)], [("uuid", A), ("uuid", A)]
+    assert approve(two, one, Kinds()) == approve(one, two, Kinds()) == Refusal(Cause.NOT_ONE_TO_ONE)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,18 @@ from computer_use_cache.cache.plan import Plan
 from computer_use_cache.cache.replay import replay as replayed
 from computer_use_cache.cache.replay import replays_quickly
 from computer_use_cache.errors import RequestError
-from computer_use_cache.models import Bypass, Entry, Reason, Request, RequestRecord, Response, Shape, Skipped
+from computer_use_cache.models import (
+    Absent,
+    Bypass,
+    Entry,
+    Fwd,
+    Reason,
+    Request,
+    RequestRecord,
+    Response,
+    Shape,
+    Skipped,
+)
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore
 
@@ -76,7 +87,7 @@ def kept(cache: Cache, plan: Plan, response: Response, now: float = NOW) -> Entr
 def test_what_was_kept_is_found_by_an_equal_request(store: DiskStore) -> None:
     entry = kept(cache(store), cache(store).plan(chat()), answer())
     assert cache(store).lookup(cache(store).plan(chat(user="ann")), NOW) == entry
-    assert cache(store).lookup(cache(store).plan(chat(seed=1)), NOW) is None
+    assert cache(store).lookup(cache(store).plan(chat(seed=1)), NOW) == Absent(Fwd.URI_MISS)
 
 
 def test_keeping_tells_whether_an_entry_was_replaced(store: DiskStore) -> None:
@@ -105,25 +116,44 @@ def test_an_entry_expires_as_the_request_or_else_the_setting_says(
 
 
 @pytest.mark.parametrize(
-    ("age", "control", "is_found"),
+    ("age", "control", "absent"),
     [
-        (59.9, "", True),
-        (60, "", False),
-        (10, "max-age=10", True),
-        (10.1, "max-age=10", False),
-        (0, "max-age=0", True),
-        (1, "no-cache", False),
-        (1, "only-if-cached", True),
-        (1, "no-store", True),
+        (59.9, "", None),
+        (60, "", Absent(Fwd.STALE)),
+        (10, "max-age=10", None),
+        (10.1, "max-age=10", Absent(Fwd.REQUEST, "Cache-Control: max-age=10")),
+        (60, "max-age=10", Absent(Fwd.STALE)),
+        (0, "max-age=0", None),
+        (1, "no-cache", Absent(Fwd.REQUEST, "Cache-Control: no-cache")),
+        (1, "only-if-cached", None),
+        (1, "no-store", None),
     ],
+    ids=str,
 )
-def test_an_entry_is_served_while_it_is_fresh_enough(
-    store: DiskStore, age: float, control: str, is_found: bool
+def test_an_entry_is_served_while_it_is_fresh_enough_or_the_reason_is_told(
+    store: DiskStore, age: float, control: str, absent: Absent | None
 ) -> None:
     core = cache(store, CACHE_TTL_SECONDS="60")
-    kept(core, core.plan(chat()), answer())
+    entry = kept(core, core.plan(chat()), answer())
     plan = core.plan(chat({"cache-control": control}))
-    assert (core.lookup(plan, NOW + age) is not None) is is_found
+    assert core.lookup(plan, NOW + age) == (absent or entry)
+
+
+@pytest.mark.parametrize(
+    ("environment", "headers", "said"),
+    [
+        ({"CACHE_MODE": "refresh"}, {}, "CACHE_MODE=refresh"),
+        ({}, {"x-cache-mode": "Refresh"}, "X-Cache-Mode: refresh"),
+        ({"CACHE_MODE": "refresh"}, {"cache-control": "no-cache"}, "Cache-Control: no-cache"),
+    ],
+    ids=str,
+)
+def test_a_lookup_that_is_forbidden_names_who_forbids_it(
+    store: DiskStore, environment: dict[str, str], headers: dict[str, str], said: str
+) -> None:
+    kept(cache(store), cache(store).plan(chat()), answer())
+    core = cache(store, **environment)
+    assert core.lookup(core.plan(chat(headers)), NOW) == Absent(Fwd.REQUEST, said)
 
 
 @pytest.mark.parametrize(
@@ -184,8 +214,8 @@ def test_an_entry_filed_under_another_key_is_a_miss(tmp_path: Path) -> None:
     store = MisfiledStore(tmp_path / "store", 2**24)
     core = cache(store)
     kept(core, core.plan(chat()), answer())
-    assert core.lookup(core.plan(chat()), NOW) is not None
-    assert core.lookup(core.plan(chat(seed=1)), NOW) is None
+    assert isinstance(core.lookup(core.plan(chat()), NOW), Entry)
+    assert core.lookup(core.plan(chat(seed=1)), NOW) == Absent(Fwd.URI_MISS)
     store.close()
 
 
@@ -234,7 +264,7 @@ def test_a_bypassed_request_is_neither_looked_up_nor_kept(
     plan = core.plan(request_)
     assert isinstance(plan.verdict, Bypass)
     assert plan.verdict.reason is reason
-    assert core.lookup(plan, NOW) is None
+    assert core.lookup(plan, NOW) == Absent(Fwd.BYPASS)
     assert isinstance(core.judge(plan, answer(), NOW), Skipped)
 
 
@@ -322,6 +352,55 @@ def test_a_credential_in_a_request_is_a_bypass_that_names_its_kind_only(store: D
     assert verdict.reason is Reason.CREDENTIAL
     assert secret not in str(verdict)
     assert core.credential(core.plan(chat())) is None
+
+
+def with_server(token: str, **members: Any) -> Request:
+    server = {"type": "mcp", "server_url": "https://m.example/sse", "headers": {"Authorization": f"Bearer {token}"}}
+    return chat(tools=[server], **members)
+
+
+def test_a_tools_credential_is_forwarded_and_neither_recorded_nor_a_reason_to_bypass(store: DiskStore) -> None:
+    core = cache(store)
+    plan = core.plan(with_server("opaque-one", temperature=0.25))
+    assert core.credential(plan) is None
+    assert b"opaque-one" in plan.forward
+    assert json.loads(core.record(plan).body) == {
+        "model": "m",
+        "messages": [{"role": "user", "content": "ping"}],
+        "tools": [{"type": "mcp", "server_url": "https://m.example/sse"}],
+        "temperature": 0.25,
+    }
+    assert "opaque-one" not in repr(core.record(plan))
+
+
+@pytest.mark.parametrize(("scope", "equal"), [("shared", True), ("auto", True), ("credential", False)])
+def test_a_tools_credential_counts_in_the_key_as_the_callers_does(store: DiskStore, scope: str, equal: bool) -> None:
+    core = cache(store, CACHE_SCOPE=scope)
+    keys = {core.plan(with_server(token)).key for token in ("opaque-one", "opaque-two")}
+    assert (len(keys) == 1) is equal
+
+
+def test_the_record_of_a_request_with_a_tools_credential_has_its_key_in_the_shared_scope(store: DiskStore) -> None:
+    core = cache(store)
+    plan = core.plan(with_server("opaque-one"))
+    assert core.plan(replace(chat(), body=core.record(plan).body)).key == plan.key
+
+
+def test_a_tools_credential_in_a_text_too_is_a_bypass(store: DiskStore) -> None:
+    core = cache(store)
+    plan = core.plan(with_server("opaque-one", messages=[{"role": "user", "content": "what is opaque-one?"}]))
+    verdict = core.credential(plan)
+    assert verdict is not None
+    assert "opaque-one" not in str(verdict)
+
+
+def test_an_answer_that_repeats_a_tools_credential_is_not_kept(store: DiskStore) -> None:
+    core = cache(store)
+    plan = core.plan(with_server("opaque-one"))
+    assert isinstance(core.judge(plan, answer(), NOW), Entry)
+    skipped = core.judge(plan, answer(ANSWER.replace(b"pong", b"opaque-one")), NOW)
+    assert isinstance(skipped, Skipped)
+    assert "opaque-one" not in str(skipped)
 
 
 PLAIN = chat()

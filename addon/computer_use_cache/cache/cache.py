@@ -13,25 +13,29 @@ from urllib.parse import urlencode
 import orjson
 from msgspec.structs import replace
 
-from computer_use_cache import credentials, formats
+from computer_use_cache import formats
 from computer_use_cache.accounting import prices
 from computer_use_cache.cache import policy
 from computer_use_cache.cache.plan import Plan, Route
 from computer_use_cache.cache.policy import Controls
+from computer_use_cache.credentials import caller, detection, places
 from computer_use_cache.diagnosis import similarity
 from computer_use_cache.diagnosis.request_record import Taken, bytes_without_media, without_media
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.base import Format, Json, dump, load_object
 from computer_use_cache.keys import canonical_json, key
 from computer_use_cache.models import (
+    Absent,
     Bypass,
     Cost,
     Entry,
+    Fwd,
     Query,
     Reason,
     Request,
     RequestRecord,
     Response,
+    Skip,
     Skipped,
 )
 from computer_use_cache.setting_values import Scope
@@ -45,6 +49,11 @@ _QUICK_BYTES = 128 * 1024
 
 _DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)$")
 """Azure names the model in the path."""
+
+_NOT_STORED, _EXPIRED = Absent(Fwd.URI_MISS), Absent(Fwd.STALE)
+
+_LEAST_KNOWN, _MOST_KNOWN = 60.0, 86400.0
+"""An expired entry is kept for as long again as it was fresh, within these bounds in seconds."""
 
 _KEPT_HEADERS = ("content-type", "request-id", "x-request-id", "x-generation-id", "apim-request-id")
 
@@ -101,6 +110,10 @@ class Cache:
         else:
             format.check_request(sent, route.resource)
         body = policy.without_controls(sent)
+        try:
+            parted = places.part(body)
+        except RecursionError:
+            parted, unreadable = places.Parted(body), Bypass(Reason.FORM, "nested too deeply")
         model = format.model(body, route.resource)
         verdict: Controls | Bypass = (
             controls.bypass
@@ -112,11 +125,11 @@ class Cache:
         computed = ""
         if isinstance(verdict, Controls):
             try:
-                computed = key.finish(route.key_beginning, self.key_body(format, body))
+                computed = self._key(route, parted.body, parted.credentials)
             except (FormatError, RecursionError) as error:
                 verdict = Bypass(Reason.FORM, str(error))
         if computed and computed == controls.reject:
-            verdict = dataclasses.replace(controls, read=False)
+            verdict = dataclasses.replace(controls, read_ban="X-Cache-Reject")
         if isinstance(verdict, Bypass) and not controls.upstream:
             raise offline_error(str(verdict))
         return Plan(
@@ -126,9 +139,15 @@ class Cache:
             model=model,
             shape=format.wanted_shape(body, route.request.path, route.request.query),
             with_usage=format.wants_usage(body),
-            body=body,
+            body=parted.body,
             forward=sent_body if unreadable or body is sent else _forwarded(body, sent_body),
+            credentials=parted.credentials,
         )
+
+    def _key(self, route: Route, body: Json, held: tuple[str, ...]) -> str:
+        """The key of a request; `held` are the credentials that its body held, which count as the caller's does."""
+        counted = caller.digest("\0".join(held)) if held and self._counts_credentials(route.request) else ""
+        return key.finish(route.key_beginning, self.key_body(route.format, body), counted)
 
     def _bypass(self, format: Format, length: int, body: Json, model: str) -> Bypass | None:
         if length > self.settings.max_input_chars:
@@ -145,26 +164,29 @@ class Cache:
         return counted
 
     def _scope(self, request: Request) -> str:
-        if request.client and self.settings.scope is not Scope.SHARED:
-            return f"client {request.client}"
-        if self._shared:
-            return ""
-        return credentials.digest(credentials.of_caller(request.headers, request.query))
+        if self._counts_credentials(request):
+            return caller.digest(caller.of_caller(request.headers, request.query))
+        return f"client {request.client}" if request.client and self.settings.scope is not Scope.SHARED else ""
+
+    def _counts_credentials(self, request: Request) -> bool:
+        return not self._shared and not request.client
 
     def plan_part(self, plan: Plan, body: Json) -> Plan:
         """The plan for a part of a planned request that could have been asked for alone; raises FormatError."""
         assert isinstance(plan.verdict, Controls), "a bypass has no parts"
-        return replace(plan, key=key.finish(plan.route.key_beginning, self.key_body(plan.format, body)), body=body)
+        return replace(plan, key=self._key(plan.route, body, plan.credentials), body=body)
 
-    def lookup(self, plan: Plan, now: float) -> Entry | None:
-        """The fresh entry that answers the plan at `now`, if there is one. Blocks; raises StoreError."""
-        return _usable(plan, self.store.get(plan.key), now) if _may_read(plan) else None
+    def lookup(self, plan: Plan, now: float) -> Entry | Absent:
+        """The entry that may answer the plan at `now`, or why there is none. Blocks; raises StoreError."""
+        return _unread(plan) or _usable(plan, self.store.get(plan.key), now)
 
-    def lookup_quickly(self, plan: Plan, now: float) -> Entry | Slow | None:
+    def lookup_quickly(self, plan: Plan, now: float) -> Entry | Absent | Slow:
         """As `lookup`, on the event loop: SLOW if the entry takes too long to read there and `lookup` must be used in a
         thread instead."""
-        found = self.store.get_quickly(plan.key) if _may_read(plan) else None
-        return found if found is Slow.SLOW else _usable(plan, found, now)
+        if absent := _unread(plan):
+            return absent
+        entry = self.store.get_quickly(plan.key)
+        return entry if entry is Slow.SLOW else _usable(plan, entry, now)
 
     def lookup_stale(self, plan: Plan, now: float) -> Entry | None:
         """The entry that answers the plan at `now` after the upstream has failed, if there is one. Blocks; raises
@@ -175,22 +197,26 @@ class Cache:
         return entry if entry and entry.key == plan.key and entry.is_fresh(now - plan.verdict.stale_seconds) else None
 
     def credential(self, plan: Plan) -> Bypass | None:
-        """The verdict on a request whose text holds a credential. Slow: call it off the event loop.
+        """The verdict on a request whose text holds a credential, one of its tools' perhaps.
 
-        Only a miss needs to ask: what holds a credential was never stored.
+        Slow: call it off the event loop. Only a miss needs to ask: what holds a credential was never stored.
         """
-        kind = credentials.find(plan.body)
-        return Bypass(Reason.CREDENTIAL, kind) if kind else None
+        if any(places.is_repeated(each, text) for each in plan.credentials for text in detection.texts(plan.body)):
+            return Bypass(Reason.CREDENTIAL, "a tool's, in a text")
+        found = next(detection.find_in_body(plan.body), None)
+        return Bypass(Reason.CREDENTIAL, found.secrets[0].kind) if found else None
 
     def judge(self, plan: Plan, response: Response, now: float) -> Entry | Skipped:
         """The entry to keep of an upstream's complete answer, received at `now`."""
         if isinstance(plan.verdict, Bypass):
-            return Skipped(str(plan.verdict))
-        if not plan.verdict.write:
-            return Skipped("the request or the mode allows no storing")
+            return Skipped(str(plan.verdict), Skip.FORBIDDEN)
+        if plan.verdict.write_ban:
+            return Skipped(f"{plan.verdict.write_ban} forbids storing", Skip.FORBIDDEN)
         shape = policy.judge_answer(plan.format, response, plan.shape, self.settings)
         if isinstance(shape, Skipped):
             return shape
+        if any(places.is_repeated(each, response.body.decode("utf-8", "replace")) for each in plan.credentials):
+            return Skipped("the answer repeats a credential of the request")
         ttl = self.settings.ttl_seconds if plan.verdict.ttl is None else plan.verdict.ttl
         entry = Entry(
             key=plan.key,
@@ -229,33 +255,44 @@ class Cache:
             path=request.path,
             query=_relevant_query(request.query),
             headers=key.relevant_headers(request.headers),
-            body=bytes_without_media(plan.forward, taken)
-            or _written(body, lambda: without_media(load_object(plan.forward), [])),
+            body=(not plan.credentials and bytes_without_media(plan.forward, taken))
+            or _written(body, lambda: without_media(places.part(load_object(plan.forward)).body, [])),
             parts=similarity.parts(group, self.key_body(plan.format, body)),
             media={each.digest: each.text for each in taken},
         )
 
     def keep(self, entry: Entry, now: float, record: RequestRecord | None = None) -> bool:
-        """Write an entry and what it answers; True when it took the place of another. Raises StoreError."""
+        """Write an entry and the request it answers; True when it replaced another. Raises StoreError."""
         return self.store.put(entry, self.keep_seconds(entry, now), record)
 
     def keep_seconds(self, entry: Entry, now: float) -> float | None:
-        """How long the store keeps an entry from `now` on: longer than it is fresh if it may be served stale."""
+        """How long the store keeps an entry from `now` on (None: forever): until some time after it expires, so that a
+        miss can be reported as stale."""
         if entry.expires_at is None:
             return None
-        return max(entry.expires_at + self.settings.stale_if_error_seconds - now, 0.0)
+        fresh_seconds = entry.expires_at - now
+        known_seconds = min(max(fresh_seconds, _LEAST_KNOWN), _MOST_KNOWN) if fresh_seconds > 0 else 0.0
+        return max(fresh_seconds + max(self.settings.stale_if_error_seconds, known_seconds), 0.0)
 
 
-def _may_read(plan: Plan) -> bool:
-    return not isinstance(plan.verdict, Bypass) and plan.verdict.read
+def _unread(plan: Plan) -> Absent | None:
+    """Why the store is not to answer a plan, if it is not."""
+    if isinstance(plan.verdict, Bypass):
+        return Absent(plan.verdict.fwd)
+    return Absent(Fwd.REQUEST, plan.verdict.read_ban) if plan.verdict.read_ban else None
 
 
-def _usable(plan: Plan, entry: Entry | None, now: float) -> Entry | None:
-    """The entry, if it answers this plan and is fresh enough for it."""
-    if isinstance(plan.verdict, Bypass) or entry is None or entry.key != plan.key or not entry.is_fresh(now):
-        return None
+def _usable(plan: Plan, entry: Entry | None, now: float) -> Entry | Absent:
+    """The entry, if it answers the plan and is fresh enough for it, else why it may not be served."""
+    assert isinstance(plan.verdict, Controls), "a bypass is not looked up"
+    if entry is None or entry.key != plan.key:
+        return _NOT_STORED
+    if not entry.is_fresh(now):
+        return _EXPIRED
     limit = plan.verdict.max_age
-    return entry if limit is None or now - entry.created_at <= limit else None
+    if limit is not None and now - entry.created_at > limit:
+        return Absent(Fwd.REQUEST, f"Cache-Control: max-age={limit}")
+    return entry
 
 
 def offline_error(why: str) -> RequestError:

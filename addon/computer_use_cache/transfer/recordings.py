@@ -185,7 +185,7 @@ def keep_all(cache: Cache, recordings: Iterable[Recording | Exported | Skipped |
             case _:
                 assert_never(recording)
         if isinstance(outcome, Skipped):
-            skipped[outcome.reason] += 1
+            skipped[outcome.detail] += 1
         else:
             kept += 1
     importer.flush()

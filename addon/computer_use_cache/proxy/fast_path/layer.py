@@ -14,11 +14,11 @@ from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.layers.http import HTTPMode
 
 from computer_use_cache.cache.plan import Plan
+from computer_use_cache.exchange.decisions import Postpone
 from computer_use_cache.proxy.fast_path.lookup import Admitted, FastLane, Hit, line_of
 from computer_use_cache.proxy.fast_path.reader import Intake, Step
 from computer_use_cache.proxy.http.layer import CacheHttpLayer, Owner
 from computer_use_cache.proxy.http.server import CacheHttp1Server
-from computer_use_cache.store.base import Slow
 
 
 @dataclass(slots=True)
@@ -91,8 +91,8 @@ class FastHttpLayer(CacheHttpLayer):
             return known
         assert intake.admitted
         search = Search(lane, intake.admitted, intake.body())
-        quick = lane.find_quickly(search.admitted, search.body) if lane.is_quick(intake.length) else Slow.SLOW
-        if quick is Slow.SLOW:
+        quick = lane.find_quickly(search.admitted, search.body) if lane.is_quick(intake.length) else Postpone.POSTPONE
+        if quick is Postpone.POSTPONE:
             yield CacheFindHook(search)
         else:
             search.found = quick

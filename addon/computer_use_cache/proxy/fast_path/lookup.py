@@ -19,16 +19,15 @@ from mitmproxy.proxy.mode_specs import ReverseMode
 from msgspec.structs import replace
 
 from computer_use_cache import formats
-from computer_use_cache.accounting.ledger import Ledger
-from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan, Route
-from computer_use_cache.cache.replay import replay, replays_quickly
 from computer_use_cache.errors import RequestError, StoreError
+from computer_use_cache.exchange.decisions import Decision, Postpone, Serve
+from computer_use_cache.exchange.failure_log import FailureLog
+from computer_use_cache.exchange.shared import Shared
 from computer_use_cache.keys import upstream
-from computer_use_cache.models import Entry, Outcome, Query, Request
+from computer_use_cache.models import Entry, Query, Request
 from computer_use_cache.proxy import local_routes
 from computer_use_cache.proxy.admission import Gate
-from computer_use_cache.proxy.failure_log import Trouble
 from computer_use_cache.proxy.guard import host_of
 from computer_use_cache.proxy.replayer import Replayer
 from computer_use_cache.proxy.request_head import Head
@@ -98,8 +97,7 @@ class Hit(msgspec.Struct):
 
     length: int
     plan: Plan
-    entry: Entry
-    pieces: list[bytes]
+    serve: Serve
     wire: bytes
     until: float = 0.0
 
@@ -139,17 +137,17 @@ def _safely[**Given, Found](
 class FastLane:
     """The lane of one proxy. What it remembers is bounded, and never served without asking the store."""
 
-    def __init__(self, cache: Cache, ledger: Ledger, gate: Gate) -> None:
-        self._cache = cache
-        self._ledger = ledger
+    def __init__(self, shared: Shared, gate: Gate) -> None:
+        self._shared = shared
+        self._cache = shared.cache
         self._gate = gate
-        self._replayer = Replayer(cache.settings)
+        self._replayer = Replayer(shared.cache.settings)
         self._heads = BoundedMemory[bytes, Admitted](_MOST_HEADS)
         self._hits = BoundedMemory[bytes, Hit](_MOST_BYTES, _weight)
         self._lengths = BoundedMemory[int, bool](MOST_SEEN)
         """The lengths of the bodies of remembered requests: a body of any other length need not be hashed."""
         self._seen = BoundedMemory[str, bool](MOST_SEEN)
-        self.trouble = Trouble("the fast lane")
+        self.trouble = FailureLog("the fast lane")
 
     # -- heads
 
@@ -233,43 +231,40 @@ class FastLane:
             return None
         if entry is Slow.SLOW:
             return None
-        if entry is None or entry != known.entry:
+        if entry != known.serve.entry:
             self._hits.drop(digest)
             return None
-        known.entry = entry  # the next time it is the same object, and equal at a glance
         if now >= known.until:
-            known.wire = self._replayer.hit(known.plan, entry, known.pieces, now)
-            known.until = _until(entry, now)
-        self._ledger.served(Outcome.HIT, known.plan.model, entry.cost)
+            known.wire = self._replayer.hit(known.plan, known.serve, now)
+            known.until = _until(known.serve.entry, now)
+        self._shared.conclude_hit(known.plan, known.serve.entry)
         return known.wire
 
     @_safely
     def find(self, admitted: Admitted, body: bytes) -> Hit | Plan | None:
-        """The hit, or the plan of a request that is not one. Call it in a thread."""
+        """The hit, or the plan of a request that is not one. Blocks: call it in a thread."""
         now = time.time()
         try:
             plan = self._cache.plan_body(admitted.route, body)
-            entry = self._cache.lookup(plan, now)
-        except (RequestError, StoreError):
+        except RequestError:
             return None
-        return self._hit(len(body), plan, entry, now)
+        return self._hit(len(body), plan, self._shared.decider.decide(plan, now), now)
 
     @_safely
-    def find_quickly(self, admitted: Admitted, body: bytes) -> Hit | Plan | Slow | None:
-        """As `find`, on the event loop; SLOW if the entry takes too long to read there."""
+    def find_quickly(self, admitted: Admitted, body: bytes) -> Hit | Plan | Postpone | None:
+        """As `find`, on the event loop; POSTPONE if that would take long, and `find` must be used."""
         now = time.time()
         try:
             plan = self._cache.plan_body(admitted.route, body)
-            entry = self._cache.lookup_quickly(plan, now)
-        except (RequestError, StoreError):
+        except RequestError:
             return None
-        return entry if entry is Slow.SLOW else self._hit(len(body), plan, entry, now)
+        decision = self._shared.decider.decide_at_once(plan, now)
+        return decision if decision is Postpone.POSTPONE else self._hit(len(body), plan, decision, now)
 
-    def _hit(self, length: int, plan: Plan, entry: Entry | None, now: float) -> Hit | Plan:
-        pieces = replay(plan, entry) if entry and replays_quickly(plan, entry) else None
-        if entry is None or pieces is None or self._replayer.paced(plan, entry, pieces):
+    def _hit(self, length: int, plan: Plan, decision: Decision, now: float) -> Hit | Plan:
+        if not isinstance(decision, Serve) or self._replayer.paced(plan, decision.entry, decision.pieces):
             return plan
-        return Hit(length, plan, entry, pieces, self._replayer.hit(plan, entry, pieces, now))
+        return Hit(length, plan, decision, self._replayer.hit(plan, decision, now))
 
     @_safely
     def serve(self, hit: Hit, digest: Callable[[], bytes]) -> bytes:
@@ -280,7 +275,7 @@ class FastLane:
             self._lengths.put(hit.length, True)
         else:
             self._seen.put(hit.plan.key, True)
-        self._ledger.served(Outcome.HIT, hit.plan.model, hit.entry.cost)
+        self._shared.conclude_hit(hit.plan, hit.serve.entry)
         self.trouble.worked()
         return hit.wire
 

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import cast
 
 from computer_use_cache.cache.plan import Plan
+from computer_use_cache.exchange.decisions import Postpone
 from computer_use_cache.proxy.fast_path.lookup import FastLane, Hit, Line
 from computer_use_cache.proxy.fast_path.reader import Intake, Step
 from computer_use_cache.setting_values import is_loopback
-from computer_use_cache.store.base import Slow
 
 
 class Front(asyncio.Protocol):
@@ -67,7 +67,7 @@ class Front(asyncio.Protocol):
             if wire is None and lane.is_quick(self._intake.length):
                 assert self._intake.admitted
                 found = lane.find_quickly(self._intake.admitted, self._intake.body())
-                if found is not Slow.SLOW and (wire := self._served(lane, found)) is None:
+                if found is not Postpone.POSTPONE and (wire := self._served(lane, found)) is None:
                     self._hand_over()
                     return
             if wire is None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
 
 from computer_use_cache.cache.policy import Controls
 from computer_use_cache.formats.base import Format, Json
@@ -30,9 +29,9 @@ class Route:
 class Plan(msgspec.Struct, frozen=True):
     """The plan for one request to a cached API.
 
-    `verdict` is a Bypass, or the Controls of a request, which then has a `key`. `forward` holds the bytes to send
-    upstream. `body` is the parsed request without its `credentials`, those of its tools and servers: they are forwarded
-    and go nowhere else. Neither holds our controls. `shape` is the one that the client asks for.
+    `verdict` is a Bypass, or the Controls of a request, which then has a `key`. `forward` is what to send upstream.
+    `body` is the parsed request without the `credentials` that stand in known places (its tools', its servers'), which
+    are only forwarded. Neither holds our controls. `shape` is the one that the client asks for.
     """
 
     route: Route
@@ -57,4 +56,6 @@ class Plan(msgspec.Struct, frozen=True):
 
     def without_bodies(self) -> Plan:
         """Enough of the plan to look its entry up again."""
-        return replace(self, body={}, forward=b"")
+        return Plan(
+            self.route, self.verdict, self.key, self.model, self.shape, self.with_usage, {}, b"", self.credentials
+        )

@@ -12,7 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "addon" / "computer_use_cache"
 VALUES = {"errors", "models", "setting_values"}
-BELOW_CACHE = VALUES | {"formats", "keys", "credentials", "settings", "store"}
+BELOW_CACHE = VALUES | {"formats", "keys", "credentials", "settings", "store", "network"}
 CORE = BELOW_CACHE | {"cache", "flights", "accounting", "diagnosis", "transfer"}
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "formats": VALUES,
     "keys": VALUES | {"formats", "settings"},
     "credentials": VALUES | {"formats"},
+    "network": VALUES,
     "settings": VALUES | {"keys"},
     "store": VALUES | {"settings"},
     "cache": BELOW_CACHE | {"accounting", "diagnosis"},
@@ -31,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "diagnosis": BELOW_CACHE | {"cache", "accounting"},
     "transfer": BELOW_CACHE | {"cache", "accounting", "diagnosis"},
     "proxy": CORE | {"__init__"},
-    "launch": VALUES | {"settings", "store", "proxy", "__init__"},
+    "launch": VALUES | {"settings", "store", "network", "proxy", "__init__"},
     "testing": CORE | {"launch"},
     "cli": CORE | {"launch", "__init__", "proxy.captures"},
 }

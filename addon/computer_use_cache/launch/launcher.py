@@ -25,7 +25,7 @@ from typing import IO
 import computer_use_cache
 from computer_use_cache.errors import CacheError
 from computer_use_cache.launch import workers
-from computer_use_cache.launch.environment import Trust, outward
+from computer_use_cache.launch.environment import Trust
 from computer_use_cache.settings import Settings
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -128,9 +128,7 @@ def companion(
     reverse proxy, too. The other arguments are those of `arguments`. Raises CacheError when it does not start.
     """
     upstream = settings.upstream_base_url
-    further = outward(os.environ)
-    forward = f"upstream:{further.url}" if further else "regular"
-    line = ["-s", str(entry_path()), "--mode", f"{forward}@127.0.0.1:0"]
+    line = ["-s", str(entry_path()), "--mode", "regular@127.0.0.1:0"]
     base_port = _free_port() if base_url else None
     if base_port:
         line += ["--mode", f"reverse:{upstream.origin}@127.0.0.1:{base_port}"]

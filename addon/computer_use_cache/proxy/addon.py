@@ -18,6 +18,7 @@ from mitmproxy.tls import ClientHelloData
 
 from computer_use_cache.errors import CacheError, RequestError, SettingError, StoreError
 from computer_use_cache.models import Bypass, Outcome, Reason
+from computer_use_cache.network import Proxies
 from computer_use_cache.proxy import cache_headers, flows, forwarding, interception, modes, replayer, responses
 from computer_use_cache.proxy.failure_log import Trouble
 from computer_use_cache.proxy.fast_path.eligibility import needs_flows
@@ -42,6 +43,7 @@ class ComputerUseCache:
 
     def __init__(self) -> None:
         self._parts: Parts | None = None
+        self._proxies = Proxies()
         self._upkeep: asyncio.Task[None] | None = None
         self._ending = False
         self._is_lane_open: bool | None = None
@@ -62,6 +64,7 @@ class ComputerUseCache:
             return
         try:
             settings, loopback = modes.settle(ctx.options, {name: getattr(ctx.options, name) for name in options})
+            self._proxies = modes.proxies(ctx.options)
             parts = Parts(settings, loopback)
         except (SettingError, StoreError) as error:
             raise exceptions.OptionsError(str(error)) from None
@@ -126,9 +129,9 @@ class ComputerUseCache:
             ctx.master.addons.get("nextlayer").next_layer(next_layer)
         if self._parts and next_layer.layer:
             chosen = interception.without_encryption(next_layer.layer, self._parts.gate)
-            owner = self._parts.exchanges
+            owner, proxies = self._parts.exchanges, self._proxies
             next_layer.layer = with_cache_layer(
-                chosen, lambda context, mode: FastHttpLayer(context, mode, owner, self.lane)
+                chosen, lambda context, mode: FastHttpLayer(context, mode, owner, proxies, self.lane)
             )
 
     def lane(self) -> FastLane | None:
@@ -158,6 +161,11 @@ class ComputerUseCache:
     async def client_disconnected(self, client: Client) -> None:
         if self._parts:
             await self._parts.exchanges.client_left(client.id)
+
+    def http_connect_upstream(self, flow: http.HTTPFlow) -> None:
+        """Present the credentials that the environment gives for a forward proxy. mitmproxy's own option for them can
+        be read in the list of processes."""
+        self._proxies.authorize(flow.server_conn.address, flow.request.headers)
 
     # -- flows
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mitmproxy.connection import Client
 from mitmproxy.options import Options
 from mitmproxy.proxy.mode_specs import LocalMode, ProxyMode, RegularMode, ReverseMode, Socks5Mode, UpstreamMode
 
+from computer_use_cache import network
 from computer_use_cache.errors import SettingError
+from computer_use_cache.network import Proxies
 from computer_use_cache.setting_values import BaseUrl, is_loopback
 from computer_use_cache.settings import Settings
 
@@ -47,6 +50,14 @@ def settle(options: Options, texts: Mapping[str, str]) -> tuple[Settings, bool]:
     return settings, not options.server or is_loopback_only
 
 
+def proxies(options: Options) -> Proxies:
+    """The forward proxies that the environment names, without this one: a shell that sets HTTPS_PROXY for its agents
+    may start the cache as well. Raises SettingError."""
+    modes = [ProxyMode.parse(text) for text in options.mode]
+    own = {port for mode in modes if (port := mode.listen_port(options.listen_port)) is not None}
+    return Proxies.from_environment(os.environ, own_ports=own)
+
+
 def _check_forwarding(hosts: Iterable[str]) -> None:
     for host in hosts:
         if not is_loopback(host):
@@ -67,6 +78,10 @@ def wanted_options(options: Options, settings: Settings) -> dict[str, object]:
         wanted["listen_host"] = LOOPBACK
     if not settings.keep_connection_strategy:
         wanted["connection_strategy"] = "lazy"
+    if not options.ssl_verify_upstream_trusted_ca:
+        # mitmproxy alone trusts certifi's list only, which lacks the authority of a company that inspects TLS.
+        file = network.write_authorities(os.environ, Path(options.confdir).expanduser())
+        wanted["ssl_verify_upstream_trusted_ca"] = str(file)
     return {name: value for name, value in wanted.items() if getattr(options, name) != value}
 
 

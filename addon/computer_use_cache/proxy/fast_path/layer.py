@@ -14,6 +14,7 @@ from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.layers.http import HTTPMode
 
 from computer_use_cache.cache.plan import Plan
+from computer_use_cache.network import Proxies
 from computer_use_cache.proxy.fast_path.lookup import Admitted, FastLane, Hit, line_of
 from computer_use_cache.proxy.fast_path.reader import Intake, Step
 from computer_use_cache.proxy.http.layer import CacheHttpLayer, Owner
@@ -40,10 +41,12 @@ class CacheFindHook(commands.StartHook):
 
 
 class FastHttpLayer(CacheHttpLayer):
-    """One client connection. `lane` gives the lane of the moment, None when it is closed."""
+    """One client connection. `lane` returns the fast path of the moment, None while it is closed."""
 
-    def __init__(self, context: Context, mode: HTTPMode, owner: Owner, lane: Callable[[], FastLane | None]) -> None:
-        super().__init__(context, mode, owner)
+    def __init__(
+        self, context: Context, mode: HTTPMode, owner: Owner, proxies: Proxies, lane: Callable[[], FastLane | None]
+    ) -> None:
+        super().__init__(context, mode, owner, proxies)
         self._lane = lane
         self._intake: Intake | None = None
 

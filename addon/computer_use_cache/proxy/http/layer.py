@@ -22,6 +22,7 @@ from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import CommandGenerator, Layer
 from mitmproxy.proxy.layers.http import (
     ErrorCode,
+    GetHttpConnection,
     Http1Client,
     HttpErrorHook,
     HttpLayer,
@@ -41,6 +42,7 @@ from mitmproxy.proxy.tunnel import TunnelLayer
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.errors import RequestError
 from computer_use_cache.models import Request
+from computer_use_cache.network import Proxies
 from computer_use_cache.proxy.content_coding import LARGEST_REQUEST
 from computer_use_cache.proxy.http.client import CacheHttp1Client
 from computer_use_cache.proxy.http.server import CacheHttp1Server, fault
@@ -93,9 +95,10 @@ class Owner(Protocol):
 class CacheStream(HttpStream):
     """One exchange."""
 
-    def __init__(self, context: Context, stream_id: int, owner: Owner) -> None:
+    def __init__(self, context: Context, stream_id: int, owner: Owner, proxies: Proxies) -> None:
         super().__init__(context, stream_id)
         self._owner = owner
+        self._proxies = proxies
         self.heard_upstream: float | None = None
         """When the upstream was asked or last sent something (Unix seconds); None when nothing is expected of it."""
 
@@ -107,9 +110,33 @@ class CacheStream(HttpStream):
         yield from super()._handle_event(event)
 
     def make_server_connection(self) -> CommandGenerator[bool]:
+        """As mitmproxy's, through the proxy that the environment names for this host, unless the mode names one."""
         if FOREIGN not in self.flow.metadata:
             self.heard_upstream = time.time()
-        return (yield from super().make_server_connection())
+        scheme, address = self.flow.request.scheme, (self.flow.request.host, self.flow.request.port)
+        via, is_tls, server = self.flow.server_conn.via, scheme == "https", self.flow.server_conn
+        if via is None and (proxy := self._proxies.find(scheme, *address)):
+            if is_tls:
+                via = proxy.scheme, proxy.address
+            else:  # CacheHttp1Client asks it for the whole URL
+                address, is_tls = proxy.address, proxy.scheme == "https"
+        connection, error = yield GetHttpConnection(address, is_tls, via, server.transport_protocol)
+        if error:
+            failure = ResponseProtocolError(self.stream_id, error, ErrorCode.CONNECT_FAILED)
+            yield from self.handle_protocol_error(failure)
+            return False
+        self.context.server = self.flow.server_conn = connection
+        return True
+
+    def handle_connect_regular(self) -> CommandGenerator[None]:
+        """What a client tunnels goes through the environment's proxy too, as in mitmproxy's mode `upstream`."""
+        assert self.context.server.address
+        proxy = self._proxies.find("https", *self.context.server.address)
+        if proxy is None:
+            yield from super().handle_connect_regular()  # type: ignore[no-untyped-call]
+        else:
+            self.context.server.via = (proxy.scheme, proxy.address)
+            yield from self.handle_connect_upstream()  # type: ignore[no-untyped-call]
 
     def check_body_size(self, request: bool) -> CommandGenerator[bool]:
         # Before the body begins it is not known yet whether it will be streamed.
@@ -232,16 +259,17 @@ def with_cache_layer(layer: Layer, make: Callable[[Context, HTTPMode], CacheHttp
 
 
 class CacheHttpLayer(HttpLayer):
-    """One client connection."""
+    """One client connection. Other hosts are reached through `proxies`."""
 
-    def __init__(self, context: Context, mode: HTTPMode, owner: Owner) -> None:
+    def __init__(self, context: Context, mode: HTTPMode, owner: Owner, proxies: Proxies) -> None:
         super().__init__(context, mode)
         self._owner = owner
+        self._proxies = proxies
         self._watch: commands.RequestWakeup | None = None
         _alive.add(self)
 
     def make_stream(self, stream_id: int) -> CommandGenerator[None]:
-        self.streams[stream_id] = CacheStream(self.context.fork(), stream_id, self._owner)
+        self.streams[stream_id] = CacheStream(self.context.fork(), stream_id, self._owner, self._proxies)
         yield from self.event_to_child(self.streams[stream_id], events.Start())
 
     def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
@@ -258,7 +286,7 @@ class CacheHttpLayer(HttpLayer):
         layers = self.connections[command.connection].context.layers
         if type(layers[-1]) is Http1Client:  # mitmproxy has just made it, and used it for nothing yet
             context, above = layers.pop().context, layers[-1]
-            above._handle_event = CacheHttp1Client(context).handle_event  # type: ignore[method-assign]
+            above._handle_event = CacheHttp1Client(context, self._proxies).handle_event  # type: ignore[method-assign]
             yield from self.event_to_child(above, events.Start())
         yield from super().register_connection(command)
 

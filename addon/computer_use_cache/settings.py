@@ -148,7 +148,7 @@ class Settings:
     )
     upstream_timeout_seconds: float = _setting(
         "UPSTREAM_TIMEOUT_SECONDS",
-        "180",
+        "600",
         setting_values.seconds,
         "How long to wait for the upstream's first byte, and between the bytes of a stream.",
     )

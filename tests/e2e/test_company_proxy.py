@@ -190,9 +190,7 @@ def test_start_trusts_the_authorities_of_the_environment_behind_its_proxy(
             assert doctor()[0]
 
 
-def test_plain_http_asks_the_proxy_for_the_whole_url(
-    provider: Upstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_plain_http_asks_the_proxy_for_the_whole_url(provider: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = Upstream()
     monkeypatch.setenv("UPSTREAM_BASE_URL", f"http://{HOST}:8080/v1")
     with ForwardProxy(plain.port) as proxy:

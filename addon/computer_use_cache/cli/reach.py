@@ -64,6 +64,6 @@ def _issuer(upstream: BaseUrl) -> str | None:
         connection.set_tunnel(host, port, {"Proxy-Authorization": proxy.authorization} if proxy.authorization else {})
     with contextlib.suppress(OSError, http.client.HTTPException, ValueError), contextlib.closing(connection):
         connection.connect()
-        certificate: bytes = connection.sock.getpeercert(binary_form=True)
-        return x509.load_der_x509_certificate(certificate).issuer.rfc4514_string()
+        certificate = connection.sock.getpeercert(binary_form=True)
+        return x509.load_der_x509_certificate(bytes(certificate or b"")).issuer.rfc4514_string()
     return None

@@ -24,7 +24,8 @@ from computer_use_cache.proxy.failure_log import Trouble
 from computer_use_cache.proxy.fast_path.eligibility import needs_flows
 from computer_use_cache.proxy.fast_path.layer import FastHttpLayer, Search
 from computer_use_cache.proxy.fast_path.lookup import FastLane
-from computer_use_cache.proxy.http.layer import UPSTREAM_FAULT, Feed, with_cache_layer
+from computer_use_cache.proxy.http.layer import with_cache_layer
+from computer_use_cache.proxy.http.stream import UPSTREAM_FAULT, Feed
 from computer_use_cache.proxy.session import Parts
 from computer_use_cache.proxy.shutdown import drain
 from computer_use_cache.proxy.ui.annotations import Inspector
@@ -150,6 +151,14 @@ class ComputerUseCache:
     def tls_clienthello(self, hello: ClientHelloData) -> None:
         if self._parts:
             interception.judge_handshake(hello, self._parts.gate)
+
+    async def cache_slow_answer(self, flow: http.HTTPFlow) -> None:
+        if not self._parts or not flow.response or flows.is_own_answer(flow):
+            return
+        try:
+            self._parts.exchanges.slow_answer(flow, flow.response)
+        except Exception:
+            logger.exception("the cache failed; the answer is passed on when it is whole")
 
     async def cache_next_chunk(self, feed: Feed) -> None:
         await replayer.next_chunk(feed)

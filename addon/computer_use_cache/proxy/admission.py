@@ -10,6 +10,7 @@ from computer_use_cache.cache.cache import offline_error
 from computer_use_cache.errors import RequestError
 from computer_use_cache.models import Reason
 from computer_use_cache.proxy import flows, forwarding, guard, local_routes
+from computer_use_cache.proxy.http.stream import pass_body_through
 from computer_use_cache.proxy.request_head import Head
 from computer_use_cache.setting_values import Mode, is_loopback
 from computer_use_cache.settings import Settings
@@ -75,7 +76,7 @@ class Gate:
                 raise offline_error(Reason.ROUTE)
             # Uploads and the like pass through as they come.
             forwarding.prepare_to_forward(flow, self._settings)
-            flow.request.stream = True
+            pass_body_through(flow)
 
     def check(self, head: Head) -> str | None:
         """Whether a request that is addressed to the proxy may be made; the name of the client whose token it bears,

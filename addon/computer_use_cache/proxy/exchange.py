@@ -40,7 +40,7 @@ from computer_use_cache.models import (
 from computer_use_cache.proxy import cache_headers, flows, forwarding, responses
 from computer_use_cache.proxy.answers import Answers
 from computer_use_cache.proxy.failure_log import Trouble
-from computer_use_cache.proxy.http.layer import UPSTREAM_FAULT, Feed
+from computer_use_cache.proxy.http.stream import UPSTREAM_FAULT, Feed
 from computer_use_cache.proxy.replayer import Replayer
 from computer_use_cache.proxy.tee import decoder, tee
 
@@ -183,6 +183,16 @@ class Exchanges:
             self._stream(flow, flow.response, exchange, shape)
         return True
 
+    def slow_answer(self, flow: http.HTTPFlow, response: http.Response) -> None:
+        """Have an answer that takes its time passed on as it comes, unless it must be whole first: a part of a batch,
+        and a failure that an expired entry may stand in for."""
+        exchange = self._by_flow.get(flow.id)
+        if exchange is None:
+            response.stream = True
+        elif exchange.batch is None and not policy.is_failure(response.status_code):
+            shape = policy.shape_of(response.headers.get("content-type", ""), exchange.plan.shape)
+            self._stream(flow, response, exchange, shape if response.status_code == 200 else None)
+
     def _study(self, exchange: Exchange) -> asyncio.Task[Study]:
         """The study of the request, which goes on in a thread."""
         if exchange.study is None:
@@ -199,14 +209,14 @@ class Exchanges:
             self._land(exchange, Released.ALONE)
         return found
 
-    def _stream(self, flow: http.HTTPFlow, response: http.Response, exchange: Exchange, shape: Shape) -> None:
+    def _stream(self, flow: http.HTTPFlow, response: http.Response, exchange: Exchange, shape: Shape | None) -> None:
         headers = response.headers
         coding = headers.get("content-encoding")
         decode = decoder(coding) if coding else None
         if decode:
             del headers["content-encoding"]
             headers.pop("content-length", None)
-        if exchange.flight and (decode or coding is None):
+        if exchange.flight and shape and (decode or coding is None):
             kept = (("content-type", headers["content-type"]),)
             exchange.flight.begin_stream(Stream(shape, exchange.plan.with_usage, kept))
         exchange.recorder = Recorder(self._cache.settings.max_response_chars, exchange.started)

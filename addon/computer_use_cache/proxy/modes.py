@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from computer_use_cache.settings import Settings
 if TYPE_CHECKING:
     from mitmproxy.addons.proxyserver import Proxyserver
 
+_GRACE_SECONDS = 60.0
 LOOPBACK = "127.0.0.1"
 _FORWARD = (RegularMode, UpstreamMode, Socks5Mode)
 """Proxies that connect their clients to whatever host these name."""
@@ -78,6 +80,9 @@ def wanted_options(options: Options, settings: Settings) -> dict[str, object]:
         wanted["listen_host"] = LOOPBACK
     if not settings.keep_connection_strategy:
         wanted["connection_strategy"] = "lazy"
+    if options.tcp_timeout < settings.upstream_timeout_seconds + _GRACE_SECONDS:
+        # mitmproxy would cut the connection without an answer before the cache's own time-out, which has one.
+        wanted["tcp_timeout"] = math.ceil(settings.upstream_timeout_seconds + _GRACE_SECONDS)
     if not options.ssl_verify_upstream_trusted_ca:
         # mitmproxy alone trusts certifi's list only, which lacks the authority of a company that inspects TLS.
         file = network.write_authorities(os.environ, Path(options.confdir).expanduser())

@@ -7,21 +7,31 @@ piece costs a pass through all layers and a write to the client. A chunk that co
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from h11 import Data, EndOfMessage, LocalProtocolError
 from h11._readers import ChunkedReader
 from h11._receivebuffer import ReceiveBuffer
 from mitmproxy import http
-from mitmproxy.proxy import events
+from mitmproxy.net.http import http1
+from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import CommandGenerator
-from mitmproxy.proxy.layers.http import Http1Client, HttpEvent, RequestHeaders
+from mitmproxy.proxy.layers.http import (
+    ErrorCode,
+    Http1Client,
+    HttpEvent,
+    ReceiveHttp,
+    RequestHeaders,
+    ResponseProtocolError,
+)
 
 from computer_use_cache.network import Proxies
 
 _CHUNK = re.compile(rb"\r\n([0-9A-Fa-f]{1,16})\r\n")
 """The end of a chunk and the head of the next one."""
+_INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)[0-9][0-9][ \r\n]")
+"""The beginning of an interim response; 101 is final for HTTP/1 (RFC 9110, section 15.2.2)."""
 
 
 class BulkReader(ChunkedReader):
@@ -69,6 +79,13 @@ def _whole_chunks(buf: ReceiveBuffer) -> list[bytes]:
     return pieces
 
 
+@dataclass
+class InterimResponse(HttpEvent):
+    """An upstream's 1xx response (RFC 9110, section 15.2), after which the final one is still to come."""
+
+    response: http.Response
+
+
 class CacheHttp1Client(Http1Client):
     """One upstream's HTTP/1 connection, or a forward proxy's for plain HTTP."""
 
@@ -84,6 +101,23 @@ class CacheHttp1Client(Http1Client):
             self._proxies.authorize(address, request.headers)
             event = replace(event, request=request)
         yield from super().send(event)
+
+    def read_headers(self, event: events.ConnectionEvent) -> CommandGenerator[None]:
+        # mitmproxy takes an interim response for the final one.
+        while self.request and _INTERIM.match(bytes(self.buf)):
+            head = self.buf.maybe_extract_lines()
+            if head is None:
+                return  # more of it is still to come
+            assert self.stream_id is not None
+            try:
+                response = http1.read_response_head([bytes(line) for line in head])
+            except ValueError as error:
+                yield commands.CloseConnection(self.conn)
+                message = f"Cannot parse HTTP response: {error}"
+                yield ReceiveHttp(ResponseProtocolError(self.stream_id, message, ErrorCode.GENERIC_SERVER_ERROR))
+                return
+            yield ReceiveHttp(InterimResponse(self.stream_id, response))
+        yield from super().read_headers(event)
 
     def read_body(self, event: events.Event) -> CommandGenerator[None]:
         if type(self.body_reader) is ChunkedReader:

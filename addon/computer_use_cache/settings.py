@@ -193,7 +193,7 @@ class Settings:
         "CACHE_MODE",
         "readwrite",
         setting_values.one_of(Mode),
-        "readwrite, readonly, refresh (write only), offline (never go upstream; a miss is a 504 error) or off.",
+        "readwrite, readonly, refresh (write only), offline (never go upstream; a miss is an error) or off.",
     )
     ttl_seconds: int = _setting(
         "CACHE_TTL_SECONDS",

@@ -29,6 +29,9 @@ CONTROL_HEADERS = (
 )
 """Read here, never forwarded."""
 
+CACHE_MODE_OFFLINE, ONLY_IF_CACHED = "CACHE_MODE=offline", "Cache-Control: only-if-cached"
+"""What keeps a request from going upstream, as the person who set it would write it."""
+
 NAMESPACE = re.compile(r"([!-~]([ -~]{0,198}[!-~])?)?")
 """A namespace, or the "" of none."""
 
@@ -40,18 +43,23 @@ _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 @dataclass(frozen=True, slots=True)
 class Controls:
     """What one request may do, and the `bypass` it wishes. `max_age` and `ttl` are in seconds, None where it gives
-    none; without `upstream` it may not be answered but from the store. An entry may answer until `stale_seconds` after
-    its TTL when the upstream fails."""
+    none. `upstream_ban` names what allows only the store to answer it ("" for nothing). An entry may answer until
+    `stale_seconds` after its TTL when the upstream fails."""
 
     bypass: Bypass | None
     read: bool
     write: bool
-    upstream: bool
+    upstream_ban: str
     max_age: int | None
     stale_seconds: int
     ttl: int | None
     namespace: str
     sample: int
+
+    @property
+    def upstream(self) -> bool:
+        """Whether it may go upstream."""
+        return not self.upstream_ban
 
 
 def read_controls(headers: Mapping[str, str], settings: Settings) -> Controls:
@@ -63,13 +71,19 @@ def read_controls(headers: Mapping[str, str], settings: Settings) -> Controls:
         bypass=_wished_bypass(headers, mode),
         read=mode is not Mode.REFRESH and "no-cache" not in directives,
         write=mode in (Mode.READWRITE, Mode.REFRESH) and "no-store" not in directives,
-        upstream=mode is not Mode.OFFLINE and "only-if-cached" not in directives,
+        upstream_ban=_upstream_ban(mode, directives, settings),
         max_age=int(max_age) if re.fullmatch(r"[0-9]{1,12}", max_age) else None,
         stale_seconds=_stale_seconds(mode, directives, settings),
         ttl=_whole(headers, "x-cache-ttl", 0),
         namespace=_namespace(headers),
         sample=_whole(headers, "x-cache-sample", 1) or 1,
     )
+
+
+def _upstream_ban(mode: Mode, directives: Mapping[str, str], settings: Settings) -> str:
+    if mode is Mode.OFFLINE:
+        return CACHE_MODE_OFFLINE if settings.mode is Mode.OFFLINE else "X-Cache-Mode: offline"
+    return ONLY_IF_CACHED if "only-if-cached" in directives else ""
 
 
 def _stale_seconds(mode: Mode, directives: Mapping[str, str], settings: Settings) -> int:

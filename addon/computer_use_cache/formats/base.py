@@ -93,6 +93,10 @@ class Format(ABC):
         model = body.get("model")
         return model if isinstance(model, str) else resource
 
+    offline_status: ClassVar[int] = 404
+    """The status for what is not recorded and may not go upstream: no agent that speaks this API asks again after it.
+    All retry 5xx, most 408, 409 and 429; Mini SWE Agent (litellm) retries 400, and Codex every 4xx but 400."""
+
     def wanted_shape(self, body: Json, path: str, query: Query) -> Shape:
         """The shape in which the client wants its answer."""
         return Shape.SSE if body.get("stream") is True else Shape.JSON

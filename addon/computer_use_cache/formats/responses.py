@@ -63,6 +63,7 @@ class Responses(OpenAIErrors, Format):
     """`POST /responses`. https://platform.openai.com/docs/api-reference/responses/create"""
 
     name = "responses"
+    offline_status = 400
     key_excluded = OPENAI_EXCLUDED
 
     def match(self, path: str) -> str | None:

@@ -7,6 +7,7 @@ import fnmatch
 from mitmproxy import http
 
 from computer_use_cache.cache.cache import offline_error
+from computer_use_cache.cache.policy import CACHE_MODE_OFFLINE
 from computer_use_cache.errors import RequestError
 from computer_use_cache.models import Reason
 from computer_use_cache.proxy import flows, forwarding, guard, local_routes
@@ -73,7 +74,7 @@ class Gate:
             raise RequestError(426, "What is asked over a websocket is not cached: ask over HTTP.")
         if flows.format_of(flow, self._settings) is None:
             if self._settings.mode is Mode.OFFLINE:
-                raise offline_error(Reason.ROUTE)
+                raise offline_error(CACHE_MODE_OFFLINE, f"this request is never cached ({Reason.ROUTE})")
             # Uploads and the like pass through as they come.
             forwarding.prepare_to_forward(flow, self._settings)
             pass_body_through(flow)

@@ -22,7 +22,7 @@ from computer_use_cache.diagnosis.near_miss import Near
 from computer_use_cache.errors import FormatError, StoreError
 from computer_use_cache.flights.flight import Flights, Released, Stream
 from computer_use_cache.formats.embeddings import Embeddings
-from computer_use_cache.models import NOTHING, Entry, Outcome, Response
+from computer_use_cache.models import NOTHING, Bypass, Entry, Outcome, Response
 from computer_use_cache.proxy import cache_headers, responses
 from computer_use_cache.proxy.failure_log import Trouble
 from computer_use_cache.proxy.replayer import Replayer
@@ -120,7 +120,8 @@ class Answers:
         settings, why = self._cache.settings, "no entry answers this request"
         if near:
             why += f"; the nearest, {near.key[:8]}, differs at {near.differences[0]}"
-        responses.refuse(flow, offline_error(why), settings)
+        assert not isinstance(plan.verdict, Bypass)
+        responses.refuse(flow, offline_error(plan.verdict.upstream_ban, why), settings)
         assert flow.response
         told = cache_headers.Told(Outcome.MISS, "detail=not-forwarded", plan.key, reason=str(near or ""))
         cache_headers.tell(flow, flow.response, told, settings)

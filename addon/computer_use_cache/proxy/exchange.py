@@ -189,7 +189,7 @@ class Exchanges:
         exchange = self._by_flow.get(flow.id)
         if exchange is None:
             response.stream = True
-        elif exchange.batch is None and not policy.is_failure(response.status_code):
+        elif exchange.batch is None and not (policy.is_failure(response.status_code) and _may_be_stale(exchange.plan)):
             shape = policy.shape_of(response.headers.get("content-type", ""), exchange.plan.shape)
             self._stream(flow, response, exchange, shape if response.status_code == 200 else None)
 
@@ -367,6 +367,11 @@ class Exchanges:
     def close(self) -> None:
         """Nothing is asked any more."""
         self._fleet.close()
+
+
+def _may_be_stale(plan: Plan) -> bool:
+    """Whether an expired entry may stand in for an upstream that fails."""
+    return not isinstance(plan.verdict, Bypass) and plan.verdict.stale_seconds > 0
 
 
 def _told(plan: Plan, store: str, status: str = "", near: Near | None = None) -> cache_headers.Told:

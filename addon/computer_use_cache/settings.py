@@ -65,7 +65,7 @@ def _is_meant(variable: str, environment: Mapping[str, str]) -> bool:
     if variable == "OPENAI_BASE_URL":
         return not is_own_address(text, environment)
     if variable in _PROVIDERS_KEYS:
-        url = next(Settings.declarations()).text_from(environment)
+        url = Settings.declaration("upstream_base_url").text_from(environment)
         host = url.strip().lower().partition("://")[2].partition("/")[0].removesuffix(":443")
         return text != _NO_KEY and any(fnmatch.fnmatchcase(host, pattern) for pattern in _PROVIDERS_KEYS[variable])
     return True
@@ -324,6 +324,11 @@ class Settings:
         """Every setting's declaration, in the order of the README's table."""
         for item in fields(Settings):
             yield Declaration(item.name, *item.metadata["declaration"])
+
+    @staticmethod
+    def declaration(name: str) -> Declaration:
+        """The declaration of one setting, by its field's name."""
+        return next(item for item in Settings.declarations() if item.name == name)
 
     @classmethod
     def load(cls, environment: Mapping[str, str], options: Mapping[str, str] | None = None) -> Settings:

@@ -140,7 +140,7 @@ def _upstream(settings: Settings) -> _Check:
 
 
 def _key(settings: Settings) -> _Check:
-    declared = next(item for item in Settings.declarations() if item.name == "upstream_api_key")
+    declared = Settings.declaration("upstream_api_key")
     if variable := declared.variable_in(os.environ):
         origin = settings.upstream_base_url.origin
         return _Check("key", True, f"{variable} is sent to {origin} in the place of the client's key")

@@ -95,7 +95,8 @@ class Format(ABC):
 
     offline_status: ClassVar[int] = 404
     """The status for what is not recorded and may not go upstream: no agent that speaks this API asks again after it.
-    All retry 5xx, most 408, 409 and 429; Mini SWE Agent (litellm) retries 400, and Codex every 4xx but 400."""
+    Most retry 408, 409, 429 and all 5xx. Mini SWE Agent (litellm) retries 400 but not 404, Codex every status but 400,
+    and Claude Code asks once more after a 404."""
 
     def wanted_shape(self, body: Json, path: str, query: Query) -> Shape:
         """The shape in which the client wants its answer."""

@@ -16,7 +16,10 @@ from computer_use_cache.proxy.request_head import Head
 from computer_use_cache.setting_values import Mode, is_loopback
 from computer_use_cache.settings import Settings
 
-_EXPOSED = "X-Computer-Use-Cache, X-Computer-Use-Cache-Key, X-Computer-Use-Cache-Store, Cache-Status, Age, X-Request-Id"
+_ALWAYS_EXPOSED = frozenset(
+    ("cache-control", "content-language", "content-length", "content-type", "expires", "last-modified", "pragma")
+)
+"""Headers that a page may read anyway (Fetch standard, section 2.2.2)."""
 
 
 class Gate:
@@ -108,7 +111,8 @@ class Gate:
         if origin is None or not guard.is_allowed_origin(origin, self._settings):
             return
         response.headers["access-control-allow-origin"] = origin
-        response.headers["access-control-expose-headers"] = _EXPOSED
+        names = dict.fromkeys(name for name in response.headers if name.lower() not in _ALWAYS_EXPOSED)
+        response.headers["access-control-expose-headers"] = ", ".join(names)
         response.headers["vary"] = "Origin"
         if flow.request.method == "OPTIONS":
             response.headers["access-control-allow-methods"] = "GET, POST, DELETE, OPTIONS"

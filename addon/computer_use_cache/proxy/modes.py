@@ -116,7 +116,7 @@ def _upstream(target: BaseUrl, settings: Settings, environment: Mapping[str, str
     configured = settings.upstream_base_url
     if configured.origin == target.origin:
         return configured
-    declared = next(item for item in Settings.declarations() if item.name == "upstream_base_url")
+    declared = Settings.declaration("upstream_base_url")
     by_default = str(configured) in (declared.default, environment.get("OPENAI_BASE_URL", "").rstrip("/"))
     if by_default and not environment.get("UPSTREAM_BASE_URL"):
         return BaseUrl(target.origin, "/v1")

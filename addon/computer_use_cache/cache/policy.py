@@ -14,7 +14,7 @@ from typing import Any
 
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.base import Format, load_object
-from computer_use_cache.models import Bypass, Reason, Response, Shape, Skipped
+from computer_use_cache.models import Bypass, Reason, Response, Shape, Skip, Skipped
 from computer_use_cache.setting_values import Mode
 from computer_use_cache.settings import Settings
 
@@ -29,26 +29,30 @@ CONTROL_HEADERS = (
 )
 """Read here, never forwarded."""
 
-CACHE_MODE_OFFLINE, ONLY_IF_CACHED = "CACHE_MODE=offline", "Cache-Control: only-if-cached"
-"""What keeps a request from going upstream, as the person who set it would write it."""
+ONLY_IF_CACHED = "Cache-Control: only-if-cached"
 
 NAMESPACE = re.compile(r"([!-~]([ -~]{0,198}[!-~])?)?")
 """A namespace, or the "" of none."""
 
 _CONTROL_FIELDS = ("cache", "cache_control", "metadata")
 """Where a body may hold controls."""
+_STORING_MODES = (Mode.READWRITE, Mode.REFRESH)
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
 @dataclass(frozen=True, slots=True)
 class Controls:
-    """What one request may do, and the `bypass` it wishes. `max_age` and `ttl` are in seconds, None where it gives
-    none. `upstream_ban` names what allows only the store to answer it ("" for nothing). An entry may answer until
-    `stale_seconds` after its TTL when the upstream fails."""
+    """What one request is allowed to do.
+
+    `bypass` is the bypass it asks for. `read_ban`, `write_ban` and `upstream_ban` name what forbids a stored answer,
+    storing the answer, and any answer but a stored one (`Cache-Control: no-cache`); they are "" where nothing does.
+    `max_age` and `ttl` are in seconds, None where it gives none. When the upstream fails, an entry may be served for
+    `stale_seconds` after it expires.
+    """
 
     bypass: Bypass | None
-    read: bool
-    write: bool
+    read_ban: str
+    write_ban: str
     upstream_ban: str
     max_age: int | None
     stale_seconds: int
@@ -57,21 +61,38 @@ class Controls:
     sample: int
 
     @property
+    def read(self) -> bool:
+        """Whether a stored answer may be served."""
+        return not self.read_ban
+
+    @property
+    def write(self) -> bool:
+        """Whether the answer may be stored."""
+        return not self.write_ban
+
+    @property
     def upstream(self) -> bool:
         """Whether it may go upstream."""
         return not self.upstream_ban
 
+    @property
+    def coalesces(self) -> bool:
+        """Whether identical requests may share its upstream call."""
+        return self.read and self.write
+
 
 def read_controls(headers: Mapping[str, str], settings: Settings) -> Controls:
-    """What a request's headers wish. Raises RequestError (400) for a bad value in an X-Cache-* header."""
+    """What a request's headers ask for. Raises RequestError (400) for a bad value in an X-Cache-* header."""
     mode = _mode(headers, settings)
     directives = _directives(headers.get("cache-control", ""))
     max_age = directives.get("max-age", "")
     return Controls(
         bypass=_wished_bypass(headers, mode),
-        read=mode is not Mode.REFRESH and "no-cache" not in directives,
-        write=mode in (Mode.READWRITE, Mode.REFRESH) and "no-store" not in directives,
-        upstream_ban=_upstream_ban(mode, directives, settings),
+        read_ban=_ban("no-cache", directives) or (_mode_source(headers, mode) if mode is Mode.REFRESH else ""),
+        write_ban=_ban("no-store", directives) or ("" if mode in _STORING_MODES else _mode_source(headers, mode)),
+        upstream_ban=_mode_source(headers, mode)
+        if mode is Mode.OFFLINE
+        else (ONLY_IF_CACHED if "only-if-cached" in directives else ""),
         max_age=int(max_age) if re.fullmatch(r"[0-9]{1,12}", max_age) else None,
         stale_seconds=_stale_seconds(mode, directives, settings),
         ttl=_whole(headers, "x-cache-ttl", 0),
@@ -80,10 +101,14 @@ def read_controls(headers: Mapping[str, str], settings: Settings) -> Controls:
     )
 
 
-def _upstream_ban(mode: Mode, directives: Mapping[str, str], settings: Settings) -> str:
-    if mode is Mode.OFFLINE:
-        return CACHE_MODE_OFFLINE if settings.mode is Mode.OFFLINE else "X-Cache-Mode: offline"
-    return ONLY_IF_CACHED if "only-if-cached" in directives else ""
+def _ban(directive: str, directives: Mapping[str, str]) -> str:
+    return f"Cache-Control: {directive}" if directive in directives else ""
+
+
+def _mode_source(headers: Mapping[str, str], mode: Mode) -> str:
+    """Where the mode comes from, as the person who set it would write it."""
+    asked = headers.get("x-cache-mode", "").strip().lower()
+    return f"X-Cache-Mode: {mode}" if asked == mode else f"CACHE_MODE={mode}"
 
 
 def _stale_seconds(mode: Mode, directives: Mapping[str, str], settings: Settings) -> int:
@@ -194,22 +219,23 @@ def is_failure(status: int) -> bool:
 def judge_answer(format: Format, response: Response, wanted: Shape, settings: Settings) -> Shape | Skipped:
     """The shape in which a complete answer was sent, when it may be stored."""
     if response.status != 200:
-        return Skipped(f"status {response.status}")
+        return Skipped(f"status {response.status}", Skip.STATUS)
     if len(response.body) > settings.max_response_chars:
-        return Skipped("answer is larger than CACHE_MAX_RESPONSE_CHARS")
+        return Skipped(Skip.TOO_LARGE, Skip.TOO_LARGE)
     length = response.headers.get("content-length")
     if length is not None and "content-encoding" not in response.headers and length != str(len(response.body)):
-        return Skipped("the body's length is not what its header says")
+        return Skipped("the body's length is not what its header says", Skip.LENGTH)
     shape = shape_of(response.headers.get("content-type", ""), wanted)
     if shape is None:
-        return Skipped(f"content type is {response.headers.get('content-type', 'missing')}")
+        content_type = response.headers.get("content-type", "missing")
+        return Skipped(f"content type is {content_type}", Skip.CONTENT_TYPE)
     try:
         if shape is Shape.JSON:
             format.check_answer(load_object(response.body))
         else:
             format.check_events(format.split_stream(response.body, shape))
     except FormatError as error:
-        return Skipped(str(error))
+        return Skipped(str(error), Skip.UNFIT)
     return shape
 
 

@@ -13,15 +13,18 @@ import time
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.connection import Client
+from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import NextLayer
+from mitmproxy.proxy.layers.http import HTTPMode
 from mitmproxy.tls import ClientHelloData
 
 from computer_use_cache.errors import CacheError, RequestError, SettingError, StoreError
 from computer_use_cache.exchange.failure_log import FailureLog
 from computer_use_cache.network import Proxies
 from computer_use_cache.proxy import flows, forwarding, interception, modes, replayer, responses
+from computer_use_cache.proxy.client_layer import FastHttpLayer, Search
+from computer_use_cache.proxy.connections import Connections
 from computer_use_cache.proxy.fast_path.eligibility import needs_flows
-from computer_use_cache.proxy.fast_path.layer import FastHttpLayer, Search
 from computer_use_cache.proxy.fast_path.lookup import FastLane
 from computer_use_cache.proxy.http.layer import with_cache_layer
 from computer_use_cache.proxy.http.stream import Feed
@@ -44,6 +47,7 @@ class ComputerUseCache:
     def __init__(self) -> None:
         self._parts: Parts | None = None
         self._proxies = Proxies()
+        self.connections = Connections()
         self._upkeep: asyncio.Task[None] | None = None
         self._ending = False
         self._is_lane_open: bool | None = None
@@ -113,7 +117,7 @@ class ComputerUseCache:
 
     async def _end(self) -> None:
         self._ending = True
-        await drain()
+        await drain(self.connections)
         self._close()
 
     def _close(self) -> None:
@@ -129,10 +133,14 @@ class ComputerUseCache:
             ctx.master.addons.get("nextlayer").next_layer(next_layer)
         if self._parts and next_layer.layer:
             chosen = interception.without_encryption(next_layer.layer, self._parts.gate)
-            owner, proxies = self._parts.exchanges, self._proxies
-            next_layer.layer = with_cache_layer(
-                chosen, lambda context, mode: FastHttpLayer(context, mode, owner, proxies, self.lane)
-            )
+            owner = self._parts.exchanges
+
+            def make(context: Context, mode: HTTPMode) -> FastHttpLayer:
+                return FastHttpLayer(
+                    context, mode, owner, proxies=self._proxies, connections=self.connections, lane=self.lane
+                )
+
+            next_layer.layer = with_cache_layer(chosen, make)
 
     def lane(self) -> FastLane | None:
         """The fast lane of this moment, None while it is closed."""

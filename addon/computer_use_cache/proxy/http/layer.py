@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Any
-from weakref import WeakSet
 
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.context import Context
@@ -25,6 +24,7 @@ from mitmproxy.proxy.layers.http import (
 from mitmproxy.proxy.tunnel import TunnelLayer
 
 from computer_use_cache.network import Proxies
+from computer_use_cache.proxy.connections import Connections
 from computer_use_cache.proxy.http.client import CacheHttp1Client
 from computer_use_cache.proxy.http.server import CacheHttp1Server
 from computer_use_cache.proxy.http.stream import UPSTREAM_FAULT, CacheStream, Owner
@@ -41,14 +41,21 @@ def with_cache_layer(layer: Layer, make: Callable[[Context, HTTPMode], CacheHttp
 
 
 class CacheHttpLayer(HttpLayer):
-    """One client connection. Other hosts are reached through `proxies`."""
+    """One client connection, noted in `connections`. Other hosts are reached through `proxies`."""
 
-    def __init__(self, context: Context, mode: HTTPMode, owner: Owner, proxies: Proxies) -> None:
+    def __init__(
+        self, context: Context, mode: HTTPMode, owner: Owner, proxies: Proxies, connections: Connections
+    ) -> None:
         super().__init__(context, mode)
         self._owner = owner
         self._proxies = proxies
         self._watch: commands.RequestWakeup | None = None
-        _alive.add(self)
+        connections.add(self)
+
+    @property
+    def unanswered(self) -> int:
+        """How many exchanges have not ended. Tunnels and websockets do not count: they have no end."""
+        return sum(stream.child_layer is None for stream in self.streams.values())
 
     def make_stream(self, stream_id: int) -> CommandGenerator[None]:
         self.streams[stream_id] = CacheStream(self.context.fork(), stream_id, self._owner, self._proxies)
@@ -107,11 +114,3 @@ class CacheHttpLayer(HttpLayer):
             yield from self.event_to_child(server, leave)
         late = ResponseProtocolError(stream.stream_id, message, ErrorCode.GENERIC_SERVER_ERROR)
         yield from self.event_to_child(stream, late)
-
-
-_alive: WeakSet[CacheHttpLayer] = WeakSet()
-
-
-def running() -> int:
-    """How many exchanges of all connections have not ended; tunnels and websockets, which have no end, are none."""
-    return sum(stream.child_layer is None for layer in _alive for stream in layer.streams.values())

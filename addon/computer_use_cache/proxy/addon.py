@@ -27,7 +27,7 @@ from computer_use_cache.proxy.connections import Connections
 from computer_use_cache.proxy.fast_path.eligibility import needs_flows
 from computer_use_cache.proxy.fast_path.lookup import FastLane
 from computer_use_cache.proxy.http.layer import with_cache_layer
-from computer_use_cache.proxy.http.stream import Feed
+from computer_use_cache.proxy.http.owner import Feed
 from computer_use_cache.proxy.session import Parts
 from computer_use_cache.proxy.shutdown import drain
 from computer_use_cache.proxy.ui.annotations import Inspector

@@ -21,8 +21,8 @@ from computer_use_cache.proxy.connections import Connections
 from computer_use_cache.proxy.fast_path.lookup import Admitted, FastLane, Hit, line_of
 from computer_use_cache.proxy.fast_path.reader import Intake, Step
 from computer_use_cache.proxy.http.layer import CacheHttpLayer
+from computer_use_cache.proxy.http.owner import Owner
 from computer_use_cache.proxy.http.server import CacheHttp1Server
-from computer_use_cache.proxy.http.stream import Owner
 
 
 @dataclass(slots=True)

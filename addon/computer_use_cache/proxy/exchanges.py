@@ -43,7 +43,7 @@ from computer_use_cache.models import (
     Skipped,
 )
 from computer_use_cache.proxy import cache_headers, flows, forwarding, responses
-from computer_use_cache.proxy.http.stream import UPSTREAM_FAULT, Feed
+from computer_use_cache.proxy.http.owner import UPSTREAM_FAULT, Feed
 from computer_use_cache.proxy.replayer import Replayer
 from computer_use_cache.proxy.tee import decoder, tee
 

@@ -16,7 +16,8 @@ from mitmproxy.proxy.mode_specs import ReverseMode
 from mitmproxy.tls import ClientHelloData
 
 from computer_use_cache.proxy.admission import Gate
-from computer_use_cache.proxy.http.stream import FOREIGN, pass_body_through
+from computer_use_cache.proxy.http.owner import FOREIGN
+from computer_use_cache.proxy.http.stream import pass_body_through
 
 
 def judge_handshake(hello: ClientHelloData, gate: Gate) -> None:

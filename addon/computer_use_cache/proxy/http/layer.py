@@ -26,8 +26,9 @@ from mitmproxy.proxy.tunnel import TunnelLayer
 from computer_use_cache.network import Proxies
 from computer_use_cache.proxy.connections import Connections
 from computer_use_cache.proxy.http.client import CacheHttp1Client
+from computer_use_cache.proxy.http.owner import UPSTREAM_FAULT, Owner
 from computer_use_cache.proxy.http.server import CacheHttp1Server
-from computer_use_cache.proxy.http.stream import UPSTREAM_FAULT, CacheStream, Owner
+from computer_use_cache.proxy.http.stream import CacheStream
 
 
 def with_cache_layer(layer: Layer, make: Callable[[Context, HTTPMode], CacheHttpLayer]) -> Layer:

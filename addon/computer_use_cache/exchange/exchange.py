@@ -224,6 +224,11 @@ class Exchange:
             self.lead.flight.end_stream()
 
     @property
+    def may_be_stale(self) -> bool:
+        """Whether an expired entry may stand in for an upstream that fails."""
+        return not isinstance(self.plan.verdict, Bypass) and self.plan.verdict.stale_seconds > 0
+
+    @property
     def may_be_whole(self) -> bool:
         """Whether a stream that broke off may have had all of its events: clients leave, and some upstreams reset the
         connection, right after the last one."""

@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "credentials": VALUES | {"formats"},
     "settings": VALUES | {"keys"},
     "store": VALUES | {"settings"},
-    "cache": BELOW_CACHE | {"accounting", "diagnosis"},
+    "cache": BELOW_CACHE | {"accounting"},
     "flights": BELOW_CACHE | {"cache"},
     "accounting": BELOW_CACHE | {"cache"},
     "diagnosis": BELOW_CACHE | {"cache", "accounting"},

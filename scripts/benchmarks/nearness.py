@@ -14,7 +14,7 @@ from benchmarks.figures import Run
 from benchmarks.servers import Server
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan
-from computer_use_cache.diagnosis import near_miss
+from computer_use_cache.diagnosis import near_miss, request_record
 from computer_use_cache.models import Request
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore
@@ -56,7 +56,7 @@ def _searches(bench: Run, folder: Path, url: str, number: int, numbers: Iterator
             asked = next(numbers)
             wanted = _plan(cache, url, traffic.request_body("S", asked)).key
             plan = _plan(cache, url, _edited(asked))
-            record = cache.record(plan)
+            record = request_record.record(cache, plan)
             begun = time.perf_counter()
             near = near_miss.nearest(cache, plan, record)
             seconds.append(time.perf_counter() - begun)

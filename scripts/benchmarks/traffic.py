@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from computer_use_cache.cache.cache import Cache
+from computer_use_cache.diagnosis import request_record
 from computer_use_cache.models import Entry, Request, Response, Shape
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore
@@ -127,7 +128,7 @@ def fill(folder: Path, upstream: str, size: str, numbers: range) -> int:
         said = Response(200, {"content-type": "application/json"}, answer(number), 1.0)
         kept = cache.judge(plan, said, time.time())
         assert isinstance(kept, Entry), kept
-        cache.keep(kept, time.time(), cache.record(plan))
+        cache.keep(kept, time.time(), request_record.record(cache, plan))
         total += len(body) + len(said.body)
     store.close()
     return total

@@ -17,7 +17,7 @@ from computer_use_cache import formats
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cli.clear import opened_store
 from computer_use_cache.diagnosis import near_miss
-from computer_use_cache.diagnosis.near_miss import Difference
+from computer_use_cache.diagnosis.differences import Difference
 from computer_use_cache.errors import CacheError, RequestError
 from computer_use_cache.formats.base import Json
 from computer_use_cache.keys import canonical_json, upstream

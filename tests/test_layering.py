@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "proxy": CORE | {"__init__"},
     "launch": VALUES | {"settings", "store", "proxy", "__init__"},
     "testing": CORE | {"launch"},
+    "pytest_plugin": {"testing"},
     "cli": CORE | {"launch", "__init__", "proxy.captures"},
 }
 """What of this package a module or folder may import besides itself; a new one must be given its place here."""

@@ -51,6 +51,10 @@ class Parts:
         """Run what blocks in the one thread that writes."""
         return await asyncio.get_running_loop().run_in_executor(self._writer, function, *arguments)
 
+    def write_now(self, function: Callable[..., Any], *arguments: object) -> Any:
+        """`write`, but the event loop waits for it: for mitmproxy's commands, which cannot return a value later."""
+        return self._writer.submit(function, *arguments).result()
+
     async def study(self, function: Callable[..., Any], *arguments: object) -> Any:
         """Run what computes for a while, and nobody waits for at once, in the one thread for that."""
         return await asyncio.get_running_loop().run_in_executor(self._student, function, *arguments)

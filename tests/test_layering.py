@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pytest_plugin": {"testing"},
     "cli": CORE | {"launch", "__init__", "proxy.captures"},
 }
-"""What of this package a module or folder may import besides itself; a new one must be given its place here."""
+"""Which parts of this package a module or folder may import besides itself; a new one must be given its place here."""
 LIBRARIES = {
     "mitmproxy": {"proxy", "launch"},
     "pytest": {"testing/pytest_plugin.py"},

@@ -73,7 +73,7 @@ def without_credentials(found: Difference, recorded: object) -> Difference:
 
 
 def _value_at(value: Any, pointer: str) -> Any:
-    """The value that a JSON pointer names; None if there is none."""
+    """The value that a JSON pointer names; None if it leads nowhere."""
     for part in pointer.split("/")[1:]:
         name = part.replace("~1", "/").replace("~0", "~")
         match value:

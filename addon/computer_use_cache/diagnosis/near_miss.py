@@ -52,7 +52,7 @@ class Study:
     """What is found out about a miss while the upstream works.
 
     A request that holds a credential has a `bypass` and nothing else. Otherwise `record` is the request to store, None
-    if it has no canonical form, and `near` the most similar one, None if there is none.
+    if it has no canonical form, and `near` the most similar one, None if no request is near.
     """
 
     bypass: Bypass | None = None

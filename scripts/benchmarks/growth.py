@@ -31,7 +31,7 @@ def measure(bench: Run) -> None:
 
 
 def _filled(folder: Path, number: int, until: float | None = None) -> DiskStore:
-    """A store with `number` entries, all of which expire in the second before `until` (Unix seconds)."""
+    """A store with `number` entries that all expire in the second before `until` (Unix seconds)."""
     store = DiskStore(folder, 2**40)
     for item, entry in enumerate(traffic.entries(range(number)), 1):
         store.put(entry, until and until - item / number - time.time())

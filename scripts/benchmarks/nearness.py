@@ -93,6 +93,6 @@ def _misses(bench: Run, name: str, goal: str, upstream: Server, folder: Path, nu
                 assert told.partition(" ")[0] == reason, told
         connection.close()
     found, none, bypass = (1000 * median(column) for column in (near, alone, past))
-    detail = f"{found:.2f} ms, {none:.2f} with none near, {bypass:.2f} past the cache"
+    detail = f"{found:.2f} ms, {none:.2f} with none near, {bypass:.2f} bypassed"
     more = 1000 * median(one - other for one, other in zip(near, alone, strict=True))
     bench.add(name, more, "ms more", goal, detail)

@@ -14,7 +14,7 @@ from computer_use_cache.cache.policy import CONTROL_HEADERS
 from computer_use_cache.cli import commands
 from computer_use_cache.keys import normalizers
 from computer_use_cache.keys import upstream as urls
-from computer_use_cache.models import Reason
+from computer_use_cache.models import Reason, Skip
 from computer_use_cache.setting_values import BaseUrl
 from computer_use_cache.settings import Declaration, Settings
 from support import Proxy, Upstream
@@ -81,6 +81,7 @@ def test_every_normaliser_is_documented() -> None:
 
 def test_every_reason_is_documented() -> None:
     assert first_column("Reasons") == [str(reason) for reason in Reason]
+    assert first_column("Skips") == [str(skip) for skip in Skip]
 
 
 def test_every_command_is_documented_with_flags_that_it_has() -> None:

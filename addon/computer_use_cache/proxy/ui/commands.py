@@ -11,7 +11,6 @@ import logging
 import pathlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 
 from mitmproxy import command, ctx, flow, http, types
 from mitmproxy.exceptions import CommandError
@@ -19,6 +18,7 @@ from mitmproxy.log import ALERT
 from msgspec.structs import replace
 
 from computer_use_cache import formats
+from computer_use_cache.accounting.statistics import Statistics
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.diagnosis import near_miss
 from computer_use_cache.errors import CacheError
@@ -105,10 +105,12 @@ async def _report(work: Awaitable[str]) -> None:
         logger.exception("the command failed")
 
 
-def _stats(stats: dict[str, Any]) -> str:
-    counts = [f"{name} {stats[name]}" for name in ("entries", "hits", "misses", "stale", "coalesced", "stored")]
-    bypasses = sum(stats["bypasses"].values())
-    return f"{', '.join(counts)}, bypasses {bypasses}, hit rate {stats['hit_rate']:.0%}, {stats['bytes']:,} bytes"
+def _stats(found: Statistics) -> str:
+    counts = (
+        f"entries {found.entries}, hits {found.hits}, misses {found.misses}, stale {found.stale}, "
+        f"coalesced {found.coalesced}, stored {found.stored}, bypasses {sum(found.bypasses.values())}"
+    )
+    return f"{counts}, hit rate {found.hit_rate:.0%}, {found.bytes:,} bytes"
 
 
 async def _clear(parts: Parts) -> str:

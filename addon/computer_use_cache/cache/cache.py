@@ -6,10 +6,7 @@ It knows no mitmproxy and reads no clock; the proxy, the importers and the tests
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from urllib.parse import urlencode
 
-import orjson
 from msgspec.structs import replace
 
 from computer_use_cache import formats
@@ -18,10 +15,8 @@ from computer_use_cache.cache import policy
 from computer_use_cache.cache.plan import Plan, Route
 from computer_use_cache.cache.policy import Controls
 from computer_use_cache.credentials import caller, detection, places
-from computer_use_cache.diagnosis import similarity
-from computer_use_cache.diagnosis.request_record import Taken, bytes_without_media, without_media
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats.base import Format, Json, dump, load_object
+from computer_use_cache.formats.base import Format, Json, load_object
 from computer_use_cache.keys import canonical_json, key
 from computer_use_cache.models import (
     Absent,
@@ -29,7 +24,6 @@ from computer_use_cache.models import (
     Cost,
     Entry,
     Fwd,
-    Query,
     Reason,
     Request,
     RequestRecord,
@@ -88,13 +82,13 @@ class Cache:
             resource = deployment[1]
         controls = policy.read_controls(request.headers, self.settings)
         beginning = key.begin(
-            scope=self._scope(request),
+            scope=self.scope(request),
             namespace=controls.namespace,
             sample=controls.sample,
             upstream=request.upstream,
             format_name=format.name,
             resource=resource,
-            query=_relevant_query(request.query),
+            query=key.relevant_query(request.query),
             headers=request.headers,
         )
         return Route(request, format, resource, controls, beginning)
@@ -160,7 +154,8 @@ class Cache:
             counted = normalizer.apply(counted)
         return counted
 
-    def _scope(self, request: Request) -> str:
+    def scope(self, request: Request) -> str:
+        """Who shares entries with the caller, as it enters the key: "" for everybody. Holds no credential."""
         if self._counts_credentials(request):
             return caller.digest(caller.of_caller(request.headers, request.query))
         return f"client {request.client}" if request.client and self.settings.scope is not Scope.SHARED else ""
@@ -247,24 +242,6 @@ class Cache:
             return Cost(seconds=response.seconds)
         return prices.cost_of(plan.format, plan.upstream, plan.model, shape, response, now=now)
 
-    def record(self, plan: Plan) -> RequestRecord:
-        """What is kept of a planned request that has a key. Slow: call it off the event loop. Raises FormatError."""
-        assert isinstance(plan.verdict, Controls), "a bypass is not recorded"
-        request, controls = plan.route.request, plan.verdict
-        taken: list[Taken] = []
-        body = without_media(plan.body, taken)
-        group = (self._scope(request), controls.namespace, str(controls.sample), plan.format.name)
-        return RequestRecord(
-            upstream=request.upstream,
-            path=request.path,
-            query=_relevant_query(request.query),
-            headers=key.relevant_headers(request.headers),
-            body=(not plan.credentials and bytes_without_media(plan.forward, taken))
-            or _written(body, lambda: without_media(places.part(load_object(plan.forward)).body, [])),
-            parts=similarity.parts(group, self.key_body(plan.format, body)),
-            media={each.digest: each.text for each in taken},
-        )
-
     def keep(self, entry: Entry, now: float, record: RequestRecord | None = None) -> bool:
         """Write an entry and the request it answers; True when it replaced another. Raises StoreError.
 
@@ -290,29 +267,9 @@ def offline_error(ban: str, why: str) -> RequestError:
     return RequestError(404, f"{ban} lets nothing go upstream: {why}. {cure}", code=OFFLINE_MISS)
 
 
-def _relevant_query(query: Query) -> str:
-    """The query as it belongs to the key: by name, without the credential, and without the shape that `alt` asks for
-    (of `$alt=sse;enum-encoding=int` the second part changes the answer)."""
-    kept: list[tuple[str, str]] = []
-    for name, value in sorted(query, key=lambda pair: pair[0]):
-        if name not in ("key", "alt", "$alt"):
-            kept.append((name, value))
-        elif name != "key" and (rest := value.partition(";")[2]):
-            kept.append((name, rest))
-    return urlencode(kept, errors="surrogateescape")
-
-
 def _forwarded(body: Json, sent: bytes) -> bytes:
     """The body to forward when controls were taken out of what was sent."""
-    return _written(body, lambda: policy.without_controls(load_object(sent)))
-
-
-def _written(body: Json, plain: Callable[[], Json]) -> bytes:
-    """A body that `canonical_json.parse_body` gave, as JSON; `plain` gives the same with Python's own numbers."""
-    try:
-        return orjson.dumps(body)
-    except TypeError:  # an integer beyond 64 bits, a lone surrogate, deep nesting
-        return dump(plain())
+    return canonical_json.write(body, lambda: policy.without_controls(load_object(sent)))
 
 
 def is_kept(header: str) -> bool:

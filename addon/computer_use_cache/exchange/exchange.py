@@ -235,7 +235,7 @@ class Exchange:
         return self.recorder is not None and self.plan.format.terminal_is_final
 
     async def join(self, response: Response) -> Joined | Fail:
-        """The answer to a batch, of which the upstream has answered a part (200)."""
+        """The answer to a batch after the upstream answered a part of it with a 200."""
         assert self.batch
         self._status, self._cost = response.status, Cost(seconds=response.seconds)
         return await batching.joined(self._shared, self.batch, response)

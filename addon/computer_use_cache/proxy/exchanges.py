@@ -249,7 +249,7 @@ class FlowExchanges:
         exchange = running.exchange
         response.decode(strict=False)
         if exchange.batch and not exchange.batch.is_whole:
-            flow.request.content = exchange.plan.forward  # what was asked, for whoever looks at the flow
+            flow.request.content = exchange.plan.forward  # what was asked, for people who look at the flow
         answer = _response(response, running)
         if policy.is_failure(answer.status):
             stale = await exchange.on_failure(answer)

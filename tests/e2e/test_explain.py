@@ -107,6 +107,16 @@ def test_an_offline_miss_names_the_nearest_entry(upstream: Upstream, tmp_path: P
     assert group["misses"] == 1
 
 
+def test_a_miss_that_is_not_stored_names_the_nearest_entry_too(upstream: Upstream, tmp_path: Path) -> None:
+    with running_proxy(tmp_path, upstream.url) as proxy:
+        question = "Where do trains leave for Basel?"
+        recorded = proxy.post("/v1/chat/completions", turn(SYSTEM, question)).headers["x-computer-use-cache-key"]
+        missed = proxy.post("/v1/chat/completions", turn(EDITED, question), {"x-cache-mode": "readonly"})
+    forbidden = "X-Cache-Mode: readonly forbids storing"
+    assert missed.headers["x-computer-use-cache-store"] == f"skipped: {forbidden}"
+    assert missed.headers["x-computer-use-cache-reason"] == f"near-miss {recorded[:8]}: {PLACE}; {forbidden}"
+
+
 QUESTION = "Where do trains leave for Basel, and from which platform?"
 APIS: dict[str, tuple[Any, Any, str, Any]] = {
     "/v1/responses": (

@@ -80,7 +80,7 @@ class FlowExchanges:
 
     def is_held(self, flow: http.HTTPFlow) -> bool:
         running = self._running.get(flow.id)
-        return running is not None and running.exchange.is_wanted()
+        return running is not None and running.exchange.lead is not None and running.exchange.lead.is_wanted()
 
     def upstream_timeout(self) -> float:
         return self._settings.upstream_timeout_seconds
@@ -173,6 +173,7 @@ class FlowExchanges:
         """The cache failed on a request: it goes upstream without it."""
         if running := self._running.get(flow.id):
             running.exchange.fault()
+            flow.request.content = running.exchange.plan.forward  # not a part of a batch
         else:
             self._passing[flow.id] = Bypass(Reason.FAULT)
         forwarding.prepare_to_forward(flow, self._settings)
@@ -304,9 +305,9 @@ class FlowExchanges:
     async def client_left(self, client_id: str) -> None:
         """Wait while others still want what this client's calls bring: its connections close when this returns."""
         self._expected.pop(client_id, None)
-        flights = [one.exchange.flight for one in self._running.values() if one.client_id == client_id]
-        for flight in filter(None, flights):
-            await flight.landed_or_unwanted(self.upstream_timeout())
+        leads = [one.exchange.lead for one in self._running.values() if one.client_id == client_id]
+        for lead in filter(None, leads):
+            await lead.flight.landed_or_unwanted(self.upstream_timeout())
 
     def close(self) -> None:
         """Settle what has not ended."""

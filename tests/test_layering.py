@@ -12,7 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "addon" / "computer_use_cache"
 VALUES = {"errors", "models", "setting_values"}
-BELOW_CACHE = VALUES | {"formats", "keys", "credentials", "settings", "store"}
+BELOW_CACHE = VALUES | {"formats", "keys", "rebinding", "credentials", "settings", "store"}
 CORE = BELOW_CACHE | {"cache", "flights", "accounting", "diagnosis", "transfer"}
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "setting_values": {"errors"},
     "formats": VALUES,
     "keys": VALUES | {"formats", "settings"},
+    "rebinding": VALUES | {"formats", "keys"},
     "credentials": VALUES | {"formats"},
     "settings": VALUES | {"keys"},
     "store": VALUES | {"settings"},
@@ -45,7 +46,7 @@ LIBRARIES = {
     "genai_prices": {"accounting/prices.py"},
     "redis": {"store/redis.py"},
     "PIL": {"keys/pixels.py"},
-    "re2": {"keys/normalizers.py"},
+    "re2": {"keys/normalizers.py", "rebinding/kinds.py"},
 }
 """Where a library may be imported: a folder, or one file."""
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))

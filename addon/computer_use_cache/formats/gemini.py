@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -43,6 +43,19 @@ class Gemini(Format):
     """The API has none of these. `cachedContent` is part of the prompt."""
     terminal_is_final = False  # some versions send a finishReason with every chunk
     credential_header = "x-goog-api-key"
+    call_id_places = tuple(
+        f"contents/*/parts/*/{name}/id"
+        for name in ("functionCall", "functionResponse", "function_call", "function_response")
+    )
+    argument_objects = frozenset({"args"})
+
+    def signed_members(self, part: Json) -> Collection[str]:
+        match part:
+            case {"thought": True, "thoughtSignature": str()}:
+                return part.keys()
+            case {"thoughtSignature": str()}:  # on a call or a text it signs the thoughts before it
+                return ("thoughtSignature",)
+        return ()
 
     def match(self, path: str) -> str | None:
         """`models/<name>` or `tunedModels/<name>` for both methods, so that they share a key; with the project and

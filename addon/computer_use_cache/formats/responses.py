@@ -5,7 +5,7 @@ Rules: https://platform.openai.com/docs/api-reference/responses-streaming
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from computer_use_cache.errors import FormatError, RequestError
@@ -64,6 +64,16 @@ class Responses(OpenAIErrors, Format):
 
     name = "responses"
     key_excluded = OPENAI_EXCLUDED
+    call_id_places = (
+        *("input/*/id", "input/*/call_id", "input/*/approval_request_id", "input/*/caller/caller_id"),
+        *("input/*/pending_safety_checks/*/id", "input/*/acknowledged_safety_checks/*/id"),
+    )
+
+    def keeps_answer(self, body: Json) -> bool:
+        return body.get("store") is not False
+
+    def signed_members(self, part: Json) -> Collection[str]:
+        return part.keys() if part.get("encrypted_content") else ()
 
     def match(self, path: str) -> str | None:
         return "" if path == "/responses" else None

@@ -14,6 +14,8 @@ from typing import Any
 
 import re2
 
+from computer_use_cache.formats import FORMATS
+from computer_use_cache.formats.base import EXACT_MEMBERS, REFERENCE_TYPES
 from computer_use_cache.keys.pixels import Pixels, can_decode
 
 type Json = dict[str, Any]
@@ -30,15 +32,6 @@ class Normalizer:
 
 # -- texts
 
-_LEFT_ALONE = frozenset(
-    (
-        *("model", "models", "previous_response_id", "cachedContent", "cached_content", "file_id"),
-        *("url", "image_url", "video_url", "file_url", "server_url", "fileUri", "file_uri"),
-        *("data", "file_data", "signature", "encrypted_content", "thoughtSignature", "thought_signature"),
-    )
-)
-"""Members that name something elsewhere (a model's date is no date of the run), or hold data that is no text."""
-
 _OPTIONS = re2.Options()
 _OPTIONS.log_errors = False
 
@@ -52,7 +45,7 @@ def _pattern(text: str) -> Any:
 
 
 def _texts(value: Any, change: Callable[[str], str]) -> Any:
-    """`value` with every text in it changed, but for `_LEFT_ALONE` and the names of members."""
+    """`value` with every text in it changed, but for `EXACT_MEMBERS` and the names of members."""
     match value:
         case str():
             try:
@@ -63,7 +56,7 @@ def _texts(value: Any, change: Callable[[str], str]) -> Any:
             return [_texts(item, change) for item in value]
         case dict():
             # Sorted, as what is numbered must not depend on the order of members.
-            return value | {name: _texts(value[name], change) for name in sorted(value.keys() - _LEFT_ALONE)}
+            return value | {name: _texts(value[name], change) for name in sorted(value.keys() - EXACT_MEMBERS)}
     return value
 
 
@@ -134,14 +127,6 @@ _TMP_PATH = (
 # -- places
 
 
-_CALL_IDS = (
-    *("messages/*/tool_calls/*/id", "messages/*/tool_call_id"),  # Chat Completions
-    *("messages/*/content/*/id", "messages/*/content/*/tool_use_id", "messages/*/content/*/caller/tool_id"),  # Messages
-    *("input/*/id", "input/*/call_id", "input/*/approval_request_id", "input/*/caller/caller_id"),  # Responses
-    *("input/*/pending_safety_checks/*/id", "input/*/acknowledged_safety_checks/*/id"),
-    *("contents/*/parts/*/functionCall/id", "contents/*/parts/*/functionResponse/id"),  # Gemini
-    *("contents/*/parts/*/function_call/id", "contents/*/parts/*/function_response/id"),
-)
 _IMAGES = (
     "messages/*/content/*/image_url/url",  # Chat Completions
     *("messages/*/content/*/source/data", "messages/*/content/*/content/*/source/data"),  # Messages
@@ -150,8 +135,6 @@ _IMAGES = (
     *("contents/*/parts/*/inline_data/data", "contents/*/parts/*/function_response/parts/*/inline_data/data"),
 )
 """Where each API has them: member names, and `*` for every item of a list."""
-_REFERENCES = ("item_reference", "image_generation_call")
-"""Items whose id names what the provider keeps."""
 
 
 def _tree(places: tuple[str, ...]) -> Json:
@@ -171,12 +154,12 @@ def _at(value: Any, tree: Json, change: Callable[[str], str]) -> Any:
             return change(value)
         case list() if "*" in tree:
             return [_at(item, tree["*"], change) for item in value]
-        case dict() if value.get("type") not in _REFERENCES:
+        case dict() if value.get("type") not in REFERENCE_TYPES:
             return value | {name: _at(value[name], tree[name], change) for name in sorted(value.keys() & tree.keys())}
     return value
 
 
-_CALL_ID_TREE = _tree(_CALL_IDS)
+_CALL_ID_TREE = _tree(tuple(place for format in FORMATS for place in format.call_id_places))
 
 
 def _number_call_ids(body: Json) -> Json:

@@ -51,12 +51,27 @@ class Bypass:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """The verdict that an answer is not stored, and why."""
+    """The verdict that an answer is not stored. `reason` is a SkipReason wherever an answer was judged; `detail`, if
+    there is any, says the same about this one answer."""
 
     reason: str
+    detail: str = ""
+
+    @property
+    def why(self) -> str:
+        """What to show: the detail, which is a sentence of its own, or else the reason."""
+        return self.detail or self.reason
 
     def __str__(self) -> str:
-        return f"skipped: {self.reason}"
+        return f"skipped: {self.why}"
+
+
+class Ending(StrEnum):
+    """Endings of an answer that is whole, but perhaps not wanted again; the values are those of CACHE_SKIP."""
+
+    LENGTH = "length"
+    CONTENT_FILTER = "content_filter"
+    REFUSAL = "refusal"
 
 
 class Shape(StrEnum):
@@ -95,22 +110,31 @@ class Request(msgspec.Struct, frozen=True, gc=False):
 
 
 class Response(msgspec.Struct, frozen=True, gc=False):
-    """An upstream's answer, its body decoded. `chunks` are as in `Entry`; `seconds` is how long it took."""
+    """An upstream's answer, its body decoded. `chunks` are as in `Entry`; `seconds` is how long it took.
+
+    `ended` is True if the end of the body was marked, by HTTP/2, a length or a last chunk. A body that ends where the
+    connection closes may have been cut.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     seconds: float
     chunks: tuple[tuple[int, int], ...] = ()
+    ended: bool = False
 
 
 class Cost(msgspec.Struct, frozen=True, gc=False):
-    """What an answer took: tokens in and out, US dollars (None: not known), and seconds."""
+    """What an answer took: tokens in and out, US dollars (None: not known), and seconds.
+
+    `at_list_price` is True if the upstream's own prices are not known and those of the model's maker were taken.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     usd: float | None = None
     seconds: float = 0.0
+    at_list_price: bool = False
 
 
 NOTHING = Cost(usd=0.0)
@@ -123,8 +147,13 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     `body` holds the upstream's bytes unchanged. `chunks` are (bytes, milliseconds since the chunk
     before) of a recorded stream, empty for a JSON answer. `created_at` and `expires_at` are Unix
     seconds; `expires_at` is None for an entry that never expires. `seconds` is how long the upstream
-    took, and `with_usage` whether its stream was asked for usage. Only headers that clients read are kept. The tokens
-    and `usd` are those of its `cost`, worked out once, when it was recorded.
+    took, and `with_usage` whether its stream was asked for usage. Only headers that clients read are kept. The tokens,
+    `usd` and `at_list_price` are those of its `cost`, worked out once, when it was recorded.
+
+    `offline_only` is True for an answer that says nothing: it may be a run's rightful last turn, but a live call asks
+    again. `usable_until` (Unix seconds) is when something that the answer names expires at the provider; not even a
+    failing upstream makes it useful after that. `asked_form` is the form that was asked for when the answer came in
+    another one (see `Format.unasked_form`).
     """
 
     key: str
@@ -142,16 +171,30 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     input_tokens: int = 0
     output_tokens: int = 0
     usd: float | None = None
+    at_list_price: bool = False
+    offline_only: bool = False
+    usable_until: float | None = None
+    asked_form: str = ""
 
     @property
     def cost(self) -> Cost:
         """What the answer took when it was recorded, and a hit saves."""
-        return Cost(self.input_tokens, self.output_tokens, self.usd, self.seconds)
+        return Cost(self.input_tokens, self.output_tokens, self.usd, self.seconds, self.at_list_price)
 
     def costing(self, cost: Cost) -> Entry:
         """The same answer at another cost."""
-        seconds, tokens = cost.seconds, (cost.input_tokens, cost.output_tokens)
-        return replace(self, seconds=seconds, input_tokens=tokens[0], output_tokens=tokens[1], usd=cost.usd)
+        return replace(
+            self,
+            seconds=cost.seconds,
+            input_tokens=cost.input_tokens,
+            output_tokens=cost.output_tokens,
+            usd=cost.usd,
+            at_list_price=cost.at_list_price,
+        )
+
+    def is_usable(self, now: float) -> bool:
+        """Whether everything that the answer names still exists at `now` (Unix seconds)."""
+        return self.usable_until is None or now < self.usable_until
 
     def is_fresh(self, now: float) -> bool:
         """Whether the entry may be served at `now` (Unix seconds)."""

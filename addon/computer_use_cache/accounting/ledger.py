@@ -38,6 +38,7 @@ class _Tally:
     seconds: float = 0.0
     usd: float = 0.0
     unpriced: int = 0
+    at_list_price: int = 0
 
     def add(self, cost: Cost) -> None:
         self.input_tokens += cost.input_tokens
@@ -47,6 +48,7 @@ class _Tally:
             self.unpriced += 1
         else:
             self.usd += cost.usd
+        self.at_list_price += cost.at_list_price
 
 
 class Ledger:
@@ -125,6 +127,8 @@ class Ledger:
         pending["models", label, book, "usd"] += tally.usd  # type: ignore[assignment]
         if tally.unpriced:
             pending["models", label, "unpriced"] += tally.unpriced
+        if tally.at_list_price:
+            pending["models", label, "at_list_price"] += tally.at_list_price
 
     def flush(self, now: float) -> None:
         """Move what was counted into the store at `now` (Unix seconds); raises StoreError, and then nothing is lost."""
@@ -207,20 +211,37 @@ def _totals(counts: Mapping[str, float]) -> dict[str, Any]:
         "hit_rate": hits / (hits + misses) if hits + misses else 0.0,
         "stored": int(counts.get("stored", 0)),
         "last_updated_at": counts.get("last_updated_at"),
-        "models": models,
+        "models": {name: _with_known_prices(model) for name, model in models.items()},
         "history": [{"from": hour * 3600} | of_hour for hour, of_hour in sorted(hours.items())],
     }
 
 
 def _blank() -> dict[str, Any]:
     nothing = {"input_tokens": 0, "output_tokens": 0, "usd": 0.0, "seconds": 0.0}
-    return {"hits": 0, "misses": 0, "saved": dict(nothing), "spent": dict(nothing), "priced": True}
+    return {
+        "hits": 0,
+        "misses": 0,
+        "saved": dict(nothing),
+        "spent": dict(nothing),
+        "priced": True,
+        "list_price": False,
+    }
+
+
+def _with_known_prices(model: dict[str, Any]) -> dict[str, Any]:
+    """A model's statistics, with null where nothing of a book has a known price: 0 would say that it was free."""
+    for book in ("saved", "spent"):
+        if not model[book]["usd"] and not model["priced"]:
+            model[book]["usd"] = None
+    return model
 
 
 def _enter(model: dict[str, Any], name: list[str], count: float) -> None:
     match name:
         case ["unpriced"]:
             model["priced"] = False
+        case ["at_list_price"]:
+            model["list_price"] = True
         case [what]:
             model[what] = int(count)
         case [book, "usd" | "seconds" as what]:

@@ -46,7 +46,7 @@ class _Statistics(Collector):
             tokens.add_metric([model, "input"], counted[book]["input_tokens"])
             tokens.add_metric([model, "output"], counted[book]["output_tokens"])
             seconds.add_metric([model], counted[book]["seconds"])
-            if counted["priced"] or counted[book]["usd"]:  # 0 would say that it is free
+            if counted[book]["usd"] is not None:
                 usd.add_metric([model], counted[book]["usd"])
         yield from (tokens, usd, seconds)
 

@@ -5,7 +5,6 @@ It knows no mitmproxy and reads no clock; the proxy, the importers and the tests
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from urllib.parse import urlencode
 
@@ -19,7 +18,7 @@ from computer_use_cache.cache.plan import Plan, Route
 from computer_use_cache.cache.policy import Controls
 from computer_use_cache.diagnosis import similarity
 from computer_use_cache.diagnosis.request_record import Taken, bytes_without_media, without_media
-from computer_use_cache.errors import FormatError, RequestError
+from computer_use_cache.errors import FormatError, RequestError, SkipReason
 from computer_use_cache.formats.base import Format, Json, dump, load_object
 from computer_use_cache.keys import canonical_json, key
 from computer_use_cache.models import (
@@ -31,6 +30,7 @@ from computer_use_cache.models import (
     Request,
     RequestRecord,
     Response,
+    Shape,
     Skipped,
 )
 from computer_use_cache.setting_values import Scope
@@ -41,9 +41,6 @@ OFFLINE_MISS = "cache_offline_miss"
 """The code of the error that `offline_error` is."""
 
 _QUICK_BYTES = 128 * 1024
-
-_DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)$")
-"""Azure names the model in the path."""
 
 _KEPT_HEADERS = ("content-type", "request-id", "x-request-id", "x-generation-id", "apim-request-id")
 
@@ -75,8 +72,7 @@ class Cache:
         found = formats.match(request.path)
         assert found is not None, request.path
         format, resource = found
-        if not resource and (deployment := _DEPLOYMENT.search(request.upstream)):
-            resource = deployment[1]
+        resource = resource or format.model_in_base(request.upstream)
         controls = policy.read_controls(request.headers, self.settings)
         beginning = key.begin(
             scope=self._scope(request),
@@ -97,8 +93,6 @@ class Cache:
             sent = canonical_json.parse_body(sent_body)
         except FormatError as error:
             sent, unreadable = {}, Bypass(Reason.FORM, str(error))
-        else:
-            format.check_request(sent, route.resource)
         body = policy.without_controls(sent)
         model = format.model(body, route.resource)
         verdict: Controls | Bypass = (
@@ -138,7 +132,7 @@ class Cache:
         """What of a request's body (as `canonical_json.parse_body` gives it) enters the key."""
         counted = key.remove_pointers(format.key_body(body), self.settings.ignore_keys)
         for normalizer in self.settings.normalize:
-            counted = normalizer.apply(counted)
+            counted = normalizer.apply(format, counted)
         return counted
 
     def _scope(self, request: Request) -> str:
@@ -158,7 +152,7 @@ class Cache:
         if isinstance(plan.verdict, Bypass) or not plan.verdict.read:
             return None
         entry = self._stored(plan)
-        if entry is None or not entry.is_fresh(now):
+        if entry is None or not entry.is_fresh(now) or (entry.offline_only and plan.verdict.upstream):
             return None
         limit = plan.verdict.max_age
         return entry if limit is None or now - entry.created_at <= limit else None
@@ -168,7 +162,9 @@ class Cache:
         if isinstance(plan.verdict, Bypass) or not plan.verdict.stale_seconds:
             return None
         entry = self._stored(plan)
-        return entry if entry and entry.is_fresh(now - plan.verdict.stale_seconds) else None
+        if entry is None or entry.offline_only or not entry.is_usable(now):
+            return None
+        return entry if entry.is_fresh(now - plan.verdict.stale_seconds) else None
 
     def _stored(self, plan: Plan) -> Entry | None:
         entry = self.store.get(plan.key)
@@ -185,26 +181,34 @@ class Cache:
     def judge(self, plan: Plan, response: Response, now: float) -> Entry | Skipped:
         """The entry to keep of an upstream's complete answer, received at `now`."""
         if isinstance(plan.verdict, Bypass):
-            return Skipped(str(plan.verdict))
+            return Skipped(SkipReason.NOT_ALLOWED, str(plan.verdict))
         if not plan.verdict.write:
-            return Skipped("the request or the mode allows no storing")
-        shape = policy.judge_answer(plan.format, response, plan.shape, self.settings)
-        if isinstance(shape, Skipped):
-            return shape
+            return Skipped(SkipReason.NOT_ALLOWED)
+        verdict = policy.judge_answer(plan.format, response, plan.shape, self.settings)
+        if isinstance(verdict, Skipped):
+            return verdict
+        usable_until = verdict.usable_until
+        if usable_until is not None and usable_until <= now:
+            return Skipped(SkipReason.EXPIRED)
         ttl = self.settings.ttl_seconds if plan.verdict.ttl is None else plan.verdict.ttl
+        ends = [time for time in (now + ttl if ttl else None, usable_until) if time is not None]
+        is_json = verdict.shape is Shape.JSON
         entry = Entry(
             key=plan.key,
             format=plan.format.name,
-            shape=shape,
+            shape=verdict.shape,
             model=plan.model,
             namespace=plan.verdict.namespace,
             headers=tuple(item for item in sorted(response.headers.items()) if is_kept(item[0])),
             body=response.body,
             created_at=now,
-            expires_at=now + ttl if ttl else None,
+            expires_at=min(ends, default=None),
             seconds=response.seconds,
             with_usage=plan.with_usage,
             chunks=response.chunks,
+            offline_only=verdict.offline_only,
+            usable_until=usable_until,
+            asked_form=plan.format.unasked_form(response.body, plan.body) if is_json else "",
         )
         return entry.costing(self.cost(plan, response, now))
 
@@ -231,12 +235,17 @@ class Cache:
             headers=key.relevant_headers(request.headers),
             body=bytes_without_media(plan.forward, taken)
             or _written(body, lambda: without_media(load_object(plan.forward), [])),
-            parts=similarity.parts(group, self.key_body(plan.format, body)),
+            parts=similarity.parts(plan.format, group, self.key_body(plan.format, body)),
             media={each.digest: each.text for each in taken},
         )
 
     def keep(self, entry: Entry, now: float, record: RequestRecord | None = None) -> bool:
-        """Write an entry and what it answers; True when it took the place of another. Raises StoreError."""
+        """Write an entry and what it answers; True when it took the place of another. Raises StoreError.
+
+        An answer that says nothing never takes the place of one that says something.
+        """
+        if entry.offline_only and (held := self.store.get(entry.key)) and not held.offline_only and held.is_fresh(now):
+            return False
         keep_seconds = None
         if entry.expires_at is not None:
             keep_seconds = max(entry.expires_at + self.settings.stale_if_error_seconds - now, 0.0)

@@ -127,4 +127,4 @@ def _summary(before: Json | None, after: Json | None) -> str:
 
 def _saved(counted: Json) -> float:
     """US dollars."""
-    return sum((model["saved"]["usd"] for model in counted["models"].values()), 0.0)
+    return sum((model["saved"]["usd"] or 0.0 for model in counted["models"].values()), 0.0)

@@ -105,20 +105,23 @@ def _totals(counted: Json) -> Table:
 def _total(models: Iterable[Json], book: str) -> Json:
     """The sum of a book, "saved" or "spent", over all models."""
     books = [_book(model, book) for model in models]
-    total: Json = {name: sum(one[name] for one in books) for name in _COUNTED}
-    return total | {"priced": all(one["priced"] for one in books)}
+    total: Json = {name: sum(one[name] or 0 for one in books) for name in _COUNTED}
+    return total | {name: test(one[name] for one in books) for name, test in (("priced", all), ("list_price", any))}
 
 
 def _book(model: Json, book: str) -> Json:
-    """What was counted in a model's book, and whether the price of all of it is known: that of nothing is."""
+    """What was counted in a model's book, whether all of it has a known price, and whether that is a list price."""
     counted: Json = model[book]
-    return counted | {"priced": model["priced"] or not any(counted.values())}
+    listed = model["list_price"] and bool(counted["usd"])
+    return counted | {"priced": model["priced"] or not any(counted.values()), "list_price": listed}
 
 
 def _money_and_time(book: Json) -> str:
-    money = dollars(book["usd"])
+    money = dollars(book["usd"] or 0.0)
     if not book["priced"]:
         money = f"> {money}" if book["usd"] else "price unknown"
+    if book["list_price"]:
+        money += " (list price)"
     return f"{money}, {duration(book['seconds'])}"
 
 

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from computer_use_cache import formats
 from computer_use_cache.cache.policy import judge_answer
 from computer_use_cache.diagnosis.near_miss import Difference, differences
 from computer_use_cache.diagnosis.request_record import bytes_with_media
 from computer_use_cache.errors import FormatError
-from computer_use_cache.formats.base import Json, load_object
+from computer_use_cache.formats import walking
+from computer_use_cache.formats.base import Format, Json, load_object
 from computer_use_cache.models import Entry, RequestRecord, Response, Shape, Skipped
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Store
-
-_VOLATILE = frozenset(
-    {
-        *("id", "call_id", "tool_call_id", "responseId", "request_id", "previous_response_id", "item_id"),
-        *("created", "created_at", "completed_at", "createTime", "expires_at"),
-        *("usage", "usageMetadata", "timings", "x_groq"),
-        *("system_fingerprint", "service_tier", "provider", "modelVersion", "signature", "encrypted_content"),
-    }
-)
-"""Fields that are another at every call; what an answer says is in the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,29 +57,18 @@ def changed(asked: Question, answer: Response, settings: Settings) -> Difference
     for one that would not be stored."""
     format = formats.by_name(asked.entry.format)
     wanted = asked.entry.shape if asked.entry.shape is not Shape.SSE else Shape.ARRAY
-    shape = judge_answer(format, answer, wanted, settings)
-    if isinstance(shape, Skipped):
-        return shape
+    verdict = judge_answer(format, answer, wanted, settings)
+    if isinstance(verdict, Skipped):
+        return verdict
     try:
-        now, recorded = (
-            _said(asked.entry.format, *one) for one in ((answer.body, shape), (asked.entry.body, asked.entry.shape))
-        )
+        now = _said(format, answer.body, verdict.shape)
+        recorded = _said(format, asked.entry.body, asked.entry.shape)
     except FormatError as error:
         return Skipped(str(error))
     return next(differences(now, recorded), None)
 
 
-def _said(format_name: str, body: bytes, shape: Shape) -> Json:
-    format = formats.by_name(format_name)
+def _said(format: Format, body: bytes, shape: Shape) -> Json:
     answer = load_object(body) if shape is Shape.JSON else format.assemble(format.split_stream(body, shape))
-    said: Json = _without_volatile(answer)
+    said: Json = walking.without_members(answer, format.volatile_members)
     return said
-
-
-def _without_volatile(value: Any) -> Any:
-    match value:
-        case dict():
-            return {name: _without_volatile(item) for name, item in value.items() if name not in _VOLATILE}
-        case list():
-            return [_without_volatile(item) for item in value]
-    return value

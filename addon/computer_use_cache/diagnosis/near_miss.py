@@ -13,9 +13,8 @@ from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.cache.policy import Controls
 from computer_use_cache.diagnosis.request_record import digests, is_media, with_media
-from computer_use_cache.diagnosis.similarity import CONVERSATIONS
 from computer_use_cache.errors import FormatError, StoreError
-from computer_use_cache.formats.base import Json, dump, load_object
+from computer_use_cache.formats.base import Format, Json, dump, load_object
 from computer_use_cache.keys import canonical_json, key, normalizers
 from computer_use_cache.keys.pixels import can_decode
 from computer_use_cache.models import Bypass, RequestRecord
@@ -87,8 +86,9 @@ class Study:
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """One of two requests that are compared: its record, and its body as it enters the key."""
+    """One of two requests to an API that are compared: its record, and its body as it enters the key."""
 
+    format: Format
     record: RequestRecord
     body: Json
 
@@ -126,7 +126,11 @@ def nearest(cache: Cache, plan: Plan, record: RequestRecord) -> Near | None:
         first = _first(asked, stored)
         # Every run has other call ids: they do not decide, and where nothing else differs, they are what differs.
         deciding = _first(_without_call_ids(asked), _without_call_ids(stored)) or first
-        if deciding and not _goes_on(deciding) and all(one.alike >= _LEAST_ALIKE for one in deciding):
+        if (
+            deciding
+            and not _goes_on(deciding, plan.format.conversation)
+            and all(one.alike >= _LEAST_ALIKE for one in deciding)
+        ):
             rank = (any(one.path.startswith(_SETTLED_FIRST) for one in deciding), len(deciding))
             found.append((rank, Near(other, first), stored))
             if rank <= (False, 1):
@@ -155,11 +159,11 @@ def misses(store: Store, since: float) -> list[Json]:
 
 
 def _side(cache: Cache, plan: Plan, record: RequestRecord) -> _Side:
-    return _Side(record, cache.key_body(plan.format, canonical_json.parse_body(record.body)))
+    return _Side(plan.format, record, cache.key_body(plan.format, canonical_json.parse_body(record.body)))
 
 
 def _without_call_ids(side: _Side) -> _Side:
-    return replace(side, body=normalizers.without_call_ids(side.body))
+    return replace(side, body=normalizers.without_call_ids(side.format, side.body))
 
 
 def _first(asked: _Side, stored: _Side) -> tuple[Difference, ...]:
@@ -180,25 +184,25 @@ def _cure(store: Store, asked: _Side, stored: _Side) -> tuple[str, ...]:
     if any(_outside(asked.record, stored.record)):
         return ()
     pair, pixels = (asked.body, stored.body), tuple[str, ...]()
-    if not _are_enough(_TEXT_NAMES, pair):
+    if not _are_enough(asked.format, _TEXT_NAMES, pair):
         seen = _with_pixels(store, asked, stored)
-        if seen is None or not _are_enough(_TEXT_NAMES, seen):
+        if seen is None or not _are_enough(asked.format, _TEXT_NAMES, seen):
             return ()
         pair, pixels = seen, ("image-pixels",)
     for few in ((), *((name,) for name in _TEXT_NAMES)):
-        if _are_enough(few, pair):
+        if _are_enough(asked.format, few, pair):
             return (*few, *pixels)
     names = list(_TEXT_NAMES)
     for name in _TEXT_NAMES:
-        if _are_enough(others := [other for other in names if other != name], pair):
+        if _are_enough(asked.format, others := [other for other in names if other != name], pair):
             names = others
     return (*names, *pixels)
 
 
-def _are_enough(names: Iterable[str], pair: tuple[Json, Json]) -> bool:
+def _are_enough(format: Format, names: Iterable[str], pair: tuple[Json, Json]) -> bool:
     one, other = pair
     for name in names:
-        one, other = _normalizer(name).apply(one), _normalizer(name).apply(other)
+        one, other = _normalizer(name).apply(format, one), _normalizer(name).apply(format, other)
     return canonical_json.canonical(one) == canonical_json.canonical(other)
 
 
@@ -208,21 +212,24 @@ def _with_pixels(store: Store, asked: _Side, stored: _Side) -> tuple[Json, Json]
     differing = digests(asked.record.body) ^ digests(stored.record.body)
     if not 0 < len(differing) <= _MOST_PICTURES or not can_decode():
         return None
-    if not _are_enough(_TEXT_NAMES, (with_media(asked.body, lambda _: ""), with_media(stored.body, lambda _: ""))):
+    if not _are_enough(
+        asked.format, _TEXT_NAMES, (with_media(asked.body, lambda _: ""), with_media(stored.body, lambda _: ""))
+    ):
         return None
     texts = {digest: asked.record.media.get(digest) or store.media(digest) for digest in differing}
 
     def seen(body: Json) -> Json:
-        return _normalizer("image-pixels").apply(with_media(body, lambda digest: texts.get(digest) or digest))
+        whole = with_media(body, lambda digest: texts.get(digest) or digest)
+        return _normalizer("image-pixels").apply(asked.format, whole)
 
     return seen(asked.body), seen(stored.body)
 
 
-def _goes_on(found: tuple[Difference, ...]) -> bool:
+def _goes_on(found: tuple[Difference, ...], conversation: str) -> bool:
     match found:
         case [Difference(path, None, asked, None)] if asked is not None:
             name, _, index = path.removeprefix("/").partition("/")
-            return name in CONVERSATIONS and index.isdecimal()
+            return name == conversation and index.isdecimal()
     return False
 
 

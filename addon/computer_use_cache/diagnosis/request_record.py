@@ -12,11 +12,12 @@ import string
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from computer_use_cache.formats import data_url, walking
+
 _LONG = 1024
 """Shorter texts are kept as they are."""
 _OPENING = 300
 """A text is looked for by so many of its bytes: to look for a megabyte takes longer than to compare it."""
-_DATA_URL = re.compile(r"data:[^,]{0,200};base64,")
 _ALPHABET = (string.ascii_letters + string.digits + "+/_-").encode()
 _DIGEST = re.compile(r"<sha256:([0-9a-f]{64}) of [0-9]+ characters>")
 _DIGEST_BYTES = re.compile(_DIGEST.pattern.encode())
@@ -36,23 +37,21 @@ class Taken(NamedTuple):
 
 
 def without_media(value: Any, taken: list[Taken]) -> Any:
-    """`value` (JSON) with a digest in the place of each long base64 text; `taken` gets these, in their order."""
-    match value:
-        case str() if len(value) > _LONG and (found := _base64(value)):
-            taken.append(found)
-            return found.before + found.name
-        case dict():
-            return {name: without_media(item, taken) for name, item in value.items()}
-        case list():
-            return [without_media(item, taken) for item in value]
-    return value
+    """`value` (JSON) with a digest in place of each long base64 text; these are added to `taken`, in their order."""
+
+    def named(text: str) -> str:
+        if len(text) <= _LONG or (found := _base64(text)) is None:
+            return text
+        taken.append(found)
+        return found.before + found.name
+
+    return walking.map_texts(value, named)
 
 
 def _base64(text: str) -> Taken | None:
     """The data of a text that is base64, alone or in a data URL. No regular expression reads it: on a screenshot that
     would hold the interpreter for milliseconds."""
-    found = _DATA_URL.match(text)
-    before = found[0] if found else ""
+    before = data_url.base64_head(text)
     data = text.removeprefix(before)
     plain = data.removesuffix("=").removesuffix("=")
     if len(plain) < _LONG or not plain.isascii() or plain.encode().translate(None, _ALPHABET):
@@ -97,11 +96,4 @@ def bytes_with_media(body: bytes, find: Callable[[str], str | None]) -> bytes | 
 
 def with_media(value: Any, text_of: Callable[[str], str]) -> Any:
     """`value` (JSON, recorded) with `text_of` each digest in its place."""
-    match value:
-        case str():
-            return _DIGEST.sub(lambda found: text_of(found[1]), value)
-        case dict():
-            return {name: with_media(item, text_of) for name, item in value.items()}
-        case list():
-            return [with_media(item, text_of) for item in value]
-    return value
+    return walking.map_texts(value, lambda text: _DIGEST.sub(lambda found: text_of(found[1]), text))

@@ -12,12 +12,10 @@ import re
 import zlib
 from collections.abc import Iterator
 from hashlib import blake2b
-from typing import Any
 
+from computer_use_cache.formats.base import Format, Json
 from computer_use_cache.keys import canonical_json, normalizers
 
-CONVERSATIONS = ("messages", "input", "contents")
-"""The fields that hold a conversation's items, in the APIs that have one."""
 _PLACES = 3
 """Of the first and of the last items, so many are parts by themselves."""
 _SHINGLES = 4
@@ -26,23 +24,23 @@ _TEXT_BYTES = 8192
 """Of a longer text its beginning and its end."""
 
 
-def parts(group: tuple[str, ...], body: dict[str, Any]) -> tuple[int, ...]:
-    """The digests of a request's body (as `canonical_json.parse_body` gives it, without what the key leaves out).
+def parts(format: Format, group: tuple[str, ...], body: Json) -> tuple[int, ...]:
+    """The digests of the body of a request to this API.
 
-    Requests of different groups share none. Raises FormatError for a body without a canonical form.
+    `body` is as `canonical_json.parse_body` gives it, without what the key leaves out. Requests of different groups share none. Raises FormatError for a body without a canonical form.
     """
     salt = blake2b("\0".join(group).encode("utf-8", "surrogatepass"), digest_size=16).digest()
     found = (
         int.from_bytes(blake2b(part, key=salt, digest_size=8).digest(), signed=True)
-        for part in _parts(normalizers.without_call_ids(body))
+        for part in _parts(format.conversation, normalizers.without_call_ids(format, body))
     )
     return tuple(dict.fromkeys(found))
 
 
-def _parts(body: dict[str, Any]) -> Iterator[bytes]:
+def _parts(conversation: str, body: Json) -> Iterator[bytes]:
     for name, value in body.items():
         text = canonical_json.canonical(value)
-        items = value if name in CONVERSATIONS and isinstance(value, list) and value else None
+        items = value if name == conversation and isinstance(value, list) and value else None
         if items is None:
             yield b"field" + name.encode("utf-8", "surrogatepass") + text
             yield from _shingles(text)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from computer_use_cache.errors import SkipReason
+
 
 class Recorder:
-    """Collects the chunks of a stream up to `limit` bytes; what is longer is not recorded, and `overflowed`."""
+    """Collects the chunks of a stream up to `limit` bytes. `given_up` says why a stream is not recorded."""
 
     def __init__(self, limit: int, started: float) -> None:
         """`started` is when the upstream was asked, in seconds of any steady clock."""
         self.chunks: list[bytes] = []
-        self.overflowed = False
+        self.given_up: SkipReason | None = None
         self._pace: list[tuple[int, int]] = []
         self._room = limit
         self._last = started
@@ -18,16 +20,16 @@ class Recorder:
         """Take the next chunk, received at `now` on the clock of `started`."""
         self._room -= len(chunk)
         if self._room < 0:
-            self.give_up()
+            self.give_up(SkipReason.TOO_LARGE)
         else:
             milliseconds = round((now - self._last) * 1000)
             self._last += milliseconds / 1000  # not `now`: what rounding takes from one chunk comes with the next
             self.chunks.append(chunk)
             self._pace.append((len(chunk), milliseconds))
 
-    def give_up(self) -> None:
+    def give_up(self, reason: SkipReason) -> None:
         """Record no more, and forget what was recorded."""
-        self.overflowed = True
+        self.given_up = self.given_up or reason
         self._room = -1
         self.chunks.clear()
         self._pace.clear()

@@ -14,20 +14,21 @@ from typing import Any
 
 import re2
 
-from computer_use_cache.formats import FORMATS
-from computer_use_cache.formats.base import EXACT_MEMBERS, REFERENCE_TYPES
+from computer_use_cache.formats import walking
+from computer_use_cache.formats.base import EXACT_MEMBERS, REFERENCE_TYPES, Format
 from computer_use_cache.keys.pixels import Pixels, can_decode
 
 type Json = dict[str, Any]
+type Change = Callable[[Format, Json], Json]
 
 
 @dataclass(frozen=True, slots=True)
 class Normalizer:
-    """One of the names, or a rule as it was given; `apply` takes what enters the key of a request, and leaves it
-    alone: it gives a new body."""
+    """One of the names, or a rule as it was given. `apply` takes the part of a request that enters the key, leaves it
+    alone, and returns a new one."""
 
     name: str
-    apply: Callable[[Json], Json]
+    apply: Change
 
 
 # -- texts
@@ -44,23 +45,21 @@ def _pattern(text: str) -> Any:
         raise ValueError(error.args[0].decode("utf-8", "replace")) from None
 
 
-def _texts(value: Any, change: Callable[[str], str]) -> Any:
-    """`value` with every text in it changed, but for `EXACT_MEMBERS` and the names of members."""
-    match value:
-        case str():
-            try:
-                return change(value)
-            except UnicodeEncodeError:  # RE2 takes no lone surrogates
-                return value
-        case list():
-            return [_texts(item, change) for item in value]
-        case dict():
-            # Sorted, as what is numbered must not depend on the order of members.
-            return value | {name: _texts(value[name], change) for name in sorted(value.keys() - EXACT_MEMBERS)}
-    return value
+def _texts(body: Json, change: Callable[[str], str]) -> Json:
+    """`body` with `change` applied to every text, except in `EXACT_MEMBERS`."""
+
+    def changed(text: str) -> str:
+        try:
+            return change(text)
+        except UnicodeEncodeError:  # RE2 takes no lone surrogates
+            return text
+
+    # Sorted, so that numbering does not depend on the order of members.
+    written: Json = walking.map_texts(body, changed, leave=EXACT_MEMBERS, order=sorted)
+    return written
 
 
-def _replace(patterns: Iterable[tuple[str, str]]) -> Callable[[Json], Json]:
+def _replace(patterns: Iterable[tuple[str, str]]) -> Change:
     """Replaces what each pattern finds with its text, in which `\\1` stands for group 1."""
     compiled = [(_pattern(pattern), text) for pattern, text in patterns]
 
@@ -69,28 +68,27 @@ def _replace(patterns: Iterable[tuple[str, str]]) -> Callable[[Json], Json]:
             found = pattern.sub(text, found)
         return found
 
-    return lambda body: _texts(body, change)
+    return lambda _, body: _texts(body, change)
 
 
-def _number(pattern: str, name: str) -> Callable[[Json], Json]:
-    """Numbers what group 1 of the pattern finds, its case aside."""
+def _number(pattern: str, name: str) -> Change:
+    """Numbers what group 1 of the pattern finds, ignoring case."""
     compiled = _pattern(pattern)
 
-    def apply(body: Json) -> Json:
+    def apply(_: Format, body: Json) -> Json:
         number = _numbers(name)
 
         def rewritten(found: Any) -> str:
             whole: str = found[0]
             return whole.replace(found[1], number(found[1].lower()))
 
-        counted: Json = _texts(body, lambda text: str(compiled.sub(rewritten, text)))
-        return counted
+        return _texts(body, lambda text: str(compiled.sub(rewritten, text)))
 
     return apply
 
 
 def _numbers(name: str) -> Callable[[str], str]:
-    """The values of one request by the order in which they come: `<name 1>`, `<name 2>`."""
+    """Numbers the values of one request in the order in which they come: `<name 1>`, `<name 2>`."""
     known: dict[str, int] = {}
     return lambda value: f"<{name} {known.setdefault(value, len(known) + 1)}>"
 
@@ -127,62 +125,35 @@ _TMP_PATH = (
 # -- places
 
 
-_IMAGES = (
-    "messages/*/content/*/image_url/url",  # Chat Completions
-    *("messages/*/content/*/source/data", "messages/*/content/*/content/*/source/data"),  # Messages
-    *("input/*/content/*/image_url", "input/*/output/image_url", "input/*/output/*/image_url"),  # Responses
-    *("contents/*/parts/*/inlineData/data", "contents/*/parts/*/functionResponse/parts/*/inlineData/data"),  # Gemini
-    *("contents/*/parts/*/inline_data/data", "contents/*/parts/*/function_response/parts/*/inline_data/data"),
-)
-"""Where each API has them: member names, and `*` for every item of a list."""
+def _at(body: Json, places: tuple[str, ...], change: Callable[[str], str]) -> Json:
+    """`body` with the texts at the places changed; a reference to something stored names it by its id, and stays."""
+
+    def changed(value: Any) -> Any:
+        return change(value) if isinstance(value, str) else value
+
+    written: Json = walking.map_places(body, places, changed, leave=REFERENCE_TYPES)
+    return written
 
 
-def _tree(places: tuple[str, ...]) -> Json:
-    """Places by their first part; a place ends where the tree does."""
-    tree: Json = {}
-    for place in places:
-        below = tree
-        for part in place.split("/"):
-            below = below.setdefault(part, {})
-    return tree
+def _number_call_ids(format: Format, body: Json) -> Json:
+    return _at(body, format.call_id_places, _numbers("call"))
 
 
-def _at(value: Any, tree: Json, change: Callable[[str], str]) -> Any:
-    """`value` with the texts at the places of `tree` changed."""
-    match value:
-        case str() if not tree:
-            return change(value)
-        case list() if "*" in tree:
-            return [_at(item, tree["*"], change) for item in value]
-        case dict() if value.get("type") not in REFERENCE_TYPES:
-            return value | {name: _at(value[name], tree[name], change) for name in sorted(value.keys() & tree.keys())}
-    return value
+def without_call_ids(format: Format, body: Json) -> Json:
+    """A body with the ids of its tool calls emptied, so that requests that differ in nothing else are equal."""
+    return _at(body, format.call_id_places, lambda _: "")
 
 
-_CALL_ID_TREE = _tree(tuple(place for format in FORMATS for place in format.call_id_places))
-
-
-def _number_call_ids(body: Json) -> Json:
-    counted: Json = _at(body, _CALL_ID_TREE, _numbers("call"))
-    return counted
-
-
-def without_call_ids(body: Json) -> Json:
-    """A body with the ids of its tool calls empty: what differs in nothing else is equal, wherever it stands."""
-    emptied: Json = _at(body, _CALL_ID_TREE, lambda _: "")
-    return emptied
-
-
-def _name_pixels() -> Callable[[Json], Json]:
+def _name_pixels() -> Change:
     if not can_decode():
         raise ValueError("image-pixels only where Pillow is installed (pip install '.[images]')")
     pixels = Pixels()
-    return lambda body: _at(body, _tree(_IMAGES), pixels.named)
+    return lambda api, body: _at(body, api.image_places, pixels.named)
 
 
 # -- the setting
 
-_NAMED: dict[str, Callable[[], Callable[[Json], Json]]] = {
+_NAMED: dict[str, Callable[[], Change]] = {
     "uuids": lambda: _number(_UUID, "uuid"),
     "timestamps": lambda: _replace([(_TIMESTAMPS, "<timestamp>"), (_UNIX_TIMES, r"\1<timestamp>")]),
     "dates": lambda: _replace([(f"(?i){_DATE}", "<date>")]),

@@ -10,10 +10,10 @@ import binascii
 import hashlib
 import importlib.util
 import io
-import re
 import threading
 
-_DATA_URL = re.compile(r"data:image/[^,]{0,200};base64,")
+from computer_use_cache.formats import data_url
+
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 _MOST_PIXELS = 2**25
 """A screen of 8K has as many; decoded, they take 128 MiB. A file of a few kilobytes can claim any number."""
@@ -37,8 +37,8 @@ class Pixels:
 
     def named(self, text: str) -> str:
         """The name, after what stands before the data; `text` itself where it is no picture that can be compared."""
-        url = _DATA_URL.match(text)
-        start = url.end() if url else 0
+        head, kind, is_base64 = data_url.split(text)
+        start = len(head) if is_base64 and kind.startswith("image/") else 0
         file = _file(text[start:])
         if file is None:
             return text

@@ -26,6 +26,7 @@ from computer_use_cache.models import NOTHING, Entry, Outcome, Response
 from computer_use_cache.proxy import cache_headers, responses
 from computer_use_cache.proxy.failure_log import Trouble
 from computer_use_cache.proxy.replayer import Replayer
+from computer_use_cache.setting_values import HitUsage
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +132,7 @@ class Answers:
         entry = await self._look_up(self._cache.lookup, plan)
         if entry is None and batch and batch.unseen is None:
             entry = await asyncio.to_thread(join_known, batch)
-        pieces = await _replay(plan, entry) if entry else None
+        pieces = await _replay(plan, entry, self._cache.settings.hit_usage) if entry else None
         return None if entry is None or pieces is None else (entry, pieces)
 
     async def give_stale(self, flow: http.HTTPFlow, plan: Plan, forwarded: str) -> bool:
@@ -159,5 +160,7 @@ class Answers:
         return entry
 
 
-async def _replay(plan: Plan, entry: Entry) -> list[bytes] | None:
-    return replay(plan, entry) if replays_quickly(plan, entry) else await asyncio.to_thread(replay, plan, entry)
+async def _replay(plan: Plan, entry: Entry, usage: HitUsage = HitUsage.RECORDED) -> list[bytes] | None:
+    if replays_quickly(plan, entry, usage):
+        return replay(plan, entry, usage)
+    return await asyncio.to_thread(replay, plan, entry, usage)

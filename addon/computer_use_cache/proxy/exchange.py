@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -21,7 +22,7 @@ from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.diagnosis import near_miss
 from computer_use_cache.diagnosis.near_miss import Near, Study
-from computer_use_cache.errors import FormatError, RequestError, StoreError
+from computer_use_cache.errors import FormatError, RequestError, SkipReason, StoreError
 from computer_use_cache.flights.flight import Flight, Flights, Released, Stream
 from computer_use_cache.flights.leases import Fleet, Lease
 from computer_use_cache.flights.recorder import Recorder
@@ -64,6 +65,8 @@ class Exchange:
     lease: Lease | None = None
     study: asyncio.Task[Study] | None = None
     recorder: Recorder | None = None
+    marks_end: bool = False
+    """Whether the end of the upstream's answer is marked, so that a cut would show."""
 
 
 class Exchanges:
@@ -175,6 +178,7 @@ class Exchanges:
         exchange = self._by_flow.get(flow.id)
         if exchange is None or flow.response is None:
             return False
+        exchange.marks_end = responses.marks_end(flow.response)
         shape = policy.shape_of(flow.response.headers.get("content-type", ""), exchange.plan.shape)
         if flow.response.status_code == 200 and shape in (Shape.SSE, Shape.ARRAY):
             # A stream's headers do not wait for the study; nothing is stored before it is done.
@@ -223,7 +227,8 @@ class Exchanges:
         try:
             if exchange.recorder:
                 flow.response.data.content = exchange.recorder.body
-                store = await self._finish(flow, exchange, self._answer(flow.response, exchange))
+                answer = replace(self._answer(flow.response, exchange), ended=exchange.marks_end)
+                store = await self._finish(flow, exchange, answer)
                 cache_headers.note(flow, self._told(flow.response, exchange, store))
             else:
                 await self._answer_whole(flow, flow.response, exchange)
@@ -231,7 +236,8 @@ class Exchanges:
             self._forget(flow, exchange)
 
     async def _answer_whole(self, flow: http.HTTPFlow, response: http.Response, exchange: Exchange) -> None:
-        response.decode(strict=False)
+        with contextlib.suppress(ValueError):  # what does not decode passes unchanged, and is not stored
+            response.decode()
         if exchange.batch and not exchange.batch.is_whole:
             flow.request.content = exchange.plan.forward  # what was asked, for whoever looks at the flow
         answer, parts = self._answer(response, exchange), list[Entry]()
@@ -274,9 +280,9 @@ class Exchanges:
             if isinstance(plan.verdict, Bypass):
                 self._ledger.bypassed(plan.verdict)
                 return ""
-            if exchange.recorder and exchange.recorder.overflowed:
+            if exchange.recorder and exchange.recorder.given_up:
                 self._ledger.served(Outcome.MISS, plan.model, Cost(seconds=answer.seconds))
-                return str(Skipped("answer is larger than CACHE_MAX_RESPONSE_CHARS"))
+                return str(Skipped(exchange.recorder.given_up))
             kept: tuple[Entry | None, str] = await self._write(self._record, plan, answer, found, parts, time.time())
             outcome = kept[0] or (answer if answer.status >= 400 else Released.ALONE)
             return kept[1]
@@ -301,8 +307,10 @@ class Exchanges:
                 near_miss.log_miss(self._cache, plan, found.near, now)
         except StoreError as error:
             self._storing.failed(error)
-            return entry, str(Skipped("the store cannot be written"))
+            return entry, str(Skipped(SkipReason.STORE))
         self._storing.worked()
+        if entry.offline_only:
+            return entry, str(Skipped(SkipReason.SILENT))
         self._ledger.stored(now)
         return entry, "updated" if replaced else "stored"
 

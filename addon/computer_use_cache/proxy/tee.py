@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 import brotli
 import zstandard
 
+from computer_use_cache.errors import SkipReason
 from computer_use_cache.flights.flight import Flight
 from computer_use_cache.flights.recorder import Recorder
 
@@ -50,7 +51,7 @@ def tee(
                 flight.end_stream()
         except Exception:
             logger.exception("the cache failed; the stream goes on unrecorded")
-            recorder.give_up()
+            recorder.give_up(SkipReason.STORE)
 
     def pass_on(sent: bytes) -> Chunks:
         chunk = sent
@@ -59,7 +60,7 @@ def tee(
                 chunk = decode(sent)
             except Exception as error:
                 logger.warning("a chunk cannot be decoded: %s", error)
-                recorder.give_up()
+                recorder.give_up(SkipReason.CODING)
                 return ()
         if sent and not chunk:
             return ()  # nothing decoded yet: an empty chunk would end a chunked body

@@ -253,7 +253,8 @@ class FastLane:
             entry = self._cache.lookup(plan, now)
         except (RequestError, StoreError):
             return None
-        pieces = replay(plan, entry) if entry and replays_quickly(plan, entry) else None
+        usage = self._cache.settings.hit_usage
+        pieces = replay(plan, entry, usage) if entry and replays_quickly(plan, entry, usage) else None
         if entry is None or pieces is None or self._replayer.paced(plan, entry, pieces):
             return plan
         return Hit(len(body), plan, entry, pieces, self._replayer.hit(plan, entry, pieces, now))

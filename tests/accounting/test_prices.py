@@ -306,3 +306,28 @@ def test_the_savings_of_recorded_traffic_replayed_twice_are_an_independent_sum(
         assert counted[:2] == sums[:2]
         assert counted[2] == pytest.approx(float(sums[2]), rel=1e-9)
     assert expected["saved"][2] > expected["spent"][2] > 0
+
+
+@pytest.mark.parametrize("upstream", ["http://127.0.0.1:4000/v1", "https://gateway.example/v1"])
+@pytest.mark.parametrize(
+    ("model", "is_known"),
+    [
+        ("gpt-4o", True),
+        ("gpt-4o-2024-08-06", True),
+        ("openai/gpt-4o", True),
+        ("claude-3-5-sonnet-20241022", True),
+        ("anthropic/claude-3-5-sonnet-latest", True),
+        ("m", False),
+        ("my-gpt-4o", False),
+        ("gpt-4o-uncensored", False),
+        ("deepseek-chat-uncensored", False),
+        ("someone/gpt-4o", False),
+    ],
+)
+def test_a_gateway_has_the_list_price_of_known_models_and_none_of_others(
+    upstream: str, model: str, is_known: bool
+) -> None:
+    body = json.dumps({name: value for name, value in CHAT.items() if name != "model"}).encode()
+    answer = Response(200, {}, body, 1.0)
+    cost = cost_of(formats.by_name("chat_completions"), upstream, model, Shape.JSON, answer, now=NOW)
+    assert (cost.usd is not None, cost.at_list_price) == (is_known, is_known)

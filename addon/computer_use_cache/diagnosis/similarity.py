@@ -27,7 +27,8 @@ _TEXT_BYTES = 8192
 def parts(format: Format, group: tuple[str, ...], body: Json) -> tuple[int, ...]:
     """The digests of the body of a request to this API.
 
-    `body` is as `canonical_json.parse_body` gives it, without what the key leaves out. Requests of different groups share none. Raises FormatError for a body without a canonical form.
+    `body` is as `canonical_json.parse_body` gives it, without what the key leaves out. Requests of different groups
+    share no digest. Raises FormatError for a body without a canonical form.
     """
     salt = blake2b("\0".join(group).encode("utf-8", "surrogatepass"), digest_size=16).digest()
     found = (

@@ -45,7 +45,7 @@ class ChatCompletions(ChoiceFormat):
         return ()
 
     def key_body(self, body: Json) -> Json:
-        """Leaves out Anthropic's `cache_control` of content parts too (OpenRouter takes it): it only changes billing."""
+        """Leaves out Anthropic's `cache_control` of content parts too, which OpenRouter takes: it is about billing."""
         key = super().key_body(body)
         if isinstance(key.get("messages"), list):
             key["messages"] = [_uncontrolled(message) for message in key["messages"]]

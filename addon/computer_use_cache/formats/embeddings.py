@@ -100,10 +100,10 @@ class Embeddings(OpenAI, Format):
         that came in a form that its own request had not asked for.
         """
         wanted = _wanted(request)
+        if asked_form not in ("", wanted) and _BASE64.search(answer):
+            raise FormatError("the recorded base64 was not asked for, so that nobody knows what numbers it holds")
         if asked_form == wanted or not self.adapts_answer(answer, request):
             return answer
-        if asked_form:
-            raise FormatError(f"the provider answered in another form than {asked_form}; what it holds is not known")
         body = load_object(answer)
         for item in body["data"]:
             if wanted == "base64" and isinstance(item["embedding"], list):

@@ -35,6 +35,17 @@ _ROUTE = re.compile(rf"/(?P<resource>{_PLACE}(?:models|tunedModels)/.+)(?::gener
 _CONTINUED = frozenset({"citations", "citationSources", "topCandidates", "chosenCandidates"})
 """Lists of which every chunk brings the next items: citations, and log probabilities by decoding step."""
 
+_NUMBERED = {
+    2: "MAX_TOKENS",
+    3: "SAFETY",
+    4: "RECITATION",
+    5: "OTHER",
+    9: "MALFORMED_FUNCTION_CALL",
+    10: "MALFORMED_FUNCTION_CALL",
+}
+"""Finish reasons as numbers (`enum-encoding=int`). Gemini and Vertex AI count differently from 6 on: where one has a
+malformed call, the other has a filter, which is not worth keeping either."""
+
 _STATUSES = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -163,7 +174,9 @@ def _check(chunks: Iterable[Json]) -> Findings:
     is_silent = True
     for index, candidate in (found for chunk in chunks for found in _candidates(chunk)):
         judging.refuse_error(candidate, "candidate")
-        reason = candidate.get("finishReason")
+        reason: Any = candidate.get("finishReason")
+        if isinstance(reason, int):
+            reason = _NUMBERED.get(reason, reason)
         endings.update(judging.endings((reason,)))
         content = candidate.get("content")
         is_silent = is_silent and not (isinstance(content, dict) and judging.says(content.get("parts")))

@@ -44,7 +44,7 @@ ENDINGS: Mapping[str, Ending] = {
         (
             *("content_filter", "content_filtered", "sensitive", "safety", "recitation", "language", "blocklist"),
             *("prohibited_content", "spii", "image_safety", "image_prohibited_content", "image_recitation"),
-            *("guardrail_intervened", "error_toxic"),
+            *("guardrail_intervened", "error_toxic", "model_armor"),
         ),
         Ending.CONTENT_FILTER,
     ),
@@ -58,7 +58,7 @@ _LABELS = frozenset({"type", "id", "index", "role", "object", "format", "status"
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What was found in a good answer. It is silent if it has no text, call, reasoning, refusal, sound or other item."""
+    """What was found in a good answer: it is silent without text, call, reasoning, refusal, sound or other item."""
 
     is_silent: bool = False
     endings: frozenset[Ending] = frozenset()

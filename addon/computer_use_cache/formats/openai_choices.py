@@ -55,7 +55,8 @@ class ChoiceFormat(OpenAI, Format):
 
     def check_answer(self, answer: Json) -> Findings:
         _refuse_error(answer)
-        return self._check_parts(_choices(answer))
+        # Some providers give no finish reasons at all; null is what an answer has that never finished.
+        return self._check_parts(_choices(answer), is_whole=True)
 
     def check_events(self, events: Sequence[Event], *, ended: bool = False) -> Findings:
         findings = self._check_parts(part for chunk in _chunks(events) for part in _choices(chunk))
@@ -63,7 +64,7 @@ class ChoiceFormat(OpenAI, Format):
             raise FormatError("the stream ends without [DONE]", SkipReason.UNFINISHED)
         return findings
 
-    def _check_parts(self, parts: Iterable[tuple[int, Json]]) -> Findings:
+    def _check_parts(self, parts: Iterable[tuple[int, Json]], *, is_whole: bool = False) -> Findings:
         finished: dict[int, bool] = {}
         endings: set[Ending] = set()
         is_silent = True
@@ -75,7 +76,8 @@ class ChoiceFormat(OpenAI, Format):
             if said.get("refusal"):
                 endings.add(Ending.REFUSAL)
             is_silent = is_silent and not self.says(said)
-            finished[position] = finished.get(position, False) or bool(part.get("finish_reason"))
+            is_end = bool(part.get("finish_reason")) or (is_whole and "finish_reason" not in part)
+            finished[position] = finished.get(position, False) or is_end
         if not finished:
             raise FormatError("the answer has no choices")
         if not all(finished.values()):

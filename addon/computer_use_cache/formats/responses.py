@@ -62,8 +62,6 @@ _WORKING = {
 }
 
 
-_SAID = ("content", "summary", "encrypted_content")
-"""Where a message or reasoning says something."""
 _UNFINISHED = frozenset({"in_progress", "queued", "searching", "interpreting", "generating"})
 """The status of an item on which the provider was still at work."""
 
@@ -147,8 +145,8 @@ def _check_item(item: Json) -> None:
 
 
 def _says(item: Json) -> bool:
-    """Whether an item says anything: messages and reasoning if they hold text, any other item by being there."""
-    return item.get("type") not in ("message", "reasoning") or judging.says([item.get(name) for name in _SAID])
+    """Whether an item says anything: a message by its content, any other item by being there."""
+    return item.get("type") != "message" or judging.says(item.get("content"))
 
 
 def _refuses(item: Json) -> bool:

@@ -39,6 +39,13 @@ class _ModelView(contentviews.Contentview):
         except ValueError:  # a host that is none, in a flow from a file
             return None
 
+    def known_format(self, metadata: contentviews.Metadata) -> Format:
+        """The API that a flow belongs to; raises FormatError if it is none that is known here."""
+        format = self.format_of(metadata)
+        if format is None:
+            raise FormatError("this is no call of a model API that is known here")
+        return format
+
     def prettify(self, data: bytes, metadata: contentviews.Metadata) -> str:
         try:
             return self.read(data, metadata)
@@ -68,7 +75,7 @@ class ModelRequest(_ModelView):
         return _ABOVE_JSON if data and is_request and self.format_of(metadata) else _NOT_THIS
 
     def read(self, data: bytes, metadata: contentviews.Metadata) -> str:
-        return transcript.of_request(load_object(data))
+        return transcript.of_request(self.known_format(metadata), load_object(data))
 
 
 class ModelAnswer(_ModelView):
@@ -82,19 +89,19 @@ class ModelAnswer(_ModelView):
         return _ABOVE_JSON if data and is_answer and self.format_of(metadata) else _NOT_THIS
 
     def read(self, data: bytes, metadata: contentviews.Metadata) -> str:
-        format = self.format_of(metadata)
-        if format is None:
-            raise FormatError("this is no answer of a model API that is known here")
+        format = self.known_format(metadata)
         is_array = data.lstrip().startswith(b"[")  # Gemini's stream
         shape = policy.shape_of(metadata.content_type or "", Shape.ARRAY if is_array else Shape.JSON)
         if shape is None or shape is Shape.JSON:
-            return transcript.of_answer(load_object(data))
+            return transcript.of_answer(format, load_object(data))
         events = format.split_stream(data, shape)
         try:
             format.check_events(events)
         except FormatError as error:
-            return f"This stream is not whole: {error}.\n\n{transcript.of_answer(_assemble_part(format, events))}"
-        return transcript.of_answer(format.assemble(events))
+            return (
+                f"This stream is not whole: {error}.\n\n{transcript.of_answer(format, _assemble_part(format, events))}"
+            )
+        return transcript.of_answer(format, format.assemble(events))
 
 
 def _assemble_part(format: Format, events: list[Event]) -> Json:

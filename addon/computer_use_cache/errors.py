@@ -9,27 +9,8 @@ CacheError
 """
 
 import logging
-from enum import StrEnum
 
-
-class SkipReason(StrEnum):
-    """Why an answer is not stored, or not served to live calls; skips are counted by these words."""
-
-    NOT_ALLOWED = "the request or the mode allows no storing"
-    STATUS = "the status is not 200"
-    TOO_LARGE = "answer is larger than CACHE_MAX_RESPONSE_CHARS"
-    LENGTH = "the body's length is not what its header says"
-    CODING = "the body does not decode as its content encoding says"
-    CONTENT_TYPE = "the content type is not the API's"
-    NOT_JSON = "the body is not JSON"
-    MALFORMED = "the body is not what the API sends"
-    ERROR = "the answer holds an error"
-    FAILED = "the finish reason is a failure"
-    UNFINISHED = "the answer never finished"
-    SILENT = "the answer says nothing; only offline mode replays it"
-    CHOSEN = "CACHE_SKIP"
-    EXPIRED = "the answer names something that has expired"
-    STORE = "the store cannot be written"
+from computer_use_cache.models import Skip
 
 
 class CacheError(Exception):
@@ -58,7 +39,7 @@ class RequestError(CacheError):
 class FormatError(CacheError):
     """A body is not complete, not well-formed, or not what its API sends: `reason` in one word, the message in full."""
 
-    def __init__(self, message: str, reason: SkipReason = SkipReason.MALFORMED) -> None:
+    def __init__(self, message: str, reason: Skip = Skip.MALFORMED) -> None:
         super().__init__(message)
         self.reason = reason
 

@@ -13,8 +13,7 @@ from computer_use_cache import formats
 from computer_use_cache.cache import policy
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.policy import Storable
-from computer_use_cache.errors import SkipReason
-from computer_use_cache.models import Entry, Request, Response, Shape, Skipped
+from computer_use_cache.models import Entry, Request, Response, Shape, Skip, Skipped
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore
 
@@ -148,7 +147,7 @@ ERRORS = {
 
 @pytest.mark.parametrize(("api", "body"), ERRORS.values(), ids=ERRORS)
 def test_an_error_inside_a_200_is_not_stored(api: str, body: bytes) -> None:
-    assert reason_for(api, body) == SkipReason.ERROR
+    assert reason_for(api, body) == Skip.ERROR
 
 
 WORDS = ("error", "network_error", "insufficient_system_resource", "MALFORMED_FUNCTION_CALL", "abort", "upstream-error")
@@ -170,7 +169,7 @@ FAILED = [
 
 @pytest.mark.parametrize(("api", "body"), FAILED)
 def test_a_finish_reason_that_means_failure_is_not_stored(api: str, body: bytes) -> None:
-    assert reason_for(api, body) == SkipReason.FAILED
+    assert reason_for(api, body) == Skip.FAILED
 
 
 UNFINISHED = {
@@ -193,7 +192,7 @@ UNFINISHED = {
 
 @pytest.mark.parametrize(("api", "body"), UNFINISHED.values(), ids=UNFINISHED)
 def test_what_never_finished_is_not_stored_however_cleanly_it_ends(api: str, body: bytes) -> None:
-    assert reason_for(api, body, ended=True) == SkipReason.UNFINISHED
+    assert reason_for(api, body, ended=True) == Skip.UNFINISHED
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
@@ -212,7 +211,7 @@ def test_what_never_finished_is_not_stored_however_cleanly_it_ends(api: str, bod
     ],
 )
 def test_what_is_no_json_is_not_stored(api: str, body: str, number: str) -> None:
-    assert reason_for(api, (body % number).encode()) == SkipReason.NOT_JSON
+    assert reason_for(api, (body % number).encode()) == Skip.NOT_JSON
     assert reason_for(api, (body % 1).encode()) is None
 
 
@@ -220,7 +219,7 @@ def test_what_is_no_json_is_not_stored(api: str, body: str, number: str) -> None
 def test_a_body_that_is_still_encoded_is_not_stored(coding: str) -> None:
     answer = Response(200, {"content-type": "application/json", "content-encoding": coding}, GOOD["chat"][1], 1.0)
     verdict = policy.judge_answer(formats.by_name("chat_completions"), answer, Shape.JSON, Settings.load({}))
-    assert verdict == Skipped(SkipReason.CODING)
+    assert verdict == Skipped(Skip.CODING, Skip.CODING)
 
 
 @pytest.mark.parametrize(
@@ -322,7 +321,7 @@ ENDINGS = {
 )
 def test_cache_skip_names_endings_that_are_not_stored(ending: str, api: str, body: bytes) -> None:
     assert reason_for(api, body) is None
-    assert reason_for(api, body, CACHE_SKIP=f" {ending.upper()} ") == SkipReason.CHOSEN
+    assert reason_for(api, body, CACHE_SKIP=f" {ending.upper()} ") == Skip.CHOSEN
     others = ",".join(ENDINGS.keys() - {ending})
     assert reason_for(api, body, CACHE_SKIP=others) is None
 
@@ -343,8 +342,8 @@ def test_a_history_of_another_key_is_named_with_its_cure(status: int, body: Json
         settings = Settings.load({"CACHE_SCOPE": scope})
         verdict = policy.judge_answer(formats.by_name("responses"), answer, Shape.JSON, settings)
         assert isinstance(verdict, Skipped)
-        assert verdict.reason == SkipReason.STATUS
-        assert ("CACHE_SCOPE=credential" in verdict.why) is (is_named and not is_cured)
+        assert verdict.reason == Skip.STATUS
+        assert ("CACHE_SCOPE=credential" in verdict.detail) is (is_named and not is_cured)
 
 
 # -- through the store
@@ -377,7 +376,7 @@ def keep(core: Cache, asked: Request, body: bytes, now: float = NOW) -> Entry | 
 def test_a_silent_answer_is_a_hit_offline_and_asked_again_live(store: DiskStore) -> None:
     live, offline = cache(store), cache(store, CACHE_MODE="offline")
     silent = keep(live, request(), chat({"content": ""}))
-    assert live.lookup(live.plan(request()), NOW) is None
+    assert not isinstance(live.lookup(live.plan(request()), NOW), Entry)
     assert offline.lookup(offline.plan(request()), NOW) == silent
     spoken = keep(live, request(), chat({"content": "good"}))
     assert live.lookup(live.plan(request()), NOW) == spoken
@@ -418,10 +417,10 @@ def test_what_names_something_that_expires_is_never_served_after_it(
     core = cache(store, CACHE_TTL_SECONDS=ttl, CACHE_STALE_IF_ERROR_SECONDS="3600")
     asked = request(api)
     assert keep(core, asked, body) == core.lookup(core.plan(asked), NOW + 99)
-    assert core.lookup(core.plan(asked), NOW + 101) is None
+    assert not isinstance(core.lookup(core.plan(asked), NOW + 101), Entry)
     assert core.lookup_stale(core.plan(asked), NOW + 101) is None
     late = keep(core, asked, body, NOW + 101)
-    assert late == Skipped(SkipReason.EXPIRED)
+    assert late == Skipped(Skip.EXPIRED, Skip.EXPIRED)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from computer_use_cache.errors import SkipReason
 from computer_use_cache.flights.recorder import Recorder
+from computer_use_cache.models import Skip
 
 STREAM = b"event: a\r\ndata: {}\r\n\r\ndata: \xe2\x82\xac\n\ndata: [DONE]\n\n"
 
@@ -39,7 +39,7 @@ def test_what_is_over_the_limit_is_forgotten(chunks: list[bytes]) -> None:
     recorder = Recorder(5, started=0.0)
     for chunk in (*chunks, b"", b"7"):
         recorder.feed(chunk, 1.0)
-    assert recorder.given_up is SkipReason.TOO_LARGE
+    assert recorder.given_up is Skip.TOO_LARGE
     assert (recorder.body, recorder.pace) == (b"", ())
 
 
@@ -54,7 +54,7 @@ def test_what_fills_the_limit_is_kept() -> None:
 def test_giving_up_forgets_what_was_recorded_and_what_comes() -> None:
     recorder = Recorder(100, started=0.0)
     recorder.feed(b"1", 1.0)
-    recorder.give_up(SkipReason.CODING)
+    recorder.give_up(Skip.CODING)
     recorder.feed(b"2", 2.0)
-    assert recorder.given_up is SkipReason.CODING
+    assert recorder.given_up is Skip.CODING
     assert (recorder.body, recorder.pace, recorder.chunks) == (b"", (), [])

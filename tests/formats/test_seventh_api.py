@@ -13,12 +13,12 @@ from computer_use_cache import formats
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.replay import replay
 from computer_use_cache.diagnosis import near_miss
-from computer_use_cache.errors import FormatError, RequestError, SkipReason
+from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats import judging, transcript
 from computer_use_cache.formats.base import Format, Json, UsageFlavor, dump, load_objects
 from computer_use_cache.formats.judging import Findings
 from computer_use_cache.keys import upstream
-from computer_use_cache.models import Entry, Event, Request, Response, Shape, Skipped
+from computer_use_cache.models import Entry, Event, Request, Response, Shape, Skip, Skipped
 from computer_use_cache.setting_values import BaseUrl, HitUsage
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore
@@ -46,7 +46,7 @@ class Toy(Format):
     def check_answer(self, answer: Json) -> Findings:
         judging.refuse_error(answer, "answer")
         if "words" not in answer:
-            raise FormatError("there are no words", SkipReason.UNFINISHED)
+            raise FormatError("there are no words", Skip.UNFINISHED)
         return Findings(is_silent=not judging.says(answer["words"]))
 
     def check_events(self, events: Sequence[Event], *, ended: bool = False) -> Findings:
@@ -109,7 +109,7 @@ def test_its_alias_leads_below_the_base_and_its_own_paths_stay() -> None:
 
 
 def test_it_is_a_miss_and_then_a_hit_in_both_shapes(core: Cache) -> None:
-    assert core.lookup(core.plan(request()), NOW) is None
+    assert not isinstance(core.lookup(core.plan(request()), NOW), Entry)
     entry = keep(core, request())
     plan = core.plan(request(stream=True))
     assert core.lookup(plan, NOW) == entry

@@ -13,7 +13,7 @@ from computer_use_cache.cache.plan import Plan
 from computer_use_cache.errors import FormatError
 from computer_use_cache.formats.base import Json, dump, load_object
 from computer_use_cache.formats.embeddings import Embeddings
-from computer_use_cache.models import Cost, Entry, Response
+from computer_use_cache.models import Absent, Cost, Entry, Response
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,10 @@ def open_batch(cache: Cache, plan: Plan, now: float) -> Batch | None:
 def _known(cache: Cache, part: Plan, now: float) -> Entry | None:
     """The entry of one input, in the form that the batch asks for; None if it is not to be had in that form."""
     entry = cache.lookup(part, now)
+    if isinstance(entry, Absent):
+        return None
     try:
-        return entry and replace(entry, body=part.format.adapt_answer(entry.body, part.body, entry.asked_form))
+        return replace(entry, body=part.format.adapt_answer(entry.body, part.body, entry.asked_form))
     except FormatError:
         return None
 
@@ -86,6 +88,7 @@ def total(costs: Iterable[Cost]) -> Cost:
         sum(cost.output_tokens for cost in costs),
         sum(prices) if len(prices) == len(costs) else None,
         max((cost.seconds for cost in costs), default=0.0),
+        any(cost.at_list_price for cost in costs),
     )
 
 

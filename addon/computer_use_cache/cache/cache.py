@@ -18,19 +18,22 @@ from computer_use_cache.cache.plan import Plan, Route
 from computer_use_cache.cache.policy import Controls
 from computer_use_cache.diagnosis import similarity
 from computer_use_cache.diagnosis.request_record import Taken, bytes_without_media, without_media
-from computer_use_cache.errors import FormatError, RequestError, SkipReason
+from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.base import Format, Json, dump, load_object
 from computer_use_cache.keys import canonical_json, key
 from computer_use_cache.models import (
+    Absent,
     Bypass,
     Cost,
     Entry,
+    Fwd,
     Query,
     Reason,
     Request,
     RequestRecord,
     Response,
     Shape,
+    Skip,
     Skipped,
 )
 from computer_use_cache.setting_values import Scope
@@ -41,6 +44,11 @@ OFFLINE_MISS = "cache_offline_miss"
 """The code of the error that `offline_error` is."""
 
 _QUICK_BYTES = 128 * 1024
+
+_NOT_STORED, _EXPIRED = Absent(Fwd.URI_MISS), Absent(Fwd.STALE)
+
+_LEAST_KNOWN, _MOST_KNOWN = 60.0, 86400.0
+"""An expired entry is kept for as long again as it was fresh, within these bounds in seconds."""
 
 _KEPT_HEADERS = ("content-type", "request-id", "x-request-id", "x-generation-id", "apim-request-id")
 
@@ -147,15 +155,21 @@ class Cache:
         assert isinstance(plan.verdict, Controls), "a bypass has no parts"
         return replace(plan, key=key.finish(plan.route.key_beginning, self.key_body(plan.format, body)), body=body)
 
-    def lookup(self, plan: Plan, now: float) -> Entry | None:
-        """The fresh entry that answers the plan at `now`, if there is one; raises StoreError."""
-        if isinstance(plan.verdict, Bypass) or not plan.verdict.read:
-            return None
+    def lookup(self, plan: Plan, now: float) -> Entry | Absent:
+        """The entry that may answer the plan at `now`, or why there is none; raises StoreError."""
+        controls = plan.verdict
+        if isinstance(controls, Bypass):
+            return Absent(controls.fwd)
+        if controls.read_ban:
+            return Absent(Fwd.REQUEST, controls.read_ban)
         entry = self._stored(plan)
-        if entry is None or not entry.is_fresh(now) or (entry.offline_only and plan.verdict.upstream):
-            return None
-        limit = plan.verdict.max_age
-        return entry if limit is None or now - entry.created_at <= limit else None
+        if entry is None or (entry.offline_only and controls.upstream):
+            return _NOT_STORED
+        if not entry.is_fresh(now):
+            return _EXPIRED
+        if controls.max_age is not None and now - entry.created_at > controls.max_age:
+            return Absent(Fwd.REQUEST, f"Cache-Control: max-age={controls.max_age}")
+        return entry
 
     def lookup_stale(self, plan: Plan, now: float) -> Entry | None:
         """The entry that answers the plan at `now` when the upstream has failed, if there is one; raises StoreError."""
@@ -181,15 +195,15 @@ class Cache:
     def judge(self, plan: Plan, response: Response, now: float) -> Entry | Skipped:
         """The entry to keep of an upstream's complete answer, received at `now`."""
         if isinstance(plan.verdict, Bypass):
-            return Skipped(SkipReason.NOT_ALLOWED, str(plan.verdict))
-        if not plan.verdict.write:
-            return Skipped(SkipReason.NOT_ALLOWED)
+            return Skipped(str(plan.verdict), Skip.FORBIDDEN)
+        if plan.verdict.write_ban:
+            return Skipped(f"{plan.verdict.write_ban} forbids storing", Skip.FORBIDDEN)
         verdict = policy.judge_answer(plan.format, response, plan.shape, self.settings)
         if isinstance(verdict, Skipped):
             return verdict
         usable_until = verdict.usable_until
         if usable_until is not None and usable_until <= now:
-            return Skipped(SkipReason.EXPIRED)
+            return Skipped(Skip.EXPIRED, Skip.EXPIRED)
         ttl = self.settings.ttl_seconds if plan.verdict.ttl is None else plan.verdict.ttl
         ends = [time for time in (now + ttl if ttl else None, usable_until) if time is not None]
         is_json = verdict.shape is Shape.JSON
@@ -240,15 +254,18 @@ class Cache:
         )
 
     def keep(self, entry: Entry, now: float, record: RequestRecord | None = None) -> bool:
-        """Write an entry and what it answers; True when it took the place of another. Raises StoreError.
+        """Write an entry and the request it answers; True when it replaced another. Raises StoreError.
 
-        An answer that says nothing never takes the place of one that says something.
+        It stays for a while after it expires, so that a miss can be reported as stale. An answer that says nothing
+        never replaces one that says something.
         """
         if entry.offline_only and (held := self.store.get(entry.key)) and not held.offline_only and held.is_fresh(now):
             return False
         keep_seconds = None
         if entry.expires_at is not None:
-            keep_seconds = max(entry.expires_at + self.settings.stale_if_error_seconds - now, 0.0)
+            fresh_seconds = entry.expires_at - now
+            known_seconds = min(max(fresh_seconds, _LEAST_KNOWN), _MOST_KNOWN) if fresh_seconds > 0 else 0.0
+            keep_seconds = max(fresh_seconds + max(self.settings.stale_if_error_seconds, known_seconds), 0.0)
         return self.store.put(entry, keep_seconds, record)
 
 

@@ -1,8 +1,9 @@
-"""When each piece of a replayed stream is due: at once, as it was recorded, or at so many tokens a second."""
+"""When each piece of a replayed stream is due: at once, as recorded, or at a number of tokens per second."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 from computer_use_cache.models import Entry
 from computer_use_cache.setting_values import Speed
@@ -10,11 +11,11 @@ from computer_use_cache.setting_values import Speed
 _BYTES_PER_TOKEN = 4
 
 
-def schedule(speed: Speed | float, pieces: list[bytes], entry: Entry) -> list[tuple[float, bytes]]:
-    """(seconds to wait before it, piece) of a replayed stream; empty when it is to leave at once.
+def schedule(speed: Speed | float, pieces: Sequence[bytes], entry: Entry) -> list[tuple[float, bytes]]:
+    """(seconds to wait, piece) for each piece of a replayed stream; empty if it is to be sent at once.
 
-    A stream replayed as it was recorded is cut where it was cut then. Where only a whole JSON answer was recorded,
-    `recorded` spreads the time it took over the pieces.
+    A stream that is replayed byte for byte is cut where the recorded one was cut. If a JSON answer was recorded,
+    `recorded` spreads the time it took evenly over the pieces.
     """
     if speed is Speed.INSTANT:
         return []
@@ -31,7 +32,7 @@ def schedule(speed: Speed | float, pieces: list[bytes], entry: Entry) -> list[tu
     return list(zip(waits, pieces, strict=True))
 
 
-def _tokens(pieces: list[bytes]) -> list[int]:
-    """A guess: providers send about a token an event, and what a piece has beyond the shortest one is text."""
+def _tokens(pieces: Sequence[bytes]) -> list[int]:
+    """A guess: providers send about one token per event, and a piece longer than the shortest one holds more text."""
     shortest = min(map(len, pieces))
     return [1 + (len(piece) - shortest) // _BYTES_PER_TOKEN for piece in pieces]

@@ -15,10 +15,10 @@ from typing import Any, ClassVar, NoReturn
 
 import msgspec
 
-from computer_use_cache.errors import FormatError, RequestError, SkipReason
+from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats import sse, state
 from computer_use_cache.formats.judging import Findings
-from computer_use_cache.models import Event, Query, Shape
+from computer_use_cache.models import Event, Query, Shape, Skip
 
 Json = dict[str, Any]
 
@@ -66,7 +66,7 @@ def load_object(data: bytes) -> Json:
         try:
             value = json.loads(data, parse_constant=refuse_constant)  # msgspec refuses lone surrogates
         except (ValueError, RecursionError) as error:
-            raise FormatError("the body is not JSON", SkipReason.NOT_JSON) from error
+            raise FormatError("the body is not JSON", Skip.NOT_JSON) from error
     if not isinstance(value, dict):
         raise FormatError("the body is not a JSON object")
     return value

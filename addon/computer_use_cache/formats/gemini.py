@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 from urllib.parse import unquote
 
-from computer_use_cache.errors import FormatError, RequestError, SkipReason
+from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats import judging
 from computer_use_cache.formats.base import (
     VOLATILE,
@@ -27,7 +27,7 @@ from computer_use_cache.formats.base import (
     refuse_constant,
 )
 from computer_use_cache.formats.judging import Findings
-from computer_use_cache.models import Ending, Event, Query, Shape
+from computer_use_cache.models import Ending, Event, Query, Shape, Skip
 
 _STREAMED = ":streamGenerateContent"
 _PLACE = "(?:projects/[^/]+/locations/[^/]+/)?(?:publishers/google/)?"
@@ -120,7 +120,7 @@ class Gemini(Format):
         """Every candidate needs a `finishReason`. Whether the stream ended cleanly is for the transport (SSE) or
         `split_stream` (array) to say."""
         if any(event.name == "error" for event in events):
-            raise FormatError("there is an error in the stream", SkipReason.ERROR)
+            raise FormatError("there is an error in the stream", Skip.ERROR)
         return _check(load_objects(events))
 
     def assemble(self, events: Sequence[Event]) -> Json:
@@ -151,7 +151,7 @@ class Gemini(Format):
         try:
             chunks = json.loads(body, parse_constant=refuse_constant)
         except (ValueError, RecursionError) as error:
-            raise FormatError("the streamed array is not complete JSON", SkipReason.UNFINISHED) from error
+            raise FormatError("the streamed array is not complete JSON", Skip.UNFINISHED) from error
         if not isinstance(chunks, list):
             raise FormatError("the streamed body is not a JSON array")
         return [Event("", dump(chunk)) for chunk in chunks]
@@ -184,7 +184,7 @@ def _check(chunks: Iterable[Json]) -> Findings:
     if not finished:
         raise FormatError("the answer has no candidates")
     if not all(finished.values()):
-        raise FormatError("a candidate never got a finishReason", SkipReason.UNFINISHED)
+        raise FormatError("a candidate never got a finishReason", Skip.UNFINISHED)
     return Findings(is_silent, frozenset(endings))
 
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from computer_use_cache.errors import FormatError, SkipReason
-from computer_use_cache.models import Ending
+from computer_use_cache.errors import FormatError
+from computer_use_cache.models import Ending, Skip
 
 FAILED = frozenset(
     (
@@ -71,7 +71,7 @@ def endings(words: Iterable[Any]) -> Iterable[Ending]:
             continue
         plain = word.lower().replace("-", "_")
         if plain in FAILED:
-            raise FormatError(f"the finish reason is {word!r}", SkipReason.FAILED)
+            raise FormatError(f"the finish reason is {word!r}", Skip.FAILED)
         if plain in ENDINGS:
             yield ENDINGS[plain]
 
@@ -79,7 +79,7 @@ def endings(words: Iterable[Any]) -> Iterable[Ending]:
 def refuse_error(owner: Mapping[str, Any], where: str) -> None:
     """Raise FormatError if an object holds an error; `where` names the object for the message."""
     if owner.get("error"):
-        raise FormatError(f"there is an error in the {where}", SkipReason.ERROR)
+        raise FormatError(f"there is an error in the {where}", Skip.ERROR)
 
 
 def says(value: Any) -> bool:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from computer_use_cache.errors import FormatError, RequestError, SkipReason
+from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats import judging
 from computer_use_cache.formats.base import Format, Json, UsageFlavor, dump, load_object, load_objects
 from computer_use_cache.formats.judging import Findings
 from computer_use_cache.formats.partial_json import load_cut
-from computer_use_cache.models import Event
+from computer_use_cache.models import Event, Skip
 
 # https://docs.anthropic.com/en/api/errors
 _ERROR_TYPES = {
@@ -101,7 +101,7 @@ class Messages(Format):
 
     def check_events(self, events: Sequence[Event], *, ended: bool = False) -> Findings:
         if any(event.name == "error" for event in events):
-            raise FormatError("there is an error in the stream", SkipReason.ERROR)
+            raise FormatError("there is an error in the stream", Skip.ERROR)
         types: set[Any] = set()
         stop_reason, is_silent = None, True
         for payload in load_objects(events):
@@ -118,7 +118,7 @@ class Messages(Format):
                 case {"type": "message_delta", "delta": dict(delta)}:
                     stop_reason = delta.get("stop_reason") or stop_reason
         if not types >= {"message_start", "message_stop"}:
-            raise FormatError("the stream does not go from message_start to message_stop", SkipReason.UNFINISHED)
+            raise FormatError("the stream does not go from message_start to message_stop", Skip.UNFINISHED)
         return _findings(stop_reason, is_silent=is_silent)
 
     def assemble(self, events: Sequence[Event]) -> Json:
@@ -158,14 +158,14 @@ class Messages(Format):
 
 def _findings(stop_reason: Any, *, is_silent: bool) -> Findings:
     if not stop_reason:
-        raise FormatError("the message never got a stop reason", SkipReason.UNFINISHED)
+        raise FormatError("the message never got a stop reason", Skip.UNFINISHED)
     return Findings(is_silent, frozenset(judging.endings((stop_reason,))))
 
 
 def _refuse_error(owner: Json) -> None:
     judging.refuse_error(owner, "answer")
     if owner.get("type") == "error":
-        raise FormatError("the answer is an error", SkipReason.ERROR)
+        raise FormatError("the answer is an error", Skip.ERROR)
 
 
 def _says(block: Json) -> bool:

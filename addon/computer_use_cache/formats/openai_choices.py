@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, repeat
 from typing import Any, ClassVar
 
-from computer_use_cache.errors import FormatError, SkipReason
+from computer_use_cache.errors import FormatError
 from computer_use_cache.formats import judging
 from computer_use_cache.formats.base import Format, Json, UsageFlavor, dump, load_object
 from computer_use_cache.formats.judging import Findings
 from computer_use_cache.formats.openai import EXCLUDED, OpenAI
-from computer_use_cache.models import Ending, Event
+from computer_use_cache.models import Ending, Event, Skip
 
 _DONE = b"[DONE]"
 _PADDING = ("obfuscation", "p")
@@ -61,7 +61,7 @@ class ChoiceFormat(OpenAI, Format):
     def check_events(self, events: Sequence[Event], *, ended: bool = False) -> Findings:
         findings = self._check_parts(part for chunk in _chunks(events) for part in _choices(chunk))
         if not ended and not any(event.data.strip() == _DONE for event in reversed(events)):
-            raise FormatError("the stream ends without [DONE]", SkipReason.UNFINISHED)
+            raise FormatError("the stream ends without [DONE]", Skip.UNFINISHED)
         return findings
 
     def _check_parts(self, parts: Iterable[tuple[int, Json]], *, is_whole: bool = False) -> Findings:
@@ -81,7 +81,7 @@ class ChoiceFormat(OpenAI, Format):
         if not finished:
             raise FormatError("the answer has no choices")
         if not all(finished.values()):
-            raise FormatError("a choice never got a finish reason", SkipReason.UNFINISHED)
+            raise FormatError("a choice never got a finish reason", Skip.UNFINISHED)
         return Findings(is_silent, frozenset(endings))
 
     def assemble(self, events: Sequence[Event]) -> Json:
@@ -163,7 +163,7 @@ def _chunks(events: Iterable[Event]) -> Iterator[Json]:
     """The chunk in each event, {} for `[DONE]`; FormatError for an error or anything but a chunk."""
     for event in events:
         if event.name == "error":
-            raise FormatError("there is an error in the stream", SkipReason.ERROR)
+            raise FormatError("there is an error in the stream", Skip.ERROR)
         chunk = {} if event.data.strip() == _DONE else load_object(event.data)
         _refuse_error(chunk)
         yield chunk
@@ -189,9 +189,9 @@ def _refuse_error(body: Json) -> None:
     judging.refuse_error(body, "answer")
     match body:
         case {"object": "error"} | {"type": "error"}:  # vLLM and Mistral; Anthropic's, passed on by a gateway
-            raise FormatError("the answer is an error", SkipReason.ERROR)
+            raise FormatError("the answer is an error", Skip.ERROR)
         case {"base_resp": {"status_code": int(status)}} if status:
-            raise FormatError(f"MiniMax's status_code is {status}", SkipReason.ERROR)
+            raise FormatError(f"MiniMax's status_code is {status}", Skip.ERROR)
 
 
 def _is_usage_only(chunk: Json) -> bool:

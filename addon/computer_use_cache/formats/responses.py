@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from computer_use_cache.errors import FormatError, SkipReason
+from computer_use_cache.errors import FormatError
 from computer_use_cache.formats import judging
 from computer_use_cache.formats.base import Format, Json, UsageFlavor, dump, load_objects
 from computer_use_cache.formats.judging import Findings
 from computer_use_cache.formats.openai import EXCLUDED, OpenAI
-from computer_use_cache.models import Ending, Event
+from computer_use_cache.models import Ending, Event, Skip
 
 _Step = tuple[str, Json]
 """One event: its type without `response.`, and its fields beside type and sequence_number."""
@@ -100,7 +100,7 @@ class Responses(OpenAI, Format):
         judging.refuse_error(answer, "answer")
         status = answer.get("status")
         if status not in ("completed", "incomplete"):
-            reason = SkipReason.UNFINISHED if status in _UNFINISHED else SkipReason.FAILED
+            reason = Skip.UNFINISHED if status in _UNFINISHED else Skip.FAILED
             raise FormatError(f"the response's status is {status!r}", reason)
         if answer.get("output") is None:
             raise FormatError("the response has no output")
@@ -115,12 +115,12 @@ class Responses(OpenAI, Format):
 
     def check_events(self, events: Sequence[Event], *, ended: bool = False) -> Findings:
         if any(event.name == "error" for event in events):
-            raise FormatError("there is an error in the stream", SkipReason.ERROR)
+            raise FormatError("there is an error in the stream", Skip.ERROR)
         payloads = load_objects(events)
         for payload in payloads:
             judging.refuse_error(payload, "stream")
             if payload.get("type") in ("error", "response.failed"):
-                raise FormatError("there is an error in the stream", SkipReason.ERROR)
+                raise FormatError("there is an error in the stream", Skip.ERROR)
         return self.check_answer(_folded(payloads))
 
     def assemble(self, events: Sequence[Event]) -> Json:
@@ -139,9 +139,9 @@ def _check_item(item: Json) -> None:
     judging.refuse_error(item, "item")
     status = item.get("status")
     if status == "failed":
-        raise FormatError(f"an item of type {item.get('type')!r} has failed", SkipReason.FAILED)
+        raise FormatError(f"an item of type {item.get('type')!r} has failed", Skip.FAILED)
     if status in _UNFINISHED:
-        raise FormatError(f"an item of type {item.get('type')!r} never finished", SkipReason.UNFINISHED)
+        raise FormatError(f"an item of type {item.get('type')!r} never finished", Skip.UNFINISHED)
 
 
 def _says(item: Json) -> bool:
@@ -177,10 +177,10 @@ def _folded(payloads: Sequence[Json]) -> Json:
             case {"type": "response.completed" | "response.incomplete", "response": dict(response)}:
                 final = response
     if final is None:
-        raise FormatError("the stream has no terminal event", SkipReason.UNFINISHED)
+        raise FormatError("the stream has no terminal event", Skip.UNFINISHED)
     if len(_objects(final, "output")) < len(items):
         if None in items.values():
-            raise FormatError("an output item never ended", SkipReason.UNFINISHED)
+            raise FormatError("an output item never ended", Skip.UNFINISHED)
         final["output"] = [items[index] for index in sorted(items)]
     return final
 

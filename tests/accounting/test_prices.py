@@ -272,6 +272,11 @@ def independent(row: dict[str, Any], answer: bytes) -> tuple[int, int, Decimal |
     return counts["input_tokens"], out, None
 
 
+def at_own_price(cost: Cost) -> Cost:
+    """A cost without list prices, which are not worked out by hand here."""
+    return replace(cost, usd=None) if cost.at_list_price else cost
+
+
 def test_the_savings_of_recorded_traffic_replayed_twice_are_an_independent_sum(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -288,20 +293,20 @@ def test_the_savings_of_recorded_traffic_replayed_twice_are_an_independent_sum(
                 continue
             entry, book = cache.lookup(plan, NOW), "saved"
             if isinstance(entry, Entry):
-                ledger.served(Outcome.HIT, plan.model, entry.cost)
+                ledger.served(Outcome.HIT, plan.model, at_own_price(entry.cost))
             else:
                 judged, book = cache.judge(plan, response, NOW), "spent"
                 if not isinstance(judged, Entry):
                     continue
                 cache.keep(judged, NOW)
-                ledger.served(Outcome.MISS, plan.model, judged.cost)
+                ledger.served(Outcome.MISS, plan.model, at_own_price(judged.cost))
                 first[plan.key] = independent(row, response.body)
             for place, number in enumerate(first[plan.key]):
                 expected[book][place] += number or 0
         models = ledger.statistics(Settings.load({}), NOW).models.values()
     for book, sums in expected.items():
         books = [getattr(model, book) for model in models]
-        counted = [sum(getattr(one, name) for one in books) for name in ("input_tokens", "output_tokens", "usd")]
+        counted = [sum(getattr(one, name) or 0 for one in books) for name in ("input_tokens", "output_tokens", "usd")]
         with capsys.disabled():
             print(f"\n{book}: {sums} expected, {counted} counted")
         assert counted[:2] == sums[:2]

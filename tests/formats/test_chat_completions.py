@@ -443,7 +443,7 @@ def test_a_stream_that_is_not_whole_is_refused(events: list[Event]) -> None:
 
 
 def test_a_whole_stream_is_accepted() -> None:
-    CHAT.check_events(stream(chunk({"content": "a"}) | {"error": None}))
+    CHAT.check_events(stream(chunk({"content": "a"}, finish_reason="stop") | {"error": None}))
 
 
 @pytest.mark.parametrize("body", [{}, {"choices": []}, {"choices": None}, ANSWERS["text"] | {"error": {"code": 502}}])
@@ -506,11 +506,14 @@ def test_only_its_own_path_matches(path: str, resource: str | None) -> None:
 
 
 def test_recorded_traffic_goes_both_ways_without_loss() -> None:
-    changed = []
+    changed, refused = [], []
     for row in corpus.exchanges("chat"):
         if row["stream"]:
             events = list(sse.parse(row["resp_body"].encode()))
-            CHAT.check_events(events)
+            try:
+                CHAT.check_events(events)
+            except FormatError:
+                refused.append(row["id"])
             whole = CHAT.assemble(events)
         else:
             whole = json.loads(row["resp_body"])
@@ -524,6 +527,8 @@ def test_recorded_traffic_goes_both_ways_without_loss() -> None:
             changed.append(row["id"])
     # 10 details with one index twice, 2 answers without `object`, 1 without `content`, 1 without `message`.
     assert len(changed) <= 14
+    # OpenRouter's call of Novita, which ends with [DONE] and never gives a finish reason.
+    assert len(refused) == 2
 
 
 def essence(folded: Json) -> list[Any]:

@@ -307,7 +307,11 @@ def test_an_item_survives_the_stream(name: str) -> None:
     item, _ = ITEMS[name]
     whole = answer(item, MESSAGE | {"id": "msg_last"})
     events = explode(whole)
-    FORMAT.check_events(events)
+    if name.endswith("that failed"):  # older entries may hold such items
+        with pytest.raises(FormatError):
+            FORMAT.check_events(events)
+    else:
+        FORMAT.check_events(events)
     assert FORMAT.assemble(events) == whole
 
 

@@ -208,8 +208,9 @@ def test_inputs_are_shown_in_a_line_each(body: dict[str, Any], lines: list[str])
 )
 def test_an_answer_can_be_read(answer: dict[str, Any], texts: tuple[str, ...]) -> None:
     usage = {"input_tokens": 5, "details": {"cached": 3, "other": None}}
-    told = of_answer(answer | {"usage": usage})
-    for text in (*texts, "usage: input_tokens 5, details (cached 3)"):
+    name = api_of(answer).usage_places[0]
+    told = of_answer(answer | {name: usage})
+    for text in (*texts, f"{name}: input_tokens 5, details (cached 3)"):
         assert text in told, text
 
 

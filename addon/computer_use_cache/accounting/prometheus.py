@@ -47,8 +47,8 @@ class _Collector(Collector):
             tokens.add_metric([model, "input"], sums.input_tokens)
             tokens.add_metric([model, "output"], sums.output_tokens)
             seconds.add_metric([model], sums.seconds)
-            if sums.usd is not None:
-                usd.add_metric([model], sums.usd)
+            if counted.priced or sums.usd:  # 0 would say that it is free
+                usd.add_metric([model], sums.usd or 0.0)
         yield from (tokens, usd, seconds)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_HEAD = re.compile(r"data:([^,]{0,200}),")
+_HEAD = re.compile(r"data:([^,]{0,200}?)(;base64)?,")
 
 
 def split(text: str) -> tuple[str, str, bool]:
@@ -12,8 +12,7 @@ def split(text: str) -> tuple[str, str, bool]:
     found = _HEAD.match(text)
     if found is None:
         return "", "", False
-    kind, *parameters = found[1].split(";")
-    return found[0], kind, "base64" in parameters
+    return found[0], found[1].partition(";")[0], found[2] is not None
 
 
 def base64_head(text: str) -> str:

@@ -34,20 +34,20 @@ def earliest(answer: Any) -> float | None:
     return min(_times(answer), default=None)
 
 
-def _times(value: Any) -> Iterator[float]:
-    match value:
-        case dict():
-            for name, member in value.items():
-                if name in _MEMBERS:
-                    yield from _time(member)
-                elif isinstance(member, str):
-                    if name.lower().endswith(("url", "uri")):
-                        yield from _signed_until(member)
-                elif name not in _NOT_HANDED_OUT:
-                    yield from _times(member)
-        case list():
-            for item in value:
-                yield from _times(item)
+def _times(answer: Any) -> Iterator[float]:
+    pending = [answer]
+    while pending:
+        match pending.pop():
+            case dict() as members:
+                for name, member in members.items():
+                    if name in _MEMBERS:
+                        yield from _time(member)
+                    elif isinstance(member, str):
+                        yield from _signed_until(member) if name.lower().endswith(("url", "uri")) else ()
+                    elif name not in _NOT_HANDED_OUT:
+                        pending.append(member)
+            case list() as items:
+                pending.extend(items)
 
 
 def _time(value: Any) -> Iterator[float]:

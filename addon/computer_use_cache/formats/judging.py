@@ -84,11 +84,13 @@ def refuse_error(owner: Mapping[str, Any], where: str) -> None:
 
 def says(value: Any) -> bool:
     """True if a part of an answer holds anything but white space and labels."""
-    match value:
-        case str():
-            return not value.isspace() and value != ""
-        case list():
-            return any(says(item) for item in value)
-        case dict():
-            return any(says(member) for name, member in value.items() if name not in _LABELS)
+    pending = [value]
+    while pending:
+        match pending.pop():
+            case str() as text if text.strip():
+                return True
+            case list() as items:
+                pending.extend(items)
+            case dict() as members:
+                pending.extend(member for name, member in members.items() if name not in _LABELS)
     return False

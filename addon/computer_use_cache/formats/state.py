@@ -35,23 +35,20 @@ _AT_THE_TOP = ("container", "mcp_servers", "data_sources", "tools", "tool_resour
 
 def handle(body: dict[str, Any]) -> str | None:
     """Why the answer depends on state at the provider, by what the request and its tools name; None if it does not."""
-    return _in({name: body[name] for name in _AT_THE_TOP if name in body})
-
-
-def _in(value: Any) -> str | None:
-    match value:
-        case {"type": "mcp"}:
-            return _REMOTE
-        case dict():
-            for name, member in value.items():
-                if name == "container" and _names_container(member):
-                    return _CONTAINER
-                if name in _REASONS and member:
-                    return _REASONS[name]
-                if name not in _SCHEMAS and (found := _in(member)):
-                    return found
-        case list():
-            return next(filter(None, map(_in, value)), None)
+    pending: list[Any] = [{name: body[name] for name in _AT_THE_TOP if name in body}]
+    while pending:
+        match pending.pop():
+            case {"type": "mcp"}:
+                return _REMOTE
+            case dict() as members:
+                for name, member in members.items():
+                    if name == "container" and _names_container(member):
+                        return _CONTAINER
+                    if name in _REASONS and member:
+                        return _REASONS[name]
+                pending.extend(member for name, member in members.items() if name not in _SCHEMAS)
+            case list() as items:
+                pending.extend(items)
     return None
 
 

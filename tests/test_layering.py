@@ -47,7 +47,8 @@ LIBRARIES = {
     "genai_prices": {"accounting/prices.py"},
     "redis": {"store/redis.py"},
     "PIL": {"keys/pixels.py"},
-    "re2": {"keys/normalizers.py", "rebinding/kinds.py"},
+    "re2": {"keys/normalizers.py", "credentials/forms.py", "rebinding/kinds.py"},
+    "redact_secret": {"credentials/detection.py"},
 }
 """Where a library may be imported: a folder, or one file."""
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))

@@ -98,6 +98,7 @@ class Skip(StrEnum):
     SILENT = "answer says nothing; only offline mode replays it"
     CHOSEN = "CACHE_SKIP"
     EXPIRED = "answer names something that has expired"
+    CREDENTIAL = "answer repeats a credential of the request"
     FORBIDDEN = "storing is not allowed"
     STORE = "the store cannot be written"
     UPSTREAM = "the upstream failed"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from computer_use_cache import formats
-from computer_use_cache.formats.base import Format, Json
+from computer_use_cache.formats.base import Format, Json, dump
 from computer_use_cache.keys.key import canonical
 from computer_use_cache.models import Event
 from computer_use_cache.rebinding import (
@@ -47,6 +47,15 @@ def called(arguments: str) -> Json:
     message = {"role": "assistant", "content": None, "tool_calls": [call]}
     choice = {"index": 0, "message": message, "finish_reason": "tool_calls"}
     return {"id": "chatcmpl-1", "object": "chat.completion", "model": "m-1", "choices": [choice]}
+
+
+def streamed_by_character(text: str) -> list[Event]:
+    """A chat completion whose stream has a chunk for each character."""
+    head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": "m-1"}
+    deltas = [{"role": "assistant"}, *({"content": character} for character in text)]
+    chunks = [head | {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
+    chunks.append(head | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    return [*(Event("", dump(chunk)) for chunk in chunks), Event("", b"[DONE]")]
 
 
 def text_of(answer: Json) -> str:

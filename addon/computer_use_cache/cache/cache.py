@@ -11,11 +11,12 @@ from urllib.parse import urlencode
 import orjson
 from msgspec.structs import replace
 
-from computer_use_cache import credentials, formats
+from computer_use_cache import formats
 from computer_use_cache.accounting import prices
 from computer_use_cache.cache import policy
 from computer_use_cache.cache.plan import Plan, Route
 from computer_use_cache.cache.policy import Controls
+from computer_use_cache.credentials import caller, detection, places
 from computer_use_cache.diagnosis import similarity
 from computer_use_cache.diagnosis.request_record import Taken, bytes_without_media, without_media
 from computer_use_cache.errors import FormatError, RequestError
@@ -102,6 +103,10 @@ class Cache:
         except FormatError as error:
             sent, unreadable = {}, Bypass(Reason.FORM, str(error))
         body = policy.without_controls(sent)
+        try:
+            parted = places.part(body)
+        except RecursionError:
+            parted, unreadable = places.Parted(body), Bypass(Reason.FORM, "nested too deeply")
         model = format.model(body, route.resource)
         verdict: Controls | Bypass = (
             controls.bypass
@@ -113,7 +118,7 @@ class Cache:
         computed = ""
         if isinstance(verdict, Controls):
             try:
-                computed = key.finish(route.key_beginning, self.key_body(format, body))
+                computed = self._key(route, parted.body, parted.credentials)
             except (FormatError, RecursionError) as error:
                 verdict = Bypass(Reason.FORM, str(error))
         if isinstance(verdict, Bypass) and not controls.upstream:
@@ -125,9 +130,15 @@ class Cache:
             model=model,
             shape=format.wanted_shape(body, route.request.path, route.request.query),
             with_usage=format.wants_usage(body),
-            body=body,
+            body=parted.body,
             forward=sent_body if unreadable or body is sent else _forwarded(body, sent_body),
+            credentials=parted.credentials,
         )
+
+    def _key(self, route: Route, body: Json, held: tuple[str, ...]) -> str:
+        """The key of a request; `held` are the credentials that its body held, which count as the caller's does."""
+        counted = caller.digest("\0".join(held)) if held and self._counts_credentials(route.request) else ""
+        return key.finish(route.key_beginning, self.key_body(route.format, body), counted)
 
     def _bypass(self, format: Format, length: int, body: Json, model: str) -> Bypass | None:
         if length > self.settings.max_input_chars:
@@ -144,16 +155,17 @@ class Cache:
         return counted
 
     def _scope(self, request: Request) -> str:
-        if request.client and self.settings.scope is not Scope.SHARED:
-            return f"client {request.client}"
-        if self._shared:
-            return ""
-        return credentials.digest(credentials.of_caller(request.headers, request.query))
+        if self._counts_credentials(request):
+            return caller.digest(caller.of_caller(request.headers, request.query))
+        return f"client {request.client}" if request.client and self.settings.scope is not Scope.SHARED else ""
+
+    def _counts_credentials(self, request: Request) -> bool:
+        return not self._shared and not request.client
 
     def plan_part(self, plan: Plan, body: Json) -> Plan:
         """The plan for a part of a planned request that could have been asked for alone; raises FormatError."""
         assert isinstance(plan.verdict, Controls), "a bypass has no parts"
-        return replace(plan, key=key.finish(plan.route.key_beginning, self.key_body(plan.format, body)), body=body)
+        return replace(plan, key=self._key(plan.route, body, plan.credentials), body=body)
 
     def lookup(self, plan: Plan, now: float) -> Entry | Absent:
         """The entry that may answer the plan at `now`, or why there is none; raises StoreError."""
@@ -185,12 +197,14 @@ class Cache:
         return entry if entry and entry.key == plan.key else None
 
     def credential(self, plan: Plan) -> Bypass | None:
-        """The verdict on a request whose text holds a credential. Slow: call it off the event loop.
+        """The verdict on a request whose text holds a credential, one of its tools' perhaps.
 
-        Only a miss needs to ask: what holds a credential was never stored.
+        Slow: call it off the event loop. Only a miss needs to ask: what holds a credential was never stored.
         """
-        kind = credentials.find(plan.body)
-        return Bypass(Reason.CREDENTIAL, kind) if kind else None
+        if any(places.is_repeated(each, text) for each in plan.credentials for text in detection.texts(plan.body)):
+            return Bypass(Reason.CREDENTIAL, "a tool's, in a text")
+        found = next(detection.find_in_body(plan.body), None)
+        return Bypass(Reason.CREDENTIAL, found.secrets[0].kind) if found else None
 
     def judge(self, plan: Plan, response: Response, now: float) -> Entry | Skipped:
         """The entry to keep of an upstream's complete answer, received at `now`."""
@@ -201,6 +215,8 @@ class Cache:
         verdict = policy.judge_answer(plan.format, response, plan.shape, self.settings)
         if isinstance(verdict, Skipped):
             return verdict
+        if any(places.is_repeated(each, response.body.decode("utf-8", "replace")) for each in plan.credentials):
+            return Skipped(Skip.CREDENTIAL, Skip.CREDENTIAL)
         usable_until = verdict.usable_until
         if usable_until is not None and usable_until <= now:
             return Skipped(Skip.EXPIRED, Skip.EXPIRED)
@@ -247,8 +263,8 @@ class Cache:
             path=request.path,
             query=_relevant_query(request.query),
             headers=key.relevant_headers(request.headers),
-            body=bytes_without_media(plan.forward, taken)
-            or _written(body, lambda: without_media(load_object(plan.forward), [])),
+            body=(not plan.credentials and bytes_without_media(plan.forward, taken))
+            or _written(body, lambda: without_media(places.part(load_object(plan.forward)).body, [])),
             parts=similarity.parts(plan.format, group, self.key_body(plan.format, body)),
             media={each.digest: each.text for each in taken},
         )

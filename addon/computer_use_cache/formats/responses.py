@@ -87,7 +87,8 @@ class Responses(OpenAI, Format):
         return body.get("store") is not False
 
     def signed_members(self, part: Json) -> Collection[str]:
-        return part.keys() if part.get("encrypted_content") else ()
+        is_picture = part.get("type") == "image_generation_call"  # drawn from the prompt that it repeats
+        return part.keys() if part.get("encrypted_content") or is_picture else ()
 
     def bypass_reason(self, body: Json) -> str | None:
         if body.get("conversation"):

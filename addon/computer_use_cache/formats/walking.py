@@ -1,12 +1,12 @@
-"""Walks over JSON values: every text, the texts at given places, everything but certain members. All return copies."""
+"""Walks over JSON values: every text, what stands at given places, all but certain members. All return copies."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from functools import cache
 from typing import Any
 
-type _Tree = dict[str, "_Tree"]
+type Tree = dict[str, "Tree"]
 
 
 def map_texts(
@@ -32,10 +32,10 @@ def map_texts(
 def map_places(value: Any, places: tuple[str, ...], change: Callable[[Any], Any], leave: Collection[str] = ()) -> Any:
     """`value` with what stands at the places changed: `messages/*/id`, with `*` for every item of a list. Objects whose
     `type` is in `leave` stay as they are. Members are visited by name."""
-    return _at(value, _tree(places), change, leave)
+    return _at(value, tree_of(places), change, leave)
 
 
-def _at(value: Any, tree: _Tree, change: Callable[[Any], Any], leave: Collection[str]) -> Any:
+def _at(value: Any, tree: Tree, change: Callable[[Any], Any], leave: Collection[str]) -> Any:
     if not tree:
         return change(value)
     match value:
@@ -48,9 +48,9 @@ def _at(value: Any, tree: _Tree, change: Callable[[Any], Any], leave: Collection
 
 
 @cache
-def _tree(places: tuple[str, ...]) -> _Tree:
-    """Places by their first part; a place ends where the tree does."""
-    tree: _Tree = {}
+def tree_of(places: tuple[str, ...]) -> Tree:
+    """Places (`messages/*/tool_call_id`) by their first part; a place ends where the tree does."""
+    tree: Tree = {}
     for place in places:
         below = tree
         for part in place.split("/"):
@@ -66,16 +66,3 @@ def without_members(value: Any, names: Collection[str]) -> Any:
         case list():
             return [without_members(item, names) for item in value]
     return value
-
-
-def texts(value: Any) -> Iterator[str]:
-    """Every text in a value, in no order."""
-    pending = [value]
-    while pending:
-        match pending.pop():
-            case str() as text:
-                yield text
-            case list() as items:
-                pending.extend(items)
-            case dict() as members:
-                pending.extend(members.values())

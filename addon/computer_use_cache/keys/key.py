@@ -60,10 +60,13 @@ def begin(
     return digest
 
 
-def finish(beginning: Any, body: object) -> str:
-    """The key in hex; `body` is what `Format.key_body` left of the request's. Raises FormatError like `canonical`."""
+def finish(beginning: Any, body: object, credentials: str = "") -> str:
+    """The key in hex. `body` is what `Format.key_body` left of the request's, `credentials` a digest of those that the
+    body held, if they count. Raises FormatError like `canonical`."""
     digest = beginning.copy()
     _add(digest, canonical(body))
+    if credentials:
+        _add(digest, credentials.encode())
     return str(digest.hexdigest())
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +29,10 @@ _LABELS = frozenset(
 _DATA = frozenset(("data", "encrypted_content", "signature", "thoughtSignature", "thought_signature"))
 """Members whose text cannot be read."""
 _POSITIONS = frozenset(
-    ("logprobs", "logprobsResult", "start_index", "startIndex", "start_char_index", "token_ids", "bytes")
+    (
+        *("logprobs", "logprobsResult", "token_ids", "start_index", "startIndex", "start_char_index"),
+        *("end_index", "endIndex", "end_char_index"),
+    )
 )
 """Members that count or repeat the tokens or characters of a text, which then must not change."""
 
@@ -50,6 +53,20 @@ def rebind(
 
     `present` is all text of the present request (`Template.text`); `with_usage` is as in `Format.explode`.
     """
+    return rewritten(
+        format, answer, moves, judge=lambda rests: guard.judge(moves, rests, present), with_usage=with_usage
+    )
+
+
+def rewritten(
+    format: Format,
+    answer: Json | Sequence[Event],
+    moves: Moves,
+    *,
+    judge: Callable[[Sequence[bytes]], Refusal | None] = lambda _: None,
+    with_usage: bool,
+) -> Rebound | Refusal:
+    """An answer with everything replaced that moved; `judge` is shown what is left of its texts."""
     if not moves:
         return Rebound(answer)
     if not format.answers_in_text:
@@ -58,7 +75,7 @@ def rebind(
         whole = answer if isinstance(answer, dict) else format.assemble(answer)
         writer = _Writer(format, moves)
         written = writer.member("", whole)
-        if refusal := guard.judge(moves, writer.rests, present):
+        if refusal := judge(writer.rests):
             return refusal
         if not writer.counts:
             return Rebound(answer)
@@ -103,13 +120,14 @@ class _Writer:
         signed = () if is_argument else self._format.signed_members(value)
         written = {}
         for name, member in value.items():
+            key = self._text(name) if is_argument else name
             self.has_positions |= name in _POSITIONS and bool(member) and not is_argument
             if name in signed:
                 self._check_signed(name, member)
-                written[name] = member
+                written[key] = member
                 continue
             begins = name in self._format.argument_objects and isinstance(member, (dict, list))
-            written[name] = self.member(name, member, is_argument=is_argument or begins)
+            written[key] = self.member(name, member, is_argument=is_argument or begins)
         return written
 
     def _check_signed(self, name: str, value: Any) -> None:

@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 from urllib.parse import quote
 
 from computer_use_cache.rebinding.kinds import compiled
@@ -25,13 +24,16 @@ _COMMON_TMP = ("/tmp", "/var/tmp", "/private/tmp")  # noqa: S108 (nothing is wri
 """The kind `tmp` finds what lies there by itself."""
 _ENTRY = re.compile(rb"[/\\]+[\w.+@%=~-]*\w")
 _SEGMENTS = re.compile(rb"[\w.+@%=~/\\-]*")
-_LABELLED = {
-    "user": r"(?i:\b(?:user(?:[ _-]?name)?|logname)\b)[\"'\\]{{0,4}}\s?[:=>]?\s?[\"'\\]{{0,4}}({0})\b|\b({0})@{1}\b"
-    r"|[d-][rwxsStT-]{{9}}[.+@]?\s+\d+\s+({0})\s",
-    "host": r"(?i:\bhost(?:[ _-]?name)?\b)[\"'\\]{{0,4}}\s?[:=>]?\s?[\"'\\]{{0,4}}({0})\b|\b{1}@({0})\b"
-    r"|\b(?:Linux|Darwin) ({0})\b",
+_CLIMBED = r"(?:^|[^\w./-])((?:\.\./)*\.\.)/\.\w"
+"""The way from the folder up to the home, where what follows is one of the hidden files of a home."""
+_LABEL = rb"""\b[\"'\\]{0,4}\s?[:=>]?\s?[\"'\\]{0,4}$"""
+_BEFORE = {
+    "user": re.compile(rb"(?i:\b(?:user(?:[ _-]?name)?|logname))" + _LABEL + rb"|[d-][rwxsStT-]{9}[.+@]?\s+\d+\s+$"),
+    "host": re.compile(rb"(?i:\bhost(?:[ _-]?name)?)" + _LABEL + rb"|\b(?:Linux|Darwin) $"),
 }
-"""Where a name is a user's or a host's: behind its label, in `user@host`, in `ls -l`, in `uname -a`."""
+"""What stands before a name where it is a user's or a host's: a label, columns of `ls -l`, the system in `uname -a`."""
+_FARTHEST = 32
+"""How many bytes before a name are searched for its label."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Bindings:
         if home and cwd.startswith((f"{home}/", f"{home}\\")):
             forms["cwd", "~"] = f"~{cwd[len(home) :]}"
             forms["cwd", "$HOME"] = f"$HOME{cwd[len(home) :]}"
+            forms["home", "up"] = "/".join([".."] * len(re.findall(r"[/\\]+", cwd[len(home) :])))
         for name in NAMES:
             if value := self.values.get(name, ""):
                 forms[name, "name"] = value
@@ -73,21 +76,16 @@ class Bindings:
 
     @cached_property
     def _by_text(self) -> Mapping[bytes, tuple[str, str]]:
-        paths = {key: text for key, text in self.forms.items() if key[1] != "name" or _is_telling(text, key[0])}
+        paths = {
+            (name, form): text
+            for (name, form), text in self.forms.items()
+            if form not in ("name", "up") or (name == "host" and _is_telling(text))
+        }
         return {text.encode("utf-8", "surrogatepass"): key for key, text in reversed(paths.items())}
 
     @cached_property
     def _literals(self) -> Literals:
         return Literals(self._by_text)
-
-    @cached_property
-    def _names(self) -> tuple[list[str], Any]:
-        """The pattern for users and hosts, and which of them each of its groups is."""
-        user, host = (re.escape(self.values.get(name, "")) or r"[\w.-]+" for name in NAMES)
-        patterns = {"user": _LABELLED["user"].format(user, host), "host": _LABELLED["host"].format(host, user)}
-        known = {name: pattern for name, pattern in patterns.items() if name in self.values}
-        groups = [name for name, pattern in known.items() for _ in range(re.compile(pattern).groups)]
-        return groups, compiled("|".join(known.values())) if known else None
 
     def find(self, text: bytes) -> Iterator[tuple[int, int, str, str | None]]:
         """Where the values stand in UTF-8 text: start, end, name and form, in no order.
@@ -103,10 +101,29 @@ class Bindings:
             yield start, end, name, form
             if name == "home":
                 yield from self._below(text, end)
-        groups, pattern = self._names
-        for found in pattern.finditer(text) if pattern else ():
-            group = next(group for group in range(1, len(groups) + 1) if found.start(group) >= 0)
-            yield *found.span(group), groups[group - 1], "name"
+        yield from self._climbed(text)
+        yield from self._named(text)
+
+    def _climbed(self, text: bytes) -> Iterator[tuple[int, int, str, str]]:
+        up = self.forms.get(("home", "up"), "").encode()
+        if up and b"../." in text:
+            for found in compiled(_CLIMBED).finditer(text):
+                if found[1] == up:
+                    yield *found.span(1), "home", "up"
+
+    def _named(self, text: bytes) -> Iterator[tuple[int, int, str, str]]:
+        user, host = (self.values.get(name, "").encode("utf-8", "surrogatepass") for name in NAMES)
+        address = user + b"@" + host
+        for name, value in (("user", user), ("host", host)):
+            at = text.find(value) if value else -1
+            while at >= 0:
+                end = at + len(value)
+                is_address = user and host and text.startswith(address, at if name == "user" else at - len(user) - 1)
+                before = text[max(0, at - _FARTHEST) : at]
+                is_in_path = before.endswith((b"/", b"\\", b"-"))
+                if not is_in_path and stands_alone(text, at, end) and (is_address or _BEFORE[name].search(before)):
+                    yield at, end, name, "name"
+                at = text.find(value, end)
 
     def _below(self, text: bytes, end: int) -> Iterator[tuple[int, int, str, str]]:
         """The folder's name as a segment of a path that goes on here."""
@@ -119,9 +136,9 @@ class Bindings:
                 yield end + found.start(), end + found.end(), "cwd", "name"
 
 
-def _is_telling(text: str, name: str) -> bool:
+def _is_telling(text: str) -> bool:
     """Whether a host's name can be nothing else: a container's id, `build-7.example`."""
-    return name == "host" and len(text) >= 6 and bool(re.search(r"\d", text)) and bool(re.search(r"[a-zA-Z]", text))
+    return len(text) >= 6 and bool(re.search(r"\d", text)) and bool(re.search(r"[a-zA-Z]", text))
 
 
 def _forms(path: str) -> Iterator[tuple[str, str]]:
@@ -131,6 +148,8 @@ def _forms(path: str) -> Iterator[tuple[str, str]]:
     yield "escaped", escaped
     yield "escaped twice", json.dumps(escaped, ensure_ascii=False)[1:-1]
     yield "ascii", json.dumps(path)[1:-1]
+    if path.startswith(("/tmp/", "/var/")):  # noqa: S108 (nothing is written there)
+        yield "private", f"/private{path}"  # where these are links on macOS
     yield "slashes", path.replace("\\", "/")
     yield "url", quote(path.replace("\\", "/"), safe="/:")
     dashed = re.sub(r"[^A-Za-z0-9]", "-", path).strip("-")

@@ -11,12 +11,14 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
-from computer_use_cache.rebinding.bindings import CONSTANT
-from computer_use_cache.rebinding.kinds import CLOCK, DATE, MONTH, TIME, WEEKDAY, compiled
-from computer_use_cache.rebinding.literals import stands_alone
-from computer_use_cache.rebinding.moves import Moves, weekday_and_month
+from computer_use_cache.rebinding.bindings import CONSTANT, NAMES
+from computer_use_cache.rebinding.dates import sayings
+from computer_use_cache.rebinding.kinds import CLOCK, DATE, DAY, MONTH, TIME, WEEKDAY, compiled
+from computer_use_cache.rebinding.literals import Literals, stands_alone
+from computer_use_cache.rebinding.moves import Moves
 from computer_use_cache.rebinding.refusal import Cause, Refusal
 
+_SHORTEST = 3
 _TELLING = 6
 """A part of a path or an id that is shorter may be any word."""
 
@@ -28,6 +30,8 @@ def judge(moves: Moves, rests: Sequence[bytes], present: bytes) -> Refusal | Non
     for kind, part in _traces(moves, present):
         if part.lower() in together:
             return Refusal(Cause.TRACE, kind)
+    if name := _named(moves, rests, present):
+        return Refusal(Cause.TRACE, name)
     if moves.times and not _is_explained(moves, b"\0\0".join(rests), present):
         return Refusal(Cause.COMPUTED, "time")
     return None
@@ -46,6 +50,18 @@ def _traces(moves: Moves, present: bytes) -> Iterator[tuple[str, bytes]]:
                 yield value.kind, part.encode()
 
 
+def _named(moves: Moves, rests: Sequence[bytes], present: bytes) -> str | None:
+    """The kind of the recorded run's user, host or folder that an answer calls by a name which the present request does
+    not know; a folder's name only if it is no plain word."""
+    for value, _ in moves.pairs:
+        name = re.split(r"[/\\]", value.text.rstrip("/\\"))[-1] if value.kind == "cwd" else value.text
+        is_name = value.kind in NAMES or (value.kind == "cwd" and not name.islower())
+        literals = Literals([name.encode("utf-8", "surrogatepass")] if is_name and len(name) >= _SHORTEST else ())
+        if any(any(literals.find(rest)) for rest in rests) and not any(literals.find(present)):
+            return value.kind
+    return None
+
+
 def _is_telling(part: str, present: bytes) -> bool:
     """Whether a part is random, or at least no word of the present request."""
     return bool(re.search(r"\d", part)) or part.encode() not in present
@@ -53,35 +69,27 @@ def _is_telling(part: str, present: bytes) -> bool:
 
 def _is_explained(moves: Moves, text: bytes, present: bytes) -> bool:
     """Whether each time, date, month and weekday is one that the present request names, and not the recorded one's."""
-    stale = _stale_names(moves)
-    pieces = [piece for old, new in moves.times for piece in _pieces(old) if piece not in _pieces(new)]
+    old, new = zip(*moves.times, strict=True)
+    stale = _said(old) - _said(new)
     for found in _times().finditer(text):
-        said: bytes = found[1]
-        if not stands_alone(text, *found.span(1)):
-            continue
-        if said in pieces or (said[:3].decode("latin-1") in stale and said.isalpha()):
-            return False
-        if said not in present:
+        is_named = found.start(1) >= 0
+        start, end = found.span(1 if is_named else 2)
+        said = text[start:end]
+        if stands_alone(text, start, end) and (said in stale or (is_named and said not in present)):
             return False
     return True
 
 
-def _stale_names(moves: Moves) -> set[str]:
-    """The first three letters of the weekdays and months of recorded dates, but for those of present dates."""
-    old, new = (
-        {name[:3] for text in texts for name in weekday_and_month(text)} for texts in zip(*moves.times, strict=True)
-    )
-    return old - new
-
-
-def _pieces(text: str) -> list[bytes]:
-    """A time's clock, with and without seconds, and its date."""
-    found = [piece[0] for piece in re.finditer(rf"{DATE}|\d{{1,2}}:\d{{2}}:\d{{2}}|\d{{1,2}}:\d{{2}}", text)]
-    return [piece.encode() for piece in (*found, *(piece[:5] for piece in found if piece.count(":") == 2), text)]
+def _said(times: Sequence[str]) -> set[bytes]:
+    return {saying.encode() for text in times for saying in sayings(text)}
 
 
 @cache
 def _times() -> Any:
+    """What names a moment (group 1), and what may or may not (group 2)."""
     return compiled(
-        rf"(?:\b|\\[nrt])({TIME}|{DATE}|{CLOCK}|{MONTH}\b|{WEEKDAY}\b|(?:1[5-9]|2[01])\d{{8}}(?:\d{{3}})?\b)"
+        rf"(?:\b|\\[nrt])(?:({TIME}|{DATE}|{MONTH}\.?\s+{DAY}\b|{DAY}(?: of)?\s+{MONTH}\b|{CLOCK}|{MONTH}\b|{WEEKDAY}\b"
+        r"|(?:1[5-9]|2[01])\d{8}(?:\d{3})?\b|(?i:tomorrow|yesterday|tonight)\b|Q[1-4]\b|(?i:week) \d{1,2}\b"
+        r"|\d+ (?:minute|hour|day|week|month|year)s? (?:ago|from now|left|old)\b)"
+        r"|(\d{1,2}[/.-]\d{1,2}\b|\d{1,2}(?:st|nd|rd|th)\b|\d{8}\b|\d{4}\b))"
     )

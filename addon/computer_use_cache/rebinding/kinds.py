@@ -32,8 +32,8 @@ DATE = (
 CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?(?:\s?[AP]M\b)?"
 ZONE = r"(?:\s?(?:Z|UTC|GMT)\b|\s?[+-]\d{2}:?\d{2}\b)?"
 TIME = (
-    rf"{DATE}(?:T|,?\s+(?:at\s+)?){CLOCK}{ZONE}"  # ISO 8601, RFC 9110, and as people write it
-    rf"|{WEEKDAY}\s+(?:{MONTH}\s+{DAY}|{DAY}\s+{MONTH}\s+\d{{4}})\s+{CLOCK}{ZONE}(?:\s+[A-Z]{{3,4}})?(?:\s+\d{{4}}\b)?"
+    rf"{WEEKDAY}\s+(?:{MONTH}\s+{DAY}|{DAY}\s+{MONTH}\s+\d{{4}})\s+{CLOCK}{ZONE}(?:\s+[A-Z]{{3,4}})?(?:\s+\d{{4}}\b)?"
+    rf"|{DATE}(?:T|,?\s+(?:at\s+)?){CLOCK}{ZONE}"  # ISO 8601, RFC 9110, and as people write it
     rf"|{MONTH}\s+\d{{1,2}}\s+\d{{2}}:\d{{2}}(?::\d{{2}})?"  # as `ls -l` and syslog print it
     r"|20\d{6}[T_-]?\d{6}Z?\b|20\d{2}-\d{2}-\d{2}[T_-]\d{2}-\d{2}-\d{2}"  # as file names have it
     r"|\d{1,2}:\d{2}:\d{2}(?:[.,]\d{1,9})?(?:\s?[AP]M\b)?|\d{1,2}:\d{2}\s?[AP]M\b"
@@ -60,21 +60,34 @@ class Kind:
     numbered: bool = False
     labelled: bool = False
     ignore_case: bool = False
-    is_value: Callable[[str], bool] = bool
+    is_value: Callable[[str], bool] | None = bool
+    """None: never, and what is in it is no value either."""
+
+    def is_telling(self, text: str) -> bool:
+        """Whether a value is told from any other text without its label; a round number or a year may mean itself."""
+        may_mean_itself = len(text) < 4 or (len(text) == 4 and re.fullmatch(r"(?:19|20)\d\d|\d{3}0", text))
+        return self.numbered or (self.labelled and not may_mean_itself)
 
 
 def _is_random(text: str) -> bool:
-    """Whether letters and digits are mixed as no word or number mixes them."""
-    digits = sum(map(str.isdigit, text))
-    return digits >= 2 and sum(map(str.isalpha, text)) >= 2
+    """Whether letters and digits are mixed as in no name, number or word."""
+    return len(re.findall(r"\d+", text)) >= 3
+
+
+def _has_figures(text: str) -> bool:
+    return any(map(str.isdigit, text)) and any(map(str.isalpha, text))
 
 
 def _is_hex_id(text: str) -> bool:
     """Whether hex digits are an id; those of forty characters name a commit or another of Git's objects."""
-    return len(text) != 40 and _is_random(text) and (text == text.lower() or text == text.upper())
+    return len(text) != 40 and not text.isdigit() and not text.isalpha() and text in (text.lower(), text.upper())
 
 
 _BUILT_IN = (
+    Kind("content", (
+        rf"\b(?:sha-?\d*|md5|digest|checksum|integrity|commit|tree|blob|parent){_SEPARATOR}[-:]?([0-9a-f]{{16,128}})\b",
+        r"\b([0-9a-f]{2}(?::[0-9a-f]{2}){3,})\b",
+    ), ignore_case=True, is_value=None),
     Kind("uuid", (r"(?:\b|_)([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(?:\b|_)",), numbered=True,
          ignore_case=True),
     Kind("tmp", (rf"(?:^|[^\w.~-]|\\[nrt])({_TMP})",), numbered=True),
@@ -85,22 +98,26 @@ _BUILT_IN = (
     )),
     Kind("date", (rf"(?:\b|\\[nrt])({DATE})\b",)),
     Kind("id", (
-        r"\b((?:call|toolu|chatcmpl|chatcmpl-tool|fc|rs|msg|resp|req|ses|prt)_?-?[0-9A-Za-z]{12,64})\b",
-        r"\b([a-z]{2,12}[_-][0-9A-Za-z]{16,64})\b",
+        r"\b((?:call|toolu|chatcmpl|chatcmpl-tool|fc|rs|msg|resp|req|ses|prt)[_-][0-9A-Za-z]{12,64})\b",
         rf"(?i:\b(?:session|request|thread|turn|trace|span|run|task|conversation|window|message|agent|execution"
         rf"|invocation|job|correlation|instance|container|installation)[ _-]?id){_SEPARATOR}([0-9A-Za-z_-]{{10,64}})\b",
-    ), numbered=True, is_value=_is_random),
+    ), numbered=True, is_value=_has_figures),
+    Kind("id", (r"\b([a-z]{2,12}[_-][0-9A-Za-z]{16,64})\b",), numbered=True, is_value=_is_random),
     Kind("hex", (r"\b([0-9a-fA-F]{16,128})\b",), numbered=True, is_value=_is_hex_id),
-    Kind("pid", (rf"\b(?:p?g?pid|process(?: group)?(?: id)?){_SEPARATOR}(\d{{1,7}})\b",
+    Kind("pid", (rf"\b(?:p?pid|pgid|process(?: group)?(?: id)?){_SEPARATOR}(\d{{1,7}})\b",
          r"(?m:^)\[\d+\] (\d{3,7})(?m:$)"),
          labelled=True, ignore_case=True),
-    Kind("port", (r"\b(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1?\]):(\d{4,5})\b",), labelled=True, ignore_case=True),
+    Kind("port", (r"(?:\b(?:localhost|127\.0\.0\.1|0\.0\.0\.0)|\[::1?\]):(\d{4,5})\b",), labelled=True,
+         ignore_case=True),
     Kind("duration", (
         rf"\b(?:wall time|duration|took|elapsed(?: time)?|finished in|completed in|done in|total time){_SEPARATOR}"
         r"(\d+(?:\.\d+)?)\s?(?:ns|µs|us|ms|s|secs?|seconds?|minutes?)\b",
         r"\bin (\d+\.\d+)\s?(?:ms|s|sec|seconds)\b",
         r"(?m:^)(?:real|user|sys)\s+(\d+m\d+\.\d+s)",
     ), ignore_case=True),
+    Kind("kernel", (
+        r"\b(?:Linux|Darwin) (?:[\w.-]+ )?(\d+\.\d+\.\d+[\w.+~-]* #\d[^\n<>\x00]{0,120}) (?:x86_64|aarch64|arm64)\b",
+    ), labelled=True),
     Kind("commit", (
         r"\bgit (?:commit )?hash" + _SEPARATOR + r"([0-9a-f]{7,40})\b",
         r"\[[\w./-]+(?: \(root-commit\))? ([0-9a-f]{7,12})\] ",
@@ -135,13 +152,20 @@ class Kinds:
     def find(self, text: bytes) -> Iterator[tuple[int, int, Kind]]:
         """Where the values stand in UTF-8 text: start, end, kind; in order, none in another."""
         finder, teller = self._patterns
-        for found in finder.finditer(text):
+        at = 0
+        while found := finder.search(text, at):
+            at = found.end()
             told = teller.match(text, *found.span())
-            if told and told.lastindex:
-                start, end = told.span(told.lastindex)
-                kind = self._groups[told.lastindex - 1][0]
-                if kind.is_value(text[start:end].decode("utf-8", "replace")):
-                    yield start, end, kind
+            if told is None or told.lastindex is None:
+                continue
+            start, end = told.span(told.lastindex)
+            kind = self._groups[told.lastindex - 1][0]
+            if kind.is_value is None:
+                continue
+            if kind.is_value(text[start:end].decode("utf-8", "replace")):
+                yield start, end, kind
+            else:
+                at = found.start() + 1  # it may hold a value of another kind
 
 
 def compiled(pattern: str, encoding: str = "utf-8", *, groups: bool = True) -> Any:
@@ -157,9 +181,23 @@ def compiled(pattern: str, encoding: str = "utf-8", *, groups: bool = True) -> A
         raise ValueError(error.args[0].decode("utf-8", "replace")) from None
 
 
-_NAMES_AND_FIGURES = re.compile(rf"(?i)\b(?:{MONTH}|{WEEKDAY})\b|\d+")
+_PARTS = re.compile(rf"(?i)\b(?:{MONTH}|{WEEKDAY}|[ap]m)\b|\d+")
 
 
-def form(text: str) -> str:
-    """A time or date without its figures and names: two values of one form are written in the same way."""
-    return _NAMES_AND_FIGURES.sub(lambda found: "0" if found[0].isdigit() else "A" if len(found[0]) == 3 else "B", text)
+def have_one_form(one: str, other: str) -> bool:
+    """Whether two times or dates are written in the same way: they differ only in figures and names."""
+    return any(_form(one, may) == _form(other, may) for may in ("short", "long"))
+
+
+def _form(text: str, may: str) -> str:
+    """A time or date without its figures and names; `may` is what May is, as it is the same in full."""
+
+    def part(found: re.Match[str]) -> str:
+        name = found[0].lower()
+        if name.isdigit():
+            return "0"
+        if name in ("am", "pm"):
+            return "am"
+        return may if name == "may" else "short" if len(name) == 3 else "long"
+
+    return _PARTS.sub(part, text)

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from computer_use_cache.rebinding.kinds import compiled
 
 _WORD = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
+_BREAKS = frozenset(b" \t\n\r\0\"'`()[]{}<>,;:=|/")
+"""No word, number or path goes on beyond one of these."""
 _ESCAPED = (b"\\n", b"\\t", b"\\r")
 """In JSON inside a text, a letter before a value may be the end of such an escape."""
 
@@ -33,7 +35,7 @@ class Literals:
             start, at = found.start(), found.start() + 1
             for length in self._lengths:
                 end = start + length
-                if text[start:end] in self._texts and stands_alone(text, start, end):
+                if end <= len(text) and text[start:end] in self._texts and stands_alone(text, start, end):
                     yield start, end
                     at = end
                     break
@@ -41,6 +43,8 @@ class Literals:
 
 def stands_alone(text: bytes, start: int, end: int) -> bool:
     """Whether what stands between `start` and `end` is not merely a part of a longer word, number or path."""
+    if (start == 0 or text[start - 1] in _BREAKS) and (end == len(text) or text[end] in _BREAKS):
+        return True
     return _begins(text, start, end) and _ends(text, start, end)
 
 

@@ -5,7 +5,6 @@ The templates are equal, so the values stand at the same places; what is compare
 
 from __future__ import annotations
 
-import datetime
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,15 +12,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from computer_use_cache.rebinding.bindings import CONSTANT, Bindings
-from computer_use_cache.rebinding.kinds import MONTHS, WEEKDAYS, Kind, Kinds, form
+from computer_use_cache.rebinding.kinds import Kinds, have_one_form
 from computer_use_cache.rebinding.literals import Literals
 from computer_use_cache.rebinding.refusal import Cause, Refusal
 from computer_use_cache.rebinding.template import Value, echo_of
 
 TIMES = ("time", "date")
-_SHORTEST = 4
-"""A shorter value of a labelled kind may be any number, and is changed only behind its label."""
-_SPECIAL = re.compile(r'["\\\x00-\x1f]')
+_MOST_CHARACTERS = 1_000_000
+"""Of all recorded values together: what is looked for in an answer becomes one pattern."""
+SPECIAL = re.compile(r'["\\\x00-\x1f]')
 """Characters that are escaped where a text stands in JSON."""
 
 
@@ -48,7 +47,7 @@ class Moves:
     """Each recorded value that moved, with the present one."""
 
     def __bool__(self) -> bool:
-        return bool(self.pairs)
+        return bool(self.pairs or self.forms)
 
     @cached_property
     def literals(self) -> Literals:
@@ -71,6 +70,8 @@ def approve(recorded: Iterable[Sequence[str]], present: Iterable[Sequence[str]],
         becomes.setdefault(one.text, {})[other.text] = one.kind
         if one.text != other.text and (cause := _difference(one, other)):
             return Refusal(cause, one.kind)
+    if sum(map(len, becomes)) > _MOST_CHARACTERS:
+        return Refusal(Cause.TOO_MANY)
     if refusal := _one_to_one(old, new, kinds):
         return refusal
     return _moves(kinds, old_bindings, new_bindings, becomes)
@@ -85,11 +86,21 @@ def _parted(values: Iterable[Sequence[str]]) -> tuple[Bindings, list[Value]]:
 
 def _difference(one: Value, other: Value) -> Cause | None:
     """Why two values of one kind cannot stand for each other."""
-    if one.kind in TIMES and form(one.text) != form(other.text):
+    if one.kind in TIMES and not have_one_form(one.text, other.text):
+        return Cause.FORM
+    if one.kind == "id" and _prefix(one.text) != _prefix(other.text):
+        return Cause.FORM
+    if one.kind == "hex" and len(one.text) != len(other.text):
         return Cause.FORM
     if one.kind == "tmp" and not _are_made_up(one.text, other.text):
         return Cause.NAMES
     return None
+
+
+def _prefix(text: str) -> str:
+    """What says whose id it is: `call_`, `req-`."""
+    found = re.match(r"[a-z]+[_-]", text)
+    return found[0] if found else ""
 
 
 def _are_made_up(one: str, other: str) -> bool:
@@ -122,8 +133,8 @@ def _moves(kinds: Kinds, old: Bindings, new: Bindings, becomes: Mapping[str, Map
                 pairs.append((Value(kind, text), present))
         present, kind = next(iter(targets.items()))
         only = present if len(targets) == 1 else None
-        for a, move in _forms_of(kinds.named(kind), text, only):
-            if _counts_alone(kinds.named(kind), text):
+        for a, move in _forms_of(kinds, kind, text, only):
+            if kinds.named(kind).is_telling(text) or kind in TIMES:
                 texts[a] = move
                 continue
             labelled[kind, a] = move
@@ -135,22 +146,17 @@ def _moves(kinds: Kinds, old: Bindings, new: Bindings, becomes: Mapping[str, Map
     return Moves(kinds, old, _moved_forms(old, new), texts, labelled, tuple(pairs))
 
 
-def _counts_alone(kind: Kind, text: str) -> bool:
-    """Whether a value is told from other text without its label."""
-    return kind.numbered or kind.name in TIMES or (kind.labelled and len(text) >= _SHORTEST)
-
-
-def _forms_of(kind: Kind, old: str, new: str | None) -> Iterator[tuple[bytes, Move]]:
+def _forms_of(kinds: Kinds, kind: str, old: str, new: str | None) -> Iterator[tuple[bytes, Move]]:
     """The texts by which a value may appear in an answer, and what becomes of each."""
     for a, b in escapes(old, new):
-        yield a.encode("utf-8", "surrogatepass"), _move(kind.name, a, b)
-    if kind.name == "tmp" and (name := echo_of("tmp", old.encode("utf-8", "surrogatepass"), Kinds())):
+        yield a.encode("utf-8", "surrogatepass"), _move(kind, a, b)
+    if kind == "tmp" and (name := echo_of(kind, old.encode("utf-8", "surrogatepass"), kinds)):
         other = None if new is None else re.split(r"[/\\]", new)[-1].encode("utf-8", "surrogatepass")
-        yield name[1], Move(kind.name, other)
+        yield name[1], Move(kind, other)
 
 
 def _move(kind: str, old: str, new: str | None) -> Move:
-    if new is not None and _SPECIAL.search(new) and not _SPECIAL.search(old):
+    if new is not None and SPECIAL.search(new) and not SPECIAL.search(old):
         return Move(kind, None, Cause.ESCAPES)  # where the recorded text stands, it cannot be told how to escape it
     return Move(kind, None if new is None else new.encode("utf-8", "surrogatepass"))
 
@@ -160,7 +166,7 @@ def escapes(old: str, new: str | None) -> Iterator[tuple[str, str | None]]:
     yield old, new
     if not old.isascii():
         yield json.dumps(old)[1:-1], new and json.dumps(new)[1:-1]
-    if _SPECIAL.search(old):
+    if SPECIAL.search(old):
         for _ in range(2):
             old = json.dumps(old, ensure_ascii=False)[1:-1]
             new = new and json.dumps(new, ensure_ascii=False)[1:-1]
@@ -173,26 +179,3 @@ def _moved_forms(old: Bindings, new: Bindings) -> dict[tuple[str, str], Move]:
         if (other := new.forms.get(key)) != text:
             moved[key] = _move(key[0], text, other)
     return moved
-
-
-def weekday_and_month(text: str) -> set[str]:
-    """The names of a date's weekday and month, in full; none for a time without a date."""
-    found = re.search(r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})|\b(20\d{2})(\d{2})(\d{2})", text)
-    if found:
-        year, month, day = (int(group) for group in found.groups() if group)
-    elif named := _named_date(text):
-        year, month, day = named
-    else:
-        return set()
-    try:
-        date = datetime.date(year, month, day)
-    except ValueError:
-        return set()
-    return {WEEKDAYS[date.weekday()], MONTHS[date.month - 1]}
-
-
-def _named_date(text: str) -> tuple[int, int, int] | None:
-    month = next((at for at, name in enumerate(MONTHS, 1) if re.search(rf"\b{name[:3]}", text)), 0)
-    year = re.search(r"\b\d{4}\b", text)
-    day = re.search(r"(?<![\d:])\d{1,2}(?![\d:])", text)
-    return (int(year[0]), month, int(day[0])) if month and year and day else None

@@ -45,7 +45,7 @@ def profiles() -> tuple[Profile, ...]:
 
 
 def _kinds(patterns: Mapping[str, str]) -> Kinds:
-    return Kinds(Kind(name, (pattern,), ignore_case=True) for name, pattern in patterns.items())
+    return Kinds(Kind(name, (pattern,), labelled=True, ignore_case=True) for name, pattern in patterns.items())
 
 
 def profile_for(user_agent: str) -> Profile:

@@ -12,6 +12,7 @@ class Cause(StrEnum):
     VALUES = "the requests hold different kinds of values"
     FORM = "a value has another form"
     NAMES = "names differ in words"
+    TOO_MANY = "too many values moved"
     NOT_ONE_TO_ONE = "values do not map one to one"
     AMBIGUOUS = "a recorded value stands for two present ones"
     TRACE = "a trace of the recorded run would remain"
@@ -21,6 +22,8 @@ class Cause(StrEnum):
     ESCAPES = "a value would need other escapes"
     STATE = "the provider keeps the answer under its id"
     NOT_TEXT = "the answer is not text"
+    OTHER_FORM = "the answer holds a part or another form of a secret"
+    MARKED = "the request holds what stands for a secret here"
     MALFORMED = "the recorded answer cannot be rebuilt"
 
 

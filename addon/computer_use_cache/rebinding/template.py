@@ -15,6 +15,7 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 from computer_use_cache.formats.base import EXACT_MEMBERS, REFERENCE_TYPES, Format, Json
+from computer_use_cache.formats.walking import tree_of
 from computer_use_cache.keys.key import remove_pointers
 from computer_use_cache.rebinding.bindings import CONSTANT, Bindings
 from computer_use_cache.rebinding.kinds import CALL, Kinds
@@ -28,6 +29,8 @@ _SHORTEST = 4
 """No value that is looked for in a request is shorter."""
 _LONG_DATA = re.compile(r"(?:data:[^,]{0,200},)?[A-Za-z0-9+/_=-]{512}")
 _MOST_ECHOES = 1000
+_SPEAKING_ID = re.compile(rb"[a-z]{2,12}[_-]")
+"""The beginning of an id that is known wherever it stands."""
 
 
 class Value(NamedTuple):
@@ -57,7 +60,7 @@ class _Span(NamedTuple):
 
 def template_of(format: Format, body: Json, bindings: Bindings, profile: Profile = NONE) -> Template:
     """The template of a request; `body` is the part that enters the key (`Format.key_body`), and is left alone."""
-    texts = _Texts(_tree(format.call_id_places), format.argument_objects)
+    texts = _Texts(tree_of(format.call_id_places), format.argument_objects)
     copy = texts.copied(remove_pointers(body, profile.leave_out))
     blob = _MARK.join(texts.pieces)
     spans = _spans(blob, texts.call_spans(), bindings, profile.kinds)
@@ -65,16 +68,6 @@ def template_of(format: Format, body: Json, bindings: Bindings, profile: Profile
     texts.fill(_replaced(blob, spans, profile.kinds, values))
     whole = {"version": _VERSION, "profile": f"{profile.name} {profile.version}", "request": copy}
     return Template(whole, tuple(values), blob)
-
-
-def _tree(places: Sequence[str]) -> Json:
-    """Places by their first part; a place ends where the tree does."""
-    tree: Json = {}
-    for place in places:
-        below = tree
-        for part in place.split("/"):
-            below = below.setdefault(part, {})
-    return tree
 
 
 class _Texts:
@@ -204,9 +197,9 @@ def echo_of(kind: str, text: bytes, kinds: Kinds) -> tuple[str, bytes] | None:
         name = re.split(rb"[/\\]", text)[-1]
         is_telling = len(name) >= 6 and re.search(rb"\d|[a-z][A-Z]|[A-Z][a-z]+[A-Z]", name)
         return ("tmp name", name) if is_telling else None
-    if kinds.named(kind).labelled and len(text) >= _SHORTEST:
+    if kinds.named(kind).labelled and kinds.named(kind).is_telling(text.decode("utf-8", "replace")):
         return kind, text
-    return (kind, text) if kind in ("id", CALL.name) and len(text) >= 8 else None
+    return (kind, text) if kind == "id" and not _SPEAKING_ID.match(text) else None
 
 
 def _replaced(blob: bytes, spans: Sequence[_Span], kinds: Kinds, values: list[Value]) -> Iterator[tuple[_Span, bytes]]:

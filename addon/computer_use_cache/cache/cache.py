@@ -5,10 +5,6 @@ It knows no mitmproxy and reads no clock; the proxy, the importers and the tests
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from urllib.parse import urlencode
-
-import orjson
 from msgspec.structs import replace
 
 from computer_use_cache import formats
@@ -17,10 +13,8 @@ from computer_use_cache.cache import policy
 from computer_use_cache.cache.plan import Plan, Route
 from computer_use_cache.cache.policy import Controls
 from computer_use_cache.credentials import caller, detection, places
-from computer_use_cache.diagnosis import similarity
-from computer_use_cache.diagnosis.request_record import Taken, bytes_without_media, without_media
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats.base import Format, Json, dump, load_object
+from computer_use_cache.formats.base import Format, Json, load_object
 from computer_use_cache.keys import canonical_json, key
 from computer_use_cache.models import (
     Absent,
@@ -28,7 +22,6 @@ from computer_use_cache.models import (
     Cost,
     Entry,
     Fwd,
-    Query,
     Reason,
     Request,
     RequestRecord,
@@ -42,7 +35,7 @@ from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Store
 
 OFFLINE_MISS = "cache_offline_miss"
-"""The code of the error that `offline_error` is."""
+"""The code of `offline_error`."""
 
 _QUICK_BYTES = 128 * 1024
 
@@ -84,13 +77,13 @@ class Cache:
         resource = resource or format.model_in_base(request.upstream)
         controls = policy.read_controls(request.headers, self.settings)
         beginning = key.begin(
-            scope=self._scope(request),
+            scope=self.scope(request),
             namespace=controls.namespace,
             sample=controls.sample,
             upstream=request.upstream,
             format_name=format.name,
             resource=resource,
-            query=_relevant_query(request.query),
+            query=key.relevant_query(request.query),
             headers=request.headers,
         )
         return Route(request, format, resource, controls, beginning)
@@ -122,7 +115,7 @@ class Cache:
             except (FormatError, RecursionError) as error:
                 verdict = Bypass(Reason.FORM, str(error))
         if isinstance(verdict, Bypass) and not controls.upstream:
-            raise offline_error(str(verdict))
+            raise offline_error(controls.upstream_ban, f"this request is never cached ({verdict})")
         return Plan(
             route=route,
             verdict=verdict,
@@ -154,7 +147,8 @@ class Cache:
             counted = normalizer.apply(format, counted)
         return counted
 
-    def _scope(self, request: Request) -> str:
+    def scope(self, request: Request) -> str:
+        """Who shares entries with the caller, as it enters the key: "" for everybody. Holds no credential."""
         if self._counts_credentials(request):
             return caller.digest(caller.of_caller(request.headers, request.query))
         return f"client {request.client}" if request.client and self.settings.scope is not Scope.SHARED else ""
@@ -251,24 +245,6 @@ class Cache:
             return Cost(seconds=response.seconds)
         return prices.cost_of(plan.format, plan.upstream, plan.model, shape, response, now=now)
 
-    def record(self, plan: Plan) -> RequestRecord:
-        """What is kept of a planned request that has a key. Slow: call it off the event loop. Raises FormatError."""
-        assert isinstance(plan.verdict, Controls), "a bypass is not recorded"
-        request, controls = plan.route.request, plan.verdict
-        taken: list[Taken] = []
-        body = without_media(plan.body, taken)
-        group = (self._scope(request), controls.namespace, str(controls.sample), plan.format.name)
-        return RequestRecord(
-            upstream=request.upstream,
-            path=request.path,
-            query=_relevant_query(request.query),
-            headers=key.relevant_headers(request.headers),
-            body=(not plan.credentials and bytes_without_media(plan.forward, taken))
-            or _written(body, lambda: without_media(places.part(load_object(plan.forward)).body, [])),
-            parts=similarity.parts(plan.format, group, self.key_body(plan.format, body)),
-            media={each.digest: each.text for each in taken},
-        )
-
     def keep(self, entry: Entry, now: float, record: RequestRecord | None = None) -> bool:
         """Write an entry and the request it answers; True when it replaced another. Raises StoreError.
 
@@ -285,34 +261,21 @@ class Cache:
         return self.store.put(entry, keep_seconds, record)
 
 
-def offline_error(why: str) -> RequestError:
-    """What a request gets that would have to go upstream although nothing may."""
-    return RequestError(504, f"Nothing goes upstream in this mode ({why}).", code=OFFLINE_MISS)
+def offline_error(ban: str, why: str) -> RequestError:
+    """The error for a request that would have to go upstream although `ban` forbids it.
 
-
-def _relevant_query(query: Query) -> str:
-    """The query as it belongs to the key: by name, without the credential, and without the shape that `alt` asks for
-    (of `$alt=sse;enum-encoding=int` the second part changes the answer)."""
-    kept: list[tuple[str, str]] = []
-    for name, value in sorted(query, key=lambda pair: pair[0]):
-        if name not in ("key", "alt", "$alt"):
-            kept.append((name, value))
-        elif name != "key" and (rest := value.partition(";")[2]):
-            kept.append((name, rest))
-    return urlencode(kept, errors="surrogateescape")
+    It is sent with the format's `offline_status`, which agents do not retry. Only-if-cached has a status of its own
+    (RFC 9111, section 5.2.1.7).
+    """
+    if ban == policy.ONLY_IF_CACHED:
+        return RequestError(504, f"{ban} lets nothing go upstream: {why}.", code=OFFLINE_MISS)
+    cure = "CACHE_MODE=readwrite lets it through, and records the answer if it may."
+    return RequestError(404, f"{ban} lets nothing go upstream: {why}. {cure}", code=OFFLINE_MISS)
 
 
 def _forwarded(body: Json, sent: bytes) -> bytes:
     """The body to forward when controls were taken out of what was sent."""
-    return _written(body, lambda: policy.without_controls(load_object(sent)))
-
-
-def _written(body: Json, plain: Callable[[], Json]) -> bytes:
-    """A body that `canonical_json.parse_body` gave, as JSON; `plain` gives the same with Python's own numbers."""
-    try:
-        return orjson.dumps(body)
-    except TypeError:  # an integer beyond 64 bits, a lone surrogate, deep nesting
-        return dump(plain())
+    return canonical_json.write(body, lambda: policy.without_controls(load_object(sent)))
 
 
 def is_kept(header: str) -> bool:

@@ -70,6 +70,7 @@ class Responses(OpenAI, Format):
     """`POST /responses`. https://platform.openai.com/docs/api-reference/responses/create"""
 
     name = "responses"
+    offline_status = 400
     key_excluded = EXCLUDED
     routes = ("/responses",)
     conversation = "input"

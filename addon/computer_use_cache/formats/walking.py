@@ -1,8 +1,8 @@
-"""Walks over JSON values: every text, what stands at given places, all but certain members. All return copies."""
+"""Walks over JSON values: all texts, what stands at given places, all but certain members. Values are never changed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -66,3 +66,16 @@ def without_members(value: Any, names: Collection[str]) -> Any:
         case list():
             return [without_members(item, names) for item in value]
     return value
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Every text in a value, in no particular order."""
+    pending = [value]
+    while pending:
+        match pending.pop():
+            case str() as text:
+                yield text
+            case list() as items:
+                pending.extend(items)
+            case dict() as members:
+                pending.extend(members.values())

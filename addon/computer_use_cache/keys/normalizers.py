@@ -1,8 +1,8 @@
-"""What moves from run to run without changing the question is made equal before a request is hashed.
+"""Normalisers: values that change from run to run without changing the question become equal before hashing.
 
-Normalisers see the part of the body that enters the key, and give a new one: what is forwarded never passes here. Where
-two different values stand in one request (two ids, two paths), they stay two: they are numbered in the order in which
-they come. When in doubt a value is left alone, which costs a miss; a wrong hit would cost more.
+A normaliser maps the part of the body that enters the key to a new body; what is forwarded never passes through here.
+Different values within one request (two ids, two paths) stay different: they are numbered in order of appearance. In
+doubt a value is left alone, because a miss costs less than a wrong hit.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ type Change = Callable[[Format, Json], Json]
 
 @dataclass(frozen=True, slots=True)
 class Normalizer:
-    """One of the names, or a rule as it was given. `apply` takes the part of a request that enters the key, leaves it
-    alone, and returns a new one."""
+    """A named normaliser or an `s/regex/text/` rule. `apply` returns a new body and never changes its argument."""
 
     name: str
     apply: Change
@@ -38,7 +37,7 @@ _OPTIONS.log_errors = False
 
 
 def _pattern(text: str) -> Any:
-    """RE2 matches in linear time: no pattern and no text can hold up the proxy. Raises ValueError."""
+    """Compile with RE2, whose linear time means that no pattern and no text can stall the proxy. Raises ValueError."""
     try:
         return re2.compile(text, _OPTIONS)
     except re2.error as error:
@@ -46,21 +45,21 @@ def _pattern(text: str) -> Any:
 
 
 def _texts(body: Json, change: Callable[[str], str]) -> Json:
-    """`body` with `change` applied to every text, except in `EXACT_MEMBERS`."""
+    """Apply `change` to every string in `body` except member names and `EXACT_MEMBERS`."""
 
     def changed(text: str) -> str:
         try:
             return change(text)
-        except UnicodeEncodeError:  # RE2 takes no lone surrogates
+        except UnicodeEncodeError:  # RE2 refuses lone surrogates
             return text
 
-    # Sorted, so that numbering does not depend on the order of members.
+    # Sorted, because numbering must not depend on the order of members.
     written: Json = walking.map_texts(body, changed, leave=EXACT_MEMBERS, order=sorted)
     return written
 
 
 def _replace(patterns: Iterable[tuple[str, str]]) -> Change:
-    """Replaces what each pattern finds with its text, in which `\\1` stands for group 1."""
+    """Replace the matches of each pattern with its text, in which `\\1` stands for group 1."""
     compiled = [(_pattern(pattern), text) for pattern, text in patterns]
 
     def change(found: str) -> str:
@@ -72,7 +71,7 @@ def _replace(patterns: Iterable[tuple[str, str]]) -> Change:
 
 
 def _number(pattern: str, name: str) -> Change:
-    """Numbers what group 1 of the pattern finds, ignoring case."""
+    """Number the distinct values that group 1 of the pattern matches, ignoring case."""
     compiled = _pattern(pattern)
 
     def apply(_: Format, body: Json) -> Json:
@@ -88,7 +87,7 @@ def _number(pattern: str, name: str) -> Change:
 
 
 def _numbers(name: str) -> Callable[[str], str]:
-    """Numbers the values of one request in the order in which they come: `<name 1>`, `<name 2>`."""
+    """Numbers the values of one request in order of appearance: `<name 1>`, `<name 2>`."""
     known: dict[str, int] = {}
     return lambda value: f"<{name} {known.setdefault(value, len(known) + 1)}>"
 
@@ -107,26 +106,26 @@ _DATE = (
 _TIME = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?(?:\s?[AaPp][Mm]\b)?"
 _ZONE = r"(?:\s?(?:Z|UTC|GMT)\b)?(?:\s?[+-]\d{2}:?\d{2}\b)?"
 _TIMESTAMPS = (
-    rf"(?i)(?:{_DATE}|<date>)(?:T|,?\s+(?:at\s+)?){_TIME}{_ZONE}"  # ISO 8601, RFC 9110, and as people write it
-    rf"|{_DAY}\s+{_MONTH}\s+\d{{1,2}}\s+{_TIME}{_ZONE}(?:\s+[A-Z]{{3,4}})?\s+\d{{4}}\b"  # as `date` prints it
+    rf"(?i)(?:{_DATE}|<date>)(?:T|,?\s+(?:at\s+)?){_TIME}{_ZONE}"  # ISO 8601, RFC 9110 and everyday spellings
+    rf"|{_DAY}\s+{_MONTH}\s+\d{{1,2}}\s+{_TIME}{_ZONE}(?:\s+[A-Z]{{3,4}})?\s+\d{{4}}\b"  # the output of `date`
     r"|\b20\d{6}T\d{6}Z?\b"  # ISO 8601 without dashes
 )
 _UNIX_TIMES = r"(^|[^\w.$-])(?:1[5-9]|2[01])\d{8}(?:\.\d{1,9}|\d{3}|\d{6})?\b"
-"""Seconds, with a fraction or not, milliseconds or microseconds; from 2017 to 2039."""
+"""Seconds (optionally with a fraction), milliseconds or microseconds, from 2017 to 2039."""
 
 _TMP_PATH = (
     r"(?:^|[^\w.~-])((?i:(?:/private)?(?:/var)?/tmp/|(?:/private)?/var/folders/[^/\s]+/[^/\s]+/[TC0]/"
     r"|[A-Z]:(?:\\\\?|/)Users(?:\\\\?|/)[^\\/\r\n]+(?:\\\\?|/)AppData(?:\\\\?|/)Local(?:\\\\?|/)Temp(?:\\\\?|/))"
     r"(?:pytest-of-[\w.-]+/pytest-\d+/)?[\w.+@%=~-]*\w)"
 )
-"""The folder for temporary files and the name below it, which programs make up."""
+"""A folder for temporary files and the generated name below it."""
 
 
 # -- places
 
 
 def _at(body: Json, places: tuple[str, ...], change: Callable[[str], str]) -> Json:
-    """`body` with the texts at the places changed; a reference to something stored names it by its id, and stays."""
+    """Apply `change` to the strings at the places, except in references to stored items, whose id is their content."""
 
     def changed(value: Any) -> Any:
         return change(value) if isinstance(value, str) else value
@@ -140,7 +139,7 @@ def _number_call_ids(format: Format, body: Json) -> Json:
 
 
 def without_call_ids(format: Format, body: Json) -> Json:
-    """A body with the ids of its tool calls emptied, so that requests that differ in nothing else are equal."""
+    """The body with empty tool call ids: items that differ only in their ids become equal."""
     return _at(body, format.call_id_places, lambda _: "")
 
 
@@ -166,12 +165,12 @@ _RULE = re.compile(r"s/((?:[^/\\]|\\.)+)/((?:[^/\\]|\\.)*)/", re.DOTALL)
 
 
 def named(name: str) -> Normalizer:
-    """The normaliser of one of the `NAMES`; raises ValueError where it cannot work."""
+    """The normaliser with one of the `NAMES`. Raises ValueError if a library that it needs is not installed."""
     return Normalizer(name, _NAMED[name]())
 
 
 def normalizers(text: str) -> tuple[Normalizer, ...]:
-    """The normalisers of a setting, in the order to be applied. Raises ValueError, saying what is allowed."""
+    """Parse the setting; the result is in the order of application. Raises ValueError, which says what is allowed."""
     given = (item.replace("\\,", ",").strip() for item in re.split(r"(?<!\\),", text))
     return tuple(named(item) if item in _NAMED else _rule(item) for item in given if item)
 
@@ -188,5 +187,5 @@ def _rule(item: str) -> Normalizer:
         groups = _pattern(pattern).groups
         re.compile("()" * groups).fullmatch("").expand(text)  # type: ignore[union-attr]
     except (ValueError, re.error) as error:
-        raise ValueError(f"a regular expression of RE2, and a text with its groups, in {item!r}: {error}") from None
+        raise ValueError(f"an RE2 regular expression and a text that uses its groups in {item!r}: {error}") from None
     return Normalizer(item, _replace([(pattern, text)]))

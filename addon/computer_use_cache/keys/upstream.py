@@ -1,7 +1,7 @@
-"""Which URL a request stands for: the API's base URL, the path below it, and the query.
+"""Which upstream URL a request means: the API's base URL, the path below it, and the query.
 
-The same upstream has the same base whether it is reached through an alias of this proxy or intercepted on its way,
-so that an entry recorded one way is a hit the other way.
+An upstream has the same base URL whether the client used an alias of this proxy or was intercepted, so that an entry
+recorded one way is a hit the other way.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from computer_use_cache.setting_values import BaseUrl
 
 _VERSIONED = re.compile(r"(?:/api)?/v1(/.*)?")
 _BASE_BEFORE_CHAT = re.compile(r"(/.+)(?=/chat/completions$)")
-"""Only the chat's route is the same API below any path: `/v1/threads/t/messages` is not Anthropic's, nor is
-`/v1/fim/completions` OpenAI's."""
+"""Only `/chat/completions` is unambiguous below any path: `/v1/threads/t/messages` is not Anthropic's route, and
+`/v1/fim/completions` is not OpenAI's."""
 _VERSIONED_BASE = re.compile(r"(/(?:.*/)?(?:v[0-9]+\w*|deployments/[^/]+))(?=/)")
 
 
 class _Paths(NamedTuple):
-    """What the formats say about paths: which routes have aliases, where a base ends, and which paths stay."""
+    """What the formats say about paths: which routes have aliases, where a base URL ends, and which paths stay."""
 
     aliased: re.Pattern[str]
     bases: tuple[re.Pattern[str], ...]
@@ -46,10 +46,10 @@ def _paths(known: tuple[Format, ...]) -> _Paths:
 
 
 def resolve(base: BaseUrl, path: str) -> str:
-    """The path on the upstream's origin for a `path` (no query) asked of this proxy.
+    """Map a path (without query) on this proxy to the path on the upstream's origin.
 
-    Aliases, with a slash at their end or without, and any other path under `/v1` or `/api/v1`, lie below the base path;
-    `/v1beta` (Gemini), `/openai/deployments` (Azure) and everything else keep their path.
+    Aliases, with or without a trailing slash, and all other paths under `/v1` or `/api/v1` move below the base path;
+    `/v1beta` (Gemini), `/openai/deployments` (Azure) and everything else stay where they are.
     """
     paths = _paths(formats.FORMATS)
     if path.startswith(paths.kept):
@@ -62,11 +62,11 @@ def resolve(base: BaseUrl, path: str) -> str:
 
 
 def split(origin: str, path: str, configured: BaseUrl) -> tuple[str, str]:
-    """(base URL, path below it) of a request to an upstream.
+    """Split a request's URL into the API's base URL and the path below it.
 
-    `configured` settles it for its own origin; elsewhere the base ends before the chat's route, or with what stands for
-    an API of OpenAI's or Anthropic's kind (Google's `/v1beta/openai`, DeepSeek's `/beta`), else with the last version
-    (`/v1`) or Azure deployment in the path, and is the origin alone where there is none.
+    On the `configured` origin the configured base decides. Elsewhere the base ends before `/chat/completions`, or after
+    a segment that marks an OpenAI- or Anthropic-compatible API (Google's `/v1beta/openai`, DeepSeek's `/beta`), or
+    after the last version (`/v1`) or Azure deployment. Without any of these the base is the origin.
     """
     paths = _paths(formats.FORMATS)
     if origin == configured.origin and path.startswith(configured.path + "/") and not path.startswith(paths.kept):
@@ -77,5 +77,5 @@ def split(origin: str, path: str, configured: BaseUrl) -> tuple[str, str]:
 
 
 def query_of(text: str) -> Query:
-    """The parameters of a query; bytes that are not UTF-8 stay distinct."""
+    """The decoded parameters of a query; bytes that are not UTF-8 stay distinguishable."""
     return tuple(parse_qsl(text, keep_blank_values=True, errors="surrogateescape"))

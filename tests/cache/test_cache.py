@@ -457,9 +457,6 @@ def test_an_entry_that_cannot_be_read_as_its_format_is_no_answer(store: DiskStor
     [
         replace(chat(), body=b"[]"),
         replace(chat(), body=b"{"),
-        replace(chat(), body=b'{"messages": [1]}'),
-        replace(chat(), body=b'{"model": "m"}'),
-        replace(chat(), body=b'{"model": "m"}', path="/completions"),
         chat({"x-cache-sample": "0"}),
     ],
 )
@@ -467,6 +464,13 @@ def test_a_bad_request_is_refused(store: DiskStore, request_: Request) -> None:
     with pytest.raises(RequestError) as caught:
         cache(store).plan(request_)
     assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("body", [b'{"messages": [1]}', b'{"model": "m"}', b"{}", b'{"messages": [], "model": 1}'])
+@pytest.mark.parametrize("path", ["/chat/completions", "/completions", "/responses", "/messages", "/embeddings"])
+def test_what_the_provider_may_know_better_is_passed_on(store: DiskStore, path: str, body: bytes) -> None:
+    plan = cache(store).plan(replace(chat(), path=path, body=body))
+    assert (plan.forward, bool(plan.key)) == (body, True)
 
 
 def test_a_gemini_stream_may_be_an_array(store: DiskStore) -> None:

@@ -207,6 +207,9 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     again. `usable_until` (Unix seconds) is when something that the answer names expires at the provider, after which
     not even a failing upstream makes it useful. `asked_form` is the form that was asked for when the answer came in
     another one (see `Format.unasked_form`).
+
+    `template` is the digest of the request with its moving values replaced, and `bindings` are those values as plain
+    data in msgpack; both are empty if the entry was recorded without them.
     """
 
     key: str
@@ -228,6 +231,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     offline_only: bool = False
     usable_until: float | None = None
     asked_form: str = ""
+    template: str = ""
+    bindings: bytes = b""
 
     @property
     def cost(self) -> Cost:

@@ -19,7 +19,7 @@ from computer_use_cache.formats.base import Format, Json, load_object
 from computer_use_cache.keys import canonical_json, normalizers
 from computer_use_cache.keys.pixels import can_decode
 from computer_use_cache.models import Entry, RequestRecord, Shape
-from computer_use_cache.store.base import Store
+from computer_use_cache.store.base import RequestLog, Store
 
 _MOST_PICTURES = 8
 """Decoding is slow; this allows four pictures of each request."""
@@ -78,7 +78,7 @@ def _are_enough(format: Format, names: Iterable[str], pair: tuple[Json, Json]) -
     return canonical_json.canonical(one) == canonical_json.canonical(other)
 
 
-def _with_pixels(store: Store, asked: Side, stored: Side) -> tuple[Json, Json] | None:
+def _with_pixels(store: RequestLog, asked: Side, stored: Side) -> tuple[Json, Json] | None:
     """Both bodies with differing pictures replaced by digests of their pixels, which takes tens of milliseconds each.
 
     None if something besides pictures differs for good, or if a picture is no longer stored.

@@ -1,6 +1,6 @@
-"""The core, where key, policy, formats and store meet: plan a request, look it up, replay an entry, keep an answer.
+"""The core, where keys, policy, formats and the store meet: plan a request, look it up, judge an answer, keep it.
 
-It knows no mitmproxy and reads no clock; the proxy, the importers and the tests all go through it.
+No mitmproxy and no clock. The proxy, the importers and the tests all go through it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Store
 
 OFFLINE_MISS = "cache_offline_miss"
-"""The code of the error that `offline_error` is."""
+"""The code of the error that `offline_error` makes."""
 
 _QUICK_BYTES = 128 * 1024
 
@@ -57,11 +57,11 @@ _LEAST_KNOWN, _MOST_KNOWN = 60.0, 86400.0
 _KEPT_HEADERS = ("content-type", "request-id", "x-request-id", "x-generation-id", "apim-request-id")
 
 _KEPT_OPENAI_HEADERS = ("openai-model", "openai-processing-ms", "openai-version")
-"""Recorded and replayed. OpenAI's other headers name the caller's organisation and project."""
+"""Recorded and replayed like `_KEPT_HEADERS`. OpenAI's other headers name the caller's organisation and project."""
 
 
 class Cache:
-    """The core of one proxy; whether it listens to this machine only (`loopback`) settles the scope `auto`."""
+    """The core of one proxy. `loopback` says whether only this machine can reach it, which decides the scope `auto`."""
 
     def __init__(self, settings: Settings, store: Store, *, loopback: bool) -> None:
         self.settings = settings
@@ -69,14 +69,11 @@ class Cache:
         self._shared = settings.scope is Scope.SHARED or (settings.scope is Scope.AUTO and loopback)
 
     def plan(self, request: Request) -> Plan:
-        """The plan for a request to a cached API (one that `formats.match` knows).
-
-        Raises RequestError for what is refused here.
-        """
+        """The plan for a request to a cached API (one that `formats.match` knows). Raises RequestError to refuse it."""
         return self.plan_body(self.route(replace(request, body=b"")), request.body)
 
     def plans_quickly(self, length: int) -> bool:
-        """Whether a body of so many bytes is planned quickly enough for the event loop; else do it in a thread."""
+        """Whether a body of `length` bytes can be planned on the event loop; a longer one needs a thread."""
         return length <= _QUICK_BYTES and not self.settings.normalize
 
     def route(self, request: Request) -> Route:
@@ -100,7 +97,7 @@ class Cache:
         return Route(request, format, resource, controls, beginning)
 
     def plan_body(self, route: Route, sent_body: bytes) -> Plan:
-        """The plan for a request of which this is the body; raises RequestError for what is refused here."""
+        """The plan for a request with this body. Raises RequestError to refuse it."""
         format, controls, unreadable = route.format, route.controls, None
         try:
             sent = canonical_json.parse_body(sent_body)
@@ -154,7 +151,7 @@ class Cache:
         return policy.model_verdict(model, self.settings)
 
     def key_body(self, format: Format, body: Json) -> Json:
-        """What of a request's body (as `canonical_json.parse_body` gives it) enters the key."""
+        """The part of a request's body (as parsed by `canonical_json.parse_body`) that belongs to the key."""
         counted = key.remove_pointers(format.key_body(body), self.settings.ignore_keys)
         for normalizer in self.settings.normalize:
             counted = normalizer.apply(counted)
@@ -169,7 +166,7 @@ class Cache:
         return not self._shared and not request.client
 
     def plan_part(self, plan: Plan, body: Json) -> Plan:
-        """The plan for a part of a planned request that could have been asked for alone; raises FormatError."""
+        """The plan for one input of a planned batch, as if it had been asked for alone. Raises FormatError."""
         assert isinstance(plan.verdict, Controls), "a bypass has no parts"
         return replace(plan, key=self._key(plan.route, body, plan.credentials), body=body)
 
@@ -190,7 +187,7 @@ class Cache:
         return entry
 
     def lookup_stale(self, plan: Plan, now: float) -> Entry | None:
-        """The entry that answers the plan at `now` when the upstream has failed, if there is one; raises StoreError."""
+        """The entry that may stand in at `now` for an upstream that failed, if there is one. Raises StoreError."""
         if isinstance(plan.verdict, Bypass) or not plan.verdict.stale_seconds:
             return None
         entry = self._stored(plan)
@@ -211,7 +208,7 @@ class Cache:
         return Bypass(Reason.CREDENTIAL, found.secrets[0].kind) if found else None
 
     def judge(self, plan: Plan, response: Response, now: float) -> Entry | Skipped:
-        """The entry to keep of an upstream's complete answer, received at `now`."""
+        """The entry for an upstream's complete answer, received at `now`, or why it must not be stored."""
         if isinstance(plan.verdict, Bypass):
             return Skipped(str(plan.verdict), Skip.FORBIDDEN)
         if plan.verdict.write_ban:
@@ -239,7 +236,7 @@ class Cache:
         return entry.costing(self.cost(plan, response, now))
 
     def cost(self, plan: Plan, response: Response, now: float) -> Cost:
-        """What an upstream's answer to a planned request took. Slow the first time: call it off the event loop."""
+        """The cost of an upstream's answer. Slow the first time: call it off the event loop."""
         shape = policy.shape_of(response.headers.get("content-type", ""), plan.shape)
         if response.status != 200:
             return Cost(usd=0.0, seconds=response.seconds)
@@ -248,7 +245,7 @@ class Cache:
         return prices.cost_of(plan.format, plan.upstream, plan.model, shape, response, now=now)
 
     def record(self, plan: Plan) -> RequestRecord:
-        """What is kept of a planned request that has a key. Slow: call it off the event loop. Raises FormatError."""
+        """The record of a planned request that has a key. Slow: call it off the event loop. Raises FormatError."""
         assert isinstance(plan.verdict, Controls), "a bypass is not recorded"
         request, controls = plan.route.request, plan.verdict
         taken: list[Taken] = []
@@ -279,13 +276,13 @@ class Cache:
 
 
 def offline_error(why: str) -> RequestError:
-    """What a request gets that would have to go upstream although nothing may."""
+    """The error for a request that would have to go upstream in a mode that forbids it."""
     return RequestError(504, f"Nothing goes upstream in this mode ({why}).", code=OFFLINE_MISS)
 
 
 def _relevant_query(query: Query) -> str:
-    """The query as it belongs to the key: by name, without the credential, and without the shape that `alt` asks for
-    (of `$alt=sse;enum-encoding=int` the second part changes the answer)."""
+    """The part of the query that belongs to the key, sorted by name: without the credential, and without the shape that
+    `alt` asks for. In `$alt=sse;enum-encoding=int`, the second part changes the answer and counts."""
     kept: list[tuple[str, str]] = []
     for name, value in sorted(query, key=lambda pair: pair[0]):
         if name not in ("key", "alt", "$alt"):
@@ -296,12 +293,12 @@ def _relevant_query(query: Query) -> str:
 
 
 def _forwarded(body: Json, sent: bytes) -> bytes:
-    """The body to forward when controls were taken out of what was sent."""
+    """The body to forward once our controls were removed from it."""
     return _written(body, lambda: policy.without_controls(load_object(sent)))
 
 
 def _written(body: Json, plain: Callable[[], Json]) -> bytes:
-    """A body that `canonical_json.parse_body` gave, as JSON; `plain` gives the same with Python's own numbers."""
+    """A body parsed by `canonical_json.parse_body`, as JSON; `plain` returns the same with Python's own numbers."""
     try:
         return orjson.dumps(body)
     except TypeError:  # an integer beyond 64 bits, a lone surrogate, deep nesting

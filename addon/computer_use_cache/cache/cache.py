@@ -175,7 +175,7 @@ class Cache:
         return entry if entry is Slow.SLOW else _usable(plan, entry, now)
 
     def lookup_stale(self, plan: Plan, now: float) -> Entry | None:
-        """The entry that may stand in at `now` for an upstream that failed, if there is one. Blocks; raises StoreError."""
+        """The entry that may stand in at `now` for an upstream that failed. Blocks; raises StoreError."""
         if isinstance(plan.verdict, Bypass) or not plan.verdict.stale_seconds:
             return None
         entry = self.store.get(plan.key)

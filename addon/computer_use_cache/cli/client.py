@@ -55,7 +55,7 @@ def bind_error(settings: Settings) -> str | None:
 def health(url: str, settings: Settings) -> Json | None:
     """What `/healthz` answers at `url`; None if nothing answers, or not one of our proxies, or not for this caller."""
     try:
-        status, answer = fetch(url + "/healthz", headers=_authorization(settings))
+        status, answer = fetch(url + "/healthz", headers=authorization(settings))
     except CacheError:
         return None
     if status != 200 or not isinstance(answer, dict) or not isinstance(cache := answer.get("cache"), dict):
@@ -82,7 +82,7 @@ def reject(url: str, key: str, settings: Settings) -> bool:
 
 def _post(url: str, body: Json, settings: Settings, seconds: float) -> tuple[int, Any]:
     headers = {"content-type": "application/json", "x-cache-admin-token": settings.admin_token}
-    return fetch(url, json.dumps(body).encode(), headers | _authorization(settings), seconds)
+    return fetch(url, json.dumps(body).encode(), headers | authorization(settings), seconds)
 
 
 def _message(answer: Any) -> str:
@@ -90,7 +90,8 @@ def _message(answer: Any) -> str:
     return str(told or answer)
 
 
-def _authorization(settings: Settings) -> dict[str, str]:
+def authorization(settings: Settings) -> dict[str, str]:
+    """The header that a proxy with these settings asks its clients for."""
     return {"authorization": f"Bearer {settings.client_token[0][1]}"} if settings.client_token else {}
 
 
@@ -99,7 +100,7 @@ def fetch(
 ) -> tuple[int, Any]:
     """The status, and the JSON of the answer (None for anything else). Raises CacheError when there is no answer.
 
-    Goes through no HTTP proxy that the environment names: neither does the cache itself.
+    Asks a cache, usually on this machine, so it ignores the HTTP proxies that the environment names.
     """
     opener = request.build_opener(request.ProxyHandler({}))
     try:

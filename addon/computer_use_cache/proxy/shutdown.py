@@ -1,4 +1,4 @@
-"""The end: what is running may finish, for a few seconds; what still runs then, or at a second signal, is cut."""
+"""Shuts down: running requests may finish within a few seconds, or until a second signal; the rest are dropped."""
 
 from __future__ import annotations
 
@@ -10,40 +10,39 @@ import signal
 from mitmproxy import ctx
 from mitmproxy.proxy.server import ConnectionIO
 
-from computer_use_cache.proxy.fast_path.protocol import answering
-from computer_use_cache.proxy.http.layer import running
+from computer_use_cache.proxy.connections import Connections
 
 logger = logging.getLogger(__name__)
 
 _DRAIN_SECONDS = 8.0
-"""Container engines kill ten seconds after the first signal."""
+"""Container engines kill a process ten seconds after the first signal."""
 _LOOK_SECONDS = 0.05
 _CLOSE_SECONDS = 1.0
 
 
-async def drain() -> None:
-    """Return when every running exchange is over and sent, or when they have had their time."""
+async def drain(connections: Connections) -> None:
+    """Wait until every running request is answered and sent, or their time is up."""
     hurry = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # Windows
             loop.add_signal_handler(name, hurry.set)
-    if number := _running():
-        logger.info("ending: %d exchanges may finish; a second signal cuts them", number)
+    if number := _running(connections):
+        logger.info("shutting down: %d still running; a second signal drops them", number)
     try:
         async with asyncio.timeout(_DRAIN_SECONDS):
-            while _running() and not hurry.is_set():
+            while _running(connections) and not hurry.is_set():
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(hurry.wait(), _LOOK_SECONDS)
     except TimeoutError:
         pass
-    if number := _running():
-        logger.warning("ending: %d exchanges are cut", number)
+    if number := _running(connections):
+        logger.warning("shutting down: still running and dropped: %d", number)
     await _close_clients()
 
 
 async def _close_clients() -> None:
-    """End the clients' connections; of each one that is left, the end of the event loop logs a traceback."""
+    """Close the clients' connections: the event loop logs a traceback for each one that is still open when it ends."""
     for client in _clients():
         if client.handler:
             client.handler.cancel("the proxy is ending")
@@ -53,15 +52,15 @@ async def _close_clients() -> None:
                 await asyncio.sleep(_LOOK_SECONDS)
 
 
-def _running() -> int:
-    """How many exchanges have not ended, and answers are not sent yet."""
+def _running(connections: Connections) -> int:
+    """How many requests have not been answered, or their answers not been sent."""
     writers = [client.writer for client in _clients()]
     unsent = [
         writer
         for writer in writers
         if isinstance(writer, asyncio.StreamWriter) and writer.transport.get_write_buffer_size()
     ]
-    return running() + len(unsent) + answering()
+    return connections.unanswered + len(unsent)
 
 
 def _clients() -> list[ConnectionIO]:

@@ -60,7 +60,7 @@ class Reason(StrEnum):
     MODE = "cache mode is off"
     TOO_LARGE = "request is larger than CACHE_MAX_INPUT_CHARS"
     MODEL = "model is not cacheable"
-    CREDENTIAL = "request holds a credential"
+    CREDENTIAL = "request holds a credential that cannot be replaced"
     STATE = "answer depends on state at the provider"
     FORM = "request has no canonical form"
     FAULT = "the cache failed"
@@ -92,6 +92,7 @@ class Skip(StrEnum):
     UNFIT = "answer is not whole or not valid"
     FORBIDDEN = "storing is not allowed"
     STORE = "the store cannot be written"
+    CREDENTIAL = "answer holds a credential that cannot be replaced"
     UPSTREAM = "the upstream failed"
     CLIENT = "the client left"
     BATCH = "the batch could not be joined"
@@ -175,7 +176,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     recorded stream, empty for a JSON answer. `created_at` and `expires_at` are in Unix seconds; an entry without
     `expires_at` never expires. `seconds` is how long the upstream took, and `with_usage` says whether its stream was
     asked for usage. Only headers that clients read are kept. The tokens and `usd` make up its `cost`, which is worked
-    out once, when the answer is recorded.
+    out once, when the answer is recorded. `template` is the digest of the request with its moving values replaced, and
+    `bindings` are those values as plain data in msgpack; both are empty for an entry that was recorded without them.
     """
 
     key: str
@@ -193,6 +195,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     input_tokens: int = 0
     output_tokens: int = 0
     usd: float | None = None
+    template: str = ""
+    bindings: bytes = b""
 
     @property
     def cost(self) -> Cost:

@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 from computer_use_cache import setting_values
 from computer_use_cache.errors import SettingError
 from computer_use_cache.keys.normalizers import Normalizer, normalizers
-from computer_use_cache.setting_values import BaseUrl, Mode, Scope, Speed, Switch
+from computer_use_cache.rebinding.bindings import Bindings
+from computer_use_cache.setting_values import BaseUrl, Mode, Samples, Scope, Speed, Switch
 
 
 class Surface(StrEnum):
@@ -237,6 +238,24 @@ class Settings:
         normalizers,
         "What is made equal before hashing: uuids, timestamps, dates, tmp-paths, tool-call-ids, image-pixels, "
         "and s/regex/text/ rules, separated by commas.",
+    )
+    rebind: bool = _setting(
+        "CACHE_REBIND",
+        "off",
+        setting_values.boolean,
+        "on serves answers recorded for another run, with this run's times, paths and ids in place of that run's.",
+    )
+    bind: Bindings = _setting(
+        "CACHE_BIND",
+        "",
+        Bindings.parse,
+        "What rebinding is told about the run: cwd, home, user, host and tmp, such as cwd=/work/x,home=/home/anna.",
+    )
+    samples: Samples = _setting(
+        "CACHE_SAMPLES",
+        "latest",
+        setting_values.one_of(Samples),
+        "ordered: the n-th time a run asks the same request, it gets the n-th recorded answer.",
     )
     scope: Scope = _setting(
         "CACHE_SCOPE",

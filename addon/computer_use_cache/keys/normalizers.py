@@ -7,6 +7,7 @@ they come. When in doubt a value is left alone, which costs a miss; a wrong hit 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -23,11 +24,15 @@ type Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Normalizer:
-    """One of the names, or a rule as it was given; `apply` takes what enters the key of a request, and leaves it
-    alone: it gives a new body."""
+    """One of the names, or a rule as it was given."""
 
     name: str
-    apply: Callable[[Json], Json]
+    _change: Callable[[Json, list[str]], Json]
+
+    def apply(self, body: Json, blanked: list[str] | None = None) -> Json:
+        """A normalised copy of what enters the key of a request. The values that were taken out of its texts are added
+        to `blanked`, in their order."""
+        return self._change(body, [] if blanked is None else blanked)
 
 
 # -- texts
@@ -60,27 +65,42 @@ def _texts(value: Any, change: Callable[[str], str]) -> Any:
     return value
 
 
-def _replace(patterns: Iterable[tuple[str, str]]) -> Callable[[Json], Json]:
+def _replace(patterns: Iterable[tuple[str, str]]) -> Callable[[Json, list[str]], Json]:
     """Replaces what each pattern finds with its text, in which `\\1` stands for group 1."""
     compiled = [(_pattern(pattern), text) for pattern, text in patterns]
 
-    def change(found: str) -> str:
-        for pattern, text in compiled:
-            found = pattern.sub(text, found)
-        return found
+    def apply(body: Json, blanked: list[str]) -> Json:
+        def change(found: str) -> str:
+            for pattern, text in compiled:
+                found = pattern.sub(lambda match, text=text: _expanded(match, text, blanked), found)
+            return found
 
-    return lambda body: _texts(body, change)
+        changed: Json = _texts(body, change)
+        return changed
+
+    return apply
 
 
-def _number(pattern: str, name: str) -> Callable[[Json], Json]:
+def _expanded(match: Any, text: str, blanked: list[str]) -> str:
+    """What takes the place of a match. Blanked are the match and, where it keeps its ends, the part that changes."""
+    before, after = match[0], str(match.expand(text))
+    start = len(os.path.commonprefix((before, after)))
+    end = len(os.path.commonprefix((before[start:][::-1], after[start:][::-1])))
+    part = before[start : len(before) - end].strip()
+    blanked += dict.fromkeys(filter(None, (before, part)))
+    return after
+
+
+def _number(pattern: str, name: str) -> Callable[[Json, list[str]], Json]:
     """Numbers what group 1 of the pattern finds, its case aside."""
     compiled = _pattern(pattern)
 
-    def apply(body: Json) -> Json:
+    def apply(body: Json, blanked: list[str]) -> Json:
         number = _numbers(name)
 
         def rewritten(found: Any) -> str:
             whole: str = found[0]
+            blanked.append(found[1])
             return whole.replace(found[1], number(found[1].lower()))
 
         counted: Json = _texts(body, lambda text: str(compiled.sub(rewritten, text)))
@@ -152,7 +172,7 @@ def _at(value: Any, tree: Json, change: Callable[[str], str]) -> Any:
 _CALL_ID_TREE = tree_of(tuple(place for format in FORMATS for place in format.call_id_places))
 
 
-def _number_call_ids(body: Json) -> Json:
+def _number_call_ids(body: Json, _blanked: list[str]) -> Json:
     counted: Json = _at(body, _CALL_ID_TREE, _numbers("call"))
     return counted
 
@@ -163,16 +183,16 @@ def without_call_ids(body: Json) -> Json:
     return emptied
 
 
-def _name_pixels() -> Callable[[Json], Json]:
+def _name_pixels() -> Callable[[Json, list[str]], Json]:
     if not can_decode():
         raise ValueError("image-pixels only where Pillow is installed (pip install '.[images]')")
     pixels = Pixels()
-    return lambda body: _at(body, tree_of(_IMAGES), pixels.named)
+    return lambda body, _blanked: _at(body, tree_of(_IMAGES), pixels.named)
 
 
 # -- the setting
 
-_NAMED: dict[str, Callable[[], Callable[[Json], Json]]] = {
+_NAMED: dict[str, Callable[[], Callable[[Json, list[str]], Json]]] = {
     "uuids": lambda: _number(_UUID, "uuid"),
     "timestamps": lambda: _replace([(_TIMESTAMPS, "<timestamp>"), (_UNIX_TIMES, r"\1<timestamp>")]),
     "dates": lambda: _replace([(f"(?i){_DATE}", "<date>")]),

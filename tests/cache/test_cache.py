@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from computer_use_cache.cache.cache import Cache
+from computer_use_cache.cache.cache import OFFLINE_MISS, Cache
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.cache.replay import replay as replayed
 from computer_use_cache.cache.replay import replays_quickly
@@ -281,7 +281,7 @@ def goes_upstream(core: Cache, request: Request) -> bool:
     try:
         verdict = core.plan(request).verdict
     except RequestError as error:
-        return error.status != 504
+        return error.code != OFFLINE_MISS
     return isinstance(verdict, Bypass) or verdict.upstream
 
 

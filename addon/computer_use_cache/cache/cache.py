@@ -42,7 +42,7 @@ from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Store
 
 OFFLINE_MISS = "cache_offline_miss"
-"""The code of the error that `offline_error` is."""
+"""The code of `offline_error`."""
 
 _QUICK_BYTES = 128 * 1024
 
@@ -128,7 +128,7 @@ class Cache:
             except (FormatError, RecursionError) as error:
                 verdict = Bypass(Reason.FORM, str(error))
         if isinstance(verdict, Bypass) and not controls.upstream:
-            raise offline_error(str(verdict))
+            raise offline_error(controls.upstream_ban, f"this request is never cached ({verdict})")
         return Plan(
             route=route,
             verdict=verdict,
@@ -278,9 +278,16 @@ class Cache:
         return self.store.put(entry, keep_seconds, record)
 
 
-def offline_error(why: str) -> RequestError:
-    """What a request gets that would have to go upstream although nothing may."""
-    return RequestError(504, f"Nothing goes upstream in this mode ({why}).", code=OFFLINE_MISS)
+def offline_error(ban: str, why: str) -> RequestError:
+    """The error for a request that would have to go upstream although `ban` forbids it.
+
+    It is sent with the format's `offline_status`, which agents do not retry. Only-if-cached has a status of its own
+    (RFC 9111, section 5.2.1.7).
+    """
+    if ban == policy.ONLY_IF_CACHED:
+        return RequestError(504, f"{ban} lets nothing go upstream: {why}.", code=OFFLINE_MISS)
+    cure = "CACHE_MODE=readwrite lets it through, and records the answer if it may."
+    return RequestError(404, f"{ban} lets nothing go upstream: {why}. {cure}", code=OFFLINE_MISS)
 
 
 def _relevant_query(query: Query) -> str:

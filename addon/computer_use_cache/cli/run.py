@@ -56,7 +56,7 @@ def run_command(base_url: bool, pairs: tuple[str, ...], command: tuple[str, ...]
         before = _statistics(settings)
         variables = dict(os.environ) | environment.proxied(proxy.port, proxy.trust, os.environ)
         if proxy.base_port:
-            variables |= environment.based(f"http://127.0.0.1:{proxy.base_port}")
+            variables |= environment.base_urls(f"http://127.0.0.1:{proxy.base_port}")
         status = _run(command, variables)
     if proxy.log:
         click.echo(proxy.log, err=True)

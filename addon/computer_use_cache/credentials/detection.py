@@ -1,9 +1,9 @@
 """Finds credentials in texts, and says where they stand.
 
-Of the kept-up rule sets redact-secret's is used: in 168 MB of code and documentation its forms took 6 texts for a
-credential that are none, and it needs 6 ms for 100 KB, without the interpreter's lock, where betterleaks and
-detect-secrets need 18; its wheels are for every platform, and its spans are those of a `str`. `forms` adds what it
-lacks.
+The forms of tokens are redact-secret's rules. Of the rule sets that are kept up it finds the most kinds, releases the
+interpreter's lock, gives spans of a `str`, and has wheels for every platform: 6 ms for 100 KB, where detect-secrets
+and betterleaks need 18, and betterleaks brings Go's runtime into the process. `forms` adds what it lacks and replaces
+its rule for labels. In 168 MB of code and documentation all of this finds ten texts, made to look like credentials.
 """
 
 from __future__ import annotations

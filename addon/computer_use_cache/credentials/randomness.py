@@ -17,7 +17,7 @@ _PLACEHOLDER = re.compile(
 )
 _SEQUENCE = re.compile(r"(?i)0?12345(?:6(?:7(?:8(?:90?)?)?)?)?|abcdef(?:gh[i-z]*)?")
 _MEANT = 16
-"""A value with so many characters beside a sequence is no placeholder: the number of a bot may be 123456789."""
+"""A value with so many characters beside a sequence may be a credential all the same."""
 _DOCUMENTED = re.compile(
     r"2YotnFZF|tGzv3JOk|czZCaGRS|7Fjfp0ZB|SplxlOBe|mF_9\.B5f|IkpvaG4gRG9lI|eyJzb21lIjoicGF5bG9hZCJ9|4eC39HqL|BQokikJO|ABC-DEF1234ghIkl"
 )
@@ -43,20 +43,21 @@ _MOST_COMMON = 0.4
 
 
 def is_placeholder(text: str) -> bool:
-    """True for a value that documentation puts in a credential's place."""
-    if _PLACEHOLDER.search(text) or _DOCUMENTED.search(text):
-        return True
+    """True for a value with a word in it that documentation puts in a credential's place."""
+    return bool(_PLACEHOLDER.search(text) or _DOCUMENTED.search(text))
+
+
+def _is_sequence(text: str) -> bool:
+    """True for `abc123` and the like."""
     without = _SEQUENCE.sub("", text)
-    if without != text and len(without) < _MEANT:
-        return True
     letters = [char for char in text.lower() if char.isalpha()]
     digits = [char for char in text if char.isdigit()]
-    return letters == sorted(letters) and digits == sorted(digits)
+    return (without != text and len(without) < _MEANT) or (letters == sorted(letters) and digits == sorted(digits))
 
 
 def looks_random(text: str) -> bool:
     """True if a generator made this text."""
-    if is_placeholder(text) or len(set(text)) < 7:
+    if is_placeholder(text) or _is_sequence(text) or len(set(text)) < 7:
         return False
     if _UUID.fullmatch(text):
         return True

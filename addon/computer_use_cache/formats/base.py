@@ -121,6 +121,11 @@ class Format(ABC):
         model = body.get("model")
         return model if isinstance(model, str) else resource
 
+    offline_status: ClassVar[int] = 404
+    """The status for what is not recorded and may not go upstream: no agent that speaks this API asks again after it.
+    Most retry 408, 409, 429 and all 5xx. Mini SWE Agent (litellm) retries 400 but not 404, Codex every status but 400,
+    and Claude Code asks once more after a 404."""
+
     def wanted_shape(self, body: Json, path: str, query: Query) -> Shape:
         """The shape in which the client wants its answer."""
         return Shape.SSE if body.get("stream") is True else Shape.JSON

@@ -52,6 +52,7 @@ class Messages(Format):
     """`POST /messages`. https://docs.anthropic.com/en/api/messages"""
 
     name = "messages"
+    offline_status = 400
     credential_header = "x-api-key"
     key_excluded = frozenset({"stream", "cache_control", "metadata"})
     call_id_places = (

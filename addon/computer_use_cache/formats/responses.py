@@ -63,6 +63,7 @@ class Responses(OpenAIErrors, Format):
     """`POST /responses`. https://platform.openai.com/docs/api-reference/responses/create"""
 
     name = "responses"
+    offline_status = 400
     key_excluded = OPENAI_EXCLUDED
     call_id_places = (
         *("input/*/id", "input/*/call_id", "input/*/approval_request_id", "input/*/caller/caller_id"),

@@ -177,7 +177,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     `expires_at` never expires. `seconds` is how long the upstream took, and `with_usage` says whether its stream was
     asked for usage. Only headers that clients read are kept. The tokens and `usd` make up its `cost`, which is worked
     out once, when the answer is recorded. `template` is the digest of the request with its moving values replaced, and
-    `bindings` are those values as plain data in msgpack; both are empty for an entry that was recorded without them.
+    `bindings` are those values as plain data in msgpack; both are empty if the entry was recorded without them.
     """
 
     key: str

@@ -5,6 +5,7 @@ It knows no mitmproxy and reads no clock; the proxy, the importers and the tests
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from urllib.parse import urlencode
@@ -39,7 +40,7 @@ from computer_use_cache.models import (
 )
 from computer_use_cache.setting_values import Scope
 from computer_use_cache.settings import Settings
-from computer_use_cache.store.base import Store
+from computer_use_cache.store.base import Slow, Store
 
 OFFLINE_MISS = "cache_offline_miss"
 """The code of `offline_error`."""
@@ -127,6 +128,8 @@ class Cache:
                 computed = self._key(route, parted.body, parted.credentials)
             except (FormatError, RecursionError) as error:
                 verdict = Bypass(Reason.FORM, str(error))
+        if computed and computed == controls.reject:
+            verdict = dataclasses.replace(controls, read_ban="X-Cache-Reject")
         if isinstance(verdict, Bypass) and not controls.upstream:
             raise offline_error(controls.upstream_ban, f"this request is never cached ({verdict})")
         return Plan(
@@ -174,31 +177,24 @@ class Cache:
         return replace(plan, key=self._key(plan.route, body, plan.credentials), body=body)
 
     def lookup(self, plan: Plan, now: float) -> Entry | Absent:
-        """The entry that may answer the plan at `now`, or why there is none; raises StoreError."""
-        controls = plan.verdict
-        if isinstance(controls, Bypass):
-            return Absent(controls.fwd)
-        if controls.read_ban:
-            return Absent(Fwd.REQUEST, controls.read_ban)
-        entry = self._stored(plan)
-        if entry is None:
-            return _NOT_STORED
-        if not entry.is_fresh(now):
-            return _EXPIRED
-        if controls.max_age is not None and now - entry.created_at > controls.max_age:
-            return Absent(Fwd.REQUEST, f"Cache-Control: max-age={controls.max_age}")
-        return entry
+        """The entry that may answer the plan at `now`, or why there is none. Blocks; raises StoreError."""
+        return _unread(plan) or _usable(plan, self.store.get(plan.key), now)
+
+    def lookup_quickly(self, plan: Plan, now: float) -> Entry | Absent | Slow:
+        """As `lookup`, on the event loop: SLOW if the entry takes too long to read there and `lookup` must be used in a
+        thread instead."""
+        if absent := _unread(plan):
+            return absent
+        entry = self.store.get_quickly(plan.key)
+        return entry if entry is Slow.SLOW else _usable(plan, entry, now)
 
     def lookup_stale(self, plan: Plan, now: float) -> Entry | None:
-        """The entry that answers the plan at `now` when the upstream has failed, if there is one; raises StoreError."""
+        """The entry that answers the plan at `now` after the upstream has failed, if there is one. Blocks; raises
+        StoreError."""
         if isinstance(plan.verdict, Bypass) or not plan.verdict.stale_seconds:
             return None
-        entry = self._stored(plan)
-        return entry if entry and entry.is_fresh(now - plan.verdict.stale_seconds) else None
-
-    def _stored(self, plan: Plan) -> Entry | None:
         entry = self.store.get(plan.key)
-        return entry if entry and entry.key == plan.key else None
+        return entry if entry and entry.key == plan.key and entry.is_fresh(now - plan.verdict.stale_seconds) else None
 
     def credential(self, plan: Plan) -> Bypass | None:
         """The verdict on a request whose text holds a credential, one of its tools' perhaps.
@@ -266,16 +262,37 @@ class Cache:
         )
 
     def keep(self, entry: Entry, now: float, record: RequestRecord | None = None) -> bool:
-        """Write an entry and the request it answers; True when it replaced another. Raises StoreError.
+        """Write an entry and the request it answers; True when it replaced another. Raises StoreError."""
+        return self.store.put(entry, self.keep_seconds(entry, now), record)
 
-        It stays for a while after it expires, so that a miss can be reported as stale.
-        """
-        keep_seconds = None
-        if entry.expires_at is not None:
-            fresh_seconds = entry.expires_at - now
-            known_seconds = min(max(fresh_seconds, _LEAST_KNOWN), _MOST_KNOWN) if fresh_seconds > 0 else 0.0
-            keep_seconds = max(fresh_seconds + max(self.settings.stale_if_error_seconds, known_seconds), 0.0)
-        return self.store.put(entry, keep_seconds, record)
+    def keep_seconds(self, entry: Entry, now: float) -> float | None:
+        """How long the store keeps an entry from `now` on (None: forever): until some time after it expires, so that a
+        miss can be reported as stale."""
+        if entry.expires_at is None:
+            return None
+        fresh_seconds = entry.expires_at - now
+        known_seconds = min(max(fresh_seconds, _LEAST_KNOWN), _MOST_KNOWN) if fresh_seconds > 0 else 0.0
+        return max(fresh_seconds + max(self.settings.stale_if_error_seconds, known_seconds), 0.0)
+
+
+def _unread(plan: Plan) -> Absent | None:
+    """Why the store is not to answer a plan, if it is not."""
+    if isinstance(plan.verdict, Bypass):
+        return Absent(plan.verdict.fwd)
+    return Absent(Fwd.REQUEST, plan.verdict.read_ban) if plan.verdict.read_ban else None
+
+
+def _usable(plan: Plan, entry: Entry | None, now: float) -> Entry | Absent:
+    """The entry, if it answers the plan and is fresh enough for it, else why it may not be served."""
+    assert isinstance(plan.verdict, Controls), "a bypass is not looked up"
+    if entry is None or entry.key != plan.key:
+        return _NOT_STORED
+    if not entry.is_fresh(now):
+        return _EXPIRED
+    limit = plan.verdict.max_age
+    if limit is not None and now - entry.created_at > limit:
+        return Absent(Fwd.REQUEST, f"Cache-Control: max-age={limit}")
+    return entry
 
 
 def offline_error(ban: str, why: str) -> RequestError:

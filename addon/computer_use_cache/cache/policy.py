@@ -28,6 +28,7 @@ CONTROL_HEADERS = (
     "x-cache-run",
     "x-cache-rebind",
     "x-cache-bind",
+    "x-cache-reject",
     "x-cache-admin-token",
     "cache-control",
 )
@@ -37,6 +38,9 @@ ONLY_IF_CACHED = "Cache-Control: only-if-cached"
 
 NAMESPACE = re.compile(r"([!-~]([ -~]{0,198}[!-~])?)?")
 """A namespace, or the "" of none."""
+
+KEY = re.compile(r"[0-9a-f]{64}")
+"""The key of an entry, as the Key header gives it."""
 
 _CONTROL_FIELDS = ("cache", "cache_control", "metadata")
 """Where a body may hold controls."""
@@ -68,6 +72,8 @@ class Controls:
     run: str
     rebinds: bool
     bindings: Bindings
+    reject: str
+    """The key of an entry to remove before the request is looked up, "" for none."""
 
     @property
     def read(self) -> bool:
@@ -110,6 +116,7 @@ def read_controls(headers: Mapping[str, str], settings: Settings) -> Controls:
         run=_name(headers, "x-cache-run"),
         rebinds=_header_flag(headers, "x-cache-rebind") if "x-cache-rebind" in headers else settings.rebind,
         bindings=_bindings(headers, settings),
+        reject=_rejected_key(headers, mode),
     )
 
 
@@ -180,6 +187,17 @@ def _bindings(headers: Mapping[str, str], settings: Settings) -> Bindings:
         return Bindings({**settings.bind.values, **Bindings.parse(text).values})
     except ValueError as error:
         raise RequestError(400, f"X-Cache-Bind: give {error}.") from None
+
+
+def _rejected_key(headers: Mapping[str, str], mode: Mode) -> str:
+    text = headers.get("x-cache-reject")
+    if text is None:
+        return ""
+    if not KEY.fullmatch(text.strip()):
+        raise RequestError(400, f"X-Cache-Reject: {text!r} is not a key: 64 hexadecimal digits, in lower case.")
+    if mode not in _STORING_MODES:
+        raise RequestError(400, f"X-Cache-Reject: no entry may be removed while the cache mode is {mode}.")
+    return text.strip()
 
 
 def _title(name: str) -> str:

@@ -13,7 +13,7 @@ from computer_use_cache.errors import FormatError
 from computer_use_cache.formats.base import Json, load_object
 from computer_use_cache.models import Entry, RequestRecord, Response, Shape, Skipped
 from computer_use_cache.settings import Settings
-from computer_use_cache.store.base import Store
+from computer_use_cache.store.base import RequestLog
 
 _VOLATILE = frozenset(
     {
@@ -36,7 +36,7 @@ class Question:
     body: bytes
 
 
-def question(store: Store, entry: Entry, settings: Settings) -> Question | Skipped:
+def question(store: RequestLog, entry: Entry, settings: Settings) -> Question | Skipped:
     """The question to ask again for an entry; Skipped where that is not possible. Blocks; raises StoreError.
 
     The key goes to the configured upstream only, so entries of another one are skipped.

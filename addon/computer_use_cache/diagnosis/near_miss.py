@@ -19,7 +19,7 @@ from computer_use_cache.formats.base import Json, dump, load_object
 from computer_use_cache.keys import canonical_json, key, normalizers
 from computer_use_cache.keys.pixels import can_decode
 from computer_use_cache.models import Bypass, RequestRecord
-from computer_use_cache.store.base import Store
+from computer_use_cache.store.base import RequestLog
 
 logger = logging.getLogger(__name__)
 
@@ -148,7 +148,7 @@ def as_json(near: Near) -> Json:
     return {"near": near.key, "differences": differences, "normalizers": list(near.normalizers)}
 
 
-def misses(store: Store, since: float) -> list[Json]:
+def misses(store: RequestLog, since: float) -> list[Json]:
     """The near misses noted since then (Unix seconds), the newest first. Each holds `at`, `model`, `key`, and what
     `as_json` gives. Blocks; raises StoreError."""
     return [miss for miss in map(load_object, store.misses()) if miss["at"] >= since]
@@ -175,7 +175,7 @@ def _outside(asked: RequestRecord, stored: RequestRecord) -> Iterator[Difference
         yield from differences(dict(asked.headers).get(name, ""), dict(stored.headers).get(name, ""), f"header {name}")
 
 
-def _cure(store: Store, asked: _Side, stored: _Side) -> tuple[str, ...]:
+def _cure(store: RequestLog, asked: _Side, stored: _Side) -> tuple[str, ...]:
     """The fewest named normalisers, one where one is enough, that make two requests equal; none where none do."""
     if any(_outside(asked.record, stored.record)):
         return ()
@@ -202,7 +202,7 @@ def _are_enough(names: Iterable[str], pair: tuple[Json, Json]) -> bool:
     return canonical_json.canonical(one) == canonical_json.canonical(other)
 
 
-def _with_pixels(store: Store, asked: _Side, stored: _Side) -> tuple[Json, Json] | None:
+def _with_pixels(store: RequestLog, asked: _Side, stored: _Side) -> tuple[Json, Json] | None:
     """The bodies with pixels for the pictures that differ, which take tens of milliseconds each; None where something
     else differs, too, or the pictures cannot be had."""
     differing = digests(asked.record.body) ^ digests(stored.record.body)

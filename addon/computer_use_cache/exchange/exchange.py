@@ -115,6 +115,8 @@ class Exchange:
 
     async def resolve(self) -> Answer | Forward:
         """Find the answer, waiting for another request's call if need be; Forward if it takes a call of its own."""
+        if rejected := self.plan.route.controls.reject:
+            await self._reject(rejected)
         self.batch = await batching.opened(self._shared, self.plan)
         while True:
             decision = await self._decide()
@@ -132,6 +134,15 @@ class Exchange:
                     self._enter(State.DECIDING)
                 case _:
                     assert_never(decision)
+
+    async def _reject(self, key: str) -> None:
+        """Remove the entry that the client takes back. If that fails, its own request still goes upstream."""
+        try:
+            removed = await self._shared.run.write(self._shared.cache.store.delete, key)
+        except StoreError as error:
+            self._shared.storing.failed(error)
+        else:
+            logger.info("%.8s rejected%s", key, "" if removed else ": there is no such entry")
 
     async def _decide(self) -> Decision:
         decider = self._shared.decider

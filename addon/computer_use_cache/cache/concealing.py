@@ -1,4 +1,4 @@
-"""Finds the credentials that a request holds in its texts, so that `<secret n>` can stand in their place.
+"""Keeps credentials in texts out of everything that is stored: `<secret n>` stands in their place.
 
 A conversation grows by a few texts a turn, so the search remembers the texts it has seen.
 """
@@ -8,7 +8,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 
+from computer_use_cache.cache.plan import Plan
 from computer_use_cache.credentials import detection, places
+from computer_use_cache.formats.base import dump, load_object
+from computer_use_cache.models import Shape
+from computer_use_cache.rebinding import Cause, Refusal, conceal_answer
 from computer_use_cache.store.memory import BoundedMemory
 
 type Spans = tuple[tuple[int, int], ...]
@@ -35,6 +39,22 @@ class Finder:
             spans = tuple((secret.start, secret.end) for secret in detection.find_in_text(text))
             self._known.put(digest, spans)
         return spans
+
+
+def concealed_answer(plan: Plan, shape: Shape, body: bytes) -> bytes | Refusal:
+    """An answer of this shape as it may be stored: the same bytes if no credential of the request stands in it."""
+    format = plan.format
+    if plan.secrets:
+        answer = load_object(body) if shape is Shape.JSON else format.split_stream(body, shape)
+        found = conceal_answer(format, answer, plan.secrets, with_usage=plan.with_usage)
+        if isinstance(found, Refusal):
+            return found
+        if found.answer is not answer:
+            is_whole = isinstance(found.answer, dict)
+            body = dump(found.answer) if is_whole else b"".join(format.join_stream(found.answer, shape))
+    if any(places.repeated(plan.credentials, body.decode("utf-8", "replace"))):
+        return Refusal(Cause.OTHER_FORM)
+    return body
 
 
 def _united(spans: Iterable[tuple[int, int]]) -> Spans:

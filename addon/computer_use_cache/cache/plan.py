@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import msgpack
 import msgspec
 from msgspec.structs import replace
 
@@ -37,19 +38,24 @@ class Template:
     values: tuple[Value, ...]
     text: bytes
 
+    @property
+    def bindings(self) -> bytes:
+        """The values as an entry keeps them."""
+        packed: bytes = msgpack.packb(self.values, unicode_errors="surrogatepass")
+        return packed
+
 
 class Plan(msgspec.Struct, frozen=True):
     """The plan for one request to a cached API.
 
     `verdict` is a Bypass, or the Controls of a request, which then has a `key`. `forward` is what to send upstream.
     `body` is the parsed request without the `credentials` that stand in known places (its tools', its servers'), which
-    are only forwarded. Neither holds our controls. `shape` is the one that the client asks for. `blanked` are the values
-    that normalisers took out of its texts before it was hashed.
+    are only forwarded. Neither holds our controls. `shape` is the one that the client asks for. `blanked` are the
+    values that normalisers took out of its texts before it was hashed.
 
-    A plan whose exact entry is not there is `prepared` (rebound.py): from then on `body` has `<secret n>` in the place of
-    the `secrets` in its texts, and `template` is there if an answer for other values may be served. `nth` says which of
-    the times that a run asks for it this is, and `template_nth` which of those with its template; both are None where
-    samples are not ordered.
+    A plan whose exact entry is not there is prepared (rebound.py): its `body` then has `<secret n>` in the place of the
+    `secrets` in its texts, and it has a `template` if an answer for other values may be served. Where samples are
+    ordered, `nth` is the number of times its run has asked for it, and `template_nth` for its template.
     """
 
     route: Route
@@ -61,7 +67,7 @@ class Plan(msgspec.Struct, frozen=True):
     body: Json
     forward: bytes
     credentials: tuple[str, ...] = ()
-    blanked: tuple[str, ...] = ()
+    blanked: tuple[Value, ...] = ()
     is_prepared: bool = False
     secrets: tuple[str, ...] = ()
     template: Template | None = None

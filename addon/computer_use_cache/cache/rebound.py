@@ -2,24 +2,32 @@
 
 The exact entry comes first, as ever. Only if it is not there is a request prepared: its credentials are concealed, its
 template is computed, and the entries of that template are tried, the newest first. What cannot be vouched for is
-refused, which makes it a miss. Everything here computes for milliseconds: call it off the event loop.
+refused, which makes it a miss. Everything here takes milliseconds for a long request: call it off the event loop.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import msgpack
 from msgspec.structs import replace
 
-from computer_use_cache.cache.cache import Cache, is_usable
+from computer_use_cache.cache.cache import Cache, usable
 from computer_use_cache.cache.plan import Plan, Template
 from computer_use_cache.cache.policy import Controls
-from computer_use_cache.cache.replay import Replayed, replay, replay_rebound
+from computer_use_cache.cache.replay import NO_MOVES, Replayed, replay_rebound
 from computer_use_cache.models import Bypass, Entry
-from computer_use_cache.rebinding import Cause, Moves, Refusal, Value, approve, profile_for, template_of
+from computer_use_cache.rebinding import (
+    Cause,
+    Moves,
+    Profile,
+    Refusal,
+    Value,
+    approve,
+    profile_for,
+    template_of,
+)
 from computer_use_cache.rebinding.kinds import NORMALIZED
 
 
@@ -31,7 +39,7 @@ class Found:
     answer: Replayed
 
 
-# -- requests
+# -- preparing a request
 
 
 def prepare(cache: Cache, plan: Plan) -> Plan:
@@ -45,31 +53,91 @@ def prepare(cache: Cache, plan: Plan) -> Plan:
 
 
 def with_template(cache: Cache, plan: Plan) -> Plan:
-    """A concealed request with its template, if its API answers in text."""
+    """A concealed request with its template, if its API answers in text. Entries carry it even where rebinding is off,
+    so that it can be switched on later."""
     if plan.template or not plan.format.answers_in_text or not isinstance(plan.verdict, Controls):
         return plan
+    body = cache.key_body(plan.format, plan.body)
     try:
-        found = template_of(plan.format, cache.key_body(plan.format, plan.body), plan.verdict.bindings, _profile(plan))
-        values = (*found.values, *_normalized(plan))
-        return replace(plan, template=Template(cache.template_digest(plan, found.body), values, found.text))
+        found = template_of(plan.format, body, plan.verdict.bindings, _profile(plan))
     except RecursionError:
         return plan
+    digest = cache.template_digest(plan, found.body)
+    return replace(plan, template=Template(digest, (*found.values, *plan.blanked), found.text))
 
 
-def _profile(plan: Plan):  # type: ignore[no-untyped-def]
+def _profile(plan: Plan) -> Profile:
     return profile_for(plan.route.request.headers.get("user-agent", ""))
 
 
-def _normalized(plan: Plan) -> Iterable[Value]:
-    return (Value(NORMALIZED.name, text) for text in plan.blanked)
+# -- the exact entry
 
 
-# -- entries
+def is_exact(plan: Plan, entry: Entry) -> bool:
+    """Whether the entry under the request's own key was recorded for the same values: normalisers may have taken out
+    others."""
+    return not plan.blanked or not entry.bindings or plan.blanked == _blanked(entry)
 
 
-def packed(plan: Plan) -> tuple[str, bytes]:
-    """The fields `template` and `bindings` of an entry that answers this request."""
+def replay_exact(cache: Cache, plan: Plan, entry: Entry) -> Replayed | Refusal:
+    """The answer of the entry under the request's own key. A value that a normaliser took out is never served stale."""
+    if is_exact(plan, entry):
+        return replay_rebound(plan, entry, NO_MOVES, b"")
+    return _rebound(with_template(cache, plan), entry, approve(_blanked(entry), plan.blanked, _profile(plan).kinds))
+
+
+def _blanked(entry: Entry) -> tuple[Value, ...]:
+    return tuple(value for value in _values(entry) if value.kind == NORMALIZED.name)
+
+
+# -- entries of the same template
+
+
+def find(cache: Cache, plan: Plan, now: float) -> Found | Refusal | None:
+    """The newest entry of the request's template that can be rebound to it; if there is none, why the first of them
+    cannot. Raises StoreError."""
+    first: Refusal | None = None
+    for entry in _candidates(cache, plan, now):
+        answer = _approved(plan, entry)
+        if isinstance(answer, Replayed):
+            return Found(entry, answer)
+        first = first or answer
+    return first
+
+
+def _candidates(cache: Cache, plan: Plan, now: float) -> Iterator[Entry]:
+    """The newest first. Where samples are ordered, it is the n-th that was recorded, then those after it."""
     if plan.template is None:
-        return "", b""
-    bindings: bytes = msgpack.packb(plan.template.values, unicode_errors="surrogatepass")
-    return plan.template.digest, bindings
+        return
+    keys = cache.store.with_template(plan.template.digest)
+    if plan.template_nth is not None:
+        keys = keys[::-1][plan.template_nth - 1 :]
+    for key in keys:
+        entry = cache.store.get(key)
+        if entry and entry.template == plan.template.digest and isinstance(usable(plan, entry, now), Entry):
+            yield entry
+
+
+def _approved(plan: Plan, entry: Entry) -> Replayed | Refusal:
+    assert plan.template, "it was looked up by its template"
+    if plan.format.keeps_answer(plan.body) and plan.route.controls.upstream:
+        return Refusal(Cause.STATE)
+    return _rebound(plan, entry, approve(_values(entry), plan.template.values, _profile(plan).kinds))
+
+
+def _rebound(plan: Plan, entry: Entry, moves: Moves | Refusal) -> Replayed | Refusal:
+    if isinstance(moves, Refusal):
+        return moves
+    answer = replay_rebound(plan, entry, moves, plan.template.text if plan.template else b"")
+    if isinstance(answer, Refusal) or answer.counts:
+        return answer
+    moved = {value.kind: 0 for value, _ in moves.pairs}  # the requests differ, though the answer holds nothing of it
+    return Replayed(answer.pieces, moved)
+
+
+def _values(entry: Entry) -> list[Value]:
+    """The values that an entry was recorded with; none if they cannot be read, which no request's are equal to."""
+    try:
+        return [Value(*pair) for pair in msgpack.unpackb(entry.bindings, unicode_errors="surrogatepass")]
+    except (ValueError, TypeError, msgpack.UnpackException):
+        return []

@@ -19,9 +19,12 @@ from computer_use_cache.cli.clear import opened_store
 from computer_use_cache.diagnosis import near_miss
 from computer_use_cache.diagnosis.near_miss import Difference
 from computer_use_cache.errors import CacheError, RequestError
+from computer_use_cache.exchange.decide import Decider
+from computer_use_cache.exchange.decisions import Serve
+from computer_use_cache.flights.flight import Flights
 from computer_use_cache.formats.base import Json
 from computer_use_cache.keys import canonical_json, upstream
-from computer_use_cache.models import Bypass, Entry, Request
+from computer_use_cache.models import Bypass, Request
 from computer_use_cache.setting_values import is_loopback
 from computer_use_cache.settings import Settings
 
@@ -100,12 +103,15 @@ def _told(cache: Cache, request: Request) -> Json:
     }
     if isinstance(plan.verdict, Bypass):
         return told | {"reason": str(plan.verdict)}
-    entry = cache.lookup(plan, time.time())
-    if isinstance(entry, Entry):
-        return told | {"outcome": "HIT", "reason": f"recorded {time.time() - entry.created_at:.0f} s ago"}
+    decision, plan = Decider(cache, Flights()).decide(plan, time.time())
+    if isinstance(decision, Serve):
+        rebound = ", rebound" * bool(decision.rebound)
+        age = f"recorded {time.time() - decision.entry.created_at:.0f} s ago"
+        return told | {"outcome": "HIT", "key": decision.entry.key, "reason": age + rebound}
+    if isinstance(plan.verdict, Bypass):
+        return told | {"key": "", "reason": str(plan.verdict)}
+    told |= {"key": plan.key}
     found = near_miss.study(cache, plan)
-    if found.bypass:
-        return told | {"key": "", "reason": str(found.bypass)}
     if found.near is None:
         return told | {"outcome": "MISS", "reason": "no stored request is near it"}
     return told | {"outcome": "MISS", "reason": str(found.near), **near_miss.as_json(found.near)}

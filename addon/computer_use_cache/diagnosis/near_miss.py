@@ -18,7 +18,7 @@ from computer_use_cache.errors import FormatError, StoreError
 from computer_use_cache.formats.base import Json, dump, load_object
 from computer_use_cache.keys import canonical_json, key, normalizers
 from computer_use_cache.keys.pixels import can_decode
-from computer_use_cache.models import Bypass, RequestRecord
+from computer_use_cache.models import RequestRecord
 from computer_use_cache.store.base import RequestLog
 
 logger = logging.getLogger(__name__)
@@ -77,10 +77,9 @@ class Near:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """What is found out about a miss while the upstream works: the `bypass` of a request that holds a credential, else
-    the `record` to keep of it and what it is `near` to; None where there is no such thing."""
+    """What is found out about a miss while the upstream works: the `record` to keep of the request, and the stored one
+    that it is `near` to; None where there is no such thing."""
 
-    bypass: Bypass | None = None
     record: RequestRecord | None = None
     near: Near | None = None
 
@@ -94,10 +93,8 @@ class _Side:
 
 
 def study(cache: Cache, plan: Plan) -> Study:
-    """Study a planned request that has a key and no entry. Slow: call it off the event loop."""
+    """Study a prepared request that has a key and no entry. Slow: call it off the event loop."""
     assert isinstance(plan.verdict, Controls), "a bypass is no miss"
-    if bypass := cache.credential(plan):
-        return Study(bypass)
     try:
         record = cache.record(plan)
         near = nearest(cache, plan, record) if plan.verdict.read else None

@@ -7,7 +7,6 @@ they come. When in doubt a value is left alone, which costs a miss; a wrong hit 
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -84,11 +83,16 @@ def _replace(patterns: Iterable[tuple[str, str]]) -> Callable[[Json, list[str]],
 def _expanded(match: Any, text: str, blanked: list[str]) -> str:
     """What takes the place of a match. Blanked are the match and, where it keeps its ends, the part that changes."""
     before, after = match[0], str(match.expand(text))
-    start = len(os.path.commonprefix((before, after)))
-    end = len(os.path.commonprefix((before[start:][::-1], after[start:][::-1])))
+    start = _alike(before, after)
+    end = _alike(before[start:][::-1], after[start:][::-1])
     part = before[start : len(before) - end].strip()
     blanked += dict.fromkeys(filter(None, (before, part)))
     return after
+
+
+def _alike(one: str, other: str) -> int:
+    """How many characters two texts begin alike with."""
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _number(pattern: str, name: str) -> Callable[[Json, list[str]], Json]:

@@ -19,6 +19,7 @@ from mitmproxy.log import ALERT
 from msgspec.structs import replace
 
 from computer_use_cache import formats
+from computer_use_cache.cache import rebound
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.diagnosis import near_miss
 from computer_use_cache.errors import CacheError
@@ -136,13 +137,13 @@ async def _removed(parts: Parts, flows: Sequence[http.HTTPFlow]) -> str:
 async def _explain(parts: Parts, flows: Sequence[http.HTTPFlow]) -> str:
     told = []
     for one in flows:
-        plan = await _plan(parts, one, _READ)
+        plan = await asyncio.to_thread(rebound.prepare, parts.cache, await _plan(parts, one, _READ))
         if isinstance(plan.verdict, Bypass):
             told.append(f"BYPASS {plan.verdict}")
             continue
         found = await asyncio.to_thread(near_miss.study, parts.cache, plan)
         if found.near is None:
-            told.append(f"{plan.key[:8]}: {found.bypass or 'no other stored request is near it'}")
+            told.append(f"{plan.key[:8]}: no other stored request is near it")
             continue
         told.append(f"{plan.key[:8]} is near {found.near.key[:8]} and differs at")
         for place in found.near.differences:

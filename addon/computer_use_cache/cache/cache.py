@@ -20,6 +20,7 @@ from computer_use_cache.cache import policy
 from computer_use_cache.cache.concealing import Finder, concealed_answer
 from computer_use_cache.cache.plan import Plan, Route
 from computer_use_cache.cache.policy import Controls
+from computer_use_cache.cache.samples import Samples
 from computer_use_cache.credentials import caller, places
 from computer_use_cache.diagnosis import similarity
 from computer_use_cache.diagnosis.request_record import Taken, bytes_without_media, without_media
@@ -71,6 +72,7 @@ class Cache:
     def __init__(self, settings: Settings, store: Store, *, loopback: bool) -> None:
         self.settings = settings
         self.store = store
+        self.samples = Samples()
         self._finder = Finder()
         self._shared = settings.scope is Scope.SHARED or (settings.scope is Scope.AUTO and loopback)
 

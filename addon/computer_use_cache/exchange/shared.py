@@ -10,7 +10,6 @@ from typing import Any, Protocol, assert_never
 from computer_use_cache.accounting.ledger import Ledger
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan
-from computer_use_cache.cache.samples import Samples
 from computer_use_cache.exchange.decide import Decider
 from computer_use_cache.exchange.failure_log import FailureLog
 from computer_use_cache.exchange.rendering import log_line
@@ -50,7 +49,6 @@ class Shared:
         self.ledger = ledger
         self.run = run
         self.flights = Flights()
-        self.samples = Samples()
         self.leases = LeaseHolder(cache.store.leases, cache.settings.upstream_timeout_seconds)
         self.decider = Decider(cache, self.flights)
         self.storing = FailureLog("storing")
@@ -62,6 +60,8 @@ class Shared:
 
     def conclude(self, report: Report, spent: Cost, now: float) -> None:
         """Count and log one request, which is over. `spent` is what its own upstream call cost."""
+        if report.rebound:
+            self.ledger.rebound(report.rebound)
         match report.outcome:
             case Outcome.HIT | Outcome.STALE:
                 self.ledger.served(report.outcome, report.model, report.saved or NOTHING)

@@ -41,7 +41,7 @@ def take(shared: Shared, plan: Plan) -> tuple[Plan, Turn]:
     count = plan.route.request.headers.get(_RETRY_COUNT, "")
     is_retry = re.fullmatch(r"[1-9]\d*", count) is not None
     digests = (plan.key, plan.template.digest) if plan.template else (plan.key,)
-    numbers = [shared.samples.take(run, digest, is_retry=is_retry) for digest in digests]
+    numbers = [shared.cache.samples.take(run, digest, is_retry=is_retry) for digest in digests]
     sample = shared.cache.plan_sample(plan, numbers[0], numbers[1] if plan.template else None)
     return sample, Turn(run, tuple(zip(digests, numbers, strict=True)))
 
@@ -49,4 +49,4 @@ def take(shared: Shared, plan: Plan) -> tuple[Plan, Turn]:
 def give_back(shared: Shared, turn: Turn) -> None:
     """The request was not answered: the next one like it has its turn."""
     for digest, number in turn.numbers:
-        shared.samples.give_back(turn.run, digest, number)
+        shared.cache.samples.give_back(turn.run, digest, number)

@@ -106,7 +106,8 @@ class Decider:
         """What is left when the store does not answer. Quick."""
         controls = plan.route.controls
         if not controls.upstream:
-            return Refuse(offline_error(controls.upstream_ban, _unanswered(plan, absent)))
+            why = _unanswered(plan, absent)
+            return Refuse(offline_error(controls.upstream_ban, why), why=why)
         if isinstance(plan.verdict, Bypass):
             return Forward(absent)
         flight = self._flights.find(plan.key) if plan.verdict.coalesces else None
@@ -123,9 +124,8 @@ class Decider:
             near_miss.log_miss(self._cache, plan, near, now)
         except StoreError as error:
             self._looking_up.failed(error)
-        where = f"the nearest, {near.key[:8]}, differs at {near.differences[0]}"
-        why = f"no entry answers this request; {where}"
-        return Refuse(offline_error(plan.verdict.upstream_ban, why), near)
+        why = f"{refusal.why}; the nearest, {near.key[:8]}, differs at {near.differences[0]}"
+        return Refuse(offline_error(plan.verdict.upstream_ban, why), near, why)
 
     def stale(self, plan: Plan, now: float) -> Serve | None:
         """The expired entry that may stand in for an upstream that failed. Blocks and computes."""

@@ -391,6 +391,15 @@ def test_a_retry_asks_for_the_same_sample(tmp_path: Path) -> None:
     run(tmp_path, life, **ORDERED)
 
 
+def test_the_retry_of_a_call_that_failed_asks_for_its_sample(tmp_path: Path) -> None:
+    async def life(house: House) -> None:
+        assert await asked(house, "one") == ["one"]
+        await reports(house, house.asks(text="Name a fruit."), failure(500))
+        assert await asked(house, "two", **{"x-stainless-retry-count": "1"}) == ["two"]
+
+    run(tmp_path, life, **ORDERED)
+
+
 def test_samples_of_a_request_whose_clock_moves_come_in_their_order(tmp_path: Path) -> None:
     async def life(house: House) -> None:
         for second, fruit in enumerate(("one", "two", "three")):

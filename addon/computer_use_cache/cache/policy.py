@@ -1,22 +1,23 @@
-"""May this request be looked up, may this answer be stored: verdicts with a reason.
+"""Decides whether a request may be looked up and whether an answer may be stored; every verdict has a reason.
 
-Per-request controls are read here and taken out of what is forwarded; RFC 9111, section 5.2.1, gives the meaning of
-Cache-Control.
+Per-request controls are read here and removed before the request is forwarded. Cache-Control means what RFC 9111,
+section 5.2.1, says.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from computer_use_cache.errors import FormatError, RequestError
+from computer_use_cache.formats import expiry
 from computer_use_cache.formats.base import Format, load_object
 from computer_use_cache.models import Bypass, Reason, Response, Shape, Skip, Skipped
 from computer_use_cache.rebinding.bindings import Bindings
-from computer_use_cache.setting_values import Mode
+from computer_use_cache.setting_values import Mode, Scope
 from computer_use_cache.settings import Settings
 
 CONTROL_HEADERS = (
@@ -37,13 +38,13 @@ CONTROL_HEADERS = (
 ONLY_IF_CACHED = "Cache-Control: only-if-cached"
 
 NAMESPACE = re.compile(r"([!-~]([ -~]{0,198}[!-~])?)?")
-"""A namespace, or the "" of none."""
+"""A namespace, or "" for none."""
 
 KEY = re.compile(r"[0-9a-f]{64}")
 """The key of an entry, as the Key header gives it."""
 
 _CONTROL_FIELDS = ("cache", "cache_control", "metadata")
-"""Where a body may hold controls."""
+"""Fields of a body that may hold controls."""
 _STORING_MODES = (Mode.READWRITE, Mode.REFRESH)
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
@@ -131,7 +132,7 @@ def _mode_source(headers: Mapping[str, str], mode: Mode) -> str:
 
 
 def _stale_seconds(mode: Mode, directives: Mapping[str, str], settings: Settings) -> int:
-    """Entries are kept no longer than the setting says, so the request's own stale-if-error (RFC 5861) can only cut."""
+    """Entries are kept no longer than the setting says, so a request's stale-if-error (RFC 5861) only shortens it."""
     if mode is Mode.REFRESH or not directives.keys().isdisjoint(("no-cache", "no-store", "max-age")):
         return 0
     wished = directives.get("stale-if-error", "")
@@ -215,7 +216,7 @@ def _truth(value: object) -> bool | None:
 
 
 def body_bypass(body: Mapping[str, Any], settings: Settings) -> Bypass | None:
-    """The bypass that a body's own controls wish, or CACHE_ENABLED where they say nothing."""
+    """The bypass that the body's controls ask for, or that CACHE_ENABLED sets where they say nothing."""
     wish = None if body.keys().isdisjoint(_CONTROL_FIELDS) else _body_wish(body)
     if wish is False:
         return Bypass(Reason.DISABLED_BY_REQUEST)
@@ -233,7 +234,7 @@ def without_controls(body: dict[str, Any]) -> dict[str, Any]:
     """The body to forward: the same object when it holds none of our controls."""
     if body.keys().isdisjoint(_CONTROL_FIELDS):
         return body
-    # What is no word is no wish, and another's field: that of a proxy behind this one, say.
+    # An object or a list is no control of ours; it may be meant for another proxy behind this one.
     removed = {"cache"} if "cache" in body and not isinstance(body["cache"], (dict, list)) else set()
     if isinstance(body.get("cache_control"), dict) and "enabled" in body["cache_control"]:
         removed.add("cache_control")
@@ -246,42 +247,76 @@ def without_controls(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def model_verdict(model: str, settings: Settings) -> Bypass | None:
-    """Whether the allow and deny lists keep this model out of the cache."""
+    """The bypass for a model that the allow and deny lists keep out of the cache."""
     denied = any(fnmatch.fnmatchcase(model, pattern) for pattern in settings.model_denylist)
     allowed = not settings.model_allowlist or any(fnmatch.fnmatchcase(model, one) for one in settings.model_allowlist)
     return None if allowed and not denied else Bypass(Reason.MODEL, model)
 
 
 def is_failure(status: int) -> bool:
-    """Whether an upstream that answers so is failing, and an entry past its TTL is better than its answer."""
+    """Whether this status means that the upstream is failing, so that a stale entry is better than its answer."""
     return status == 429 or status >= 500
 
 
-def judge_answer(format: Format, response: Response, wanted: Shape, settings: Settings) -> Shape | Skipped:
-    """The shape in which a complete answer was sent, when it may be stored."""
+@dataclass(frozen=True, slots=True)
+class Storable:
+    """The verdict that an answer is good, and the shape in which it came. The other fields are as in `Entry`."""
+
+    shape: Shape
+    offline_only: bool = False
+    usable_until: float | None = None
+
+
+def judge_answer(format: Format, response: Response, wanted: Shape, settings: Settings) -> Storable | Skipped:
+    """Whether an upstream's answer, of which all has arrived, may be stored."""
     if response.status != 200:
-        return Skipped(f"status {response.status}", Skip.STATUS)
+        return Skipped(_refusal(format, response, settings), Skip.STATUS)
     if len(response.body) > settings.max_response_chars:
         return Skipped(Skip.TOO_LARGE, Skip.TOO_LARGE)
+    if response.headers.get("content-encoding", "identity").strip().lower() not in ("identity", ""):
+        return Skipped(Skip.CODING, Skip.CODING)
     length = response.headers.get("content-length")
-    if length is not None and "content-encoding" not in response.headers and length != str(len(response.body)):
+    if length is not None and length != str(len(response.body)):
         return Skipped("the body's length is not what its header says", Skip.LENGTH)
     shape = shape_of(response.headers.get("content-type", ""), wanted)
     if shape is None:
         content_type = response.headers.get("content-type", "missing")
         return Skipped(f"content type is {content_type}", Skip.CONTENT_TYPE)
     try:
-        if shape is Shape.JSON:
-            format.check_answer(load_object(response.body))
-        else:
-            format.check_events(format.split_stream(response.body, shape))
+        return _judge_body(format, response, shape, settings)
     except FormatError as error:
-        return Skipped(str(error), Skip.UNFIT)
-    return shape
+        return Skipped(str(error), error.reason)
+
+
+def _judge_body(format: Format, response: Response, shape: Shape, settings: Settings) -> Storable | Skipped:
+    pieces: Sequence[bytes]
+    if shape is Shape.JSON:
+        pieces = [response.body]
+        findings = format.check_answer(load_object(response.body))
+    else:
+        events = format.split_stream(response.body, shape)
+        pieces = [event.data for event in events]
+        findings = format.check_events(events, ended=response.ended)
+    if chosen := findings.endings & settings.skip:
+        return Skipped(f"CACHE_SKIP names {min(chosen)}", Skip.CHOSEN)
+    times = (expiry.earliest(load_object(piece)) for piece in pieces if expiry.may_expire(piece))
+    return Storable(shape, findings.is_silent, min((time for time in times if time is not None), default=None))
+
+
+def _refusal(format: Format, response: Response, settings: Settings) -> str:
+    """What to tell of an answer that is not a 200. Callers that share entries may be replayed encrypted items and ids
+    that another account was given, which the provider then refuses to take back."""
+    status = f"status {response.status}"
+    if response.status not in (400, 401, 403, 404) or settings.scope is Scope.CREDENTIAL:
+        return status
+    text = response.body.decode("utf-8", "replace")
+    if not any(sign in text for sign in format.foreign_history):
+        return status
+    return f"{status}: the history may have been recorded under another key; CACHE_SCOPE=credential keeps them apart"
 
 
 def shape_of(content_type: str, wanted: Shape) -> Shape | None:
-    """The shape an upstream's content type announces; None when it is no API's."""
+    """The shape that a content type announces; None if no API sends it."""
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "text/event-stream":
         return Shape.SSE

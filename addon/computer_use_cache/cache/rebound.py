@@ -82,8 +82,10 @@ def is_exact(plan: Plan, entry: Entry) -> bool:
 def replay_exact(cache: Cache, plan: Plan, entry: Entry) -> Replayed | Refusal:
     """The answer of the entry under the request's own key. A value that a normaliser took out is never served stale."""
     if is_exact(plan, entry):
-        return replay_rebound(plan, entry, NO_MOVES, b"")
-    return _rebound(with_template(cache, plan), entry, approve(_blanked(entry), plan.blanked, _profile(plan).kinds))
+        return replay_rebound(plan, entry, NO_MOVES, b"", cache.settings.hit_usage)
+    return _rebound(
+        cache, with_template(cache, plan), entry, approve(_blanked(entry), plan.blanked, _profile(plan).kinds)
+    )
 
 
 def _blanked(entry: Entry) -> tuple[Value, ...]:
@@ -98,7 +100,7 @@ def find(cache: Cache, plan: Plan, now: float) -> Found | Refusal | None:
     cannot. Raises StoreError."""
     first: Refusal | None = None
     for entry in _candidates(cache, plan, now):
-        answer = _approved(plan, entry)
+        answer = _approved(cache, plan, entry)
         if isinstance(answer, Replayed):
             return Found(entry, answer)
         first = first or answer
@@ -118,17 +120,18 @@ def _candidates(cache: Cache, plan: Plan, now: float) -> Iterator[Entry]:
             yield entry
 
 
-def _approved(plan: Plan, entry: Entry) -> Replayed | Refusal:
+def _approved(cache: Cache, plan: Plan, entry: Entry) -> Replayed | Refusal:
     assert plan.template, "it was looked up by its template"
     if plan.format.keeps_answer(plan.body) and plan.route.controls.upstream:
         return Refusal(Cause.STATE)
-    return _rebound(plan, entry, approve(_values(entry), plan.template.values, _profile(plan).kinds))
+    return _rebound(cache, plan, entry, approve(_values(entry), plan.template.values, _profile(plan).kinds))
 
 
-def _rebound(plan: Plan, entry: Entry, moves: Moves | Refusal) -> Replayed | Refusal:
+def _rebound(cache: Cache, plan: Plan, entry: Entry, moves: Moves | Refusal) -> Replayed | Refusal:
     if isinstance(moves, Refusal):
         return moves
-    answer = replay_rebound(plan, entry, moves, plan.template.text if plan.template else b"")
+    text = plan.template.text if plan.template else b""
+    answer = replay_rebound(plan, entry, moves, text, cache.settings.hit_usage)
     if isinstance(answer, Refusal) or answer.counts:
         return answer
     moved = {value.kind: 0 for value, _ in moves.pairs}  # the requests differ, though the answer holds nothing of it

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.errors import FormatError
+from computer_use_cache.formats import usage
 from computer_use_cache.formats.base import Json, dump, load_object
 from computer_use_cache.models import Entry, Event, Shape
 from computer_use_cache.rebinding import Cause, Moves, Refusal, rebind, reveal_answer
 from computer_use_cache.rebinding.kinds import Kinds
+from computer_use_cache.setting_values import HitUsage
 
 logger = logging.getLogger(__name__)
 
@@ -27,34 +29,46 @@ class Replayed:
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
-def replay(plan: Plan, entry: Entry) -> list[bytes] | None:
-    """The answer in the shape that the plan asks for, one piece per event of a stream; None if the recording cannot
-    give it (usage is asked for and was not recorded)."""
-    replayed = replay_rebound(plan, entry, NO_MOVES, b"")
+def replay(plan: Plan, entry: Entry, hit_usage: HitUsage = HitUsage.RECORDED) -> list[bytes] | None:
+    """The pieces of the answer in the shape that the plan wants, one per event of a stream.
+
+    None if the recording cannot give it: usage is asked for and was not recorded, or embeddings came in a form that
+    their request had not asked for.
+    """
+    replayed = replay_rebound(plan, entry, NO_MOVES, b"", hit_usage)
     return replayed.pieces if isinstance(replayed, Replayed) else None
 
 
-def replay_rebound(plan: Plan, entry: Entry, moves: Moves, text: bytes) -> Replayed | Refusal:
+def replay_rebound(
+    plan: Plan, entry: Entry, moves: Moves, text: bytes, hit_usage: HitUsage = HitUsage.RECORDED
+) -> Replayed | Refusal:
     """The same with everything replaced that moved; `text` is all text of the present request."""
     try:
-        return _replayed(plan, entry, moves, text)
+        replayed = _replayed(plan, entry, moves, text)
+        if isinstance(replayed, Replayed) and hit_usage is HitUsage.ZERO:
+            return Replayed(usage.zeroed(plan.format, b"".join(replayed.pieces), plan.shape), replayed.counts)
+        return replayed
     except FormatError as error:
         logger.warning("entry %s cannot be replayed as %s: %s", entry.key[:8], plan.shape, error)
         return Refusal(Cause.MALFORMED)
 
 
-def replays_quickly(plan: Plan, entry: Entry) -> bool:
-    """Whether `replay` is quick enough for the event loop. An answer recorded in the shape that is asked for always
-    is."""
+def replays_quickly(plan: Plan, entry: Entry, hit_usage: HitUsage = HitUsage.RECORDED) -> bool:
+    """Whether `replay` may run on the event loop; if not, run it in a thread. An answer that is replayed in the shape
+    in which it was recorded always may."""
     if plan.secrets:
         return False
-    return len(entry.body) <= _QUICKLY_CONVERTED_BYTES or _is_as_wanted(plan, entry)
+    if len(entry.body) <= _QUICKLY_CONVERTED_BYTES:
+        return True
+    return hit_usage is not HitUsage.ZERO and _is_as_wanted(plan, entry)
 
 
 def _replayed(plan: Plan, entry: Entry, moves: Moves, text: bytes) -> Replayed | Refusal:
     format, with_usage = plan.format, entry.with_usage
     if not moves and not plan.secrets and _is_as_wanted(plan, entry):
         return Replayed([entry.body])
+    if entry.shape is plan.shape is Shape.JSON and not format.answers_in_text:
+        return Replayed([format.adapt_answer(entry.body, plan.body, entry.asked_form)])
     recorded = _parsed(plan, entry)
     rebound = rebind(format, recorded, moves, text, with_usage=with_usage)
     if isinstance(rebound, Refusal):
@@ -85,7 +99,7 @@ def _shaped(plan: Plan, answer: Json | Sequence[Event], *, with_usage: bool) -> 
     format = plan.format
     if isinstance(answer, dict):
         if plan.shape is Shape.JSON:
-            return [format.adapt_answer(dump(answer), plan.body)]
+            return [dump(answer)]
         return format.join_stream(format.explode(answer, with_usage=plan.with_usage), plan.shape)
     if plan.shape is Shape.JSON:
         return [dump(format.assemble(answer))]

@@ -1,6 +1,6 @@
-"""The command line. The modules here parse arguments and print; what is done, is done elsewhere.
+"""The command line. These modules parse arguments and print; the work is done elsewhere.
 
-Errors go to standard error and say what to do next; the exit status is 1 for a failure and 2 for wrong usage.
+Errors go to standard error and say what to do next. The exit status is 1 after a failure and 2 after wrong usage.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def commands() -> None:
-    """A response cache for AI agents: exact repeats of model calls come from disk, the rest goes upstream.
+    """A response cache for AI agents: repeated model calls are answered from disk, everything else goes upstream.
 
-    Settings are environment variables; `computer-use-cache doctor` lists them all with their values.
+    Settings are environment variables; `computer-use-cache doctor` lists them with their values.
     """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line (this process's own for None); its exit status."""
+    """Run a command line, by default this process's own, and return its exit status."""
     try:
         status = commands.main(argv, prog_name="computer-use-cache", standalone_mode=False)
     except click.Abort:
@@ -72,5 +72,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run() -> NoReturn:
-    """The console script."""
+    """Entry point of the console script."""
     sys.exit(main())

@@ -121,14 +121,14 @@ def _summary(before: Statistics | None, after: Statistics | None) -> str:
     if before is None or after is None:
         return "the store cannot be read; see `computer-use-cache doctor`"
     hits, misses = after.hits - before.hits, after.misses - before.misses
-    passed = sum(after.bypasses.values()) - sum(before.bypasses.values())
+    bypassed = sum(after.bypasses.values()) - sum(before.bypasses.values())
     rebound = after.rebound_hits - before.rebound_hits
     counts = f"{hits} hit{'s' * (hits != 1)}{f' ({rebound} rebound)' if rebound else ''}"
-    text = f"{counts}, {misses} miss{'es' * (misses != 1)}, {passed} past the cache"
+    text = f"{counts}, {misses} miss{'es' * (misses != 1)}, {bypassed} bypassed"
     saved = _saved(after) - _saved(before)
     return f"{text}, saved {dollars(saved)}" if saved else text
 
 
 def _saved(counted: Statistics) -> float:
     """US dollars."""
-    return sum((model.saved.usd for model in counted.models.values()), 0.0)
+    return sum((model.saved.usd or 0.0 for model in counted.models.values()), 0.0)

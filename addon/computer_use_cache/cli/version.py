@@ -1,4 +1,4 @@
-"""`version` and `entry-path`: what scripts ask before they start anything."""
+"""`version` and `entry-path`, for scripts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def version() -> None:
 
 @click.command("entry-path")
 def entry_path() -> None:
-    """Print the path for mitmproxy's -s.
+    """Print the addon's path, for mitmproxy's -s option.
 
     \b
     mitmdump -s "$(computer-use-cache entry-path)" --mode reverse:https://api.openai.com@127.0.0.1:8000

@@ -263,7 +263,7 @@ class Exchange:
         return self.recorder is not None and self.plan.format.terminal_is_final
 
     async def join(self, response: Response) -> Joined | Fail:
-        """The answer to a batch, of which the upstream has answered a part (200)."""
+        """The answer to a batch after the upstream answered a part of it with a 200."""
         assert self.batch
         self._status, self._cost = response.status, Cost(seconds=response.seconds)
         return await batching.joined(self._shared, self.batch, response)
@@ -274,9 +274,9 @@ class Exchange:
         study = await self._heed_study()
         if self.bypass:
             return Bypassed(self.bypass)
-        if self.recorder and self.recorder.overflowed:
+        if self.recorder and self.recorder.given_up:
             self._cost = Cost(seconds=response.seconds)
-            return Skipped(Skip.TOO_LARGE, Skip.TOO_LARGE)
+            return Skipped(self.recorder.given_up, self.recorder.given_up)
         recorded = await self._shared.run.write(
             keep, self._shared, self.plan, response, study=study, parts=parts, now=self._now()
         )
@@ -361,7 +361,12 @@ class Exchange:
         return self._shared.run.now()
 
 
-_UNANSWERED = (Skip.STATUS, Skip.UNFIT, Skip.LENGTH)
+_UNANSWERED = frozenset(
+    (
+        *(Skip.STATUS, Skip.LENGTH, Skip.CODING, Skip.NOT_JSON, Skip.MALFORMED),
+        *(Skip.ERROR, Skip.FAILED, Skip.UNFINISHED),
+    )
+)
 """Answers that the client could not use either."""
 
 

@@ -1,4 +1,4 @@
-"""The APIs whose answers are cached, one file each."""
+"""The APIs whose answers are cached, one file each. An API is added by one file, and its name in `FORMATS`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FORMATS: tuple[Format, ...] = (ChatCompletions(), Completions(), Embeddings(), R
 
 
 def match(path: str) -> tuple[Format, str] | None:
-    """The API that a path below an API's base belongs to, and what of the path belongs to the key."""
+    """The API that a path below an API's base belongs to, and the part of the path that belongs to the key."""
     found = ((format, format.match(path)) for format in FORMATS)
     return next(((format, resource) for format, resource in found if resource is not None), None)
 

@@ -1,8 +1,8 @@
-"""What moves from run to run without changing the question is made equal before a request is hashed.
+"""Normalisers: values that change from run to run without changing the question become equal before hashing.
 
-Normalisers see the part of the body that enters the key, and give a new one: what is forwarded never passes here. Where
-two different values stand in one request (two ids, two paths), they stay two: they are numbered in the order in which
-they come. When in doubt a value is left alone, which costs a miss; a wrong hit would cost more.
+A normaliser maps the part of the body that enters the key to a new body; what is forwarded never passes through here.
+Different values within one request (two ids, two paths) stay different: they are numbered in order of appearance. In
+doubt a value is left alone, because a miss costs less than a wrong hit.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from typing import Any
 
 import re2
 
-from computer_use_cache.formats import FORMATS
-from computer_use_cache.formats.base import EXACT_MEMBERS, REFERENCE_TYPES, tree_of
+from computer_use_cache.formats import walking
+from computer_use_cache.formats.base import EXACT_MEMBERS, REFERENCE_TYPES, Format
 from computer_use_cache.keys.pixels import Pixels, can_decode
 
 type Json = dict[str, Any]
+type Change = Callable[[Format, Json, list[str]], Json]
 
 
 @dataclass(frozen=True, slots=True)
 class Normalizer:
-    """One of the names, or a rule as it was given."""
+    """A named normaliser or an `s/regex/text/` rule."""
 
     name: str
-    _change: Callable[[Json, list[str]], Json]
+    _change: Change
 
-    def apply(self, body: Json, blanked: list[str] | None = None) -> Json:
-        """A normalised copy of what enters the key of a request. The values that were taken out of its texts are added
-        to `blanked`, in their order."""
-        return self._change(body, [] if blanked is None else blanked)
+    def apply(self, format: Format, body: Json, blanked: list[str] | None = None) -> Json:
+        """Return a normalised copy of `body`. The values that were taken out of its texts are appended to `blanked`."""
+        return self._change(format, body, [] if blanked is None else blanked)
 
 
 # -- texts
@@ -41,47 +41,44 @@ _OPTIONS.log_errors = False
 
 
 def _pattern(text: str) -> Any:
-    """RE2 matches in linear time: no pattern and no text can hold up the proxy. Raises ValueError."""
+    """Compile with RE2, whose linear time means that no pattern and no text can stall the proxy. Raises ValueError."""
     try:
         return re2.compile(text, _OPTIONS)
     except re2.error as error:
         raise ValueError(error.args[0].decode("utf-8", "replace")) from None
 
 
-def _texts(value: Any, change: Callable[[str], str]) -> Any:
-    """`value` with every text in it changed, but for `EXACT_MEMBERS` and the names of members."""
-    match value:
-        case str():
-            try:
-                return change(value)
-            except UnicodeEncodeError:  # RE2 takes no lone surrogates
-                return value
-        case list():
-            return [_texts(item, change) for item in value]
-        case dict():
-            # Sorted, as what is numbered must not depend on the order of members.
-            return value | {name: _texts(value[name], change) for name in sorted(value.keys() - EXACT_MEMBERS)}
-    return value
+def _texts(body: Json, change: Callable[[str], str]) -> Json:
+    """Apply `change` to every string in `body` except member names and `EXACT_MEMBERS`."""
+
+    def changed(text: str) -> str:
+        try:
+            return change(text)
+        except UnicodeEncodeError:  # RE2 refuses lone surrogates
+            return text
+
+    # Sorted, because numbering must not depend on the order of members.
+    written: Json = walking.map_texts(body, changed, leave=EXACT_MEMBERS, order=sorted)
+    return written
 
 
-def _replace(patterns: Iterable[tuple[str, str]]) -> Callable[[Json, list[str]], Json]:
-    """Replaces what each pattern finds with its text, in which `\\1` stands for group 1."""
+def _replace(patterns: Iterable[tuple[str, str]]) -> Change:
+    """Replace the matches of each pattern with its text, in which `\\1` stands for group 1."""
     compiled = [(_pattern(pattern), text) for pattern, text in patterns]
 
-    def apply(body: Json, blanked: list[str]) -> Json:
+    def apply(_: Format, body: Json, blanked: list[str]) -> Json:
         def change(found: str) -> str:
             for pattern, text in compiled:
                 found = pattern.sub(lambda match, text=text: _expanded(match, text, blanked), found)
             return found
 
-        changed: Json = _texts(body, change)
-        return changed
+        return _texts(body, change)
 
     return apply
 
 
 def _expanded(match: Any, text: str, blanked: list[str]) -> str:
-    """What takes the place of a match. Blanked are the match and, where it keeps its ends, the part that changes."""
+    """The replacement of a match. Blanked are the match and, if its ends stay the same, the part between them."""
     before, after = match[0], str(match.expand(text))
     start = _alike(before, after)
     end = _alike(before[start:][::-1], after[start:][::-1])
@@ -91,15 +88,15 @@ def _expanded(match: Any, text: str, blanked: list[str]) -> str:
 
 
 def _alike(one: str, other: str) -> int:
-    """How many characters two texts begin alike with."""
+    """How many leading characters two texts share."""
     return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
-def _number(pattern: str, name: str) -> Callable[[Json, list[str]], Json]:
-    """Numbers what group 1 of the pattern finds, its case aside."""
+def _number(pattern: str, name: str) -> Change:
+    """Number the distinct values that group 1 of the pattern matches, ignoring case."""
     compiled = _pattern(pattern)
 
-    def apply(body: Json, blanked: list[str]) -> Json:
+    def apply(_: Format, body: Json, blanked: list[str]) -> Json:
         number = _numbers(name)
 
         def rewritten(found: Any) -> str:
@@ -107,14 +104,13 @@ def _number(pattern: str, name: str) -> Callable[[Json, list[str]], Json]:
             blanked.append(found[1])
             return whole.replace(found[1], number(found[1].lower()))
 
-        counted: Json = _texts(body, lambda text: str(compiled.sub(rewritten, text)))
-        return counted
+        return _texts(body, lambda text: str(compiled.sub(rewritten, text)))
 
     return apply
 
 
 def _numbers(name: str) -> Callable[[str], str]:
-    """The values of one request by the order in which they come: `<name 1>`, `<name 2>`."""
+    """Numbers the values of one request in order of appearance: `<name 1>`, `<name 2>`."""
     known: dict[str, int] = {}
     return lambda value: f"<{name} {known.setdefault(value, len(known) + 1)}>"
 
@@ -133,70 +129,53 @@ _DATE = (
 _TIME = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?(?:\s?[AaPp][Mm]\b)?"
 _ZONE = r"(?:\s?(?:Z|UTC|GMT)\b)?(?:\s?[+-]\d{2}:?\d{2}\b)?"
 _TIMESTAMPS = (
-    rf"(?i)(?:{_DATE}|<date>)(?:T|,?\s+(?:at\s+)?){_TIME}{_ZONE}"  # ISO 8601, RFC 9110, and as people write it
-    rf"|{_DAY}\s+{_MONTH}\s+\d{{1,2}}\s+{_TIME}{_ZONE}(?:\s+[A-Z]{{3,4}})?\s+\d{{4}}\b"  # as `date` prints it
+    rf"(?i)(?:{_DATE}|<date>)(?:T|,?\s+(?:at\s+)?){_TIME}{_ZONE}"  # ISO 8601, RFC 9110 and everyday spellings
+    rf"|{_DAY}\s+{_MONTH}\s+\d{{1,2}}\s+{_TIME}{_ZONE}(?:\s+[A-Z]{{3,4}})?\s+\d{{4}}\b"  # the output of `date`
     r"|\b20\d{6}T\d{6}Z?\b"  # ISO 8601 without dashes
 )
 _UNIX_TIMES = r"(^|[^\w.$-])(?:1[5-9]|2[01])\d{8}(?:\.\d{1,9}|\d{3}|\d{6})?\b"
-"""Seconds, with a fraction or not, milliseconds or microseconds; from 2017 to 2039."""
+"""Seconds (optionally with a fraction), milliseconds or microseconds, from 2017 to 2039."""
 
 _TMP_PATH = (
     r"(?:^|[^\w.~-])((?i:(?:/private)?(?:/var)?/tmp/|(?:/private)?/var/folders/[^/\s]+/[^/\s]+/[TC0]/"
     r"|[A-Z]:(?:\\\\?|/)Users(?:\\\\?|/)[^\\/\r\n]+(?:\\\\?|/)AppData(?:\\\\?|/)Local(?:\\\\?|/)Temp(?:\\\\?|/))"
     r"(?:pytest-of-[\w.-]+/pytest-\d+/)?[\w.+@%=~-]*\w)"
 )
-"""The folder for temporary files and the name below it, which programs make up."""
+"""A folder for temporary files and the generated name below it."""
 
 
 # -- places
 
 
-_IMAGES = (
-    "messages/*/content/*/image_url/url",  # Chat Completions
-    *("messages/*/content/*/source/data", "messages/*/content/*/content/*/source/data"),  # Messages
-    *("input/*/content/*/image_url", "input/*/output/image_url", "input/*/output/*/image_url"),  # Responses
-    *("contents/*/parts/*/inlineData/data", "contents/*/parts/*/functionResponse/parts/*/inlineData/data"),  # Gemini
-    *("contents/*/parts/*/inline_data/data", "contents/*/parts/*/function_response/parts/*/inline_data/data"),
-)
-"""Where each API has them: member names, and `*` for every item of a list."""
+def _at(body: Json, places: tuple[str, ...], change: Callable[[str], str]) -> Json:
+    """Apply `change` to the strings at the places, except in references to stored items, whose id is their content."""
+
+    def changed(value: Any) -> Any:
+        return change(value) if isinstance(value, str) else value
+
+    written: Json = walking.map_places(body, places, changed, leave=REFERENCE_TYPES)
+    return written
 
 
-def _at(value: Any, tree: Json, change: Callable[[str], str]) -> Any:
-    """`value` with the texts at the places of `tree` changed."""
-    match value:
-        case str() if not tree:
-            return change(value)
-        case list() if "*" in tree:
-            return [_at(item, tree["*"], change) for item in value]
-        case dict() if value.get("type") not in REFERENCE_TYPES:
-            return value | {name: _at(value[name], tree[name], change) for name in sorted(value.keys() & tree.keys())}
-    return value
+def _number_call_ids(format: Format, body: Json, _blanked: list[str]) -> Json:
+    return _at(body, format.call_id_places, _numbers("call"))
 
 
-_CALL_ID_TREE = tree_of(tuple(place for format in FORMATS for place in format.call_id_places))
+def without_call_ids(format: Format, body: Json) -> Json:
+    """The body with empty tool call ids: items that differ only in their ids become equal."""
+    return _at(body, format.call_id_places, lambda _: "")
 
 
-def _number_call_ids(body: Json, _blanked: list[str]) -> Json:
-    counted: Json = _at(body, _CALL_ID_TREE, _numbers("call"))
-    return counted
-
-
-def without_call_ids(body: Json) -> Json:
-    """A body with the ids of its tool calls empty: what differs in nothing else is equal, wherever it stands."""
-    emptied: Json = _at(body, _CALL_ID_TREE, lambda _: "")
-    return emptied
-
-
-def _name_pixels() -> Callable[[Json, list[str]], Json]:
+def _name_pixels() -> Change:
     if not can_decode():
         raise ValueError("image-pixels only where Pillow is installed (pip install '.[images]')")
     pixels = Pixels()
-    return lambda body, _blanked: _at(body, tree_of(_IMAGES), pixels.named)
+    return lambda api, body, _blanked: _at(body, api.image_places, pixels.named)
 
 
 # -- the setting
 
-_NAMED: dict[str, Callable[[], Callable[[Json, list[str]], Json]]] = {
+_NAMED: dict[str, Callable[[], Change]] = {
     "uuids": lambda: _number(_UUID, "uuid"),
     "timestamps": lambda: _replace([(_TIMESTAMPS, "<timestamp>"), (_UNIX_TIMES, r"\1<timestamp>")]),
     "dates": lambda: _replace([(f"(?i){_DATE}", "<date>")]),
@@ -209,12 +188,12 @@ _RULE = re.compile(r"s/((?:[^/\\]|\\.)+)/((?:[^/\\]|\\.)*)/", re.DOTALL)
 
 
 def named(name: str) -> Normalizer:
-    """The normaliser of one of the `NAMES`; raises ValueError where it cannot work."""
+    """The normaliser with one of the `NAMES`. Raises ValueError if a library that it needs is not installed."""
     return Normalizer(name, _NAMED[name]())
 
 
 def normalizers(text: str) -> tuple[Normalizer, ...]:
-    """The normalisers of a setting, in the order to be applied. Raises ValueError, saying what is allowed."""
+    """Parse the setting; the result is in the order of application. Raises ValueError, which says what is allowed."""
     given = (item.replace("\\,", ",").strip() for item in re.split(r"(?<!\\),", text))
     return tuple(named(item) if item in _NAMED else _rule(item) for item in given if item)
 
@@ -231,5 +210,5 @@ def _rule(item: str) -> Normalizer:
         groups = _pattern(pattern).groups
         re.compile("()" * groups).fullmatch("").expand(text)  # type: ignore[union-attr]
     except (ValueError, re.error) as error:
-        raise ValueError(f"a regular expression of RE2, and a text with its groups, in {item!r}: {error}") from None
+        raise ValueError(f"an RE2 regular expression and a text that uses its groups in {item!r}: {error}") from None
     return Normalizer(item, _replace([(pattern, text)]))

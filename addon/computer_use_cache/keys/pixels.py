@@ -1,6 +1,7 @@
-"""Two picture files are one when they show the same pixels in the same way, whatever clock or program wrote them.
+"""`image-pixels`: picture files count as equal if they show the same pixels, whichever program wrote them and when.
 
-Pillow, an extra, decodes them; what it cannot decode, what moves, and what is larger than any screen is left as it is.
+Pillow, an optional dependency, decodes them. Pictures that it cannot decode, animations and pictures larger than any
+screen are left alone.
 """
 
 from __future__ import annotations
@@ -10,35 +11,38 @@ import binascii
 import hashlib
 import importlib.util
 import io
-import re
 import threading
 
-_DATA_URL = re.compile(r"data:image/[^,]{0,200};base64,")
+from computer_use_cache.formats import data_url
+
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 _MOST_PIXELS = 2**25
-"""A screen of 8K has as many; decoded, they take 128 MiB. A file of a few kilobytes can claim any number."""
+"""An 8K screen; 128 MiB when decoded. The limit matters because a file of a few kilobytes can claim any size."""
 _REMEMBERED = 4096
 _ORIENTATION = 0x0112
-"""The Exif tag that turns a photograph."""
+"""The Exif tag that rotates a photograph."""
 
 
 def can_decode() -> bool:
-    """Whether Pillow is installed."""
+    """True if Pillow is installed."""
     return importlib.util.find_spec("PIL") is not None
 
 
 class Pixels:
-    """Turns the base64 text of a picture, or a data URL of one, into what names its pixels. Slow: tens of milliseconds
-    for a screenshot. Those met last are remembered, as a conversation shows them again with every turn."""
+    """Replaces a picture in base64, alone or in a data URL, with a digest of its pixels.
+
+    Slow: tens of milliseconds for a screenshot. Recent digests are remembered, because a conversation repeats its
+    pictures in every turn.
+    """
 
     def __init__(self) -> None:
         self._known: dict[bytes, str] = {}
         self._lock = threading.Lock()
 
     def named(self, text: str) -> str:
-        """The name, after what stands before the data; `text` itself where it is no picture that can be compared."""
-        url = _DATA_URL.match(text)
-        start = url.end() if url else 0
+        """`text` with the digest in place of the data; unchanged if it is not a picture that can be compared."""
+        head, kind, is_base64 = data_url.split(text)
+        start = len(head) if is_base64 and kind.startswith("image/") else 0
         file = _file(text[start:])
         if file is None:
             return text
@@ -62,7 +66,7 @@ def _file(data: str) -> bytes | None:
 
 
 def _name(file: bytes) -> str:
-    """Size, mode and digest of the pixels; "" where they cannot be had."""
+    """Size, mode and digest of the pixels; "" if they cannot be decoded."""
     from PIL import Image  # noqa: PLC0415 (an extra)
 
     try:
@@ -74,5 +78,5 @@ def _name(file: bytes) -> str:
             plain = image.convert("RGBA") if mode in ("P", "PA") or "transparency" in image.info else image
             digest = hashlib.sha256(plain.tobytes()).hexdigest()
             return f"<{image.width} x {image.height} {mode} {orientation} {digest}>"
-    except Exception:  # what a client sends may break off anywhere
+    except Exception:  # Pillow raises anything on files that are damaged or cut short
         return ""

@@ -14,6 +14,7 @@ from typing import assert_never
 from computer_use_cache.cache import rebound
 from computer_use_cache.cache.batches import split_recorded
 from computer_use_cache.cache.cache import Cache
+from computer_use_cache.diagnosis import request_record
 from computer_use_cache.errors import FormatError, RequestError, SettingError
 from computer_use_cache.models import Bypass, Entry, Request, RequestRecord, Response, Skipped
 from computer_use_cache.setting_values import Mode, Scope
@@ -126,7 +127,7 @@ class Importer:
             entry = cache.judge(plan, recording.response, recording.at)
             if isinstance(entry, Skipped):
                 return entry
-            record = cache.record(plan)
+            record = request_record.record(cache, plan)
             parts = split_recorded(cache, plan, recording.response, recording.at)
         except (RequestError, FormatError) as error:
             return Skipped(str(error))

@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 from computer_use_cache import setting_values
 from computer_use_cache.errors import SettingError
 from computer_use_cache.keys.normalizers import Normalizer, normalizers
-from computer_use_cache.setting_values import BaseUrl, Mode, Scope, Speed, Switch
+from computer_use_cache.models import Ending
+from computer_use_cache.setting_values import BaseUrl, HitUsage, Mode, Scope, Speed, Switch
 
 
 class Surface(StrEnum):
@@ -65,7 +66,7 @@ def _is_meant(variable: str, environment: Mapping[str, str]) -> bool:
     if variable == "OPENAI_BASE_URL":
         return not is_own_address(text, environment)
     if variable in _PROVIDERS_KEYS:
-        url = next(Settings.declarations()).text_from(environment)
+        url = Settings.declaration("upstream_base_url").text_from(environment)
         host = url.strip().lower().partition("://")[2].partition("/")[0].removesuffix(":443")
         return text != _NO_KEY and any(fnmatch.fnmatchcase(host, pattern) for pattern in _PROVIDERS_KEYS[variable])
     return True
@@ -148,7 +149,7 @@ class Settings:
     )
     upstream_timeout_seconds: float = _setting(
         "UPSTREAM_TIMEOUT_SECONDS",
-        "180",
+        "600",
         setting_values.seconds,
         "How long to wait for the upstream's first byte, and between the bytes of a stream.",
     )
@@ -193,7 +194,7 @@ class Settings:
         "CACHE_MODE",
         "readwrite",
         setting_values.one_of(Mode),
-        "readwrite, readonly, refresh (write only), offline (never go upstream; a miss is a 504 error) or off.",
+        "readwrite, readonly, refresh (write only), offline (never go upstream; a miss is an error) or off.",
     )
     ttl_seconds: int = _setting(
         "CACHE_TTL_SECONDS",
@@ -237,6 +238,18 @@ class Settings:
         normalizers,
         "What is made equal before hashing: uuids, timestamps, dates, tmp-paths, tool-call-ids, image-pixels, "
         "and s/regex/text/ rules, separated by commas.",
+    )
+    skip: frozenset[Ending] = _setting(
+        "CACHE_SKIP",
+        "",
+        setting_values.some_of(Ending),
+        "More answers that are not to be stored, separated by commas: length, content_filter, refusal.",
+    )
+    hit_usage: HitUsage = _setting(
+        "CACHE_HIT_USAGE",
+        "recorded",
+        setting_values.one_of(HitUsage),
+        "The usage that a hit reports: recorded, or zero, for those who bill by it.",
     )
     scope: Scope = _setting(
         "CACHE_SCOPE",
@@ -324,6 +337,11 @@ class Settings:
         """Every setting's declaration, in the order of the README's table."""
         for item in fields(Settings):
             yield Declaration(item.name, *item.metadata["declaration"])
+
+    @staticmethod
+    def declaration(name: str) -> Declaration:
+        """The declaration of one setting, by its field's name."""
+        return next(item for item in Settings.declarations() if item.name == name)
 
     @classmethod
     def load(cls, environment: Mapping[str, str], options: Mapping[str, str] | None = None) -> Settings:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from computer_use_cache.cache.cache import Cache
+from computer_use_cache.cache.cache import OFFLINE_MISS, Cache
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.cache.replay import replay as replayed
 from computer_use_cache.cache.replay import replays_quickly
@@ -281,7 +281,7 @@ def goes_upstream(core: Cache, request: Request) -> bool:
     try:
         verdict = core.plan(request).verdict
     except RequestError as error:
-        return error.status != 504
+        return error.code != OFFLINE_MISS
     return isinstance(verdict, Bypass) or verdict.upstream
 
 
@@ -354,6 +354,55 @@ def test_a_credential_in_a_request_is_a_bypass_that_names_its_kind_only(store: D
     assert core.credential(core.plan(chat())) is None
 
 
+def with_server(token: str, **members: Any) -> Request:
+    server = {"type": "mcp", "server_url": "https://m.example/sse", "headers": {"Authorization": f"Bearer {token}"}}
+    return chat(tools=[server], **members)
+
+
+def test_a_tools_credential_is_forwarded_and_neither_recorded_nor_a_reason_to_bypass(store: DiskStore) -> None:
+    core = cache(store)
+    plan = core.plan(with_server("opaque-one", temperature=0.25))
+    assert core.credential(plan) is None
+    assert b"opaque-one" in plan.forward
+    assert json.loads(core.record(plan).body) == {
+        "model": "m",
+        "messages": [{"role": "user", "content": "ping"}],
+        "tools": [{"type": "mcp", "server_url": "https://m.example/sse"}],
+        "temperature": 0.25,
+    }
+    assert "opaque-one" not in repr(core.record(plan))
+
+
+@pytest.mark.parametrize(("scope", "equal"), [("shared", True), ("auto", True), ("credential", False)])
+def test_a_tools_credential_counts_in_the_key_as_the_callers_does(store: DiskStore, scope: str, equal: bool) -> None:
+    core = cache(store, CACHE_SCOPE=scope)
+    keys = {core.plan(with_server(token)).key for token in ("opaque-one", "opaque-two")}
+    assert (len(keys) == 1) is equal
+
+
+def test_the_record_of_a_request_with_a_tools_credential_has_its_key_in_the_shared_scope(store: DiskStore) -> None:
+    core = cache(store)
+    plan = core.plan(with_server("opaque-one"))
+    assert core.plan(replace(chat(), body=core.record(plan).body)).key == plan.key
+
+
+def test_a_tools_credential_in_a_text_too_is_a_bypass(store: DiskStore) -> None:
+    core = cache(store)
+    plan = core.plan(with_server("opaque-one", messages=[{"role": "user", "content": "what is opaque-one?"}]))
+    verdict = core.credential(plan)
+    assert verdict is not None
+    assert "opaque-one" not in str(verdict)
+
+
+def test_an_answer_that_repeats_a_tools_credential_is_not_kept(store: DiskStore) -> None:
+    core = cache(store)
+    plan = core.plan(with_server("opaque-one"))
+    assert isinstance(core.judge(plan, answer(), NOW), Entry)
+    skipped = core.judge(plan, answer(ANSWER.replace(b"pong", b"opaque-one")), NOW)
+    assert isinstance(skipped, Skipped)
+    assert "opaque-one" not in str(skipped)
+
+
 PLAIN = chat()
 STREAMED = chat(stream=True)
 STREAMED_WITH_USAGE = chat(stream=True, stream_options={"include_usage": True})
@@ -408,9 +457,6 @@ def test_an_entry_that_cannot_be_read_as_its_format_is_no_answer(store: DiskStor
     [
         replace(chat(), body=b"[]"),
         replace(chat(), body=b"{"),
-        replace(chat(), body=b'{"messages": [1]}'),
-        replace(chat(), body=b'{"model": "m"}'),
-        replace(chat(), body=b'{"model": "m"}', path="/completions"),
         chat({"x-cache-sample": "0"}),
     ],
 )
@@ -418,6 +464,13 @@ def test_a_bad_request_is_refused(store: DiskStore, request_: Request) -> None:
     with pytest.raises(RequestError) as caught:
         cache(store).plan(request_)
     assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("body", [b'{"messages": [1]}', b'{"model": "m"}', b"{}", b'{"messages": [], "model": 1}'])
+@pytest.mark.parametrize("path", ["/chat/completions", "/completions", "/responses", "/messages", "/embeddings"])
+def test_what_the_provider_may_know_better_is_passed_on(store: DiskStore, path: str, body: bytes) -> None:
+    plan = cache(store).plan(replace(chat(), path=path, body=body))
+    assert (plan.forward, bool(plan.key)) == (body, True)
 
 
 def test_a_gemini_stream_may_be_an_array(store: DiskStore) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import brotli
 import pytest
 import zstandard
 
@@ -338,6 +339,7 @@ def test_an_upload_past_the_cache_is_not_bounded(proxy: Proxy, upstream: Upstrea
 CODINGS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
     "deflate": zlib.compress,
+    "br": brotli.compress,
     "zstd": zstandard.compress,
 }
 

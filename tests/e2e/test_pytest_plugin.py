@@ -206,7 +206,7 @@ def test_it_is_no_burden_where_it_is_not_used(run: Run, pytester: pytest.Pyteste
     pytester.makepyfile("""
         import sys
         def test_it():
-            assert not {"mitmproxy", "orjson", "click", "diskcache", "detect_secrets"} & sys.modules.keys()
+            assert not {"mitmproxy", "orjson", "click", "diskcache", "redact_secret"} & sys.modules.keys()
     """)
     run().assert_outcomes(passed=1)
 

@@ -5,15 +5,16 @@ It knows no mitmproxy and reads no clock; the proxy, the importers and the tests
 
 from __future__ import annotations
 
-import re
+import dataclasses
 
 from msgspec.structs import replace
 
-from computer_use_cache import credentials, formats
+from computer_use_cache import formats
 from computer_use_cache.accounting import prices
 from computer_use_cache.cache import policy
 from computer_use_cache.cache.plan import Plan, Route
 from computer_use_cache.cache.policy import Controls
+from computer_use_cache.credentials import caller, detection, places
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.base import Format, Json, load_object
 from computer_use_cache.keys import canonical_json, key
@@ -27,20 +28,18 @@ from computer_use_cache.models import (
     Request,
     RequestRecord,
     Response,
+    Shape,
     Skip,
     Skipped,
 )
 from computer_use_cache.setting_values import Scope
 from computer_use_cache.settings import Settings
-from computer_use_cache.store.base import Store
+from computer_use_cache.store.base import Slow, Store
 
 OFFLINE_MISS = "cache_offline_miss"
-"""The code of the error that `offline_error` is."""
+"""The code of `offline_error`."""
 
 _QUICK_BYTES = 128 * 1024
-
-_DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)$")
-"""Azure names the model in the path."""
 
 _NOT_STORED, _EXPIRED = Absent(Fwd.URI_MISS), Absent(Fwd.STALE)
 
@@ -77,8 +76,7 @@ class Cache:
         found = formats.match(request.path)
         assert found is not None, request.path
         format, resource = found
-        if not resource and (deployment := _DEPLOYMENT.search(request.upstream)):
-            resource = deployment[1]
+        resource = resource or format.model_in_base(request.upstream)
         controls = policy.read_controls(request.headers, self.settings)
         beginning = key.begin(
             scope=self.scope(request),
@@ -99,9 +97,11 @@ class Cache:
             sent = canonical_json.parse_body(sent_body)
         except FormatError as error:
             sent, unreadable = {}, Bypass(Reason.FORM, str(error))
-        else:
-            format.check_request(sent, route.resource)
         body = policy.without_controls(sent)
+        try:
+            parted = places.part(body)
+        except RecursionError:
+            parted, unreadable = places.Parted(body), Bypass(Reason.FORM, "nested too deeply")
         model = format.model(body, route.resource)
         verdict: Controls | Bypass = (
             controls.bypass
@@ -113,11 +113,13 @@ class Cache:
         computed = ""
         if isinstance(verdict, Controls):
             try:
-                computed = key.finish(route.key_beginning, self.key_body(format, body))
+                computed = self._key(route, parted.body, parted.credentials)
             except (FormatError, RecursionError) as error:
                 verdict = Bypass(Reason.FORM, str(error))
+        if computed and computed == controls.reject:
+            verdict = dataclasses.replace(controls, read_ban="X-Cache-Reject")
         if isinstance(verdict, Bypass) and not controls.upstream:
-            raise offline_error(str(verdict))
+            raise offline_error(controls.upstream_ban, f"this request is never cached ({verdict})")
         return Plan(
             route=route,
             verdict=verdict,
@@ -125,9 +127,15 @@ class Cache:
             model=model,
             shape=format.wanted_shape(body, route.request.path, route.request.query),
             with_usage=format.wants_usage(body),
-            body=body,
+            body=parted.body,
             forward=sent_body if unreadable or body is sent else _forwarded(body, sent_body),
+            credentials=parted.credentials,
         )
+
+    def _key(self, route: Route, body: Json, held: tuple[str, ...]) -> str:
+        """The key of a request; `held` are the credentials that its body held, which count as the caller's does."""
+        counted = caller.digest("\0".join(held)) if held and self._counts_credentials(route.request) else ""
+        return key.finish(route.key_beginning, self.key_body(route.format, body), counted)
 
     def _bypass(self, format: Format, length: int, body: Json, model: str) -> Bypass | None:
         if length > self.settings.max_input_chars:
@@ -140,56 +148,54 @@ class Cache:
         """What of a request's body (as `canonical_json.parse_body` gives it) enters the key."""
         counted = key.remove_pointers(format.key_body(body), self.settings.ignore_keys)
         for normalizer in self.settings.normalize:
-            counted = normalizer.apply(counted)
+            counted = normalizer.apply(format, counted)
         return counted
 
     def scope(self, request: Request) -> str:
         """Who shares entries with the caller, as it enters the key: "" for everybody. Holds no credential."""
-        if request.client and self.settings.scope is not Scope.SHARED:
-            return f"client {request.client}"
-        if self._shared:
-            return ""
-        return credentials.digest(credentials.of_caller(request.headers, request.query))
+        if self._counts_credentials(request):
+            return caller.digest(caller.of_caller(request.headers, request.query))
+        return f"client {request.client}" if request.client and self.settings.scope is not Scope.SHARED else ""
+
+    def _counts_credentials(self, request: Request) -> bool:
+        return not self._shared and not request.client
 
     def plan_part(self, plan: Plan, body: Json) -> Plan:
         """The plan for a part of a planned request that could have been asked for alone; raises FormatError."""
         assert isinstance(plan.verdict, Controls), "a bypass has no parts"
-        return replace(plan, key=key.finish(plan.route.key_beginning, self.key_body(plan.format, body)), body=body)
+        return replace(plan, key=self._key(plan.route, body, plan.credentials), body=body)
 
     def lookup(self, plan: Plan, now: float) -> Entry | Absent:
-        """The entry that may answer the plan at `now`, or why there is none; raises StoreError."""
-        controls = plan.verdict
-        if isinstance(controls, Bypass):
-            return Absent(controls.fwd)
-        if controls.read_ban:
-            return Absent(Fwd.REQUEST, controls.read_ban)
-        entry = self._stored(plan)
-        if entry is None:
-            return _NOT_STORED
-        if not entry.is_fresh(now):
-            return _EXPIRED
-        if controls.max_age is not None and now - entry.created_at > controls.max_age:
-            return Absent(Fwd.REQUEST, f"Cache-Control: max-age={controls.max_age}")
-        return entry
+        """The entry that may answer the plan at `now`, or why there is none. Blocks; raises StoreError."""
+        return _unread(plan) or _usable(plan, self.store.get(plan.key), now)
+
+    def lookup_quickly(self, plan: Plan, now: float) -> Entry | Absent | Slow:
+        """As `lookup`, on the event loop: SLOW if the entry takes too long to read there and `lookup` must be used in a
+        thread instead."""
+        if absent := _unread(plan):
+            return absent
+        entry = self.store.get_quickly(plan.key)
+        return entry if entry is Slow.SLOW else _usable(plan, entry, now)
 
     def lookup_stale(self, plan: Plan, now: float) -> Entry | None:
-        """The entry that answers the plan at `now` when the upstream has failed, if there is one; raises StoreError."""
+        """The entry that answers the plan at `now` after the upstream has failed, if there is one. Blocks; raises
+        StoreError."""
         if isinstance(plan.verdict, Bypass) or not plan.verdict.stale_seconds:
             return None
-        entry = self._stored(plan)
-        return entry if entry and entry.is_fresh(now - plan.verdict.stale_seconds) else None
-
-    def _stored(self, plan: Plan) -> Entry | None:
         entry = self.store.get(plan.key)
-        return entry if entry and entry.key == plan.key else None
+        if entry is None or entry.key != plan.key or entry.offline_only or not entry.is_usable(now):
+            return None
+        return entry if entry.is_fresh(now - plan.verdict.stale_seconds) else None
 
     def credential(self, plan: Plan) -> Bypass | None:
-        """The verdict on a request whose text holds a credential. Slow: call it off the event loop.
+        """The verdict on a request whose text holds a credential, one of its tools' perhaps.
 
-        Only a miss needs to ask: what holds a credential was never stored.
+        Slow: call it off the event loop. Only a miss needs to ask: what holds a credential was never stored.
         """
-        kind = credentials.find(plan.body)
-        return Bypass(Reason.CREDENTIAL, kind) if kind else None
+        if any(places.is_repeated(each, text) for each in plan.credentials for text in detection.texts(plan.body)):
+            return Bypass(Reason.CREDENTIAL, "a tool's, in a text")
+        found = next(detection.find_in_body(plan.body), None)
+        return Bypass(Reason.CREDENTIAL, found.secrets[0].kind) if found else None
 
     def judge(self, plan: Plan, response: Response, now: float) -> Entry | Skipped:
         """The entry to keep of an upstream's complete answer, received at `now`."""
@@ -197,23 +203,33 @@ class Cache:
             return Skipped(str(plan.verdict), Skip.FORBIDDEN)
         if plan.verdict.write_ban:
             return Skipped(f"{plan.verdict.write_ban} forbids storing", Skip.FORBIDDEN)
-        shape = policy.judge_answer(plan.format, response, plan.shape, self.settings)
-        if isinstance(shape, Skipped):
-            return shape
+        verdict = policy.judge_answer(plan.format, response, plan.shape, self.settings)
+        if isinstance(verdict, Skipped):
+            return verdict
+        if any(places.is_repeated(each, response.body.decode("utf-8", "replace")) for each in plan.credentials):
+            return Skipped(Skip.CREDENTIAL, Skip.CREDENTIAL)
+        usable_until = verdict.usable_until
+        if usable_until is not None and usable_until <= now:
+            return Skipped(Skip.EXPIRED, Skip.EXPIRED)
         ttl = self.settings.ttl_seconds if plan.verdict.ttl is None else plan.verdict.ttl
+        ends = [time for time in (now + ttl if ttl else None, usable_until) if time is not None]
+        is_json = verdict.shape is Shape.JSON
         entry = Entry(
             key=plan.key,
             format=plan.format.name,
-            shape=shape,
+            shape=verdict.shape,
             model=plan.model,
             namespace=plan.verdict.namespace,
             headers=tuple(item for item in sorted(response.headers.items()) if is_kept(item[0])),
             body=response.body,
             created_at=now,
-            expires_at=now + ttl if ttl else None,
+            expires_at=min(ends, default=None),
             seconds=response.seconds,
             with_usage=plan.with_usage,
             chunks=response.chunks,
+            offline_only=verdict.offline_only,
+            usable_until=usable_until,
+            asked_form=plan.format.unasked_form(response.body, plan.body) if is_json else "",
         )
         return entry.costing(self.cost(plan, response, now))
 
@@ -229,19 +245,52 @@ class Cache:
     def keep(self, entry: Entry, now: float, record: RequestRecord | None = None) -> bool:
         """Write an entry and the request it answers; True when it replaced another. Raises StoreError.
 
-        It stays for a while after it expires, so that a miss can be reported as stale.
+        An answer that says nothing never replaces one that says something.
         """
-        keep_seconds = None
-        if entry.expires_at is not None:
-            fresh_seconds = entry.expires_at - now
-            known_seconds = min(max(fresh_seconds, _LEAST_KNOWN), _MOST_KNOWN) if fresh_seconds > 0 else 0.0
-            keep_seconds = max(fresh_seconds + max(self.settings.stale_if_error_seconds, known_seconds), 0.0)
-        return self.store.put(entry, keep_seconds, record)
+        if entry.offline_only and (held := self.store.get(entry.key)) and not held.offline_only and held.is_fresh(now):
+            return False
+        return self.store.put(entry, self.keep_seconds(entry, now), record)
+
+    def keep_seconds(self, entry: Entry, now: float) -> float | None:
+        """How long the store keeps an entry from `now` on (None: forever): until some time after it expires, so that a
+        miss can be reported as stale."""
+        if entry.expires_at is None:
+            return None
+        fresh_seconds = entry.expires_at - now
+        known_seconds = min(max(fresh_seconds, _LEAST_KNOWN), _MOST_KNOWN) if fresh_seconds > 0 else 0.0
+        return max(fresh_seconds + max(self.settings.stale_if_error_seconds, known_seconds), 0.0)
 
 
-def offline_error(why: str) -> RequestError:
-    """What a request gets that would have to go upstream although nothing may."""
-    return RequestError(504, f"Nothing goes upstream in this mode ({why}).", code=OFFLINE_MISS)
+def _unread(plan: Plan) -> Absent | None:
+    """Why the store is not to answer a plan, if it is not."""
+    if isinstance(plan.verdict, Bypass):
+        return Absent(plan.verdict.fwd)
+    return Absent(Fwd.REQUEST, plan.verdict.read_ban) if plan.verdict.read_ban else None
+
+
+def _usable(plan: Plan, entry: Entry | None, now: float) -> Entry | Absent:
+    """The entry, if it answers the plan and is fresh enough for it, else why it may not be served."""
+    assert isinstance(plan.verdict, Controls), "a bypass is not looked up"
+    if entry is None or entry.key != plan.key or (entry.offline_only and plan.verdict.upstream):
+        return _NOT_STORED
+    if not entry.is_fresh(now):
+        return _EXPIRED
+    limit = plan.verdict.max_age
+    if limit is not None and now - entry.created_at > limit:
+        return Absent(Fwd.REQUEST, f"Cache-Control: max-age={limit}")
+    return entry
+
+
+def offline_error(ban: str, why: str) -> RequestError:
+    """The error for a request that would have to go upstream although `ban` forbids it.
+
+    It is sent with the format's `offline_status`, which agents do not retry. Only-if-cached has a status of its own
+    (RFC 9111, section 5.2.1.7).
+    """
+    if ban == policy.ONLY_IF_CACHED:
+        return RequestError(504, f"{ban} lets nothing go upstream: {why}.", code=OFFLINE_MISS)
+    cure = "CACHE_MODE=readwrite lets it through, and records the answer if it may."
+    return RequestError(404, f"{ban} lets nothing go upstream: {why}. {cure}", code=OFFLINE_MISS)
 
 
 def _forwarded(body: Json, sent: bytes) -> bytes:

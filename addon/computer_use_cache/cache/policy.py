@@ -1,4 +1,4 @@
-"""May this request be looked up, may this answer be stored: verdicts with a reason.
+"""Whether a request may be looked up, and whether an answer may be stored: verdicts with a reason.
 
 Per-request controls are read here and taken out of what is forwarded; RFC 9111, section 5.2.1, gives the meaning of
 Cache-Control.
@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from computer_use_cache.errors import FormatError, RequestError
+from computer_use_cache.formats import expiry
 from computer_use_cache.formats.base import Format, load_object
 from computer_use_cache.models import Bypass, Reason, Response, Shape, Skip, Skipped
-from computer_use_cache.setting_values import Mode
+from computer_use_cache.setting_values import Mode, Scope
 from computer_use_cache.settings import Settings
 
 CONTROL_HEADERS = (
@@ -24,13 +25,19 @@ CONTROL_HEADERS = (
     "x-cache-ttl",
     "x-cache-namespace",
     "x-cache-sample",
+    "x-cache-reject",
     "x-cache-admin-token",
     "cache-control",
 )
 """Read here, never forwarded."""
 
+ONLY_IF_CACHED = "Cache-Control: only-if-cached"
+
 NAMESPACE = re.compile(r"([!-~]([ -~]{0,198}[!-~])?)?")
 """A namespace, or the "" of none."""
+
+KEY = re.compile(r"[0-9a-f]{64}")
+"""The key of an entry, as the Key header gives it."""
 
 _CONTROL_FIELDS = ("cache", "cache_control", "metadata")
 """Where a body may hold controls."""
@@ -42,8 +49,8 @@ _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 class Controls:
     """What one request is allowed to do.
 
-    `bypass` is the bypass it asks for. `read_ban` and `write_ban` name what forbids a stored answer and storing the
-    answer (`Cache-Control: no-cache`), "" where nothing does. If `upstream` is False, only the store may answer it.
+    `bypass` is the bypass it asks for. `read_ban`, `write_ban` and `upstream_ban` name what forbids a stored answer,
+    storing the answer, and any answer but a stored one (`Cache-Control: no-cache`); they are "" where nothing does.
     `max_age` and `ttl` are in seconds, None where it gives none. When the upstream fails, an entry may be served for
     `stale_seconds` after it expires.
     """
@@ -51,12 +58,14 @@ class Controls:
     bypass: Bypass | None
     read_ban: str
     write_ban: str
-    upstream: bool
+    upstream_ban: str
     max_age: int | None
     stale_seconds: int
     ttl: int | None
     namespace: str
     sample: int
+    reject: str
+    """The key of an entry to remove before the request is looked up, "" for none."""
 
     @property
     def read(self) -> bool:
@@ -67,6 +76,11 @@ class Controls:
     def write(self) -> bool:
         """Whether the answer may be stored."""
         return not self.write_ban
+
+    @property
+    def upstream(self) -> bool:
+        """Whether it may go upstream."""
+        return not self.upstream_ban
 
     @property
     def coalesces(self) -> bool:
@@ -83,12 +97,15 @@ def read_controls(headers: Mapping[str, str], settings: Settings) -> Controls:
         bypass=_wished_bypass(headers, mode),
         read_ban=_ban("no-cache", directives) or (_mode_source(headers, mode) if mode is Mode.REFRESH else ""),
         write_ban=_ban("no-store", directives) or ("" if mode in _STORING_MODES else _mode_source(headers, mode)),
-        upstream=mode is not Mode.OFFLINE and "only-if-cached" not in directives,
+        upstream_ban=_mode_source(headers, mode)
+        if mode is Mode.OFFLINE
+        else (ONLY_IF_CACHED if "only-if-cached" in directives else ""),
         max_age=int(max_age) if re.fullmatch(r"[0-9]{1,12}", max_age) else None,
         stale_seconds=_stale_seconds(mode, directives, settings),
         ttl=_whole(headers, "x-cache-ttl", 0),
         namespace=_namespace(headers),
         sample=_whole(headers, "x-cache-sample", 1) or 1,
+        reject=_rejected_key(headers, mode),
     )
 
 
@@ -150,6 +167,17 @@ def _namespace(headers: Mapping[str, str]) -> str:
     return text
 
 
+def _rejected_key(headers: Mapping[str, str], mode: Mode) -> str:
+    text = headers.get("x-cache-reject")
+    if text is None:
+        return ""
+    if not KEY.fullmatch(text.strip()):
+        raise RequestError(400, f"X-Cache-Reject: {text!r} is not a key: 64 hexadecimal digits, in lower case.")
+    if mode not in _STORING_MODES:
+        raise RequestError(400, f"X-Cache-Reject: no entry may be removed while the cache mode is {mode}.")
+    return text.strip()
+
+
 def _title(name: str) -> str:
     return name.title().replace("Ttl", "TTL")
 
@@ -207,31 +235,65 @@ def is_failure(status: int) -> bool:
     return status == 429 or status >= 500
 
 
-def judge_answer(format: Format, response: Response, wanted: Shape, settings: Settings) -> Shape | Skipped:
-    """The shape in which a complete answer was sent, when it may be stored."""
+@dataclass(frozen=True, slots=True)
+class Storable:
+    """The verdict that an answer is good, and the shape in which it came. The other fields are as in `Entry`."""
+
+    shape: Shape
+    offline_only: bool = False
+    usable_until: float | None = None
+
+
+def judge_answer(format: Format, response: Response, wanted: Shape, settings: Settings) -> Storable | Skipped:
+    """Whether an upstream's answer, of which all has arrived, may be stored."""
     if response.status != 200:
-        return Skipped(f"status {response.status}", Skip.STATUS)
+        return Skipped(_refusal(format, response, settings), Skip.STATUS)
     if len(response.body) > settings.max_response_chars:
         return Skipped(Skip.TOO_LARGE, Skip.TOO_LARGE)
+    if response.headers.get("content-encoding", "identity").strip().lower() not in ("identity", ""):
+        return Skipped(Skip.CODING, Skip.CODING)
     length = response.headers.get("content-length")
-    if length is not None and "content-encoding" not in response.headers and length != str(len(response.body)):
+    if length is not None and length != str(len(response.body)):
         return Skipped("the body's length is not what its header says", Skip.LENGTH)
     shape = shape_of(response.headers.get("content-type", ""), wanted)
     if shape is None:
         content_type = response.headers.get("content-type", "missing")
         return Skipped(f"content type is {content_type}", Skip.CONTENT_TYPE)
     try:
-        if shape is Shape.JSON:
-            format.check_answer(load_object(response.body))
-        else:
-            format.check_events(format.split_stream(response.body, shape))
+        return _judge_body(format, response, shape, settings)
     except FormatError as error:
-        return Skipped(str(error), Skip.UNFIT)
-    return shape
+        return Skipped(str(error), error.reason)
+
+
+def _judge_body(format: Format, response: Response, shape: Shape, settings: Settings) -> Storable | Skipped:
+    pieces: Sequence[bytes]
+    if shape is Shape.JSON:
+        pieces = [response.body]
+        findings = format.check_answer(load_object(response.body))
+    else:
+        events = format.split_stream(response.body, shape)
+        pieces = [event.data for event in events]
+        findings = format.check_events(events, ended=response.ended)
+    if chosen := findings.endings & settings.skip:
+        return Skipped(f"CACHE_SKIP names {min(chosen)}", Skip.CHOSEN)
+    times = (expiry.earliest(load_object(piece)) for piece in pieces if expiry.may_expire(piece))
+    return Storable(shape, findings.is_silent, min((time for time in times if time is not None), default=None))
+
+
+def _refusal(format: Format, response: Response, settings: Settings) -> str:
+    """What to tell of an answer that is not a 200. Callers that share entries may be replayed encrypted items and ids
+    that another account was given, which the provider then refuses to take back."""
+    status = f"status {response.status}"
+    if response.status not in (400, 401, 403, 404) or settings.scope is Scope.CREDENTIAL:
+        return status
+    text = response.body.decode("utf-8", "replace")
+    if not any(sign in text for sign in format.foreign_history):
+        return status
+    return f"{status}: the history may have been recorded under another key; CACHE_SCOPE=credential keeps them apart"
 
 
 def shape_of(content_type: str, wanted: Shape) -> Shape | None:
-    """The shape an upstream's content type announces; None when it is no API's."""
+    """The shape that a content type announces; None if no API sends it."""
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "text/event-stream":
         return Shape.SSE

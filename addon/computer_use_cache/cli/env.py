@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from computer_use_cache.cli import client
-from computer_use_cache.launch.environment import based
+from computer_use_cache.launch.environment import base_urls
 from computer_use_cache.settings import Settings, Surface
 
 _SET = {
@@ -38,7 +38,7 @@ def env(shell: str, host: str | None, port: str | None) -> None:
     computer-use-cache env --shell powershell | Out-String | Invoke-Expression
     """
     url = client.address(Settings.load(client.environment(host, port)))
-    for name, value in based(url).items():
+    for name, value in base_urls(url).items():
         click.echo(_SET[shell].format(name=name, value=value))
     click.echo(_KEY_UNLESS_SET[shell])
 

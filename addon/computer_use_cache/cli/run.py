@@ -56,7 +56,7 @@ def run_command(base_url: bool, pairs: tuple[str, ...], command: tuple[str, ...]
         before = _statistics(settings)
         variables = dict(os.environ) | environment.proxied(proxy.port, proxy.trust, os.environ)
         if proxy.base_port:
-            variables |= environment.based(f"http://127.0.0.1:{proxy.base_port}")
+            variables |= environment.base_urls(f"http://127.0.0.1:{proxy.base_port}")
         status = _run(command, variables)
     if proxy.log:
         click.echo(proxy.log, err=True)
@@ -127,4 +127,4 @@ def _summary(before: Statistics | None, after: Statistics | None) -> str:
 
 def _saved(counted: Statistics) -> float:
     """US dollars."""
-    return sum((model.saved.usd for model in counted.models.values()), 0.0)
+    return sum((model.saved.usd or 0.0 for model in counted.models.values()), 0.0)

@@ -1,5 +1,4 @@
-"""`stats`: what the cache holds, what it did, and what that saved; from the running proxy, or from the store's folder
-when there is none."""
+"""`stats`: what the cache holds, what it did, and what that saved. Asks the running proxy, or reads the store."""
 
 from __future__ import annotations
 
@@ -31,21 +30,21 @@ _BOOKS = ("saved", "spent")
 @click.command()
 @url_option
 @click.option("--json", "as_json", is_flag=True, help="Print what /cache/stats answers.")
-@click.option("--watch", is_flag=True, help="Show them anew until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Show them again and again, until Ctrl-C.")
 @click.option(
     "--interval",
     type=click.FloatRange(min=0.1, max=3600),
     default=2.0,
     metavar="SECONDS",
-    help="How often --watch looks.  [2]",
+    help="How often --watch refreshes.  [2]",
 )
 def stats(url: str | None, as_json: bool, watch: bool, interval: float) -> None:
     """Print what the cache holds, what it did and what that saved."""
     settings = Settings.load(os.environ)
     if watch and as_json:
-        raise click.UsageError("--watch is for a terminal: leave it or --json out")
+        raise click.UsageError("--watch is for a terminal: leave out either it or --json")
     if watch and not sys.stdout.isatty():
-        raise click.UsageError("--watch needs a terminal as standard output: without it the numbers are printed once")
+        raise click.UsageError("--watch needs a terminal as standard output; leave it out to print the numbers once")
     if watch:
         _watch(url, settings, interval)
     elif as_json:
@@ -61,12 +60,14 @@ def _watch(url: str | None, settings: Settings, interval: float) -> None:
                 live.update(_shown(_counted(url, settings)), refresh=True)
                 time.sleep(interval)
     except KeyboardInterrupt:
-        pass  # it is how a watch ends
+        pass  # the way to end --watch
 
 
 def _counted(url: str | None, settings: Settings) -> Statistics:
     """What `/cache/stats` answers, or would."""
     if health := health_of(url, settings):
+        if "error" in health["cache"]:
+            raise click.ClickException(health["cache"]["error"])
         return msgspec.convert(health["cache"], Statistics)
     with opened_store(settings) as store:
         return Ledger(store).statistics(settings, time.time())
@@ -77,7 +78,7 @@ def _shown(counted: Statistics) -> RenderableType:
     if models:
         parts.append(_models(models))
     if not all(model.priced for model in models.values()):
-        parts.append("The price of some answers is not known; their money is in no sum.")
+        parts.append("The price of some answers is not known; the sums leave them out.")
     if counted.history:
         parts.append(_history(counted.history[-_HOURS:]))
     return Group(*parts)
@@ -91,7 +92,8 @@ def _totals(counted: Statistics) -> Table:
         total = _total(counted.models.values(), book)
         tokens = f"{total.input_tokens:,} tokens in, {total.output_tokens:,} out"
         priced = all(_is_priced(model, book) for model in counted.models.values())
-        table.add_row(book, f"{_money_and_time(total, priced)}, {tokens}")
+        is_listed = any(model.list_price for model in counted.models.values())
+        table.add_row(book, f"{_money_and_time(total, priced, is_listed)}, {tokens}")
     stored_at = counted.last_updated_at
     last = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(stored_at)) if stored_at else "never"
     table.add_row("entries", f"{counted.entries:,} ({decimal(counted.bytes)}), last stored: {last}")
@@ -115,38 +117,40 @@ def _total(models: Iterable[ModelStatistics], book: str) -> Book:
     return Book(
         sum(one.input_tokens for one in books),
         sum(one.output_tokens for one in books),
-        sum(one.usd for one in books),
+        sum(one.usd or 0.0 for one in books),
         sum(one.seconds for one in books),
     )
 
 
 def _is_priced(model: ModelStatistics, book: str) -> bool:
     """Whether the price of everything in a model's book is known; an empty one costs nothing."""
-    return model.priced or getattr(model, book) == Book()
+    return model.priced or getattr(model, book) in (Book(), Book(usd=None))
 
 
-def _money_and_time(book: Book, priced: bool) -> str:
-    money = dollars(book.usd)
+def _money_and_time(book: Book, priced: bool, is_listed: bool) -> str:
+    money = dollars(book.usd or 0.0)
     if not priced:
         money = f"> {money}" if book.usd else "price unknown"
+    if is_listed and book.usd:
+        money += " (list price)"
     return f"{money}, {duration(book.seconds)}"
 
 
 def _models(models: dict[str, ModelStatistics]) -> Table:
-    """A row for each model, the one that was asked most first."""
+    """A row per model, the most used first."""
     table = Table()
     table.add_column("model", overflow="fold")
     for heading in ("hits", "misses", *_BOOKS):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, model in sorted(models.items(), key=lambda item: -(item[1].hits + item[1].misses)):
         shown = "".join(letter if letter.isprintable() else "?" for letter in name)  # a client may have sent anything
-        books = (_money_and_time(getattr(model, book), _is_priced(model, book)) for book in _BOOKS)
+        books = (_money_and_time(getattr(model, book), _is_priced(model, book), model.list_price) for book in _BOOKS)
         table.add_row(Text(shown), f"{model.hits:,}", f"{model.misses:,}", *books)
     return table
 
 
 def _history(hours: list[Hour]) -> Table:
-    """A bar for each hour: its length tells how much was asked, its filled part what of that were hits."""
+    """A bar per hour, as long as there were requests, filled as far as they were hits."""
     table = Table("hour", box=None)
     for heading in ("hits", "misses"):
         table.add_column(heading, justify="right")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from computer_use_cache import __version__
-from computer_use_cache.launch import launcher
 
 
 @click.command()
@@ -21,4 +20,6 @@ def entry_path() -> None:
     \b
     mitmdump -s "$(computer-use-cache entry-path)" --mode reverse:https://api.openai.com@127.0.0.1:8000
     """
+    from computer_use_cache.launch import launcher  # noqa: PLC0415  # `version` does not need it
+
     click.echo(launcher.entry_path())

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from computer_use_cache import credentials
+from computer_use_cache.credentials import detection
 from computer_use_cache.diagnosis.request_record import is_media
 from computer_use_cache.keys import canonical_json
 
@@ -69,7 +69,8 @@ def without_credentials(found: Difference, recorded: object) -> Difference:
     An entry may be older than the rule that now finds its credential. The check reads whole values, because an excerpt
     may cut a credential short, and so is done for shown differences only.
     """
-    return replace(found, recorded=HIDDEN) if credentials.find({"": _value_at(recorded, found.path)}) else found
+    holds_one = any(detection.find_in_body({"": _value_at(recorded, found.path)}))
+    return replace(found, recorded=HIDDEN) if holds_one else found
 
 
 def _value_at(value: Any, pointer: str) -> Any:

@@ -7,6 +7,8 @@ Then come the calls that are under way, and the upstream last. The normal way, t
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from computer_use_cache.cache.batches import Batch, join_known
 from computer_use_cache.cache.cache import Cache, offline_error
 from computer_use_cache.cache.plan import Plan
@@ -17,6 +19,7 @@ from computer_use_cache.exchange.decisions import Decision, Follow, Forward, Pos
 from computer_use_cache.exchange.failure_log import FailureLog
 from computer_use_cache.flights.flight import Flights
 from computer_use_cache.models import Absent, Bypass, Entry, Fwd
+from computer_use_cache.store.base import Slow
 
 
 class Decider:
@@ -29,20 +32,20 @@ class Decider:
 
     def decide(self, plan: Plan, now: float, batch: Batch | None = None) -> Decision:
         """Blocks and computes: call it off the event loop, unless `decide_at_once` has said otherwise."""
-        return self._decide(plan, self._entry(plan, now, batch))
+        return self._decide(plan, self._entry(self._cache.lookup, plan, now, batch))
 
     def decide_at_once(self, plan: Plan, now: float) -> Decision | Postpone:
         """The same for the event loop: POSTPONE if deciding would take long."""
-        if not self._cache.store.is_quick:
-            return Postpone.POSTPONE
-        entry = self._entry(plan, now, None)
-        if isinstance(entry, Entry) and not replays_quickly(plan, entry):
+        entry = self._entry(self._cache.lookup_quickly, plan, now, None)
+        if entry is Slow.SLOW or (
+            isinstance(entry, Entry) and not replays_quickly(plan, entry, self._cache.settings.hit_usage)
+        ):
             return Postpone.POSTPONE
         return self._decide(plan, entry)
 
     def _decide(self, plan: Plan, found: Entry | Absent) -> Decision:
         if isinstance(found, Entry):
-            pieces = replay(plan, found)
+            pieces = replay(plan, found, self._cache.settings.hit_usage)
             if pieces is not None:
                 return Serve(found, pieces)
             found = Absent(Fwd.URI_MISS)
@@ -54,21 +57,22 @@ class Decider:
         if isinstance(plan.verdict, Bypass):
             return Forward(absent)
         if not plan.verdict.upstream:
-            return Refuse(offline_error("no entry answers this request"))
+            return Refuse(offline_error(plan.verdict.upstream_ban, "no entry answers this request"))
         flight = self._flights.find(plan.key) if plan.verdict.coalesces else None
         return Follow(absent, flight) if flight else Forward(absent)
 
     def explained(self, plan: Plan, refusal: Refuse, now: float) -> Refuse:
         """A refusal that names the nearest entry, if there is one; the near miss is noted. Blocks and computes."""
         near = near_miss.study(self._cache, plan).near
-        if near is None:
+        if near is None or isinstance(plan.verdict, Bypass):
             return refusal
         try:
             near_miss.log_miss(self._cache, plan, near, now)
         except StoreError as error:
             self._looking_up.failed(error)
         where = f"the nearest, {near.key[:8]}, differs at {near.differences[0]}"
-        return Refuse(offline_error(f"no entry answers this request; {where}"), near)
+        why = f"no entry answers this request; {where}"
+        return Refuse(offline_error(plan.verdict.upstream_ban, why), near)
 
     def stale(self, plan: Plan, now: float) -> Serve | None:
         """The expired entry that may stand in for an upstream that failed. Blocks and computes."""
@@ -80,10 +84,12 @@ class Decider:
         pieces = replay(plan, entry) if entry else None
         return None if entry is None or pieces is None else Serve(entry, pieces)
 
-    def _entry(self, plan: Plan, now: float, batch: Batch | None) -> Entry | Absent:
+    def _entry[Found: Entry | Absent | Slow](
+        self, lookup: Callable[[Plan, float], Found], plan: Plan, now: float, batch: Batch | None
+    ) -> Found | Entry | Absent:
         """The entry that answers a request; for a batch whose inputs are all known, one made of theirs."""
         try:
-            found = self._cache.lookup(plan, now)
+            found = lookup(plan, now)
             if isinstance(found, Absent) and batch and batch.known:
                 return Absent(Fwd.PARTIAL) if batch.unseen else join_known(batch)
         except StoreError as error:

@@ -76,10 +76,13 @@ def begin(
     return digest
 
 
-def finish(beginning: Any, body: object) -> str:
-    """The key in hex. `body` is the result of `Cache.key_body`. Raises FormatError if it has no canonical form."""
+def finish(beginning: Any, body: object, credentials: str = "") -> str:
+    """The key in hex. `body` is the result of `Cache.key_body`, `credentials` a digest of those that the body held, if
+    they count. Raises FormatError if the body has no canonical form."""
     digest = beginning.copy()
     _add(digest, canonical(body))
+    if credentials:
+        _add(digest, credentials.encode())
     return str(digest.hexdigest())
 
 

@@ -14,9 +14,12 @@ from typing import Any
 
 import re2
 
+from computer_use_cache.formats import walking
+from computer_use_cache.formats.base import EXACT_MEMBERS, REFERENCE_TYPES, Format
 from computer_use_cache.keys.pixels import Pixels, can_decode
 
 type Json = dict[str, Any]
+type Change = Callable[[Format, Json], Json]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +27,10 @@ class Normalizer:
     """A named normaliser or an `s/regex/text/` rule. `apply` returns a new body and never changes its argument."""
 
     name: str
-    apply: Callable[[Json], Json]
+    apply: Change
 
 
 # -- texts
-
-_LEFT_ALONE = frozenset(
-    (
-        *("model", "models", "previous_response_id", "cachedContent", "cached_content", "file_id"),
-        *("url", "image_url", "video_url", "file_url", "server_url", "fileUri", "file_uri"),
-        *("data", "file_data", "signature", "encrypted_content", "thoughtSignature", "thought_signature"),
-    )
-)
-"""Members that refer to something elsewhere (a date in a model's name is not the run's date) or hold binary data."""
 
 _OPTIONS = re2.Options()
 _OPTIONS.log_errors = False
@@ -50,23 +44,21 @@ def _pattern(text: str) -> Any:
         raise ValueError(error.args[0].decode("utf-8", "replace")) from None
 
 
-def _texts(value: Any, change: Callable[[str], str]) -> Any:
-    """Apply `change` to every string in `value` except member names and the members in `_LEFT_ALONE`."""
-    match value:
-        case str():
-            try:
-                return change(value)
-            except UnicodeEncodeError:  # RE2 refuses lone surrogates
-                return value
-        case list():
-            return [_texts(item, change) for item in value]
-        case dict():
-            # Sorted, because numbering must not depend on the order of members.
-            return value | {name: _texts(value[name], change) for name in sorted(value.keys() - _LEFT_ALONE)}
-    return value
+def _texts(body: Json, change: Callable[[str], str]) -> Json:
+    """Apply `change` to every string in `body` except member names and `EXACT_MEMBERS`."""
+
+    def changed(text: str) -> str:
+        try:
+            return change(text)
+        except UnicodeEncodeError:  # RE2 refuses lone surrogates
+            return text
+
+    # Sorted, because numbering must not depend on the order of members.
+    written: Json = walking.map_texts(body, changed, leave=EXACT_MEMBERS, order=sorted)
+    return written
 
 
-def _replace(patterns: Iterable[tuple[str, str]]) -> Callable[[Json], Json]:
+def _replace(patterns: Iterable[tuple[str, str]]) -> Change:
     """Replace the matches of each pattern with its text, in which `\\1` stands for group 1."""
     compiled = [(_pattern(pattern), text) for pattern, text in patterns]
 
@@ -75,22 +67,21 @@ def _replace(patterns: Iterable[tuple[str, str]]) -> Callable[[Json], Json]:
             found = pattern.sub(text, found)
         return found
 
-    return lambda body: _texts(body, change)
+    return lambda _, body: _texts(body, change)
 
 
-def _number(pattern: str, name: str) -> Callable[[Json], Json]:
+def _number(pattern: str, name: str) -> Change:
     """Number the distinct values that group 1 of the pattern matches, ignoring case."""
     compiled = _pattern(pattern)
 
-    def apply(body: Json) -> Json:
+    def apply(_: Format, body: Json) -> Json:
         number = _numbers(name)
 
         def rewritten(found: Any) -> str:
             whole: str = found[0]
             return whole.replace(found[1], number(found[1].lower()))
 
-        counted: Json = _texts(body, lambda text: str(compiled.sub(rewritten, text)))
-        return counted
+        return _texts(body, lambda text: str(compiled.sub(rewritten, text)))
 
     return apply
 
@@ -133,72 +124,35 @@ _TMP_PATH = (
 # -- places
 
 
-_CALL_IDS = (
-    *("messages/*/tool_calls/*/id", "messages/*/tool_call_id"),  # Chat Completions
-    *("messages/*/content/*/id", "messages/*/content/*/tool_use_id", "messages/*/content/*/caller/tool_id"),  # Messages
-    *("input/*/id", "input/*/call_id", "input/*/approval_request_id", "input/*/caller/caller_id"),  # Responses
-    *("input/*/pending_safety_checks/*/id", "input/*/acknowledged_safety_checks/*/id"),
-    *("contents/*/parts/*/functionCall/id", "contents/*/parts/*/functionResponse/id"),  # Gemini
-    *("contents/*/parts/*/function_call/id", "contents/*/parts/*/function_response/id"),
-)
-_IMAGES = (
-    "messages/*/content/*/image_url/url",  # Chat Completions
-    *("messages/*/content/*/source/data", "messages/*/content/*/content/*/source/data"),  # Messages
-    *("input/*/content/*/image_url", "input/*/output/image_url", "input/*/output/*/image_url"),  # Responses
-    *("contents/*/parts/*/inlineData/data", "contents/*/parts/*/functionResponse/parts/*/inlineData/data"),  # Gemini
-    *("contents/*/parts/*/inline_data/data", "contents/*/parts/*/function_response/parts/*/inline_data/data"),
-)
-"""Where each API puts call ids and images, as member names with `*` for every item of a list."""
-_REFERENCES = ("item_reference", "image_generation_call")
-"""Items whose id refers to something that the provider keeps."""
+def _at(body: Json, places: tuple[str, ...], change: Callable[[str], str]) -> Json:
+    """Apply `change` to the strings at the places, except in references to stored items, whose id is their content."""
+
+    def changed(value: Any) -> Any:
+        return change(value) if isinstance(value, str) else value
+
+    written: Json = walking.map_places(body, places, changed, leave=REFERENCE_TYPES)
+    return written
 
 
-def _tree(places: tuple[str, ...]) -> Json:
-    """Places as a tree, keyed by their parts from left to right."""
-    tree: Json = {}
-    for place in places:
-        below = tree
-        for part in place.split("/"):
-            below = below.setdefault(part, {})
-    return tree
+def _number_call_ids(format: Format, body: Json) -> Json:
+    return _at(body, format.call_id_places, _numbers("call"))
 
 
-def _at(value: Any, tree: Json, change: Callable[[str], str]) -> Any:
-    """Apply `change` to the strings at the places of `tree`."""
-    match value:
-        case str() if not tree:
-            return change(value)
-        case list() if "*" in tree:
-            return [_at(item, tree["*"], change) for item in value]
-        case dict() if value.get("type") not in _REFERENCES:
-            return value | {name: _at(value[name], tree[name], change) for name in sorted(value.keys() & tree.keys())}
-    return value
-
-
-_CALL_ID_TREE = _tree(_CALL_IDS)
-
-
-def _number_call_ids(body: Json) -> Json:
-    counted: Json = _at(body, _CALL_ID_TREE, _numbers("call"))
-    return counted
-
-
-def without_call_ids(body: Json) -> Json:
+def without_call_ids(format: Format, body: Json) -> Json:
     """The body with empty tool call ids: items that differ only in their ids become equal."""
-    emptied: Json = _at(body, _CALL_ID_TREE, lambda _: "")
-    return emptied
+    return _at(body, format.call_id_places, lambda _: "")
 
 
-def _name_pixels() -> Callable[[Json], Json]:
+def _name_pixels() -> Change:
     if not can_decode():
         raise ValueError("image-pixels only where Pillow is installed (pip install '.[images]')")
     pixels = Pixels()
-    return lambda body: _at(body, _tree(_IMAGES), pixels.named)
+    return lambda api, body: _at(body, api.image_places, pixels.named)
 
 
 # -- the setting
 
-_NAMED: dict[str, Callable[[], Callable[[Json], Json]]] = {
+_NAMED: dict[str, Callable[[], Change]] = {
     "uuids": lambda: _number(_UUID, "uuid"),
     "timestamps": lambda: _replace([(_TIMESTAMPS, "<timestamp>"), (_UNIX_TIMES, r"\1<timestamp>")]),
     "dates": lambda: _replace([(f"(?i){_DATE}", "<date>")]),

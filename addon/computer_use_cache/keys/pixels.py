@@ -11,10 +11,10 @@ import binascii
 import hashlib
 import importlib.util
 import io
-import re
 import threading
 
-_DATA_URL = re.compile(r"data:image/[^,]{0,200};base64,")
+from computer_use_cache.formats import data_url
+
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 _MOST_PIXELS = 2**25
 """An 8K screen; 128 MiB when decoded. The limit matters because a file of a few kilobytes can claim any size."""
@@ -41,8 +41,8 @@ class Pixels:
 
     def named(self, text: str) -> str:
         """`text` with the digest in place of the data; unchanged if it is not a picture that can be compared."""
-        url = _DATA_URL.match(text)
-        start = url.end() if url else 0
+        head, kind, is_base64 = data_url.split(text)
+        start = len(head) if is_base64 and kind.startswith("image/") else 0
         file = _file(text[start:])
         if file is None:
             return text

@@ -34,8 +34,9 @@ def refuse(flow: http.HTTPFlow, error: RequestError, settings: Settings) -> None
     """Answer with an error in the form of the API that was asked, or OpenAI's where none was."""
     path, _ = path_and_query(flow)
     below = upstream.split("", upstream.resolve(settings.upstream_base_url, path), settings.upstream_base_url)[1]
-    found = formats.match(below)
-    format = found[0] if found else formats.by_name("chat_completions")
+    format = formats.of_client(below)
+    if error.code == OFFLINE_MISS and error.status != 504:
+        error = RequestError(format.offline_status, error.message, code=error.code)
     response = json_response(error.status, format.error(error))
     if error.code == OFFLINE_MISS:
         logger.info("offline miss: %s %s: %s", flow.request.method, path, error.message)
@@ -58,6 +59,15 @@ def pass_through(flow: http.HTTPFlow, response: http.Response, report: Report, s
         response.stream = True
         if response.status_code >= 200 and response.status_code not in (204, 304):
             delimit(flow.request, response)
+
+
+def marks_end(response: http.Response) -> bool:
+    """Whether an upstream's answer marks where its body ends. One that ends where the connection closes may have been
+    cut without a trace."""
+    version = response.http_version.upper().removeprefix("HTTP/")
+    if version.startswith(("2", "3", "H2", "H3")):
+        return True
+    return "content-length" in response.headers or "chunked" in response.headers.get("transfer-encoding", "").lower()
 
 
 def json_response(status: int, payload: Json) -> http.Response:

@@ -159,10 +159,10 @@ def _cassette(item: pytest.Item, named: str | None) -> Path:
 
 
 def _point_clients(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    for name in ("OPENAI_BASE_URL", "OPENAI_API_BASE", "OPENROUTER_BASE_URL"):
-        monkeypatch.setenv(name, url + "/v1")
-    for name in ("ANTHROPIC_BASE_URL", "GOOGLE_GEMINI_BASE_URL"):
-        monkeypatch.setenv(name, url)
+    from computer_use_cache.launch.environment import base_urls  # noqa: PLC0415
+
+    for name, value in base_urls(url).items():
+        monkeypatch.setenv(name, value)
     for name in _KEYS:
         if not os.environ.get(name):
             monkeypatch.setenv(name, "unused")

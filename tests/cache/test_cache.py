@@ -15,6 +15,7 @@ from computer_use_cache.cache.cache import OFFLINE_MISS, Cache
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.cache.replay import replay as replayed
 from computer_use_cache.cache.replay import replays_quickly
+from computer_use_cache.diagnosis.request_record import record
 from computer_use_cache.errors import RequestError
 from computer_use_cache.models import (
     Absent,
@@ -355,8 +356,9 @@ def test_a_credential_in_a_request_is_a_bypass_that_names_its_kind_only(store: D
 
 
 def with_server(token: str, **members: Any) -> Request:
-    server = {"type": "mcp", "server_url": "https://m.example/sse", "headers": {"Authorization": f"Bearer {token}"}}
-    return chat(tools=[server], **members)
+    """A request with a tool that has a credential. Not a remote MCP server: such a request is bypassed."""
+    search = {"type": "search", "url": "https://m.example/sse", "headers": {"Authorization": f"Bearer {token}"}}
+    return chat(tools=[search], **members)
 
 
 def test_a_tools_credential_is_forwarded_and_neither_recorded_nor_a_reason_to_bypass(store: DiskStore) -> None:
@@ -364,13 +366,13 @@ def test_a_tools_credential_is_forwarded_and_neither_recorded_nor_a_reason_to_by
     plan = core.plan(with_server("opaque-one", temperature=0.25))
     assert core.credential(plan) is None
     assert b"opaque-one" in plan.forward
-    assert json.loads(core.record(plan).body) == {
+    assert json.loads(record(core, plan).body) == {
         "model": "m",
         "messages": [{"role": "user", "content": "ping"}],
-        "tools": [{"type": "mcp", "server_url": "https://m.example/sse"}],
+        "tools": [{"type": "search", "url": "https://m.example/sse"}],
         "temperature": 0.25,
     }
-    assert "opaque-one" not in repr(core.record(plan))
+    assert "opaque-one" not in repr(record(core, plan))
 
 
 @pytest.mark.parametrize(("scope", "equal"), [("shared", True), ("auto", True), ("credential", False)])
@@ -383,7 +385,7 @@ def test_a_tools_credential_counts_in_the_key_as_the_callers_does(store: DiskSto
 def test_the_record_of_a_request_with_a_tools_credential_has_its_key_in_the_shared_scope(store: DiskStore) -> None:
     core = cache(store)
     plan = core.plan(with_server("opaque-one"))
-    assert core.plan(replace(chat(), body=core.record(plan).body)).key == plan.key
+    assert core.plan(replace(chat(), body=record(core, plan).body)).key == plan.key
 
 
 def test_a_tools_credential_in_a_text_too_is_a_bypass(store: DiskStore) -> None:

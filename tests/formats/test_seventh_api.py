@@ -13,6 +13,7 @@ from computer_use_cache import formats
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.replay import replay
 from computer_use_cache.diagnosis import near_miss
+from computer_use_cache.diagnosis.request_record import record
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats import judging, transcript
 from computer_use_cache.formats.base import Format, Json, UsageFlavor, dump, load_objects
@@ -99,7 +100,7 @@ def keep(core: Cache, asked: Request) -> Entry:
     answer = Response(200, {"content-type": "application/json"}, json.dumps(ANSWER).encode(), 2.0)
     entry = core.judge(plan, answer, NOW)
     assert isinstance(entry, Entry), entry
-    core.keep(entry, NOW, core.record(plan))
+    core.keep(entry, NOW, record(core, plan))
     return entry
 
 
@@ -132,7 +133,7 @@ def test_its_call_ids_and_usage_are_known(core: Cache) -> None:
 def test_a_miss_is_explained(core: Cache) -> None:
     keep(core, request())
     plan = core.plan(request("Say hello to everybody in this house."))
-    near = near_miss.nearest(core, plan, core.record(plan))
+    near = near_miss.nearest(core, plan, record(core, plan))
     assert near is not None
     assert near.differences[0].path == "/turns/0/said"
 

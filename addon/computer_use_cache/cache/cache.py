@@ -163,7 +163,7 @@ class Cache:
         return replace(plan, key=self._key(plan.route, body, plan.credentials), body=body)
 
     def lookup(self, plan: Plan, now: float) -> Entry | Absent:
-        """The entry that may answer the plan at `now`, or why there is none. Blocks; raises StoreError."""
+        """The entry that may answer the plan at `now`, or why no entry may. Blocks; raises StoreError."""
         return _unread(plan) or _usable(plan, self.store.get(plan.key), now)
 
     def lookup_quickly(self, plan: Plan, now: float) -> Entry | Absent | Slow:

@@ -1,7 +1,8 @@
 """The fast lane: a complete, plain request whose answer is a stored hit is answered without a flow.
 
-Anything that is not understood here, would be refused or is no hit is None, and mitmproxy handles the untouched bytes;
-so it is after a failure. Key, policy, guard, freshness, headers and counts are those of the normal way: both call the same functions.
+Returns None for anything it does not understand, would refuse or cannot find, and after a failure; mitmproxy handles
+the untouched bytes then. Key, policy, guard, freshness, headers and counts are those of the normal way: both call
+the same functions.
 """
 
 from __future__ import annotations

@@ -268,7 +268,7 @@ class Storable:
 
 
 def judge_answer(format: Format, response: Response, wanted: Shape, settings: Settings) -> Storable | Skipped:
-    """Whether an upstream's answer, of which all has arrived, may be stored."""
+    """Whether an upstream's answer, which has arrived in full, may be stored."""
     if response.status != 200:
         return Skipped(_refusal(format, response, settings), Skip.STATUS)
     if len(response.body) > settings.max_response_chars:

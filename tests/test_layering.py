@@ -12,7 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "addon" / "computer_use_cache"
 VALUES = {"errors", "models", "setting_values"}
-BELOW_CACHE = VALUES | {"formats", "keys", "credentials", "settings", "store"}
+BELOW_CACHE = VALUES | {"formats", "screens", "keys", "credentials", "settings", "store"}
 CORE = BELOW_CACHE | {"cache", "flights", "accounting", "diagnosis", "transfer"}
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
@@ -21,9 +21,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": {"errors"},
     "setting_values": {"errors"},
     "formats": VALUES,
-    "keys": VALUES | {"formats", "settings"},
+    "screens": VALUES | {"formats"},
+    "keys": VALUES | {"formats", "screens", "settings"},
     "credentials": VALUES | {"formats"},
-    "settings": VALUES | {"keys"},
+    "settings": VALUES | {"keys", "screens"},
     "store": VALUES | {"settings"},
     "cache": BELOW_CACHE | {"accounting", "diagnosis"},
     "flights": BELOW_CACHE | {"cache"},
@@ -44,7 +45,7 @@ LIBRARIES = {
     "diskcache": {"store/sqlite.py"},
     "genai_prices": {"accounting/prices.py"},
     "redis": {"store/redis.py"},
-    "PIL": {"keys/pixels.py"},
+    "PIL": {"screens"},
     "re2": {"keys/normalizers.py"},
 }
 """Where a library may be imported: a folder, or one file."""

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from computer_use_cache import setting_values
 from computer_use_cache.errors import SettingError
 from computer_use_cache.keys.normalizers import Normalizer, normalizers
+from computer_use_cache.screens.masks import Mask, masks
 from computer_use_cache.setting_values import BaseUrl, Mode, Scope, Speed, Switch
 
 
@@ -237,6 +238,14 @@ class Settings:
         normalizers,
         "What is made equal before hashing: uuids, timestamps, dates, tmp-paths, tool-call-ids, image-pixels, "
         "and s/regex/text/ rules, separated by commas.",
+    )
+    image_mask: tuple[Mask, ...] = _setting(
+        "CACHE_IMAGE_MASK",
+        "",
+        masks,
+        "Rectangles of the screen whose pixels do not count, by the size of the picture: 1024x768:895,737,1024,768; "
+        "*:top 34. A ! after one lets it hide more than 2 % of the picture; `1024x768 scaled:` widens it by 8 pixels, "
+        "as is done for JPEG.",
     )
     scope: Scope = _setting(
         "CACHE_SCOPE",

@@ -20,6 +20,7 @@ from computer_use_cache.cache.policy import Controls
 from computer_use_cache.diagnosis import similarity
 from computer_use_cache.diagnosis.request_record import Taken, bytes_without_media, without_media
 from computer_use_cache.errors import FormatError, RequestError
+from computer_use_cache.formats import places
 from computer_use_cache.formats.base import Format, Json, dump, load_object
 from computer_use_cache.keys import canonical_json, key
 from computer_use_cache.models import (
@@ -33,6 +34,7 @@ from computer_use_cache.models import (
     Response,
     Skipped,
 )
+from computer_use_cache.screens.picture import without_metadata
 from computer_use_cache.setting_values import Scope
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Store
@@ -136,6 +138,12 @@ class Cache:
 
     def key_body(self, format: Format, body: Json) -> Json:
         """What of a request's body (as `canonical_json.parse_body` gives it) enters the key."""
+        counted: Json = places.changed(
+            self._with_whole_pictures(format, body), places.tree(format.image_places), without_metadata
+        )
+        return counted
+
+    def _with_whole_pictures(self, format: Format, body: Json) -> Json:
         counted = key.remove_pointers(format.key_body(body), self.settings.ignore_keys)
         for normalizer in self.settings.normalize:
             counted = normalizer.apply(counted)
@@ -171,8 +179,18 @@ class Cache:
         return entry if entry and entry.is_fresh(now - plan.verdict.stale_seconds) else None
 
     def _stored(self, plan: Plan) -> Entry | None:
-        entry = self.store.get(plan.key)
-        return entry if entry and entry.key == plan.key else None
+        found = self.store.get(plan.key)
+        if found is None and (earlier := self._key_with_metadata(plan)):
+            found = self.store.get(earlier)
+            return found if found and found.key == earlier else None
+        return found if found and found.key == plan.key else None
+
+    def _key_with_metadata(self, plan: Plan) -> str:
+        """The key by which earlier versions stored a request whose pictures have metadata; "" for any other request."""
+        body = self._with_whole_pictures(plan.format, plan.body)
+        if places.changed(body, places.tree(plan.format.image_places), without_metadata) is body:
+            return ""
+        return key.finish(plan.route.key_beginning, body)
 
     def credential(self, plan: Plan) -> Bypass | None:
         """The verdict on a request whose text holds a credential. Slow: call it off the event loop.

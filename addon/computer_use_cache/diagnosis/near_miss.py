@@ -17,8 +17,8 @@ from computer_use_cache.diagnosis.similarity import CONVERSATIONS
 from computer_use_cache.errors import FormatError, StoreError
 from computer_use_cache.formats.base import Json, dump, load_object
 from computer_use_cache.keys import canonical_json, key, normalizers
-from computer_use_cache.keys.pixels import can_decode
 from computer_use_cache.models import Bypass, RequestRecord
+from computer_use_cache.screens.pixels import can_decode
 from computer_use_cache.store.base import Store
 
 logger = logging.getLogger(__name__)

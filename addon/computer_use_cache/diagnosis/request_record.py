@@ -6,18 +6,16 @@ the requests hold the digest.
 
 from __future__ import annotations
 
-import hashlib
 import re
-import string
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
+
+from computer_use_cache.screens.picture import picture_of
 
 _LONG = 1024
 """Shorter texts are kept as they are."""
 _OPENING = 300
 """A text is looked for by so many of its bytes: to look for a megabyte takes longer than to compare it."""
-_DATA_URL = re.compile(r"data:[^,]{0,200};base64,")
-_ALPHABET = (string.ascii_letters + string.digits + "+/_-").encode()
 _DIGEST = re.compile(r"<sha256:([0-9a-f]{64}) of [0-9]+ characters>")
 _DIGEST_BYTES = re.compile(_DIGEST.pattern.encode())
 
@@ -51,13 +49,11 @@ def without_media(value: Any, taken: list[Taken]) -> Any:
 def _base64(text: str) -> Taken | None:
     """The data of a text that is base64, alone or in a data URL. No regular expression reads it: on a screenshot that
     would hold the interpreter for milliseconds."""
-    found = _DATA_URL.match(text)
-    before = found[0] if found else ""
-    data = text.removeprefix(before)
-    plain = data.removesuffix("=").removesuffix("=")
-    if len(plain) < _LONG or not plain.isascii() or plain.encode().translate(None, _ALPHABET):
+    picture = picture_of(text)
+    data = picture.data
+    if len(data.rstrip("=")) < _LONG or not picture.is_base64:
         return None
-    return Taken(before, hashlib.sha256(data.encode()).hexdigest(), data)
+    return Taken(picture.before, picture.digest, data)
 
 
 def bytes_without_media(body: bytes, taken: Iterable[Taken]) -> bytes | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from computer_use_cache.formats import places
 from computer_use_cache.formats.base import Format
 from computer_use_cache.formats.chat_completions import ChatCompletions
 from computer_use_cache.formats.completions import Completions
@@ -11,6 +12,9 @@ from computer_use_cache.formats.messages import Messages
 from computer_use_cache.formats.responses import Responses
 
 FORMATS: tuple[Format, ...] = (ChatCompletions(), Completions(), Embeddings(), Responses(), Messages(), Gemini())
+
+IMAGE_PLACES = places.tree(tuple(place for format in FORMATS for place in format.image_places))
+"""Where the requests of all APIs have pictures, for what does not know which API is asked."""
 
 
 def match(path: str) -> tuple[Format, str] | None:

@@ -82,6 +82,8 @@ class Format(ABC):
     """Whether a stream is whole once its terminal event was seen, even if the connection breaks right after it."""
     credential_header: ClassVar[str] = "authorization"
     """Where the API carries the caller's key when the caller sent none."""
+    image_places: ClassVar[tuple[str, ...]] = ()
+    """Where a request has pictures, as base64 or data URLs: member names, and `*` for every item of a list."""
 
     @abstractmethod
     def match(self, path: str) -> str | None:

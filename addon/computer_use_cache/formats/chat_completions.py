@@ -31,6 +31,7 @@ class ChatCompletions(ChoiceFormat):
     path = "/chat/completions"
     answer_object = "chat.completion"
     chunk_object = "chat.completion.chunk"
+    image_places = ("messages/*/content/*/image_url/url", "messages/*/content/*/file/file_data")
 
     def check_request(self, body: Json, resource: str) -> None:
         super().check_request(body, resource)

@@ -43,6 +43,10 @@ class Gemini(Format):
     """The API has none of these. `cachedContent` is part of the prompt."""
     terminal_is_final = False  # some versions send a finishReason with every chunk
     credential_header = "x-goog-api-key"
+    image_places = (
+        *("contents/*/parts/*/inlineData/data", "contents/*/parts/*/functionResponse/parts/*/inlineData/data"),
+        *("contents/*/parts/*/inline_data/data", "contents/*/parts/*/function_response/parts/*/inline_data/data"),
+    )
 
     def match(self, path: str) -> str | None:
         """`models/<name>` or `tunedModels/<name>` for both methods, so that they share a key; with the project and

@@ -54,6 +54,7 @@ class Messages(Format):
     name = "messages"
     credential_header = "x-api-key"
     key_excluded = frozenset({"stream", "cache_control", "metadata"})
+    image_places = ("messages/*/content/*/source/data", "messages/*/content/*/content/*/source/data")
 
     def match(self, path: str) -> str | None:
         return "" if path == "/messages" else None

@@ -64,6 +64,10 @@ class Responses(OpenAIErrors, Format):
 
     name = "responses"
     key_excluded = OPENAI_EXCLUDED
+    image_places = (
+        *("input/*/content/*/image_url", "input/*/output/image_url", "input/*/output/*/image_url"),
+        *("input/*/content/*/file_data", "input/*/output/*/file_data"),
+    )
 
     def match(self, path: str) -> str | None:
         return "" if path == "/responses" else None

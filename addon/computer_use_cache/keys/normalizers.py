@@ -14,7 +14,9 @@ from typing import Any
 
 import re2
 
-from computer_use_cache.keys.pixels import Pixels, can_decode
+from computer_use_cache.formats import IMAGE_PLACES, places
+from computer_use_cache.screens.picture import picture_of
+from computer_use_cache.screens.pixels import can_decode
 
 type Json = dict[str, Any]
 
@@ -142,59 +144,29 @@ _CALL_IDS = (
     *("contents/*/parts/*/functionCall/id", "contents/*/parts/*/functionResponse/id"),  # Gemini
     *("contents/*/parts/*/function_call/id", "contents/*/parts/*/function_response/id"),
 )
-_IMAGES = (
-    "messages/*/content/*/image_url/url",  # Chat Completions
-    *("messages/*/content/*/source/data", "messages/*/content/*/content/*/source/data"),  # Messages
-    *("input/*/content/*/image_url", "input/*/output/image_url", "input/*/output/*/image_url"),  # Responses
-    *("contents/*/parts/*/inlineData/data", "contents/*/parts/*/functionResponse/parts/*/inlineData/data"),  # Gemini
-    *("contents/*/parts/*/inline_data/data", "contents/*/parts/*/function_response/parts/*/inline_data/data"),
-)
-"""Where each API has them: member names, and `*` for every item of a list."""
-_REFERENCES = ("item_reference", "image_generation_call")
-"""Items whose id names what the provider keeps."""
-
-
-def _tree(places: tuple[str, ...]) -> Json:
-    """Places by their first part; a place ends where the tree does."""
-    tree: Json = {}
-    for place in places:
-        below = tree
-        for part in place.split("/"):
-            below = below.setdefault(part, {})
-    return tree
-
-
-def _at(value: Any, tree: Json, change: Callable[[str], str]) -> Any:
-    """`value` with the texts at the places of `tree` changed."""
-    match value:
-        case str() if not tree:
-            return change(value)
-        case list() if "*" in tree:
-            return [_at(item, tree["*"], change) for item in value]
-        case dict() if value.get("type") not in _REFERENCES:
-            return value | {name: _at(value[name], tree[name], change) for name in sorted(value.keys() & tree.keys())}
-    return value
-
-
-_CALL_ID_TREE = _tree(_CALL_IDS)
+_CALL_ID_TREE = places.tree(_CALL_IDS)
 
 
 def _number_call_ids(body: Json) -> Json:
-    counted: Json = _at(body, _CALL_ID_TREE, _numbers("call"))
+    counted: Json = places.changed(body, _CALL_ID_TREE, _numbers("call"))
     return counted
 
 
 def without_call_ids(body: Json) -> Json:
     """A body with the ids of its tool calls empty: what differs in nothing else is equal, wherever it stands."""
-    emptied: Json = _at(body, _CALL_ID_TREE, lambda _: "")
+    emptied: Json = places.changed(body, _CALL_ID_TREE, lambda _: "")
     return emptied
 
 
 def _name_pixels() -> Callable[[Json], Json]:
     if not can_decode():
         raise ValueError("image-pixels only where Pillow is installed (pip install '.[images]')")
-    pixels = Pixels()
-    return lambda body: _at(body, _tree(_IMAGES), pixels.named)
+    return lambda body: places.changed(body, IMAGE_PLACES, _named_by_pixels)
+
+
+def _named_by_pixels(text: str) -> str:
+    picture = picture_of(text)
+    return picture.before + picture.pixels if picture.pixels else text
 
 
 # -- the setting

@@ -18,7 +18,7 @@ from computer_use_cache import setting_values
 from computer_use_cache.errors import SettingError
 from computer_use_cache.keys.normalizers import Normalizer, normalizers
 from computer_use_cache.screens.masks import Mask, masks
-from computer_use_cache.setting_values import BaseUrl, Mode, Scope, Speed, Switch
+from computer_use_cache.setting_values import BaseUrl, Floor, Mode, Scope, Speed, Switch
 
 
 class Surface(StrEnum):
@@ -237,7 +237,7 @@ class Settings:
         "",
         normalizers,
         "What is made equal before hashing: uuids, timestamps, dates, tmp-paths, tool-call-ids, image-pixels, "
-        "and s/regex/text/ rules, separated by commas.",
+        "image-caret, and s/regex/text/ rules, separated by commas.",
     )
     image_mask: tuple[Mask, ...] = _setting(
         "CACHE_IMAGE_MASK",
@@ -259,11 +259,12 @@ class Settings:
         setting_values.whole,
         "How long after its TTL an entry is kept and served when the upstream fails with 5xx, 429 or no answer.",
     )
-    replay_speed: Speed | float = _setting(
+    replay_speed: Speed | Floor | float = _setting(
         "CACHE_REPLAY_SPEED",
         "instant",
         setting_values.speed,
-        "How fast a stream is replayed: instant, recorded, or a number of tokens a second.",
+        "How fast an answer is replayed: instant, recorded, a number of tokens a second (streams only), or not before "
+        "a time such as 500ms.",
     )
     fast_lane: Switch = _setting(
         "CACHE_FAST_LANE",

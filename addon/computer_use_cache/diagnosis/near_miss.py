@@ -36,7 +36,7 @@ _MOST_PICTURES = 8
 """Four of each of two requests are decoded."""
 _normalizer = functools.cache(normalizers.named)
 """Patterns are compiled once, and pictures met again are known."""
-_TEXT_NAMES = tuple(name for name in normalizers.NAMES if name != "image-pixels")
+_TEXT_NAMES = tuple(name for name in normalizers.NAMES if not name.startswith("image-"))
 _SETTLED_FIRST = ("path", "/model", "/tools")
 """A request to the same model with the same tools is nearer than one that differs there."""
 

@@ -159,9 +159,19 @@ def without_call_ids(body: Json) -> Json:
 
 
 def _name_pixels() -> Callable[[Json], Json]:
-    if not can_decode():
-        raise ValueError("image-pixels only where Pillow is installed (pip install '.[images]')")
+    _need_pillow("image-pixels")
     return lambda body: places.changed(body, IMAGE_PLACES, _named_by_pixels)
+
+
+def _keep_pictures() -> Callable[[Json], Json]:
+    """`image-caret` changes no key: it is a rule for comparing pictures (screens/approval.py)."""
+    _need_pillow("image-caret")
+    return lambda body: body
+
+
+def _need_pillow(name: str) -> None:
+    if not can_decode():
+        raise ValueError(f"{name} only where Pillow is installed (pip install '.[images]')")
 
 
 def _named_by_pixels(text: str) -> str:
@@ -178,6 +188,7 @@ _NAMED: dict[str, Callable[[], Callable[[Json], Json]]] = {
     "tmp-paths": lambda: _number(_TMP_PATH, "tmp"),
     "tool-call-ids": lambda: _number_call_ids,
     "image-pixels": _name_pixels,
+    "image-caret": _keep_pictures,
 }
 NAMES = tuple(_NAMED)
 _RULE = re.compile(r"s/((?:[^/\\]|\\.)+)/((?:[^/\\]|\\.)*)/", re.DOTALL)

@@ -64,7 +64,7 @@ class Replayer:
 
     def paced(self, plan: Plan, entry: Entry, pieces: list[bytes]) -> list[tuple[float, bytes]]:
         """The seconds to wait before each piece, and the piece; empty for an answer that is sent at once."""
-        return [] if plan.shape is Shape.JSON else schedule(self._settings.replay_speed, pieces, entry)
+        return schedule(self._settings.replay_speed, plan.shape, pieces, entry)
 
     def hit(self, plan: Plan, entry: Entry, pieces: list[bytes], now: float) -> bytes:
         """A hit that is sent at once and is no flow, as HTTP/1.1."""

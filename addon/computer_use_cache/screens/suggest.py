@@ -59,13 +59,14 @@ class Cause:
         text = "1 picture differs" if pictures == 1 else f"{pictures} pictures differ"
         if not following:
             return text
-        return f"{text}, {following} {'miss follows' if following == 1 else 'misses follow'} from it"
+        first = "it" if pictures == 1 else "the first"
+        return f"{text}, {_counted(following, 'miss follows', 'misses follow')} from {first}"
 
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """Settings with which misses would have been hits: a value for CACHE_IMAGE_MASK, "" if the present one will do, and
-    whether `image-caret` is needed. `difference` is the largest that they make equal, `boxes` are the new rectangles."""
+    """Settings with which misses would have been hits: `mask`, a value for CACHE_IMAGE_MASK ("" if the present one will
+    do), and `image-caret` if `caret`. `difference` is the largest that they make equal, `boxes` are new rectangles."""
 
     mask: str
     caret: bool

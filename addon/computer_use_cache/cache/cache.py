@@ -5,8 +5,9 @@ It knows no mitmproxy and reads no clock; the proxy, the importers and the tests
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from urllib.parse import urlencode
 
 import orjson
@@ -138,16 +139,17 @@ class Cache:
 
     def key_body(self, format: Format, body: Json) -> Json:
         """What of a request's body (as `canonical_json.parse_body` gives it) enters the key."""
-        counted: Json = places.changed(
-            self._with_whole_pictures(format, body), places.tree(format.image_places), without_metadata
-        )
-        return counted
+        counted = self._normalized(self._exact_body(format, body))
+        without: Json = places.changed(counted, places.tree(format.image_places), without_metadata)
+        return without
 
-    def _with_whole_pictures(self, format: Format, body: Json) -> Json:
-        counted = key.remove_pointers(format.key_body(body), self.settings.ignore_keys)
+    def _exact_body(self, format: Format, body: Json) -> Json:
+        return key.remove_pointers(format.key_body(body), self.settings.ignore_keys)
+
+    def _normalized(self, body: Json) -> Json:
         for normalizer in self.settings.normalize:
-            counted = normalizer.apply(counted)
-        return counted
+            body = normalizer.apply(body)
+        return body
 
     def _scope(self, request: Request) -> str:
         if request.client and self.settings.scope is not Scope.SHARED:
@@ -179,18 +181,21 @@ class Cache:
         return entry if entry and entry.is_fresh(now - plan.verdict.stale_seconds) else None
 
     def _stored(self, plan: Plan) -> Entry | None:
-        found = self.store.get(plan.key)
-        if found is None and (earlier := self._key_with_metadata(plan)):
-            found = self.store.get(earlier)
-            return found if found and found.key == earlier else None
-        return found if found and found.key == plan.key else None
+        keys = itertools.chain([plan.key], self._earlier_keys(plan))
+        found = ((name, self.store.get(name)) for name in keys)
+        return next((entry for name, entry in found if entry and entry.key == name), None)
 
-    def _key_with_metadata(self, plan: Plan) -> str:
-        """The key by which earlier versions stored a request whose pictures have metadata; "" for any other request."""
-        body = self._with_whole_pictures(plan.format, plan.body)
-        if places.changed(body, places.tree(plan.format.image_places), without_metadata) is body:
-            return ""
-        return key.finish(plan.route.key_beginning, body)
+    def _earlier_keys(self, plan: Plan) -> Iterator[str]:
+        """The keys by which this very request was stored before its normalisers were set, or before the metadata of
+        pictures was left out. They cost a hash of the body each, on misses only."""
+        if not plan.body:
+            return
+        exact = self._exact_body(plan.format, plan.body)
+        whole = self._normalized(exact)
+        if places.changed(whole, places.tree(plan.format.image_places), without_metadata) is not whole:
+            yield key.finish(plan.route.key_beginning, whole)
+        if self.settings.normalize:
+            yield key.finish(plan.route.key_beginning, exact)
 
     def credential(self, plan: Plan) -> Bypass | None:
         """The verdict on a request whose text holds a credential. Slow: call it off the event loop.

@@ -21,6 +21,8 @@ LONG = 1024
 """No screenshot has fewer characters; shorter texts are not worth remembering."""
 _MOST_CHARS = 64 * 2**20
 _SAMPLES = 64
+_PNG_HEAD = 128
+"""Characters in which a PNG tells its size; other files are searched for it, which takes milliseconds."""
 _DATA_URL = re.compile(r"data:[^,]{0,200};base64,")
 _ALPHABET = (string.ascii_letters + string.digits + "+/_-").encode()
 
@@ -53,7 +55,8 @@ class Picture:
     @cached_property
     def size(self) -> tuple[int, int] | None:
         """Width and height, read from the file's head; None if it is not a picture."""
-        return media.pixel_size(self.data)
+        data = self.data
+        return media.pixel_size(data[:_PNG_HEAD]) or media.pixel_size(data)
 
     @cached_property
     def pixels(self) -> str:

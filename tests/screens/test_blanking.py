@@ -9,7 +9,6 @@ import pytest
 pytest.importorskip("PIL", reason="Pillow is not installed (scripts/setup dev)")
 
 from computer_use_cache import formats
-from computer_use_cache.formats import places
 from computer_use_cache.screens.blanking import blanked
 from computer_use_cache.screens.picture import Picture
 from screenshots import coded, png, screen
@@ -55,7 +54,7 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
 @pytest.mark.parametrize(("name", "body"), REQUESTS.values(), ids=REQUESTS)
 def test_a_picture_gives_way_to_its_size_in_every_place(name: str, body: dict[str, Any]) -> None:
     before = repr(body)
-    found, digests = blanked(body, places.tree(formats.by_name(name).image_places))
+    found, digests = blanked(formats.by_name(name), body)
     assert digests == (Picture(PICTURE).digest,)
     assert repr(found) == before.replace(PICTURE, "<picture 640x480>")
     assert repr(body) == before
@@ -72,6 +71,6 @@ def test_a_picture_gives_way_to_its_size_in_every_place(name: str, body: dict[st
 )
 def test_what_is_not_a_screenshot_stays(url: str) -> None:
     body = {"messages": shown({"type": "image_url", "image_url": {"url": url}})}
-    found, digests = blanked(body, places.tree(formats.by_name("chat_completions").image_places))
+    found, digests = blanked(formats.by_name("chat_completions"), body)
     assert found is body
     assert digests == ()

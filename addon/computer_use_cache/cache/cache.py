@@ -21,7 +21,6 @@ from computer_use_cache.cache.policy import Controls
 from computer_use_cache.diagnosis import similarity
 from computer_use_cache.diagnosis.request_record import Taken, bytes_without_media, without_media
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats import places
 from computer_use_cache.formats.base import Format, Json, dump, load_object
 from computer_use_cache.keys import canonical_json, key
 from computer_use_cache.models import (
@@ -35,7 +34,7 @@ from computer_use_cache.models import (
     Response,
     Skipped,
 )
-from computer_use_cache.screens.picture import without_metadata
+from computer_use_cache.screens.picture import map_pictures, without_metadata
 from computer_use_cache.setting_values import Scope
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Store
@@ -140,8 +139,7 @@ class Cache:
     def key_body(self, format: Format, body: Json) -> Json:
         """What of a request's body (as `canonical_json.parse_body` gives it) enters the key."""
         counted = self._normalized(self._exact_body(format, body))
-        without: Json = places.changed(counted, places.tree(format.image_places), without_metadata)
-        return without
+        return map_pictures(counted, format.image_places, without_metadata)
 
     def _exact_body(self, format: Format, body: Json) -> Json:
         return key.remove_pointers(format.key_body(body), self.settings.ignore_keys)
@@ -192,7 +190,7 @@ class Cache:
             return
         exact = self._exact_body(plan.format, plan.body)
         whole = self._normalized(exact)
-        if places.changed(whole, places.tree(plan.format.image_places), without_metadata) is not whole:
+        if map_pictures(whole, plan.format.image_places, without_metadata) is not whole:
             yield key.finish(plan.route.key_beginning, whole)
         if self.settings.normalize:
             yield key.finish(plan.route.key_beginning, exact)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from computer_use_cache.formats import places
 from computer_use_cache.formats.base import Format
 from computer_use_cache.formats.chat_completions import ChatCompletions
 from computer_use_cache.formats.completions import Completions
@@ -13,7 +12,7 @@ from computer_use_cache.formats.responses import Responses
 
 FORMATS: tuple[Format, ...] = (ChatCompletions(), Completions(), Embeddings(), Responses(), Messages(), Gemini())
 
-IMAGE_PLACES = places.tree(tuple(place for format in FORMATS for place in format.image_places))
+IMAGE_PLACES = tuple(place for format in FORMATS for place in format.image_places)
 """Where the requests of all APIs have pictures, for what does not know which API is asked."""
 
 

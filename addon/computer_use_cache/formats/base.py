@@ -38,6 +38,10 @@ OPENAI_EXCLUDED = frozenset(
 """The `key_excluded` of OpenAI's APIs that answer with text."""
 
 
+REFERENCE_TYPES = ("item_reference", "image_generation_call")
+"""Items whose id names what the provider keeps."""
+
+
 def dump(value: object) -> bytes:
     """Compact JSON as UTF-8, as providers send it; lone surrogates stay escaped.
 

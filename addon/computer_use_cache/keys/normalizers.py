@@ -14,8 +14,9 @@ from typing import Any
 
 import re2
 
-from computer_use_cache.formats import IMAGE_PLACES, places
-from computer_use_cache.screens.picture import picture_of
+from computer_use_cache.formats import IMAGE_PLACES, walking
+from computer_use_cache.formats.base import REFERENCE_TYPES
+from computer_use_cache.screens.picture import map_pictures, picture_of
 from computer_use_cache.screens.pixels import can_decode
 
 type Json = dict[str, Any]
@@ -144,23 +145,28 @@ _CALL_IDS = (
     *("contents/*/parts/*/functionCall/id", "contents/*/parts/*/functionResponse/id"),  # Gemini
     *("contents/*/parts/*/function_call/id", "contents/*/parts/*/function_response/id"),
 )
-_CALL_ID_TREE = places.tree(_CALL_IDS)
+
+
+def _at_call_ids(body: Json, change: Callable[[str], str]) -> Json:
+    def changed(value: Any) -> Any:
+        return change(value) if isinstance(value, str) else value
+
+    mapped: Json = walking.map_places(body, _CALL_IDS, changed, leave=REFERENCE_TYPES)
+    return mapped
 
 
 def _number_call_ids(body: Json) -> Json:
-    counted: Json = places.changed(body, _CALL_ID_TREE, _numbers("call"))
-    return counted
+    return _at_call_ids(body, _numbers("call"))
 
 
 def without_call_ids(body: Json) -> Json:
     """A body with the ids of its tool calls empty: what differs in nothing else is equal, wherever it stands."""
-    emptied: Json = places.changed(body, _CALL_ID_TREE, lambda _: "")
-    return emptied
+    return _at_call_ids(body, lambda _: "")
 
 
 def _name_pixels() -> Callable[[Json], Json]:
     _need_pillow("image-pixels")
-    return lambda body: places.changed(body, IMAGE_PLACES, _named_by_pixels)
+    return lambda body: map_pictures(body, IMAGE_PLACES, _named_by_pixels)
 
 
 def _keep_pictures() -> Callable[[Json], Json]:

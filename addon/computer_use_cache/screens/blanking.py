@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from computer_use_cache.formats import places
-from computer_use_cache.formats.places import Tree
-from computer_use_cache.screens.picture import LONG, picture_of
+from computer_use_cache.formats.base import Format, Json
+from computer_use_cache.screens.picture import LONG, map_pictures, picture_of
 
 
-def blanked(body: Any, image_places: Tree) -> tuple[Any, tuple[str, ...]]:
+def blanked(format: Format, body: Json) -> tuple[Json, tuple[str, ...]]:
     """`body` with `<picture 1024x768>` for the data of each picture, and the digests of these in their order.
 
     Icons of a few hundred bytes stay, and so do links and what is not a picture.
@@ -26,4 +23,4 @@ def blanked(body: Any, image_places: Tree) -> tuple[Any, tuple[str, ...]]:
         width, height = picture.size
         return f"{picture.before}<picture {width}x{height}>"
 
-    return places.changed(body, image_places, blank), tuple(digests)
+    return map_pictures(body, format.image_places, blank), tuple(digests)

@@ -11,9 +11,12 @@ import re
 import string
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
-from computer_use_cache.formats import media
+from computer_use_cache.formats import media, walking
+from computer_use_cache.formats.base import REFERENCE_TYPES, Json
 from computer_use_cache.screens import metadata, pixels
 from computer_use_cache.screens.base64_text import Base64Text, encoded
 
@@ -109,6 +112,16 @@ def _weight(picture: Picture) -> int:
 
 
 _known = _Known()
+
+
+def map_pictures(body: Json, image_places: tuple[str, ...], change: Callable[[str], str]) -> Json:
+    """`body` with the texts changed that stand where its API has pictures; `body` itself if none changes."""
+
+    def changed(value: Any) -> Any:
+        return change(value) if isinstance(value, str) else value
+
+    mapped: Json = walking.map_places(body, image_places, changed, leave=REFERENCE_TYPES)
+    return mapped
 
 
 def without_metadata(text: str) -> str:

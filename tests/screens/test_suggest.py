@@ -33,9 +33,9 @@ def miss(kept: Kept, run: str, *pairs: tuple[bytes, bytes]) -> PictureMiss:
     return PictureMiss(run, tuple((kept.add(one), kept.add(other)) for one, other in pairs))
 
 
-def only(found: list[Suggestion]) -> Suggestion:
-    assert len(found) == 1
-    return found[0]
+def only(found: Suggestion | None) -> Suggestion:
+    assert found is not None
+    return found
 
 
 def test_a_clock_is_suggested_as_a_mask_that_fits_every_time_of_day() -> None:
@@ -69,7 +69,7 @@ def test_a_suggestion_adds_to_the_present_setting() -> None:
 def test_nothing_is_suggested_for_what_is_masked_already() -> None:
     kept = Kept()
     misses = [miss(kept, "run", (png(screen()), png(screen(clock=TIMES[1]))))]
-    assert suggest(misses, kept.get, only(suggest(misses, kept.get)).mask) == []
+    assert suggest(misses, kept.get, only(suggest(misses, kept.get)).mask) is None
 
 
 def test_a_text_cursor_is_suggested_by_its_name() -> None:
@@ -85,6 +85,33 @@ def test_a_clock_and_a_text_cursor_are_suggested_together() -> None:
     suggestion = only(suggest([miss(kept, "run", pair)], kept.get))
     assert len(suggestion.boxes) == 1
     assert suggestion.settings == f"CACHE_IMAGE_MASK='{suggestion.mask}' CACHE_NORMALIZE=image-caret"
+
+
+def test_what_differs_once_only_is_not_hidden_with_what_differs_always() -> None:
+    kept = Kept()
+    pages = [screen(clock=TIMES[1]), screen(clock=TIMES[2]), screen(clock=TIMES[2], price="9.80")]
+    suggestion = only(suggest([miss(kept, "run", (png(screen()), png(page))) for page in pages], kept.get))
+    assert [box.bottom < 60 for box in suggestion.boxes] == [True]
+    assert suggestion.misses == 2
+
+
+def test_pictures_of_two_sizes_are_hidden_by_one_setting() -> None:
+    kept = Kept()
+    misses = [
+        miss(kept, "one", (png(screen()), png(screen(clock=TIMES[1])))),
+        miss(kept, "two", (png(scaled(screen())), png(scaled(screen(clock=TIMES[1]))))),
+    ]
+    suggestion = only(suggest(misses, kept.get))
+    assert [item.split(":")[0] for item in suggestion.mask.split("; ")] == ["640x480", "400x300"]
+    assert (suggestion.misses, suggestion.runs) == (2, 2)
+
+
+def test_a_miss_that_needs_more_than_the_setting_is_not_counted() -> None:
+    kept = Kept()
+    clock = png(screen()), png(screen(clock=TIMES[1]))
+    other_page = png(screen()), covered((0, 0, *SIZE))
+    misses = [miss(kept, "run", clock), miss(kept, "run", clock, other_page)]
+    assert only(suggest(misses, kept.get)).misses == 1
 
 
 def covered(*boxes: tuple[int, int, int, int]) -> bytes:
@@ -111,11 +138,11 @@ def test_a_mask_that_hides_much_is_suggested_with_its_mark() -> None:
 )
 def test_nothing_is_suggested_where_something_else_is_shown(other: bytes) -> None:
     kept = Kept()
-    assert suggest([miss(kept, "run", (png(screen()), other))], kept.get) == []
+    assert suggest([miss(kept, "run", (png(screen()), other))], kept.get) is None
 
 
 def test_pictures_that_are_not_kept_are_passed_over() -> None:
-    assert suggest([PictureMiss("run", (("0" * 64, "1" * 64),))], {}.get) == []
+    assert suggest([PictureMiss("run", (("0" * 64, "1" * 64),))], {}.get) is None
 
 
 # -- causes

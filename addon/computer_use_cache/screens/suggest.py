@@ -7,7 +7,7 @@ A rectangle is drawn around what differs and grown along its line of text, as th
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from computer_use_cache.screens import differences
 from computer_use_cache.screens.approval import Comparison, Find, Rule, Same, Undecodable, compare
 from computer_use_cache.screens.caret import is_bar
 from computer_use_cache.screens.differences import Difference
-from computer_use_cache.screens.masks import PADDING, Box, Size, masks
+from computer_use_cache.screens.masks import Box, Size, masks
 from computer_use_cache.screens.pixels import Decoded, decode
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ _HIGHEST_LINE = 40
 """What is higher is no line of text."""
 _LONGEST_LINE = 20
 """How far a line reaches to either side of what differs, in times its height."""
+_LEAST_GAP = 8
+"""Columns without ink that end a line of small text."""
 _FAINT = 32
 """A smaller difference from the background is noise of JPEG."""
 _MOST_BOXES = 4
@@ -94,18 +96,33 @@ def causes(misses: Iterable[PictureMiss]) -> list[Cause]:
     return sorted((Cause(tuple(group)) for group in groups.values()), key=lambda cause: -len(cause.misses))
 
 
-def suggest(misses: Sequence[PictureMiss], find: Find, setting: str = "") -> list[Suggestion]:
-    """What to add to `setting`, the present CACHE_IMAGE_MASK: one suggestion for each size of picture.
+def suggest(misses: Sequence[PictureMiss], find: Find, setting: str = "") -> Suggestion | None:
+    """What to add to `setting`, the present CACHE_IMAGE_MASK; None if no rectangles would make hits.
 
     Slow: every picture is decoded.
     """
-    differing: dict[Size, dict[Pair, Difference]] = {}
-    for pair in dict.fromkeys(pair for miss in misses for pair in miss.pairs):
+    pairs = tuple(dict.fromkeys(pair for miss in misses for pair in miss.pairs))
+    differing: dict[Pair, Difference] = {}
+    for pair in pairs:
         found = _compared(pair, find, setting, caret=False)
-        if isinstance(found, Difference) and len(found.boxes) <= _MOST_BOXES:
-            differing.setdefault(found.size, {})[pair] = found
-    made = (_for_size(size, pairs, misses, find, setting) for size, pairs in differing.items())
-    return [suggestion for suggestion in made if suggestion]
+        if isinstance(found, Difference) and _are_few(found.boxes, found.size):
+            differing[pair] = found
+    added = tuple(_rectangles(differing, find))
+    mask = _setting(setting, added) if added else ""
+    same = {pair: _compared(pair, find, mask or setting, caret=True) for pair in pairs}
+    rules = {pair: found.rules for pair, found in same.items() if isinstance(found, Same)}
+    helped = [miss for miss in misses if rules.keys() >= set(miss.pairs) and differing.keys() & set(miss.pairs)]
+    if not helped:
+        return None
+    cured = {pair for miss in helped for pair in miss.pairs}
+    return Suggestion(
+        mask=mask,
+        caret=any(Rule.CARET in rules[pair] for pair in cured),
+        difference=max((differing[pair] for pair in cured & differing.keys()), key=lambda found: found.pixels),
+        boxes=tuple(box for _, box in added),
+        misses=len(helped),
+        runs=len({miss.run for miss in helped}),
+    )
 
 
 def _compared(pair: Pair, find: Find, setting: str, *, caret: bool) -> Comparison:
@@ -115,53 +132,57 @@ def _compared(pair: Pair, find: Find, setting: str, *, caret: bool) -> Compariso
     return compare(one, other, masks(setting), caret=caret)
 
 
-def _for_size(
-    size: Size, differing: Mapping[Pair, Difference], misses: Sequence[PictureMiss], find: Find, setting: str
-) -> Suggestion | None:
-    boxes: list[Box] = []
-    for pair, difference in differing.items():
-        pictures = [decode(find(digest) or "") for digest in pair]
-        for box in difference.boxes:
-            if not is_bar(box):
-                boxes = _with(boxes, functools.reduce(Box.joined, (grown(box, one) for one in pictures if one), box))
-    if len(boxes) > _MOST_BOXES or sum(box.area for box in boxes) > _MOST_SHARE * size[0] * size[1]:
-        return None
-    mask = _setting(setting, size, boxes) if boxes else ""
-    same = {pair: _compared(pair, find, mask or setting, caret=True) for pair in differing}
-    cured = {pair: found.rules for pair, found in same.items() if isinstance(found, Same)}
-    helped = [miss for miss in misses if cured.keys() & set(miss.pairs)]
-    if not helped:
-        return None
-    return Suggestion(
-        mask=mask,
-        caret=any(Rule.CARET in rules for rules in cured.values()),
-        difference=max((differing[pair] for pair in cured), key=lambda difference: difference.pixels),
-        boxes=tuple(boxes),
-        misses=len(helped),
-        runs=len({miss.run for miss in helped}),
-    )
+def _rectangles(differing: Mapping[Pair, Difference], find: Find) -> Iterator[tuple[Size, Box]]:
+    """The rectangles to hide, with the size of their pictures.
+
+    Where several pairs differ in one place, what differs once only is taken for a change that matters.
+    """
+    for size in dict.fromkeys(difference.size for difference in differing.values()):
+        found: list[tuple[Box, int]] = []
+        for pair, difference in differing.items():
+            if difference.size == size:
+                for box in _lines(pair, difference, find):
+                    found = _with(found, box)
+        recurring = [box for box, times in found if times > 1] or [box for box, _ in found]
+        if _are_few(recurring, size):
+            yield from ((size, box) for box in recurring)
 
 
-def _setting(setting: str, size: Size, boxes: Iterable[Box]) -> str:
-    """`setting` with these rectangles added, which are said to hide much where they do."""
-    added = [f"{size[0]}x{size[1]}:{box.left},{box.top},{box.right},{box.bottom}" for box in boxes]
-    plain = "; ".join([*([setting] if setting.strip() else []), *added])
+def _are_few(boxes: Sequence[Box], size: Size) -> bool:
+    return len(boxes) <= _MOST_BOXES and sum(box.area for box in boxes) <= _MOST_SHARE * size[0] * size[1]
+
+
+def _lines(pair: Pair, difference: Difference, find: Find) -> Sequence[Box]:
+    """The lines of text and other areas in which two pictures differ, text cursors aside."""
+    pictures = [decode(find(digest) or "") for digest in pair]
+    lines: list[tuple[Box, int]] = []
+    for box in difference.boxes:
+        if not is_bar(box):
+            around = [grown(box, picture) for picture in pictures if picture]
+            lines = _with(lines, functools.reduce(Box.joined, around, box))
+    return [line for line, _ in lines]
+
+
+def _setting(setting: str, added: Iterable[tuple[Size, Box]]) -> str:
+    """`setting` with rectangles added; each has a `!` if together they hide much."""
+    items = [f"{width}x{height}:{','.join(map(str, box))}" for (width, height), box in added]
+    before = [setting] if setting.strip() else []
     try:
-        masks(plain)
+        masks(plain := "; ".join([*before, *items]))
     except ValueError:
-        return "; ".join([*([setting] if setting.strip() else []), *(f"{item}!" for item in added)])
+        return "; ".join([*before, *(f"{item}!" for item in items)])
     return plain
 
 
-def _with(boxes: Sequence[Box], box: Box) -> list[Box]:
-    """The boxes and another one, those that overlap as one."""
+def _with(counted: Sequence[tuple[Box, int]], box: Box, times: int = 1) -> list[tuple[Box, int]]:
+    """Boxes, each with how many were joined in it, and another one; those that overlap become one."""
     apart = []
-    for other in boxes:
+    for other, number in counted:
         if box.meets(other):
-            box = box.joined(other)
+            box, times = box.joined(other), times + number
         else:
-            apart.append(other)
-    return [*apart, box] if len(apart) == len(boxes) else _with(apart, box)
+            apart.append((other, number))
+    return [*apart, (box, times)] if len(apart) == len(counted) else _with(apart, box, times)
 
 
 def grown(box: Box, picture: Decoded) -> Box:
@@ -172,7 +193,9 @@ def grown(box: Box, picture: Decoded) -> Box:
     reach = _LONGEST_LINE * height
     area = box.grown(reach, 0).within(size)
     left, right = box.left - area.left, box.right - area.left
-    for first, end in differences.runs(differences.used_columns(_ink(picture.image.crop(area))), max(height, PADDING)):
+    for first, end in differences.runs(
+        differences.used_columns(_ink(picture.image.crop(area))), max(height, _LEAST_GAP)
+    ):
         if first < right and end > left:
             left, right = min(left, first), max(right, end)
     line = Box(area.left + left, box.top, area.left + right, box.bottom)

@@ -133,7 +133,13 @@ def test_what_was_stored_before_a_normaliser_was_set_is_found(store: DiskStore) 
     core = cache(store, CACHE_NORMALIZE="uuids")
     assert core.plan(request).key != entry.key
     assert core.lookup(core.plan(request), NOW) == entry
-    assert core.lookup(core.plan(request).without_bodies(), NOW) is None
+
+
+def test_a_plan_without_its_body_has_no_earlier_keys(store: DiskStore) -> None:
+    core = cache(store, CACHE_NORMALIZE="uuids")
+    plan = core.plan(chat())
+    kept(core, replace(plan, key=key.finish(plan.route.key_beginning, {})), answer())
+    assert core.lookup(plan.without_bodies(), NOW) is None
 
 
 def test_keeping_tells_whether_an_entry_was_replaced(store: DiskStore) -> None:

@@ -152,7 +152,7 @@ def test_what_is_not_the_shape_of_a_text_cursor(one: bytes, other: bytes) -> Non
     assert isinstance(judged(one, other), Refused)
 
 
-def test_a_text_cursor_in_a_lossy_picture_is_not_known() -> None:
+def test_a_text_cursor_that_compression_has_blurred_is_not_known() -> None:
     assert isinstance(judged(jpeg(screen()), jpeg(screen(caret=True))), Refused)
 
 

@@ -155,8 +155,7 @@ def _compare_pixels(one: Decoded, other: Decoded, masks: Sequence[Mask], *, care
     differing = differences.differing(one, other)
     if differences.box_of(differing) is None:
         return Same(frozenset({Rule.PIXELS}))
-    is_lossy = one.is_lossy or other.is_lossy
-    blanks = hidden(masks, one.image.size, is_lossy=is_lossy)
+    blanks = hidden(masks, one.image.size, is_lossy=one.is_lossy or other.is_lossy)
     rest = differences.without(differing, blanks.boxes)
     box = differences.box_of(rest)
     rules: set[Rule] = set()
@@ -164,6 +163,6 @@ def _compare_pixels(one: Decoded, other: Decoded, masks: Sequence[Mask], *, care
         rules.add(Rule.PADDED_MASK if blanks.is_padded else Rule.MASK)
     if box is None:
         return Same(frozenset(rules))
-    if caret and not is_lossy and is_caret(one.image, other.image, box):
+    if caret and is_caret(one.image, other.image, box):
         return Same(frozenset({*rules, Rule.CARET}))
     return differences.described(rest)

@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "addon" / "computer_use_cache"
 VALUES = {"errors", "models", "setting_values"}
 BELOW_CACHE = VALUES | {"formats", "screens", "keys", "credentials", "settings", "store"}
-CORE = BELOW_CACHE | {"cache", "flights", "accounting", "diagnosis", "transfer"}
+CORE = BELOW_CACHE | {"cache", "flights", "accounting", "diagnosis", "transfer", "exchange"}
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "__main__": {"cli"},
@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "accounting": BELOW_CACHE | {"cache"},
     "diagnosis": BELOW_CACHE | {"cache", "accounting"},
     "transfer": BELOW_CACHE | {"cache", "accounting", "diagnosis"},
+    "exchange": BELOW_CACHE | {"cache", "flights", "accounting", "diagnosis"},
     "proxy": CORE | {"__init__"},
     "launch": VALUES | {"settings", "store", "proxy", "__init__"},
     "testing": CORE | {"launch"},

@@ -1,7 +1,7 @@
-"""The values that pass between the parts; all frozen, none knows mitmproxy, HTTP libraries or the clock.
+"""The values that pass between the parts: all frozen; none knows mitmproxy, an HTTP library or the clock.
 
-What every hit makes is a Struct of msgspec, which takes a tenth of a frozen dataclass's time; without `gc`, as none of
-its fields leads back to it.
+Values built on every hit are msgspec Structs: ten times cheaper than frozen dataclasses. `gc=False` is safe because
+they cannot form cycles.
 """
 
 from __future__ import annotations
@@ -15,18 +15,45 @@ from msgspec.structs import replace
 
 
 class Outcome(StrEnum):
-    """What became of a request; the values are those of the `X-Computer-Use-Cache` header."""
+    """How a request ended. Every request ends in exactly one of these, and is counted under it."""
 
     HIT = "HIT"
+    """Answered from the store."""
     MISS = "MISS"
-    BYPASS = "BYPASS"
+    """Sent upstream, whatever came of it."""
+    COALESCED = "COALESCED"
+    """Answered by the upstream call of an identical request."""
     STALE = "STALE"
+    """Answered with an expired entry because the upstream failed."""
+    BYPASS = "BYPASS"
+    """Sent past the cache: neither looked up nor stored."""
+    REFUSED = "REFUSED"
+    """Answered here with an error."""
+
+
+class Fwd(StrEnum):
+    """Why a request was not answered from the store, in the words of Cache-Status (RFC 9211, section 2.2)."""
+
+    BYPASS = "bypass"
+    METHOD = "method"
+    URI_MISS = "uri-miss"
+    REQUEST = "request"
+    STALE = "stale"
+    PARTIAL = "partial"
+
+
+class Absent(msgspec.Struct, frozen=True, gc=False):
+    """Nothing in the store answers a request: why, and what the client or the mode `said` where that is why."""
+
+    fwd: Fwd
+    said: str = ""
 
 
 class Reason(StrEnum):
-    """Why a request went past the cache; the statistics count by these words."""
+    """Why a request bypasses the cache; the statistics count bypasses by these words."""
 
     ROUTE = "not a cached route"
+    METHOD = "method is not cached"
     DISABLED = "cache disabled"
     DISABLED_BY_REQUEST = "cache disabled for request"
     HEADER = "X-Cache-Bypass"
@@ -36,27 +63,51 @@ class Reason(StrEnum):
     CREDENTIAL = "request holds a credential"
     STATE = "answer depends on state at the provider"
     FORM = "request has no canonical form"
+    FAULT = "the cache failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Bypass:
-    """The verdict that a request goes past the cache: neither looked up nor stored."""
+    """The verdict that a request bypasses the cache, and why."""
 
     reason: Reason
     detail: str = ""
+
+    @property
+    def fwd(self) -> Fwd:
+        """The reason in the words of Cache-Status."""
+        return Fwd.METHOD if self.reason is Reason.METHOD else Fwd.BYPASS
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.detail}" if self.detail else self.reason
 
 
+class Skip(StrEnum):
+    """Why an answer is not stored; the statistics count skips by these words."""
+
+    STATUS = "status is not 200"
+    TOO_LARGE = "answer is larger than CACHE_MAX_RESPONSE_CHARS"
+    LENGTH = "length differs from its header"
+    CONTENT_TYPE = "content type is not the API's"
+    UNFIT = "answer is not whole or not valid"
+    FORBIDDEN = "storing is not allowed"
+    STORE = "the store cannot be written"
+    UPSTREAM = "the upstream failed"
+    CLIENT = "the client left"
+    BATCH = "the batch could not be joined"
+    FAULT = "the cache failed"
+    RECORDING = "recording cannot be taken over"
+
+
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """The verdict that an answer is not stored, and why."""
+    """The verdict that an answer is not stored: why in words, and the reason it is counted under."""
 
-    reason: str
+    detail: str
+    reason: Skip = Skip.RECORDING
 
     def __str__(self) -> str:
-        return f"skipped: {self.reason}"
+        return f"skipped: {self.detail}"
 
 
 class Shape(StrEnum):
@@ -76,14 +127,14 @@ class Event:
 
 
 type Query = tuple[tuple[str, str], ...]
-"""The parameters of a URL, decoded, in their order; one may come twice, and be empty."""
+"""The parameters of a URL, decoded, in order; a name may occur twice, and a value may be empty."""
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
     """A request to a model API.
 
-    `upstream` is the API's base URL, `path` what follows it (`/chat/completions`), without the query. Header names
-    are lower-case. `client` is the name that the caller's token gave it, "" for none.
+    `upstream` is the API's base URL and `path` the rest of the path (`/chat/completions`), without the query. Header
+    names are lower-case. `client` is the name that CACHE_CLIENT_TOKEN gives the caller, "" for none.
     """
 
     upstream: str
@@ -95,7 +146,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
 
 
 class Response(msgspec.Struct, frozen=True, gc=False):
-    """An upstream's answer, its body decoded. `chunks` are as in `Entry`; `seconds` is how long it took."""
+    """An upstream's answer with its body decoded. `chunks` are as in `Entry`; `seconds` is how long it took."""
 
     status: int
     headers: Mapping[str, str]
@@ -105,7 +156,7 @@ class Response(msgspec.Struct, frozen=True, gc=False):
 
 
 class Cost(msgspec.Struct, frozen=True, gc=False):
-    """What an answer took: tokens in and out, US dollars (None: not known), and seconds."""
+    """What an answer cost: input and output tokens, US dollars (None if the price is not known), and seconds."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -114,17 +165,17 @@ class Cost(msgspec.Struct, frozen=True, gc=False):
 
 
 NOTHING = Cost(usd=0.0)
-"""What a request took that got no answer."""
+"""The cost of a request that got no answer."""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """One recorded answer.
 
-    `body` holds the upstream's bytes unchanged. `chunks` are (bytes, milliseconds since the chunk
-    before) of a recorded stream, empty for a JSON answer. `created_at` and `expires_at` are Unix
-    seconds; `expires_at` is None for an entry that never expires. `seconds` is how long the upstream
-    took, and `with_usage` whether its stream was asked for usage. Only headers that clients read are kept. The tokens
-    and `usd` are those of its `cost`, worked out once, when it was recorded.
+    `body` holds the upstream's bytes unchanged. `chunks` are the (bytes, milliseconds since the previous chunk) of a
+    recorded stream, empty for a JSON answer. `created_at` and `expires_at` are in Unix seconds; an entry without
+    `expires_at` never expires. `seconds` is how long the upstream took, and `with_usage` says whether its stream was
+    asked for usage. Only headers that clients read are kept. The tokens and `usd` make up its `cost`, which is worked
+    out once, when the answer is recorded.
     """
 
     key: str
@@ -145,11 +196,11 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def cost(self) -> Cost:
-        """What the answer took when it was recorded, and a hit saves."""
+        """What the answer cost when it was recorded, which is what a hit saves."""
         return Cost(self.input_tokens, self.output_tokens, self.usd, self.seconds)
 
     def costing(self, cost: Cost) -> Entry:
-        """The same answer at another cost."""
+        """The same answer with another cost."""
         seconds, tokens = cost.seconds, (cost.input_tokens, cost.output_tokens)
         return replace(self, seconds=seconds, input_tokens=tokens[0], output_tokens=tokens[1], usd=cost.usd)
 
@@ -160,12 +211,13 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """The request that an entry answers, as the store keeps it beside the entry; it holds no credential.
+    """The request that an entry answers, kept beside the entry; it holds no credential.
 
-    `upstream` and `path` are as in `Request`, `query` and `headers` only what of them belongs to the key. `body` is the
-    JSON that was forwarded, with each long base64 text replaced by its digest. `parts` are 64-bit digests: two requests
-    that share some are alike (see sketch.py). `media` are those texts by digest (SHA-256 in hex), of a record on its
-    way into the store; one that comes from there has none, and the store has them by `media`.
+    `upstream` and `path` are as in `Request`; `query` and `headers` hold only what belongs to the key. `body` is the
+    JSON that was forwarded, with each long base64 text replaced by its digest. `parts` are 64-bit digests: requests
+    that share some of them are alike (see diagnosis/similarity.py). `media` maps digests (SHA-256 in hex) to the
+    replaced texts of a record that is about to be stored; a record read from the store has none, and the store's
+    `media` returns them.
     """
 
     upstream: str

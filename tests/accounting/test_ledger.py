@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from computer_use_cache.accounting.ledger import HISTORY_HOURS, MOST_MODELS, OTHER_MODELS, Ledger
 from computer_use_cache.errors import StoreError
-from computer_use_cache.models import Bypass, Cost, Outcome, Reason
+from computer_use_cache.models import Cost, Outcome, Reason, Skip
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore
 
@@ -22,8 +23,10 @@ NOTHING: dict[str, Any] = {
     "bypasses": {},
     "stale": 0,
     "coalesced": 0,
+    "refusals": 0,
     "hit_rate": 0.0,
     "stored": 0,
+    "skips": {},
     "last_updated_at": None,
     "models": {},
     "history": [],
@@ -43,7 +46,7 @@ def store(tmp_path: Path) -> Iterator[DiskStore]:
 
 def totals(ledger: Ledger) -> dict[str, Any]:
     """What was counted, without the store's size and the settings that stand beside it."""
-    statistics = ledger.statistics(Settings.load({}), NOW)
+    statistics = msgspec.to_builtins(ledger.statistics(Settings.load({}), NOW))
     return {name: statistics[name] for name in NOTHING}
 
 
@@ -54,9 +57,11 @@ def count_everything(ledger: Ledger) -> None:
     ledger.served(Outcome.MISS, "", Cost(seconds=1.0))
     ledger.coalesced()
     ledger.saved("m", replace(COST, seconds=0.0))
-    ledger.bypassed(Bypass(Reason.MODEL, "gpt-5"))
-    ledger.bypassed(Bypass(Reason.MODEL, "gpt-6"))
-    ledger.bypassed(Bypass(Reason.HEADER))
+    for reason in (Reason.MODEL, Reason.MODEL, Reason.HEADER):
+        ledger.bypassed(reason)
+    ledger.refused()
+    for skip in (Skip.STATUS, Skip.CLIENT, Skip.STATUS):
+        ledger.skipped(skip)
     ledger.stored(20.0)
     ledger.stored(10.0)
 
@@ -67,11 +72,13 @@ EVERYTHING: dict[str, Any] = {
     "bypasses": {Reason.MODEL: 2, Reason.HEADER: 1},
     "stale": 2,
     "coalesced": 1,
+    "refusals": 1,
     "hit_rate": 0.6,
     "stored": 2,
+    "skips": {Skip.STATUS: 2, Skip.CLIENT: 1},
     "last_updated_at": 20.0,
     "models": {
-        "": {"hits": 0, "misses": 1, "saved": ZERO, "spent": ZERO | {"seconds": 1.0}, "priced": False},
+        "": {"hits": 0, "misses": 1, "stale": 0, "saved": ZERO, "spent": ZERO | {"seconds": 1.0}, "priced": False},
         "m": {
             "hits": 3,
             "misses": 1,
@@ -200,6 +207,6 @@ def test_the_history_is_of_the_last_hours(store: DiskStore) -> None:
         ledger.flush(NOW + hour * 3600 + 1)
         ledger.served(Outcome.HIT, "m", COST)
         ledger.flush(NOW + hour * 3600 + 3599)
-    history = ledger.statistics(Settings.load({}), NOW)["history"]
-    assert [entry["from"] for entry in history] == [(HOUR + hour) * 3600 for hour in range(10, HISTORY_HOURS + 10)]
-    assert {(entry["hits"], entry["misses"]) for entry in history} == {(1, 1)}
+    history = ledger.statistics(Settings.load({}), NOW).history
+    assert [entry.start for entry in history] == [(HOUR + hour) * 3600 for hour in range(10, HISTORY_HOURS + 10)]
+    assert {(entry.hits, entry.misses) for entry in history} == {(1, 1)}

@@ -287,7 +287,7 @@ def test_the_savings_of_recorded_traffic_replayed_twice_are_an_independent_sum(
             if isinstance(plan.verdict, Bypass):
                 continue
             entry, book = cache.lookup(plan, NOW), "saved"
-            if entry:
+            if isinstance(entry, Entry):
                 ledger.served(Outcome.HIT, plan.model, entry.cost)
             else:
                 judged, book = cache.judge(plan, response, NOW), "spent"
@@ -298,9 +298,10 @@ def test_the_savings_of_recorded_traffic_replayed_twice_are_an_independent_sum(
                 first[plan.key] = independent(row, response.body)
             for place, number in enumerate(first[plan.key]):
                 expected[book][place] += number or 0
-        models = ledger.statistics(Settings.load({}), NOW)["models"].values()
+        models = ledger.statistics(Settings.load({}), NOW).models.values()
     for book, sums in expected.items():
-        counted = [sum(model[book][name] for model in models) for name in ("input_tokens", "output_tokens", "usd")]
+        books = [getattr(model, book) for model in models]
+        counted = [sum(getattr(one, name) for one in books) for name in ("input_tokens", "output_tokens", "usd")]
         with capsys.disabled():
             print(f"\n{book}: {sums} expected, {counted} counted")
         assert counted[:2] == sums[:2]

@@ -7,9 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from computer_use_cache.accounting.prometheus import exposition
+from computer_use_cache.accounting.statistics import Statistics
 
 STATS: dict[str, Any] = {
     "entries": 3,
@@ -19,7 +21,9 @@ STATS: dict[str, Any] = {
     "stale": 1,
     "coalesced": 4,
     "bypasses": {'a "quoted"\nreason\\': 6, "cache mode is off": 7},
+    "refusals": 9,
     "stored": 8,
+    "skips": {"status is not 200": 11},
     "models": {
         'a "quoted"\nmodel\\': {
             "hits": 5,
@@ -43,7 +47,7 @@ DASHBOARD = Path(__file__).parents[2] / "scripts" / "grafana-dashboard.json"
 def samples(stats: dict[str, Any]) -> dict[tuple[str, ...], float]:
     return {
         (sample.name.removeprefix("computer_use_cache_"), *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(exposition(stats).decode())
+        for family in text_string_to_metric_families(exposition(msgspec.convert(stats, Statistics)).decode())
         for sample in family.samples
     }
 
@@ -56,9 +60,11 @@ def test_every_number_is_exposed() -> None:
         ("requests_total", "misses"): 2,
         ("requests_total", "stale"): 1,
         ("requests_total", "coalesced"): 4,
+        ("requests_total", "refusals"): 9,
         ("bypasses_total", 'a "quoted"\nreason\\'): 6,
         ("bypasses_total", "cache mode is off"): 7,
         ("stored_total",): 8,
+        ("skips_total", "status is not 200"): 11,
         ("saved_tokens_total", "input", 'a "quoted"\nmodel\\'): 10,
         ("saved_tokens_total", "output", 'a "quoted"\nmodel\\'): 20,
         ("saved_usd_total", 'a "quoted"\nmodel\\'): 0.25,
@@ -81,14 +87,14 @@ def test_a_cache_that_bypassed_nothing_is_exposed_too() -> None:
 
 
 def test_every_metric_says_what_it_is() -> None:
-    families = list(text_string_to_metric_families(exposition(STATS).decode()))
-    assert [family.type for family in families] == ["gauge"] * 2 + ["counter"] * 9
+    families = list(text_string_to_metric_families(exposition(msgspec.convert(STATS, Statistics)).decode()))
+    assert [family.type for family in families] == ["gauge"] * 2 + ["counter"] * 10
     assert all(family.documentation for family in families)
 
 
 def test_the_dashboard_asks_for_metrics_and_labels_that_there_are() -> None:
     exposed: dict[str, set[str]] = {}
-    for family in text_string_to_metric_families(exposition(STATS).decode()):
+    for family in text_string_to_metric_families(exposition(msgspec.convert(STATS, Statistics)).decode()):
         for sample in family.samples:
             exposed.setdefault(sample.name, {"job"}).update(sample.labels)
     panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]

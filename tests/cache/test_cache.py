@@ -20,7 +20,18 @@ from computer_use_cache.cache.replay import replay as replayed
 from computer_use_cache.cache.replay import replays_quickly
 from computer_use_cache.errors import RequestError
 from computer_use_cache.keys import key
-from computer_use_cache.models import Bypass, Entry, Reason, Request, RequestRecord, Response, Shape, Skipped
+from computer_use_cache.models import (
+    Absent,
+    Bypass,
+    Entry,
+    Fwd,
+    Reason,
+    Request,
+    RequestRecord,
+    Response,
+    Shape,
+    Skipped,
+)
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore
 from pictures import coded
@@ -81,7 +92,7 @@ def kept(cache: Cache, plan: Plan, response: Response, now: float = NOW) -> Entr
 def test_what_was_kept_is_found_by_an_equal_request(store: DiskStore) -> None:
     entry = kept(cache(store), cache(store).plan(chat()), answer())
     assert cache(store).lookup(cache(store).plan(chat(user="ann")), NOW) == entry
-    assert cache(store).lookup(cache(store).plan(chat(seed=1)), NOW) is None
+    assert cache(store).lookup(cache(store).plan(chat(seed=1)), NOW) == Absent(Fwd.URI_MISS)
 
 
 def shown(file: bytes, **members: Any) -> Request:
@@ -124,7 +135,7 @@ def test_what_was_stored_under_an_earlier_key_is_found(store: DiskStore, stored_
         body = normalizer.apply(body)
     entry = kept(core, replace(plan, key=key.finish(plan.route.key_beginning, body)), answer())
     assert core.lookup(plan, NOW) == entry
-    assert core.lookup(core.plan(shown(png("9:42"))), NOW) is None
+    assert core.lookup(core.plan(shown(png("9:42"))), NOW) == Absent(Fwd.URI_MISS)
 
 
 def test_what_was_stored_before_a_normaliser_was_set_is_found(store: DiskStore) -> None:
@@ -139,7 +150,7 @@ def test_a_plan_without_its_body_has_no_earlier_keys(store: DiskStore) -> None:
     core = cache(store, CACHE_NORMALIZE="uuids")
     plan = core.plan(chat())
     kept(core, replace(plan, key=key.finish(plan.route.key_beginning, {})), answer())
-    assert core.lookup(plan.without_bodies(), NOW) is None
+    assert core.lookup(plan.without_bodies(), NOW) == Absent(Fwd.URI_MISS)
 
 
 def test_keeping_tells_whether_an_entry_was_replaced(store: DiskStore) -> None:
@@ -168,25 +179,44 @@ def test_an_entry_expires_as_the_request_or_else_the_setting_says(
 
 
 @pytest.mark.parametrize(
-    ("age", "control", "is_found"),
+    ("age", "control", "absent"),
     [
-        (59.9, "", True),
-        (60, "", False),
-        (10, "max-age=10", True),
-        (10.1, "max-age=10", False),
-        (0, "max-age=0", True),
-        (1, "no-cache", False),
-        (1, "only-if-cached", True),
-        (1, "no-store", True),
+        (59.9, "", None),
+        (60, "", Absent(Fwd.STALE)),
+        (10, "max-age=10", None),
+        (10.1, "max-age=10", Absent(Fwd.REQUEST, "Cache-Control: max-age=10")),
+        (60, "max-age=10", Absent(Fwd.STALE)),
+        (0, "max-age=0", None),
+        (1, "no-cache", Absent(Fwd.REQUEST, "Cache-Control: no-cache")),
+        (1, "only-if-cached", None),
+        (1, "no-store", None),
     ],
+    ids=str,
 )
-def test_an_entry_is_served_while_it_is_fresh_enough(
-    store: DiskStore, age: float, control: str, is_found: bool
+def test_an_entry_is_served_while_it_is_fresh_enough_or_the_reason_is_told(
+    store: DiskStore, age: float, control: str, absent: Absent | None
 ) -> None:
     core = cache(store, CACHE_TTL_SECONDS="60")
-    kept(core, core.plan(chat()), answer())
+    entry = kept(core, core.plan(chat()), answer())
     plan = core.plan(chat({"cache-control": control}))
-    assert (core.lookup(plan, NOW + age) is not None) is is_found
+    assert core.lookup(plan, NOW + age) == (absent or entry)
+
+
+@pytest.mark.parametrize(
+    ("environment", "headers", "said"),
+    [
+        ({"CACHE_MODE": "refresh"}, {}, "CACHE_MODE=refresh"),
+        ({}, {"x-cache-mode": "Refresh"}, "X-Cache-Mode: refresh"),
+        ({"CACHE_MODE": "refresh"}, {"cache-control": "no-cache"}, "Cache-Control: no-cache"),
+    ],
+    ids=str,
+)
+def test_a_lookup_that_is_forbidden_names_who_forbids_it(
+    store: DiskStore, environment: dict[str, str], headers: dict[str, str], said: str
+) -> None:
+    kept(cache(store), cache(store).plan(chat()), answer())
+    core = cache(store, **environment)
+    assert core.lookup(core.plan(chat(headers)), NOW) == Absent(Fwd.REQUEST, said)
 
 
 @pytest.mark.parametrize(
@@ -247,8 +277,8 @@ def test_an_entry_filed_under_another_key_is_a_miss(tmp_path: Path) -> None:
     store = MisfiledStore(tmp_path / "store", 2**24)
     core = cache(store)
     kept(core, core.plan(chat()), answer())
-    assert core.lookup(core.plan(chat()), NOW) is not None
-    assert core.lookup(core.plan(chat(seed=1)), NOW) is None
+    assert isinstance(core.lookup(core.plan(chat()), NOW), Entry)
+    assert core.lookup(core.plan(chat(seed=1)), NOW) == Absent(Fwd.URI_MISS)
     store.close()
 
 
@@ -297,7 +327,7 @@ def test_a_bypassed_request_is_neither_looked_up_nor_kept(
     plan = core.plan(request_)
     assert isinstance(plan.verdict, Bypass)
     assert plan.verdict.reason is reason
-    assert core.lookup(plan, NOW) is None
+    assert core.lookup(plan, NOW) == Absent(Fwd.BYPASS)
     assert isinstance(core.judge(plan, answer(), NOW), Skipped)
 
 

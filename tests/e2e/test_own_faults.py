@@ -58,8 +58,12 @@ PARTS = [
     "accounting.ledger:Ledger.stored",
     "accounting.ledger:Ledger.flush",
     "cache.replay:_reshape",
-    "proxy.exchange:Exchanges._answer",
-    "proxy.exchange:Exchange",
+    "proxy.exchanges:_response",
+    "proxy.exchanges:Exchange",
+    "exchange.exchange:Exchange.resolve",
+    "exchange.decide:Decider.decide_at_once",
+    "exchange.shared:Shared.conclude",
+    "exchange.report:of_ending",
     "proxy.cache_headers:tell",
     "proxy.responses:delimit",
 ]
@@ -84,7 +88,7 @@ def test_a_part_that_raises_does_not_fail_the_request(tmp_path: Path, upstream: 
 
 def test_followers_of_a_leader_whose_answer_is_not_kept_ask_for_themselves(tmp_path: Path, upstream: Upstream) -> None:
     script = tmp_path / "break.py"
-    script.write_text(BREAK.format(name="proxy.exchange:Exchanges._answer"))
+    script.write_text(BREAK.format(name="proxy.exchanges:_response"))
     gate = upstream.new_event()
 
     async def held(asked: Asked, send: Send) -> None:

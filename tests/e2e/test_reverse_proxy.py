@@ -26,7 +26,7 @@ def test_headers_tell_what_the_cache_did(proxy: Proxy) -> None:
     key = miss.headers["x-computer-use-cache-key"]
     assert len(key) == 64
     assert miss.headers["x-computer-use-cache-store"] == miss.headers["x-code-model-cache-store"] == "stored"
-    assert miss.headers["cache-status"] == f'computer-use-cache; fwd=miss; fwd-status=200; stored; key="{key}"'
+    assert miss.headers["cache-status"] == f'computer-use-cache; fwd=uri-miss; fwd-status=200; stored; key="{key}"'
     assert hit.headers["cache-status"].startswith("computer-use-cache; hit; ttl=2591")
     assert hit.headers["x-code-model-cache"] == "HIT"
     assert hit.headers["x-code-model-cache-key"] == key

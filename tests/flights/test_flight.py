@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from computer_use_cache.flights.flight import Flight, Flights, Outcome, Released, Stream, StreamCut
+from computer_use_cache.flights.flight import Flight, Flights, Landing, Released, Stream, StreamCut
 from computer_use_cache.models import Entry, Response, Shape
 
 STREAM = Stream(Shape.SSE, True, (("content-type", "text/event-stream"),))
 ENTRY = Entry("k", "f", Shape.SSE, "m", "", (), b"abc", 0.0, None, 1.0)
 RESPONSE = Response(500, {}, b"", 1.0)
-OUTCOMES: list[Outcome] = [ENTRY, RESPONSE, Released.ALONE, Released.TOGETHER]
+LANDINGS: list[Landing] = [ENTRY, RESPONSE, Released.ALONE, Released.TOGETHER]
 
 
 async def settle() -> None:
@@ -120,9 +120,9 @@ def test_a_cut_stream_is_a_cut_for_its_followers_after_all_its_chunks(outcome: R
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("outcome", OUTCOMES)
+@pytest.mark.parametrize("outcome", LANDINGS)
 @pytest.mark.parametrize("wait", [Flight.begun, Flight.landed])
-def test_every_waiter_learns_the_outcome(wait: Callable[[Flight], Awaitable[object]], outcome: Outcome) -> None:
+def test_every_waiter_learns_the_outcome(wait: Callable[[Flight], Awaitable[object]], outcome: Landing) -> None:
     async def scenario() -> None:
         flight = Flight("k")
         waiters = [asyncio.ensure_future(wait(flight)) for _ in range(3)]
@@ -219,8 +219,8 @@ def test_a_leader_is_not_kept_for_a_silent_upstream() -> None:
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("outcome", OUTCOMES)
-def test_a_landed_key_begins_a_new_flight(outcome: Outcome) -> None:
+@pytest.mark.parametrize("outcome", LANDINGS)
+def test_a_landed_key_begins_a_new_flight(outcome: Landing) -> None:
     flights = Flights()
     assert flights.find("k") is None
     flight = flights.begin("k")

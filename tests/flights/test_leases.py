@@ -1,4 +1,4 @@
-"""Who makes a call when several proxies want it: Fleet on a real server, two of them standing for two machines."""
+"""Which proxy makes a call that several want: two LeaseHolders on a real server stand for two machines."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from computer_use_cache.flights.leases import Fleet, Lease
+from computer_use_cache.flights.leases import Lease, LeaseHolder
 
 redis_store = pytest.importorskip("computer_use_cache.store.redis", reason="the redis package is not installed")
 
@@ -33,12 +33,12 @@ def finds(*answers: str | None) -> Callable[[], Awaitable[str | None]]:
 
 
 def test_without_leases_every_caller_makes_its_own_call() -> None:
-    assert asyncio.run(Fleet(None, 1).find_or_lead("key", finds("never asked"))) is None
+    assert asyncio.run(LeaseHolder(None, 1).find_or_lead("key", finds("never asked"))) is None
 
 
 def test_the_first_leads_and_the_second_gets_what_it_brought(leases: Any) -> None:
     async def scenario() -> None:
-        one, two = Fleet(leases, 60), Fleet(leases, 60)
+        one, two = LeaseHolder(leases, 60), LeaseHolder(leases, 60)
         lease = await one.find_or_lead("key", finds())
         assert isinstance(lease, Lease)
         assert isinstance(await one.find_or_lead("another key", finds()), Lease)
@@ -50,7 +50,7 @@ def test_the_first_leads_and_the_second_gets_what_it_brought(leases: Any) -> Non
 
 def test_who_waited_is_free_when_the_call_ends_without_an_entry(leases: Any) -> None:
     async def scenario() -> None:
-        one, two, three = (Fleet(leases, 60) for _ in range(3))
+        one, two, three = (LeaseHolder(leases, 60) for _ in range(3))
         lease = await one.find_or_lead("key", finds())
         assert isinstance(lease, Lease)
         waiting = [asyncio.create_task(fleet.find_or_lead("key", finds())) for fleet in (two, three)]
@@ -67,7 +67,7 @@ def test_who_waited_is_free_when_the_call_ends_without_an_entry(leases: Any) -> 
 
 def test_an_entry_that_came_just_before_the_lease_is_found_and_the_lease_given_back(leases: Any) -> None:
     async def scenario() -> None:
-        one = Fleet(leases, 60)
+        one = LeaseHolder(leases, 60)
         assert await one.find_or_lead("key", finds("entry")) == "entry"
         while leases.take("key", "another") != "another":
             await asyncio.sleep(0)
@@ -77,9 +77,9 @@ def test_an_entry_that_came_just_before_the_lease_is_found_and_the_lease_given_b
 
 def test_nobody_waits_longer_than_its_patience(leases: Any) -> None:
     leases.take("key", "another")
-    assert asyncio.run(Fleet(leases, 0.1).find_or_lead("key", finds())) is None
+    assert asyncio.run(LeaseHolder(leases, 0.1).find_or_lead("key", finds())) is None
 
 
 def test_without_the_server_every_caller_makes_its_own_call(leases: Any, store_server: Any) -> None:
     store_server.stop()
-    assert asyncio.run(Fleet(leases, 60).find_or_lead("key", finds())) is None
+    assert asyncio.run(LeaseHolder(leases, 60).find_or_lead("key", finds())) is None

@@ -133,7 +133,7 @@ def test_what_is_no_whole_model_call_is_skipped_with_its_reason(
         change(flow)
     found = recording_of(flow, SETTINGS)
     assert isinstance(found, Skipped)
-    assert reason in found.reason
+    assert reason in found.detail
 
 
 def test_compressed_bodies_are_decoded() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from computer_use_cache.accounting.ledger import Ledger
 from computer_use_cache.cache.cache import Cache
+from computer_use_cache.exchange.shared import Runners, Shared
 from computer_use_cache.proxy.admission import Gate
 from computer_use_cache.proxy.fast_path.lookup import FastLane, Line
 from computer_use_cache.settings import Settings
@@ -27,7 +30,9 @@ def lane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastLane]:
     folder = tmp_path_factory.mktemp("store")
     settings = Settings.load({"CACHE_DIR": str(folder), "CACHE_MAX_INPUT_CHARS": "1000"})
     store = DiskStore(folder, 2**20)
-    yield FastLane(Cache(settings, store, loopback=True), Ledger(store), Gate(settings, loopback=True))
+    run = Runners(asyncio.to_thread, asyncio.to_thread, asyncio.to_thread, time.time)
+    shared = Shared(Cache(settings, store, loopback=True), Ledger(store), run)
+    yield FastLane(shared, Gate(settings, loopback=True))
     store.close()
 
 

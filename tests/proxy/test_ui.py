@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,10 @@ from mitmproxy import contentviews, flow, http
 from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import tflow
 
-from computer_use_cache.models import Entry, Outcome, Request, Shape
+from computer_use_cache.diagnosis.near_miss import Difference, Near
+from computer_use_cache.exchange.decisions import Answer, Serve, ServeStale, Share
+from computer_use_cache.exchange.report import Report, Storing, of_ending
+from computer_use_cache.models import Bypass, Cost, Entry, Fwd, Outcome, Reason, Request, Shape, Skip, Skipped
 from computer_use_cache.proxy import cache_headers
 from computer_use_cache.proxy.replayer import Replayer
 from computer_use_cache.proxy.session import Parts
@@ -29,42 +32,46 @@ with warnings.catch_warnings():
     from mitmproxy.tools.web.webaddons import WebAddon
 
 KEY = "3f2a91c0" + "0" * 56
+NEAR = Near("9b1c2d3e" + "0" * 56, (Difference("/messages/0/content", 8, "a", "b"),))
+
+
+def miss(**fields: Any) -> Report:
+    return Report(**{"outcome": Outcome.MISS, "model": "m", "key": KEY, "fwd": Fwd.URI_MISS} | fields)
 
 
 @pytest.mark.parametrize(
-    ("told", "marker", "comment"),
+    ("report", "marker", "comment"),
     [
-        (cache_headers.Told(Outcome.HIT, "hit; ttl=9", KEY, age="3"), ":zap:", "HIT 3f2a91c0"),
+        (Report(Outcome.HIT, "m", KEY, age=3, ttl=9), ":zap:", "HIT 3f2a91c0"),
+        (miss(storing=Storing.STORED), ":large_blue_circle:", "MISS 3f2a91c0 · stored"),
         (
-            cache_headers.Told(Outcome.MISS, "fwd=miss; stored", KEY, "stored"),
-            ":large_blue_circle:",
-            "MISS 3f2a91c0 · stored",
-        ),
-        (
-            cache_headers.Told(
-                Outcome.MISS, "fwd=miss", KEY, "stored", "near-miss 9b1c2d3e: /messages/0/content @ char 8"
-            ),
+            miss(storing=Storing.STORED, near=NEAR),
             ":large_blue_circle:",
             "MISS near 9b1c2d3e /messages/0/content @ char 8 · stored",
         ),
         (
-            cache_headers.Told(Outcome.MISS, "fwd=miss", KEY, "skipped: too large", "too large"),
+            miss(storing=Skipped("too large", Skip.TOO_LARGE)),
             ":large_blue_circle:",
             "MISS 3f2a91c0 · skipped: too large",
         ),
-        (cache_headers.Told(Outcome.MISS, "fwd=miss; collapsed", KEY), ":link:", "COALESCED 3f2a91c0"),
-        (cache_headers.Told(Outcome.STALE, "hit", KEY), ":hourglass_flowing_sand:", "STALE 3f2a91c0"),
         (
-            cache_headers.Told(Outcome.BYPASS, "fwd=bypass", reason="cache disabled"),
+            miss(fwd=Fwd.REQUEST, said="Cache-Control: no-cache", storing=Storing.UPDATED),
+            ":large_blue_circle:",
+            "MISS 3f2a91c0 · Cache-Control: no-cache · updated",
+        ),
+        (Report(Outcome.COALESCED, "m", KEY, Fwd.URI_MISS, collapsed=True), ":link:", "COALESCED 3f2a91c0"),
+        (Report(Outcome.STALE, "m", KEY, Fwd.STALE), ":hourglass_flowing_sand:", "STALE 3f2a91c0"),
+        (
+            Report(Outcome.BYPASS, fwd=Fwd.BYPASS, bypass=Bypass(Reason.DISABLED)),
             ":white_circle:",
             "BYPASS · cache disabled",
         ),
+        (Report(Outcome.REFUSED, "m", KEY, error="no"), ":no_entry:", "REFUSED 3f2a91c0"),
     ],
-    ids=lambda value: value if isinstance(value, str) and " " in value else "",
 )
-def test_a_flow_is_marked_and_commented_by_its_outcome(told: cache_headers.Told, marker: str, comment: str) -> None:
+def test_a_flow_is_marked_and_commented_by_its_outcome(report: Report, marker: str, comment: str) -> None:
     seen = tflow.tflow(resp=True)
-    cache_headers.note(seen, told)
+    cache_headers.note(seen, report)
     annotate(seen)
     assert (seen.marked, seen.comment) == (marker, comment)
 
@@ -80,34 +87,34 @@ def test_a_flow_is_marked_and_commented_by_its_outcome(told: cache_headers.Told,
 )
 def test_a_hit_says_what_it_saved(seconds: float, usd: float | None, saved: str) -> None:
     seen = tflow.tflow(resp=True)
-    cache_headers.note(seen, cache_headers.Told(Outcome.HIT, "hit", KEY))
-    seen.metadata |= {cache_headers.SAVED_SECONDS: seconds, cache_headers.SAVED_USD: usd}
+    cache_headers.note(seen, Report(Outcome.HIT, "m", KEY, saved=Cost(usd=usd, seconds=seconds)))
     annotate(seen)
     assert seen.comment == f"HIT 3f2a91c0 · saved {saved}"
-    cache_headers.note(seen, cache_headers.Told(Outcome.MISS, "fwd=miss", KEY, "stored"))
+    cache_headers.note(seen, miss(storing=Storing.STORED))
     annotate(seen)
     assert seen.comment == "MISS 3f2a91c0 · stored"
 
 
 @pytest.mark.parametrize(
-    ("outcome", "usd", "comment"),
+    ("ending", "usd", "comment"),
     [
-        (Outcome.HIT, 0.0042, "HIT <> · saved $0.0042, 8.1 s"),
-        (Outcome.HIT, None, "HIT <> · saved 8.1 s"),
-        (Outcome.STALE, 0.0042, "STALE <> · saved $0.0042"),
-        (Outcome.STALE, None, "STALE <>"),
-        (Outcome.MISS, 0.0042, "COALESCED <>"),
+        (Serve, 0.0042, "HIT <> · saved $0.0042, 8.1 s"),
+        (Serve, None, "HIT <> · saved 8.1 s"),
+        (lambda entry, pieces: ServeStale(entry, pieces, 503), 0.0042, "STALE <> · saved $0.0042"),
+        (lambda entry, pieces: ServeStale(entry, pieces, 503), None, "STALE <>"),
+        (Share, 0.0042, "COALESCED <>"),
     ],
 )
 def test_what_was_saved_is_said_of_hits_and_without_the_time_of_stale_ones(
-    outcome: Outcome, usd: float | None, comment: str, tmp_path: Path
+    ending: Callable[[Entry, list[bytes]], Answer], usd: float | None, comment: str, tmp_path: Path
 ) -> None:
     settings = Settings.load({"UPSTREAM_BASE_URL": "https://api.example/v1", "CACHE_DIR": str(tmp_path)})
     parts = Parts(settings, loopback=True)
     plan = parts.cache.plan(Request("https://api.example/v1", "/chat/completions", (), {}, REQUEST))
     entry = Entry(plan.key, "chat_completions", Shape.JSON, "m", "", (), b"{}", 1.0, None, 8.123, usd=usd)
     seen = tflow.tflow()
-    Replayer(settings).serve(seen, plan, entry, [b"{}"], outcome=outcome, now=2.0)
+    report = of_ending(miss(key=plan.key), ending(entry, [b"{}"]), 2.0)
+    Replayer(settings).serve(seen, plan, entry, [b"{}"], report)
     annotate(seen)
     assert seen.comment == comment.replace("<>", plan.key[:8])
     parts.close()
@@ -121,9 +128,9 @@ def test_a_flow_that_the_cache_told_nothing_of_is_left_alone() -> None:
 
 def test_a_replayed_flow_is_annotated_anew_and_what_a_user_wrote_stays() -> None:
     seen = tflow.tflow(resp=True)
-    cache_headers.note(seen, cache_headers.Told(Outcome.MISS, "fwd=miss", KEY, "stored"))
+    cache_headers.note(seen, miss(storing=Storing.STORED))
     annotate(seen)
-    cache_headers.note(seen, cache_headers.Told(Outcome.HIT, "hit", KEY))
+    cache_headers.note(seen, Report(Outcome.HIT, "m", KEY))
     annotate(seen)
     assert (seen.marked, seen.comment) == (":zap:", "HIT 3f2a91c0")
     seen.marked, seen.comment = ":grapes:", "look at this"
@@ -153,7 +160,7 @@ def over(number: int, **fields: Any) -> flow.Flow:
     seen = tflow.tflow(resp=True)
     seen.timestamp_created = number
     seen.live = False
-    cache_headers.note(seen, cache_headers.Told(Outcome.HIT, "hit", KEY))
+    cache_headers.note(seen, Report(Outcome.HIT, "m", KEY))
     annotate(seen)
     for name, value in fields.items():
         setattr(seen, name, value)

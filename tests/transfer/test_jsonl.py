@@ -96,7 +96,7 @@ def test_every_request_is_the_same_hit_as_before(stream: bool, full: Cache, empt
         for cache in (full, empty):
             plan = cache.plan(replace(each.request, body=body))
             entry = cache.lookup(plan, NOW)
-            assert entry
+            assert isinstance(entry, Entry)
             answers.append(replay(plan, entry))
         assert answers[0] == answers[1] is not None
 
@@ -259,7 +259,7 @@ def test_what_live_traffic_would_not_be_stored_for_is_skipped(
     line["request"] |= request_change
     found = outcome(cache, tmp_path / "x", line)
     assert isinstance(found, Skipped)
-    assert reason in found.reason
+    assert reason in found.detail
 
 
 def replace_settings(cache: Cache, environment: dict[str, str]) -> Cache:

@@ -89,7 +89,8 @@ def cache_on(store: DiskStore, **environment: str) -> Cache:
 
 def found(cache: Cache, path: str, body: dict[str, Any]) -> Entry | None:
     plan = cache.plan(Request(UPSTREAM, path, (), {}, json.dumps(body).encode()))
-    return cache.lookup(plan, NOW)
+    entry = cache.lookup(plan, NOW)
+    return entry if isinstance(entry, Entry) else None
 
 
 def imported(cache: Cache, path: Path) -> recordings.Summary:

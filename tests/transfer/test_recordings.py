@@ -13,7 +13,7 @@ from computer_use_cache.cache.batches import join_known, open_batch
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.cache.replay import replay
-from computer_use_cache.models import Request, Response, Skipped
+from computer_use_cache.models import Entry, Request, Response, Skipped
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore
 from computer_use_cache.transfer import recordings
@@ -51,7 +51,7 @@ def test_a_recorded_stream_answers_in_both_shapes(cache: Cache) -> None:
     for stream in (True, False):
         plan = plan_of(cache, chat_request(stream=stream))
         entry = cache.lookup(plan, NOW)
-        assert entry
+        assert isinstance(entry, Entry)
         pieces = replay(plan, entry)
         assert pieces
         assert pieces == [STREAM] if stream else b'"content":"pong"' in pieces[0]
@@ -72,7 +72,7 @@ def test_a_recorded_stream_answers_in_both_shapes(cache: Cache) -> None:
 def test_what_live_traffic_would_not_be_stored_for_is_skipped(what: Recording, reason: str, cache: Cache) -> None:
     outcome = recordings.keep(cache, what, NOW)
     assert isinstance(outcome, Skipped)
-    assert reason in outcome.reason
+    assert reason in outcome.detail
     assert cache.store.size().entries == 0
 
 
@@ -85,7 +85,7 @@ def test_the_inputs_of_a_recorded_batch_are_known_alone_and_in_other_batches(cac
     body = {"model": "e", "input": ["a", "b", "a"]}
     outcome = recordings.keep(cache, recording(body, embeddings(1.0, 2.0, 1.0), "/embeddings"), NOW)
     assert not isinstance(outcome, Skipped)
-    assert cache.lookup(plan_of(cache, {"model": "e", "input": "b"}, "/embeddings"), NOW)
+    assert isinstance(cache.lookup(plan_of(cache, {"model": "e", "input": "b"}, "/embeddings"), NOW), Entry)
     plan = plan_of(cache, {"model": "e", "input": ["b", "a"]}, "/embeddings")
     batch = open_batch(cache, plan, NOW)
     assert batch

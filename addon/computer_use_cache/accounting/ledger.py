@@ -1,28 +1,26 @@
-"""What the cache did, counted: in memory first, then in the store, where it survives a restart and is shared.
+"""Counts what the cache does: in memory first, then in the store, where counts survive a restart and are shared.
 
-What is counted by model or by hour is bounded: a client may name any number of models, and a proxy may run for years.
+Counters by model and by hour are bounded: a client may name any number of models, and a proxy may run for years.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from computer_use_cache.models import Bypass, Cost, Outcome
+from computer_use_cache.accounting.statistics import SEPARATOR, Statistics, from_counts
+from computer_use_cache.models import Cost, Outcome, Reason, Skip
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Store
 
 HISTORY_HOURS = 48
 MOST_MODELS = 200
 OTHER_MODELS = "(other models)"
-"""Counts for what is asked of further models, once so many have counters of their own."""
+"""Counts for all further models, once `MOST_MODELS` have counters of their own."""
 
 _LONGEST_NAME = 200
 _MOST_TALLIES = 1000
-_SEPARATOR = "\t"
 _OUTCOMES = {Outcome.HIT: "hits", Outcome.MISS: "misses", Outcome.STALE: "stale"}
 
 type _Name = tuple[str, ...]
@@ -30,7 +28,8 @@ type _Name = tuple[str, ...]
 
 @dataclass(slots=True)
 class _Tally:
-    """How often a model was asked with one outcome, and what that came to; of `unpriced` answers `usd` is not known."""
+    """How often requests to one model had one outcome, and the sum of their costs. The price of `unpriced` answers is
+    not known."""
 
     number: int = 0
     input_tokens: int = 0
@@ -50,22 +49,22 @@ class _Tally:
 
 
 class Ledger:
-    """Counters of one proxy. Counting is quick and safe from any thread; `flush` and `statistics` use the store."""
+    """The counters of one proxy. Counting is quick and safe from any thread; `flush` and `statistics` use the store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = threading.Lock()
         self._pending: Counter[_Name] = Counter()
         self._tallies: dict[tuple[Outcome, str], _Tally] = {}
-        """What was served since they were last entered: every hit is counted, and must cost next to nothing."""
+        """Counted since `_reckon` last ran. Every hit is counted here, so it must cost next to nothing."""
         self._last_stored = 0.0
         self._labels: dict[str, str] = {}
         self._stored_models: set[str] = set()
         self._hour = 0
 
     def served(self, outcome: Outcome, model: str, cost: Cost) -> None:
-        """A request was answered from the store (HIT, STALE), which saved `cost`, or by the upstream (MISS), which
-        spent it."""
+        """A request was answered from the store (HIT, STALE), which saved `cost`, or sent upstream (MISS), which spent
+        it."""
         with self._lock:
             tally = self._tallies.get((outcome, model))
             if tally is None:
@@ -76,40 +75,50 @@ class Ledger:
             tally.add(cost)
 
     def coalesced(self) -> None:
-        """A request was answered by another one's upstream call."""
+        """A request was answered by the upstream call of another."""
         with self._lock:
             self._pending[("coalesced",)] += 1
 
     def saved(self, model: str, cost: Cost) -> None:
-        """A request that is no hit did not cost this."""
+        """A coalesced request did not cost this."""
         tally = _Tally()
         tally.add(cost)
         with self._lock:
             self._enter(self._label(model), "saved", tally)
 
-    def bypassed(self, verdict: Bypass) -> None:
-        """A request went past the cache."""
+    def bypassed(self, reason: Reason) -> None:
+        """A request was sent past the cache."""
         with self._lock:
-            self._pending["bypasses", verdict.reason] += 1
+            self._pending["bypasses", reason] += 1
+
+    def refused(self) -> None:
+        """A request was answered here with an error."""
+        with self._lock:
+            self._pending[("refusals",)] += 1
+
+    def skipped(self, reason: Skip) -> None:
+        """The answer of a miss was not stored."""
+        with self._lock:
+            self._pending["skips", reason] += 1
 
     def stored(self, now: float) -> None:
-        """An entry was written at `now` (Unix seconds)."""
+        """An answer was stored at `now` (Unix seconds)."""
         with self._lock:
             self._pending[("stored",)] += 1
             self._last_stored = max(self._last_stored, now)
 
     def _label(self, model: str) -> str:
-        """A model's name as a part of a counter's: what clients send may hold anything."""
+        """A model's name, fit to be part of a counter's name: clients may send anything."""
         model = model[:_LONGEST_NAME]
         label = self._labels.get(model)
         if label is None:
             if len(self._labels) >= MOST_MODELS:
                 return OTHER_MODELS
-            label = self._labels[model] = model.encode("utf-8", "replace").decode().replace(_SEPARATOR, " ")
+            label = self._labels[model] = model.encode("utf-8", "replace").decode().replace(SEPARATOR, " ")
         return label
 
     def _reckon(self) -> None:
-        """Enter the tallies among what is pending."""
+        """Add the tallies to the pending counts."""
         tallies, self._tallies = self._tallies, {}
         for (outcome, model), tally in tallies.items():
             label, name = self._label(model), _OUTCOMES[outcome]
@@ -127,7 +136,7 @@ class Ledger:
             pending["models", label, "unpriced"] += tally.unpriced
 
     def flush(self, now: float) -> None:
-        """Move what was counted into the store at `now` (Unix seconds); raises StoreError, and then nothing is lost."""
+        """Move the counts into the store at `now` (Unix seconds). Raises StoreError, and then keeps them."""
         with self._lock:
             self._reckon()
             pending, self._pending = self._pending, Counter()
@@ -139,7 +148,7 @@ class Ledger:
             counts = self._bounded(pending)
             for name in ("hits", "misses"):
                 if pending[(name,)]:
-                    counts[_SEPARATOR.join(("hours", str(hour), name))] = pending[(name,)]
+                    counts[SEPARATOR.join(("hours", str(hour), name))] = pending[(name,)]
             self._store.add_counts(counts, latest)
         except BaseException:
             with self._lock:
@@ -150,10 +159,10 @@ class Ledger:
             self._hour = hour
 
     def _bounded(self, pending: Counter[_Name]) -> Counter[str]:
-        """The counts to store, those of models beyond `MOST_MODELS` together."""
+        """The counts to store, with all models beyond `MOST_MODELS` counted as one."""
         models = {name[1] for name in pending if name[0] == "models"}
         if not models <= self._stored_models:
-            names = (name.split(_SEPARATOR) for name in self._store.counts())
+            names = (name.split(SEPARATOR) for name in self._store.counts())
             self._stored_models = {name[1] for name in names if name[0] == "models"} - {OTHER_MODELS}
             room = max(MOST_MODELS - len(self._stored_models), 0)
             self._stored_models |= set(sorted(models - self._stored_models - {OTHER_MODELS})[:room])
@@ -161,7 +170,7 @@ class Ledger:
         for name, count in pending.items():
             if name[0] == "models" and name[1] not in self._stored_models:
                 name = (name[0], OTHER_MODELS, *name[2:])  # noqa: PLW2901
-            counts[_SEPARATOR.join(name)] += count
+            counts[SEPARATOR.join(name)] += count
         return counts
 
     def _forget_hours(self, before: int) -> None:
@@ -169,61 +178,22 @@ class Ledger:
         if names:
             self._store.forget_counts(names)
 
-    def statistics(self, settings: Settings, now: float) -> dict[str, Any]:
-        """What `/cache/stats` answers: the store's size and the totals of all proxies on it; raises StoreError."""
+    def statistics(self, settings: Settings, now: float) -> Statistics:
+        """The store's size and the totals of all proxies that use it; raises StoreError."""
         size = self._store.size()
         self.flush(now)
-        fixed = {"ttl_seconds": settings.ttl_seconds, "cache_dir": settings.store_place}
-        return {"entries": size.entries, "bytes": size.bytes} | _totals(self._store.counts()) | fixed
+        return from_counts(
+            self._store.counts(),
+            entries=size.entries,
+            bytes=size.bytes,
+            ttl_seconds=settings.ttl_seconds,
+            cache_dir=settings.store_place,
+        )
 
 
 def _hour_of(name: str, default: int) -> int:
-    """The hour since 1970 that a counter is of, `default` for one that counts since ever."""
-    match name.split(_SEPARATOR):
+    """The hour since 1970 that a counter belongs to, `default` for one that belongs to none."""
+    match name.split(SEPARATOR):
         case ["hours", hour, _]:
             return int(hour)
     return default
-
-
-def _totals(counts: Mapping[str, float]) -> dict[str, Any]:
-    bypasses: dict[str, int] = {}
-    models: dict[str, dict[str, Any]] = {}
-    hours: dict[int, dict[str, int]] = {}
-    for name, count in sorted(counts.items()):
-        match name.split(_SEPARATOR):
-            case ["bypasses", reason]:
-                bypasses[reason] = int(count)
-            case ["models", model, *rest]:
-                _enter(models.setdefault(model, _blank()), rest, count)
-            case ["hours", hour, what]:
-                hours.setdefault(int(hour), {"hits": 0, "misses": 0})[what] = int(count)
-    hits, misses = int(counts.get("hits", 0)), int(counts.get("misses", 0))
-    return {
-        "hits": hits,
-        "misses": misses,
-        "bypasses": bypasses,
-        "stale": int(counts.get("stale", 0)),
-        "coalesced": int(counts.get("coalesced", 0)),
-        "hit_rate": hits / (hits + misses) if hits + misses else 0.0,
-        "stored": int(counts.get("stored", 0)),
-        "last_updated_at": counts.get("last_updated_at"),
-        "models": models,
-        "history": [{"from": hour * 3600} | of_hour for hour, of_hour in sorted(hours.items())],
-    }
-
-
-def _blank() -> dict[str, Any]:
-    nothing = {"input_tokens": 0, "output_tokens": 0, "usd": 0.0, "seconds": 0.0}
-    return {"hits": 0, "misses": 0, "saved": dict(nothing), "spent": dict(nothing), "priced": True}
-
-
-def _enter(model: dict[str, Any], name: list[str], count: float) -> None:
-    match name:
-        case ["unpriced"]:
-            model["priced"] = False
-        case [what]:
-            model[what] = int(count)
-        case [book, "usd" | "seconds" as what]:
-            model[book][what] = count
-        case [book, what]:
-            model[book][what] = int(count)

@@ -3,37 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from computer_use_cache.accounting.statistics import Statistics
+
 _PREFIX = "computer_use_cache_"
 _BOOKS = {"saved": "answers from the cache", "spent": "answers from the upstream"}
 
 
-class _Statistics(Collector):
-    def __init__(self, stats: dict[str, Any]) -> None:
+class _Collector(Collector):
+    def __init__(self, stats: Statistics) -> None:
         self._stats = stats
 
     def collect(self) -> Iterator[Metric]:
-        for name, help in (("entries", "Entries in the store."), ("bytes", "Bytes the store takes.")):
-            yield GaugeMetricFamily(_PREFIX + name, help, value=self._stats[name])
-        requests = CounterMetricFamily(_PREFIX + "requests", "Requests by what became of them.", labels=["outcome"])
-        for name in ("hits", "misses", "stale", "coalesced"):
-            requests.add_metric([name], self._stats[name])
+        stats = self._stats
+        yield GaugeMetricFamily(_PREFIX + "entries", "Entries in the store.", value=stats.entries)
+        yield GaugeMetricFamily(_PREFIX + "bytes", "Bytes the store takes.", value=stats.bytes)
+        requests = CounterMetricFamily(_PREFIX + "requests", "Requests by outcome, bypasses aside.", labels=["outcome"])
+        for name in ("hits", "misses", "stale", "coalesced", "refusals"):
+            requests.add_metric([name], getattr(stats, name))
         yield requests
-        bypasses = CounterMetricFamily(_PREFIX + "bypasses", "Requests past the cache, by reason.", labels=["reason"])
-        for reason, count in self._stats["bypasses"].items():
-            bypasses.add_metric([reason], count)
-        yield bypasses
-        yield CounterMetricFamily(_PREFIX + "stored", "Entries written.", value=self._stats["stored"])
+        yield _by_reason("bypasses", "Requests sent past the cache, by reason.", stats.bypasses)
+        yield CounterMetricFamily(_PREFIX + "stored", "Answers stored.", value=stats.stored)
+        yield _by_reason("skips", "Answers of misses that were not stored, by reason.", stats.skips)
         for book, by_whom in _BOOKS.items():
             yield from self._book(book, by_whom)
 
     def _book(self, book: str, by_whom: str) -> Iterator[Metric]:
-        """A book of all models, of which the ledger names a bounded number."""
+        """One book of every model; the ledger bounds their number."""
         name = f"{_PREFIX}{book}_"
         tokens = CounterMetricFamily(name + "tokens", f"Tokens {book} by {by_whom}.", labels=["model", "direction"])
         usd = CounterMetricFamily(
@@ -42,17 +42,25 @@ class _Statistics(Collector):
         seconds = CounterMetricFamily(
             name + "seconds", f"Seconds of the upstream's time {book} by {by_whom}.", labels=["model"]
         )
-        for model, counted in self._stats["models"].items():
-            tokens.add_metric([model, "input"], counted[book]["input_tokens"])
-            tokens.add_metric([model, "output"], counted[book]["output_tokens"])
-            seconds.add_metric([model], counted[book]["seconds"])
-            if counted["priced"] or counted[book]["usd"]:  # 0 would say that it is free
-                usd.add_metric([model], counted[book]["usd"])
+        for model, counted in self._stats.models.items():
+            sums = counted.saved if book == "saved" else counted.spent
+            tokens.add_metric([model, "input"], sums.input_tokens)
+            tokens.add_metric([model, "output"], sums.output_tokens)
+            seconds.add_metric([model], sums.seconds)
+            if counted.priced or sums.usd:  # 0 would say that it is free
+                usd.add_metric([model], sums.usd)
         yield from (tokens, usd, seconds)
 
 
-def exposition(stats: dict[str, Any]) -> bytes:
-    """The text for a scrape, from what `/cache/stats` answers."""
+def _by_reason(name: str, help: str, counts: dict[str, int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(_PREFIX + name, help, labels=["reason"])
+    for reason, count in counts.items():
+        family.add_metric([reason], count)
+    return family
+
+
+def exposition(stats: Statistics) -> bytes:
+    """The text of a scrape."""
     registry = CollectorRegistry()
-    registry.register(_Statistics(stats))
+    registry.register(_Collector(stats))
     return generate_latest(registry)

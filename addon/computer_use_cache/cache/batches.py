@@ -45,7 +45,8 @@ def open_batch(cache: Cache, plan: Plan, now: float) -> Batch | None:
     if not isinstance(plan.format, Embeddings) or not (inputs := plan.format.inputs(plan.body)):
         return None
     parts = _parts(cache, plan.format, plan, inputs)
-    known = {part.key: entry for part in parts if (entry := cache.lookup(part, now))}
+    found = ((part.key, cache.lookup(part, now)) for part in parts)
+    known = {key: entry for key, entry in found if isinstance(entry, Entry)}
     unseen = [one for one, part in zip(inputs, parts, strict=True) if part.key not in known]
     subset = plan.format.subset(plan.body, unseen) if unseen else None
     return Batch(plan.format, plan, parts, known, subset)

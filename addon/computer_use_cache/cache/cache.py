@@ -24,14 +24,17 @@ from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.base import Format, Json, dump, load_object
 from computer_use_cache.keys import canonical_json, key
 from computer_use_cache.models import (
+    Absent,
     Bypass,
     Cost,
     Entry,
+    Fwd,
     Query,
     Reason,
     Request,
     RequestRecord,
     Response,
+    Skip,
     Skipped,
 )
 from computer_use_cache.screens.picture import map_pictures, without_metadata
@@ -46,6 +49,11 @@ _QUICK_BYTES = 128 * 1024
 
 _DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)$")
 """Azure names the model in the path."""
+
+_NOT_STORED, _EXPIRED = Absent(Fwd.URI_MISS), Absent(Fwd.STALE)
+
+_LEAST_KNOWN, _MOST_KNOWN = 60.0, 86400.0
+"""An expired entry is kept for as long again as it was fresh, within these bounds in seconds."""
 
 _KEPT_HEADERS = ("content-type", "request-id", "x-request-id", "x-generation-id", "apim-request-id")
 
@@ -161,15 +169,21 @@ class Cache:
         assert isinstance(plan.verdict, Controls), "a bypass has no parts"
         return replace(plan, key=key.finish(plan.route.key_beginning, self.key_body(plan.format, body)), body=body)
 
-    def lookup(self, plan: Plan, now: float) -> Entry | None:
-        """The fresh entry that answers the plan at `now`, if there is one; raises StoreError."""
-        if isinstance(plan.verdict, Bypass) or not plan.verdict.read:
-            return None
+    def lookup(self, plan: Plan, now: float) -> Entry | Absent:
+        """The entry that may answer the plan at `now`, or why there is none; raises StoreError."""
+        controls = plan.verdict
+        if isinstance(controls, Bypass):
+            return Absent(controls.fwd)
+        if controls.read_ban:
+            return Absent(Fwd.REQUEST, controls.read_ban)
         entry = self._stored(plan)
-        if entry is None or not entry.is_fresh(now):
-            return None
-        limit = plan.verdict.max_age
-        return entry if limit is None or now - entry.created_at <= limit else None
+        if entry is None:
+            return _NOT_STORED
+        if not entry.is_fresh(now):
+            return _EXPIRED
+        if controls.max_age is not None and now - entry.created_at > controls.max_age:
+            return Absent(Fwd.REQUEST, f"Cache-Control: max-age={controls.max_age}")
+        return entry
 
     def lookup_stale(self, plan: Plan, now: float) -> Entry | None:
         """The entry that answers the plan at `now` when the upstream has failed, if there is one; raises StoreError."""
@@ -206,9 +220,9 @@ class Cache:
     def judge(self, plan: Plan, response: Response, now: float) -> Entry | Skipped:
         """The entry to keep of an upstream's complete answer, received at `now`."""
         if isinstance(plan.verdict, Bypass):
-            return Skipped(str(plan.verdict))
-        if not plan.verdict.write:
-            return Skipped("the request or the mode allows no storing")
+            return Skipped(str(plan.verdict), Skip.FORBIDDEN)
+        if plan.verdict.write_ban:
+            return Skipped(f"{plan.verdict.write_ban} forbids storing", Skip.FORBIDDEN)
         shape = policy.judge_answer(plan.format, response, plan.shape, self.settings)
         if isinstance(shape, Skipped):
             return shape
@@ -257,10 +271,15 @@ class Cache:
         )
 
     def keep(self, entry: Entry, now: float, record: RequestRecord | None = None) -> bool:
-        """Write an entry and what it answers; True when it took the place of another. Raises StoreError."""
+        """Write an entry and the request it answers; True when it replaced another. Raises StoreError.
+
+        It stays for a while after it expires, so that a miss can be reported as stale.
+        """
         keep_seconds = None
         if entry.expires_at is not None:
-            keep_seconds = max(entry.expires_at + self.settings.stale_if_error_seconds - now, 0.0)
+            fresh_seconds = entry.expires_at - now
+            known_seconds = min(max(fresh_seconds, _LEAST_KNOWN), _MOST_KNOWN) if fresh_seconds > 0 else 0.0
+            keep_seconds = max(fresh_seconds + max(self.settings.stale_if_error_seconds, known_seconds), 0.0)
         return self.store.put(entry, keep_seconds, record)
 
 

@@ -7,6 +7,7 @@ An agent acts on an answer as soon as it has it. If that is before the page has 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 from computer_use_cache.models import Entry, Shape
 from computer_use_cache.setting_values import Floor, Speed
@@ -15,9 +16,9 @@ _BYTES_PER_TOKEN = 4
 
 
 def schedule(
-    speed: Speed | Floor | float, shape: Shape, pieces: list[bytes], entry: Entry
+    speed: Speed | Floor | float, shape: Shape, pieces: Sequence[bytes], entry: Entry
 ) -> list[tuple[float, bytes]]:
-    """(seconds to wait before it, piece) of an answer replayed in `shape`; empty if it is to be sent at once.
+    """(seconds to wait, piece) for each piece of an answer replayed in `shape`; empty if it is to be sent at once.
 
     A JSON answer comes in one piece, as late as it did or not before the least time. A stream that is replayed byte for
     byte is cut where the recorded one was cut; where a JSON answer was recorded, `recorded` spreads its time evenly.
@@ -36,12 +37,12 @@ def schedule(
             return [] if shape is Shape.JSON else _at_tokens(tokens_a_second, _cut(pieces, entry) or pieces)
 
 
-def _as_recorded(pieces: list[bytes], entry: Entry) -> list[tuple[float, bytes]]:
+def _as_recorded(pieces: Sequence[bytes], entry: Entry) -> list[tuple[float, bytes]]:
     waits = [milliseconds / 1000 for _, milliseconds in entry.chunks]
     return list(zip(waits, _cut(pieces, entry), strict=False))
 
 
-def _cut(pieces: list[bytes], entry: Entry) -> list[bytes]:
+def _cut(pieces: Sequence[bytes], entry: Entry) -> list[bytes]:
     """The one piece of a stream replayed byte for byte, cut where the recorded one was; empty for any other."""
     if len(pieces) != 1 or sum(size for size, _ in entry.chunks) != len(pieces[0]):
         return []
@@ -49,11 +50,11 @@ def _cut(pieces: list[bytes], entry: Entry) -> list[bytes]:
     return [pieces[0][start:end] for start, end in itertools.pairwise((0, *ends))]
 
 
-def _at_tokens(tokens_a_second: float, pieces: list[bytes]) -> list[tuple[float, bytes]]:
+def _at_tokens(tokens_a_second: float, pieces: Sequence[bytes]) -> list[tuple[float, bytes]]:
     return [(tokens / tokens_a_second, piece) for tokens, piece in zip(_tokens(pieces), pieces, strict=True)]
 
 
-def _tokens(pieces: list[bytes]) -> list[int]:
+def _tokens(pieces: Sequence[bytes]) -> list[int]:
     """A guess: providers send about one token per event, and a piece longer than the shortest one holds more text."""
     shortest = min(map(len, pieces))
     return [1 + (len(piece) - shortest) // _BYTES_PER_TOKEN for piece in pieces]

@@ -1,4 +1,4 @@
-"""What is to be done with one request: its route, its key, the verdict, and the bytes to forward."""
+"""The plan for one request: its route, key and verdict, and the bytes to forward."""
 
 from __future__ import annotations
 
@@ -9,17 +9,15 @@ import msgspec
 
 from computer_use_cache.cache.policy import Controls
 from computer_use_cache.formats.base import Format, Json
-from computer_use_cache.models import (
-    Bypass,
-    Request,
-    Shape,
-)
+from computer_use_cache.models import Bypass, Request, Shape
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What is known of a request to a cached API before its body: which one it is (`resource` is the model, where the
-    path names it), what its headers wish, and the beginning of its key. `request` has no body."""
+    """What is known about a request to a cached API before its body has arrived.
+
+    `request` has no body. `resource` is the model where the path names it, and `key_beginning` the digest so far.
+    """
 
     request: Request
     format: Format
@@ -29,10 +27,10 @@ class Route:
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What is to be done with one request to a cached API.
+    """The plan for one request to a cached API.
 
-    `verdict` is a Bypass, or the Controls of a request that has a `key`. `body` is the parsed request and `forward`
-    the bytes to send upstream; they hold no controls of ours. `shape` is the one the client wants.
+    `verdict` is a Bypass, or the Controls of a request, which then has a `key`. `body` is the parsed request and
+    `forward` the bytes to send upstream; neither holds our controls. `shape` is the one that the client asks for.
     """
 
     route: Route
@@ -46,7 +44,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     @property
     def format(self) -> Format:
-        """The API that is asked."""
+        """The API that the request is for."""
         return self.route.format
 
     @property
@@ -55,5 +53,5 @@ class Plan(msgspec.Struct, frozen=True):
         return self.route.request.upstream
 
     def without_bodies(self) -> Plan:
-        """What it takes to look the entry up again."""
+        """Enough of the plan to look its entry up again."""
         return Plan(self.route, self.verdict, self.key, self.model, self.shape, self.with_usage, {}, b"")

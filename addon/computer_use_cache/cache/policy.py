@@ -14,7 +14,7 @@ from typing import Any
 
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.base import Format, load_object
-from computer_use_cache.models import Bypass, Reason, Response, Shape, Skipped
+from computer_use_cache.models import Bypass, Reason, Response, Shape, Skip, Skipped
 from computer_use_cache.setting_values import Mode
 from computer_use_cache.settings import Settings
 
@@ -34,18 +34,23 @@ NAMESPACE = re.compile(r"([!-~]([ -~]{0,198}[!-~])?)?")
 
 _CONTROL_FIELDS = ("cache", "cache_control", "metadata")
 """Where a body may hold controls."""
+_STORING_MODES = (Mode.READWRITE, Mode.REFRESH)
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
 @dataclass(frozen=True, slots=True)
 class Controls:
-    """What one request may do, and the `bypass` it wishes. `max_age` and `ttl` are in seconds, None where it gives
-    none; without `upstream` it may not be answered but from the store. An entry may answer until `stale_seconds` after
-    its TTL when the upstream fails."""
+    """What one request is allowed to do.
+
+    `bypass` is the bypass it asks for. `read_ban` and `write_ban` name what forbids a stored answer and storing the
+    answer (`Cache-Control: no-cache`), "" where nothing does. If `upstream` is False, only the store may answer it.
+    `max_age` and `ttl` are in seconds, None where it gives none. When the upstream fails, an entry may be served for
+    `stale_seconds` after it expires.
+    """
 
     bypass: Bypass | None
-    read: bool
-    write: bool
+    read_ban: str
+    write_ban: str
     upstream: bool
     max_age: int | None
     stale_seconds: int
@@ -53,16 +58,31 @@ class Controls:
     namespace: str
     sample: int
 
+    @property
+    def read(self) -> bool:
+        """Whether a stored answer may be served."""
+        return not self.read_ban
+
+    @property
+    def write(self) -> bool:
+        """Whether the answer may be stored."""
+        return not self.write_ban
+
+    @property
+    def coalesces(self) -> bool:
+        """Whether identical requests may share its upstream call."""
+        return self.read and self.write
+
 
 def read_controls(headers: Mapping[str, str], settings: Settings) -> Controls:
-    """What a request's headers wish. Raises RequestError (400) for a bad value in an X-Cache-* header."""
+    """What a request's headers ask for. Raises RequestError (400) for a bad value in an X-Cache-* header."""
     mode = _mode(headers, settings)
     directives = _directives(headers.get("cache-control", ""))
     max_age = directives.get("max-age", "")
     return Controls(
         bypass=_wished_bypass(headers, mode),
-        read=mode is not Mode.REFRESH and "no-cache" not in directives,
-        write=mode in (Mode.READWRITE, Mode.REFRESH) and "no-store" not in directives,
+        read_ban=_ban("no-cache", directives) or (_mode_source(headers, mode) if mode is Mode.REFRESH else ""),
+        write_ban=_ban("no-store", directives) or ("" if mode in _STORING_MODES else _mode_source(headers, mode)),
         upstream=mode is not Mode.OFFLINE and "only-if-cached" not in directives,
         max_age=int(max_age) if re.fullmatch(r"[0-9]{1,12}", max_age) else None,
         stale_seconds=_stale_seconds(mode, directives, settings),
@@ -70,6 +90,16 @@ def read_controls(headers: Mapping[str, str], settings: Settings) -> Controls:
         namespace=_namespace(headers),
         sample=_whole(headers, "x-cache-sample", 1) or 1,
     )
+
+
+def _ban(directive: str, directives: Mapping[str, str]) -> str:
+    return f"Cache-Control: {directive}" if directive in directives else ""
+
+
+def _mode_source(headers: Mapping[str, str], mode: Mode) -> str:
+    """Where the mode comes from, as the person who set it would write it."""
+    asked = headers.get("x-cache-mode", "").strip().lower()
+    return f"X-Cache-Mode: {mode}" if asked == mode else f"CACHE_MODE={mode}"
 
 
 def _stale_seconds(mode: Mode, directives: Mapping[str, str], settings: Settings) -> int:
@@ -180,22 +210,23 @@ def is_failure(status: int) -> bool:
 def judge_answer(format: Format, response: Response, wanted: Shape, settings: Settings) -> Shape | Skipped:
     """The shape in which a complete answer was sent, when it may be stored."""
     if response.status != 200:
-        return Skipped(f"status {response.status}")
+        return Skipped(f"status {response.status}", Skip.STATUS)
     if len(response.body) > settings.max_response_chars:
-        return Skipped("answer is larger than CACHE_MAX_RESPONSE_CHARS")
+        return Skipped(Skip.TOO_LARGE, Skip.TOO_LARGE)
     length = response.headers.get("content-length")
     if length is not None and "content-encoding" not in response.headers and length != str(len(response.body)):
-        return Skipped("the body's length is not what its header says")
+        return Skipped("the body's length is not what its header says", Skip.LENGTH)
     shape = shape_of(response.headers.get("content-type", ""), wanted)
     if shape is None:
-        return Skipped(f"content type is {response.headers.get('content-type', 'missing')}")
+        content_type = response.headers.get("content-type", "missing")
+        return Skipped(f"content type is {content_type}", Skip.CONTENT_TYPE)
     try:
         if shape is Shape.JSON:
             format.check_answer(load_object(response.body))
         else:
             format.check_events(format.split_stream(response.body, shape))
     except FormatError as error:
-        return Skipped(str(error))
+        return Skipped(str(error), Skip.UNFIT)
     return shape
 
 

@@ -8,11 +8,7 @@ from collections.abc import Sequence
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.errors import FormatError
 from computer_use_cache.formats.base import dump, load_object
-from computer_use_cache.models import (
-    Entry,
-    Event,
-    Shape,
-)
+from computer_use_cache.models import Entry, Event, Shape
 
 logger = logging.getLogger(__name__)
 
@@ -20,8 +16,8 @@ _QUICKLY_CONVERTED_BYTES = 16 * 1024
 
 
 def replay(plan: Plan, entry: Entry) -> list[bytes] | None:
-    """The pieces of the answer in the shape that the plan wants, one per event of a stream, or None when the
-    recording cannot give it (no usage was recorded and it is asked for)."""
+    """The answer in the shape that the plan asks for, one piece per event of a stream; None if the recording cannot
+    give it (usage is asked for and was not recorded)."""
     try:
         return _reshape(plan, entry)
     except FormatError as error:
@@ -30,8 +26,8 @@ def replay(plan: Plan, entry: Entry) -> list[bytes] | None:
 
 
 def replays_quickly(plan: Plan, entry: Entry) -> bool:
-    """Whether `replay` is quick enough for the event loop; else do it in a thread. What was recorded as it is asked for
-    always is."""
+    """Whether `replay` is quick enough for the event loop. An answer recorded in the shape that is asked for always
+    is."""
     if len(entry.body) <= _QUICKLY_CONVERTED_BYTES:
         return True
     if entry.shape is plan.shape is Shape.JSON:

@@ -76,7 +76,7 @@ def _sampled(store: Store, settings: Settings, size: int, model: str | None) -> 
         entry = store.get(key)
         asked = question(store, entry, settings) if entry else Skipped("it was removed meanwhile")
         if isinstance(asked, Skipped):
-            left_out[asked.reason] += 1
+            left_out[asked.detail] += 1
         else:
             found.append(asked)
         if len(found) == size:
@@ -122,7 +122,7 @@ def _row(asked: Question, outcome: Difference | Skipped | None) -> Json:
         case None:
             return row | {"outcome": "same"}
         case Skipped():
-            return row | {"outcome": "failed", "reason": outcome.reason}
+            return row | {"outcome": "failed", "reason": outcome.detail}
         case Difference():
             return row | {"outcome": "changed", "difference": asdict(outcome)}
 

@@ -21,7 +21,7 @@ from computer_use_cache.diagnosis.near_miss import Difference
 from computer_use_cache.errors import CacheError, RequestError
 from computer_use_cache.formats.base import Json
 from computer_use_cache.keys import canonical_json, upstream
-from computer_use_cache.models import Bypass, Request
+from computer_use_cache.models import Bypass, Entry, Request
 from computer_use_cache.setting_values import is_loopback
 from computer_use_cache.settings import Settings
 
@@ -100,7 +100,8 @@ def _told(cache: Cache, request: Request) -> Json:
     }
     if isinstance(plan.verdict, Bypass):
         return told | {"reason": str(plan.verdict)}
-    if entry := cache.lookup(plan, time.time()):
+    entry = cache.lookup(plan, time.time())
+    if isinstance(entry, Entry):
         return told | {"outcome": "HIT", "reason": f"recorded {time.time() - entry.created_at:.0f} s ago"}
     found = near_miss.study(cache, plan)
     if found.bypass:

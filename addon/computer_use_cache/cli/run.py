@@ -16,10 +16,10 @@ from types import FrameType
 import click
 
 from computer_use_cache.accounting.ledger import Ledger
+from computer_use_cache.accounting.statistics import Statistics
 from computer_use_cache.accounting.units import dollars
 from computer_use_cache.cli import options
 from computer_use_cache.errors import CacheError
-from computer_use_cache.formats.base import Json
 from computer_use_cache.launch import environment, launcher
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.opening import open_store
@@ -106,7 +106,7 @@ def _blind_node(program: str) -> str | None:
     return None
 
 
-def _statistics(settings: Settings) -> Json | None:
+def _statistics(settings: Settings) -> Statistics | None:
     try:
         with contextlib.closing(open_store(settings)) as store:
             return Ledger(store).statistics(settings, time.time())
@@ -114,17 +114,17 @@ def _statistics(settings: Settings) -> Json | None:
         return None
 
 
-def _summary(before: Json | None, after: Json | None) -> str:
+def _summary(before: Statistics | None, after: Statistics | None) -> str:
     """What was counted between two statistics of the store, which other proxies may share."""
     if before is None or after is None:
         return "the store cannot be read; see `computer-use-cache doctor`"
-    hits, misses = (after[name] - before[name] for name in ("hits", "misses"))
-    passed = sum(after["bypasses"].values()) - sum(before["bypasses"].values())
+    hits, misses = after.hits - before.hits, after.misses - before.misses
+    passed = sum(after.bypasses.values()) - sum(before.bypasses.values())
     text = f"{hits} hit{'s' * (hits != 1)}, {misses} miss{'es' * (misses != 1)}, {passed} past the cache"
     saved = _saved(after) - _saved(before)
     return f"{text}, saved {dollars(saved)}" if saved else text
 
 
-def _saved(counted: Json) -> float:
+def _saved(counted: Statistics) -> float:
     """US dollars."""
-    return sum((model["saved"]["usd"] for model in counted["models"].values()), 0.0)
+    return sum((model.saved.usd for model in counted.models.values()), 0.0)

@@ -3,13 +3,13 @@ when there is none."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 from collections.abc import Iterable
 
 import click
+import msgspec
 from rich.console import Console, Group, RenderableType
 from rich.filesize import decimal
 from rich.live import Live
@@ -18,14 +18,14 @@ from rich.table import Table
 from rich.text import Text
 
 from computer_use_cache.accounting.ledger import Ledger
+from computer_use_cache.accounting.statistics import Book, Hour, ModelStatistics, Statistics
 from computer_use_cache.accounting.units import dollars, duration
 from computer_use_cache.cli.clear import health_of, opened_store, url_option
-from computer_use_cache.formats.base import Json
 from computer_use_cache.settings import Settings
 
 _HOURS = 12
 _LONGEST_BAR = 30
-_COUNTED = ("input_tokens", "output_tokens", "usd", "seconds")
+_BOOKS = ("saved", "spent")
 
 
 @click.command()
@@ -49,7 +49,7 @@ def stats(url: str | None, as_json: bool, watch: bool, interval: float) -> None:
     if watch:
         _watch(url, settings, interval)
     elif as_json:
-        click.echo(json.dumps(_counted(url, settings)))
+        click.echo(msgspec.json.encode(_counted(url, settings)))
     else:
         Console(highlight=False).print(_shown(_counted(url, settings)))
 
@@ -64,87 +64,97 @@ def _watch(url: str | None, settings: Settings, interval: float) -> None:
         pass  # it is how a watch ends
 
 
-def _counted(url: str | None, settings: Settings) -> Json:
+def _counted(url: str | None, settings: Settings) -> Statistics:
     """What `/cache/stats` answers, or would."""
     if health := health_of(url, settings):
-        counted: Json = health["cache"]
-        return counted
+        return msgspec.convert(health["cache"], Statistics)
     with opened_store(settings) as store:
         return Ledger(store).statistics(settings, time.time())
 
 
-def _shown(counted: Json) -> RenderableType:
-    models, parts = counted["models"], list[RenderableType]([_totals(counted)])
+def _shown(counted: Statistics) -> RenderableType:
+    models, parts = counted.models, list[RenderableType]([_totals(counted)])
     if models:
         parts.append(_models(models))
-    if not all(model["priced"] for model in models.values()):
+    if not all(model.priced for model in models.values()):
         parts.append("The price of some answers is not known; their money is in no sum.")
-    if counted["history"]:
-        parts.append(_history(counted["history"][-_HOURS:]))
+    if counted.history:
+        parts.append(_history(counted.history[-_HOURS:]))
     return Group(*parts)
 
 
-def _totals(counted: Json) -> Table:
+def _totals(counted: Statistics) -> Table:
     table = Table(show_header=False, box=None)
-    outcomes = ", ".join(f"{counted[name]:,} {name}" for name in ("hits", "misses", "stale", "coalesced"))
-    table.add_row("hit rate", f"{counted['hit_rate']:.1%} ({outcomes})")
-    for book in ("saved", "spent"):
-        total = _total(counted["models"].values(), book)
-        tokens = f"{total['input_tokens']:,} tokens in, {total['output_tokens']:,} out"
-        table.add_row(book, f"{_money_and_time(total)}, {tokens}")
-    stored_at = counted["last_updated_at"]
+    outcomes = ", ".join(f"{getattr(counted, name):,} {name}" for name in ("hits", "misses", "stale", "coalesced"))
+    table.add_row("hit rate", f"{counted.hit_rate:.1%} ({outcomes})")
+    for book in _BOOKS:
+        total = _total(counted.models.values(), book)
+        tokens = f"{total.input_tokens:,} tokens in, {total.output_tokens:,} out"
+        priced = all(_is_priced(model, book) for model in counted.models.values())
+        table.add_row(book, f"{_money_and_time(total, priced)}, {tokens}")
+    stored_at = counted.last_updated_at
     last = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(stored_at)) if stored_at else "never"
-    table.add_row("entries", f"{counted['entries']:,} ({decimal(counted['bytes'])}), last stored: {last}")
-    table.add_row("served for", duration(counted["ttl_seconds"]) if counted["ttl_seconds"] else "ever")
-    table.add_row("place", Text(counted["cache_dir"]))
-    bypasses = (f"{reason}: {count:,}" for reason, count in counted["bypasses"].items())
-    table.add_row("bypasses", ", ".join(bypasses) or "0")
+    table.add_row("entries", f"{counted.entries:,} ({decimal(counted.bytes)}), last stored: {last}")
+    table.add_row("served for", duration(counted.ttl_seconds) if counted.ttl_seconds else "ever")
+    table.add_row("place", Text(counted.cache_dir))
+    if counted.refusals:
+        table.add_row("refusals", f"{counted.refusals:,}")
+    if counted.skips:
+        table.add_row("not stored", _by_reason(counted.skips))
+    table.add_row("bypasses", _by_reason(counted.bypasses) or "0")
     return table
 
 
-def _total(models: Iterable[Json], book: str) -> Json:
+def _by_reason(counts: dict[str, int]) -> str:
+    return ", ".join(f"{reason}: {count:,}" for reason, count in counts.items())
+
+
+def _total(models: Iterable[ModelStatistics], book: str) -> Book:
     """The sum of a book, "saved" or "spent", over all models."""
-    books = [_book(model, book) for model in models]
-    total: Json = {name: sum(one[name] for one in books) for name in _COUNTED}
-    return total | {"priced": all(one["priced"] for one in books)}
+    books: list[Book] = [getattr(model, book) for model in models]
+    return Book(
+        sum(one.input_tokens for one in books),
+        sum(one.output_tokens for one in books),
+        sum(one.usd for one in books),
+        sum(one.seconds for one in books),
+    )
 
 
-def _book(model: Json, book: str) -> Json:
-    """What was counted in a model's book, and whether the price of all of it is known: that of nothing is."""
-    counted: Json = model[book]
-    return counted | {"priced": model["priced"] or not any(counted.values())}
+def _is_priced(model: ModelStatistics, book: str) -> bool:
+    """Whether the price of everything in a model's book is known; an empty one costs nothing."""
+    return model.priced or getattr(model, book) == Book()
 
 
-def _money_and_time(book: Json) -> str:
-    money = dollars(book["usd"])
-    if not book["priced"]:
-        money = f"> {money}" if book["usd"] else "price unknown"
-    return f"{money}, {duration(book['seconds'])}"
+def _money_and_time(book: Book, priced: bool) -> str:
+    money = dollars(book.usd)
+    if not priced:
+        money = f"> {money}" if book.usd else "price unknown"
+    return f"{money}, {duration(book.seconds)}"
 
 
-def _models(models: Json) -> Table:
+def _models(models: dict[str, ModelStatistics]) -> Table:
     """A row for each model, the one that was asked most first."""
     table = Table()
     table.add_column("model", overflow="fold")
-    for heading in ("hits", "misses", "saved", "spent"):
+    for heading in ("hits", "misses", *_BOOKS):
         table.add_column(heading, justify="right", no_wrap=True)
-    for name, model in sorted(models.items(), key=lambda item: -(item[1]["hits"] + item[1]["misses"])):
+    for name, model in sorted(models.items(), key=lambda item: -(item[1].hits + item[1].misses)):
         shown = "".join(letter if letter.isprintable() else "?" for letter in name)  # a client may have sent anything
-        books = (_money_and_time(_book(model, book)) for book in ("saved", "spent"))
-        table.add_row(Text(shown), f"{model['hits']:,}", f"{model['misses']:,}", *books)
+        books = (_money_and_time(getattr(model, book), _is_priced(model, book)) for book in _BOOKS)
+        table.add_row(Text(shown), f"{model.hits:,}", f"{model.misses:,}", *books)
     return table
 
 
-def _history(hours: list[Json]) -> Table:
+def _history(hours: list[Hour]) -> Table:
     """A bar for each hour: its length tells how much was asked, its filled part what of that were hits."""
     table = Table("hour", box=None)
     for heading in ("hits", "misses"):
         table.add_column(heading, justify="right")
     table.add_column("")
-    most = max(hour["hits"] + hour["misses"] for hour in hours)
+    most = max(hour.hits + hour.misses for hour in hours)
     for hour in hours:
-        asked = hour["hits"] + hour["misses"]
-        bar = ProgressBar(total=asked, completed=hour["hits"], width=max(1, round(_LONGEST_BAR * asked / most)))
-        start = time.strftime("%m-%d %H:%M", time.localtime(hour["from"]))
-        table.add_row(start, f"{hour['hits']:,}", f"{hour['misses']:,}", bar)
+        asked = hour.hits + hour.misses
+        bar = ProgressBar(total=asked, completed=hour.hits, width=max(1, round(_LONGEST_BAR * asked / most)))
+        start = time.strftime("%m-%d %H:%M", time.localtime(hour.start))
+        table.add_row(start, f"{hour.hits:,}", f"{hour.misses:,}", bar)
     return table

@@ -1,7 +1,7 @@
 """Single flight: n identical requests at the same time make one upstream call.
 
-The first is the leader, the others follow. A follower that wants the leader's stream gets its chunks so far and then
-the live ones; every other follower waits for the outcome. Each flight has exactly one outcome, set by its leader.
+The first request leads, the others follow. A follower that wants the leader's stream gets its chunks so far and then
+the live ones; every other follower waits until the flight lands. Each flight lands exactly once.
 """
 
 from __future__ import annotations
@@ -15,26 +15,31 @@ from computer_use_cache.models import Entry, Response, Shape
 
 
 class Released(Enum):
-    """Outcomes that answer no follower: each asks upstream on its own, or one of them leads a new flight.
-
-    FAILED is ALONE because the upstream failed: who may have an entry past its TTL takes that.
-    """
+    """Landings that answer no follower."""
 
     ALONE = "alone"
+    """Each follower asks upstream on its own."""
     FAILED = "failed"
+    """Like ALONE, but the upstream failed: a follower may serve a stale entry."""
     TOGETHER = "together"
+    """One of the followers leads a new flight."""
 
 
-type Outcome = Entry | Response | Released
+type Landing = Entry | Response | Released
+"""What a flight brings its followers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What a leader's stream is, once its headers are there."""
+    """What is known about a leader's stream once its headers have arrived."""
 
     shape: Shape
     with_usage: bool
     headers: tuple[tuple[str, str], ...]
+
+    def suits(self, shape: Shape, with_usage: bool) -> bool:
+        """Whether a request for this shape can be sent the stream as it is."""
+        return (self.shape, self.with_usage) == (shape, with_usage)
 
 
 class StreamCut(Exception):
@@ -48,11 +53,12 @@ class Flight:
         self.key = key
         self.stream: Stream | None = None
         self._chunks: list[bytes] = []
-        self._ended = False
-        self._outcome: Outcome | None = None
+        self.has_ended = False
+        """Whether the upstream has ended its stream cleanly: the followers have all of it."""
+        self._landing: Landing | None = None
         self._changed = asyncio.Event()
         self._followers: list[Callable[[], bool]] = []
-        self._after: list[Callable[[Outcome], None]] = []
+        self._callbacks: list[Callable[[Landing], None]] = []
 
     def follow(self, is_alive: Callable[[], bool]) -> None:
         """Count one more follower; `is_alive` says whether its client is still there."""
@@ -69,93 +75,93 @@ class Flight:
         self._wake()
 
     def feed(self, chunk: bytes) -> None:
-        """The leader received a chunk. Nobody can begin to follow a stream whose first chunks were not kept."""
+        """The leader received a chunk. All chunks are kept, so that followers can join at any time."""
         self._chunks.append(chunk)
         self._wake()
 
     def end_stream(self) -> None:
-        """The upstream has ended its stream, and did not break off: whoever follows it has had all of it."""
-        self._ended = True
+        """The upstream ended its stream and did not break it off."""
+        self.has_ended = True
         self._wake()
 
-    def land(self, outcome: Outcome) -> None:
-        """The flight is over; a second outcome is ignored."""
-        if self._outcome is None:
-            self._outcome = outcome
+    def land(self, landing: Landing) -> None:
+        """The flight is over; a second landing is ignored."""
+        if self._landing is None:
+            self._landing = landing
             self._wake()
-            for tell in self._after:
-                tell(outcome)
+            for callback in self._callbacks:
+                callback(landing)
 
-    def when_landed(self, tell: Callable[[Outcome], None]) -> None:
-        """Call `tell` with the outcome, at once when it is there."""
-        if self._outcome is None:
-            self._after.append(tell)
+    def when_landed(self, callback: Callable[[Landing], None]) -> None:
+        """Call `callback` with the landing, at once if the flight is over."""
+        if self._landing is None:
+            self._callbacks.append(callback)
         else:
-            tell(self._outcome)
+            callback(self._landing)
 
     def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def begun(self) -> Stream | Outcome:
-        """The stream as soon as it has begun, or the outcome of a flight that had none."""
-        while self.stream is None and self._outcome is None:
+    async def begun(self) -> Stream | Landing:
+        """The stream as soon as it has begun, or the landing of a flight that had none."""
+        while self.stream is None and self._landing is None:
             await self._changed.wait()
-        found = self.stream or self._outcome
+        found = self.stream or self._landing
         assert found is not None
         return found
 
-    async def landed(self) -> Outcome:
-        """The outcome."""
-        while self._outcome is None:
+    async def landed(self) -> Landing:
+        """Wait for the landing."""
+        while self._landing is None:
             await self._changed.wait()
-        return self._outcome
+        return self._landing
 
     async def landed_or_unwanted(self, silence: float) -> None:
-        """Return when the flight is over, when no follower is left, or when nothing came for `silence` seconds."""
-        while self._outcome is None and self.is_wanted:
+        """Wait until the flight is over, no follower is left, or nothing has come for `silence` seconds."""
+        while self._landing is None and self.is_wanted:
             try:
                 await asyncio.wait_for(self._changed.wait(), silence)
             except TimeoutError:
                 return
 
     async def tail(self) -> AsyncIterator[bytes]:
-        """The chunks so far, joined, then each as it comes; raises StreamCut when the upstream breaks off."""
+        """The chunks so far, joined, then each as it arrives; raises StreamCut if the upstream breaks off."""
         position = 0
         while True:
-            changed, outcome = self._changed, self._outcome
+            changed, landing = self._changed, self._landing
             if position < len(self._chunks):
                 backlog, position = b"".join(self._chunks[position:]), len(self._chunks)
                 yield backlog
-            elif outcome is None:
+            elif landing is None:
                 await changed.wait()
-            elif self._ended or isinstance(outcome, Entry):
+            elif self.has_ended or isinstance(landing, Entry):
                 return
             else:
                 raise StreamCut
 
 
 class Flights:
-    """The flights of this moment, by key."""
+    """The flights that are under way, by key."""
 
     def __init__(self) -> None:
         self._by_key: dict[str, Flight] = {}
 
     def find(self, key: str) -> Flight | None:
-        """The flight that a request of this key may follow."""
+        """The flight that a request with this key may follow."""
         return self._by_key.get(key)
 
     def begin(self, key: str) -> Flight:
-        """A new flight, led by the caller, who must land it."""
+        """Begin a flight, which the caller leads and must land."""
         flight = self._by_key[key] = Flight(key)
         return flight
 
     def withdraw(self, flight: Flight) -> None:
-        """Let nobody follow this flight any more: later requests of its key begin another."""
+        """Let no further request follow this flight: the next one with its key begins another."""
         if self._by_key.get(flight.key) is flight:
             del self._by_key[flight.key]
 
-    def land(self, flight: Flight, outcome: Outcome) -> None:
+    def land(self, flight: Flight, landing: Landing) -> None:
         """End a flight."""
         self.withdraw(flight)
-        flight.land(outcome)
+        flight.land(landing)

@@ -1,7 +1,8 @@
-"""One upstream call for all proxies on one store: who makes it holds its key's lease, the others wait for its entry.
+"""One upstream call for all proxies that share a store: the one that holds the key's lease makes it, the others wait
+for its entry.
 
-The lease is renewed while the call runs, and expires by itself when its holder dies. Nobody waits for a second call:
-when a lease ends without an entry, those who waited go upstream themselves.
+The lease is renewed while the call runs and expires by itself if its holder dies. Nobody waits for a second call: when
+a lease ends without an entry, those who waited go upstream themselves.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ class Lease:
     owner: str
 
 
-class Fleet:
-    """One proxy's part in the calls of all; without `leases` it is alone. It waits `patience` seconds at most."""
+class LeaseHolder:
+    """The leases of this proxy. Without `leases` no store is shared. It waits for `patience` seconds at most."""
 
     def __init__(self, leases: Leases | None, patience: float) -> None:
         self._leases = leases
@@ -41,8 +42,8 @@ class Fleet:
         self._releases: set[asyncio.Task[None]] = set()
 
     async def find_or_lead[T](self, key: str, find: Callable[[], Awaitable[T | None]]) -> T | Lease | None:
-        """What `find` finds of another proxy's call, or the lease of a call to make, which must be ended; None for a
-        call to make without one."""
+        """What `find` finds of another proxy's call; or the lease for a call to make, which the caller must end; or
+        None for a call to make without a lease."""
         if self._leases is None:
             return None
         lease = Lease(key, uuid.uuid4().hex)
@@ -57,7 +58,7 @@ class Fleet:
             holder = await self._take(self._leases, lease)
         if holder == lease.owner:
             self._held[lease] = asyncio.create_task(self._renew(self._leases, lease))
-        # A call may have ended between the last look and the end of its lease.
+        # Another call may have ended between the last look and the end of its lease.
         if found := await find():
             self.end(lease)
             return found
@@ -67,7 +68,7 @@ class Fleet:
         try:
             return await asyncio.to_thread(leases.take, lease.key, lease.owner)
         except StoreError as error:
-            logger.log(error.level, "no lease: %s", error)
+            logger.log(error.level, "could not take a lease: %s", error)
             return None
 
     async def _renew(self, leases: Leases, lease: Lease) -> None:
@@ -76,24 +77,24 @@ class Fleet:
             try:
                 await asyncio.to_thread(leases.renew, lease.key, lease.owner)
             except StoreError as error:
-                logger.log(error.level, "a lease was not renewed: %s", error)
+                logger.log(error.level, "could not renew a lease: %s", error)
 
     def end(self, lease: Lease) -> None:
-        """The call is over, and what could be stored of it is stored; a lease that is not held is ignored."""
+        """The call is over and its answer stored, if it could be. A lease that is not held is ignored."""
         if self._leases and (renewal := self._held.pop(lease, None)):
             renewal.cancel()
             release = asyncio.create_task(self._release(self._leases, lease))
-            self._releases.add(release)  # the loop itself would let go of it
+            self._releases.add(release)  # the event loop keeps only a weak reference
             release.add_done_callback(self._releases.discard)
 
     async def _release(self, leases: Leases, lease: Lease) -> None:
         try:
             await asyncio.to_thread(leases.release, lease.key, lease.owner)
         except StoreError as error:
-            logger.log(error.level, "a lease was not released: %s", error)
+            logger.log(error.level, "could not release a lease: %s", error)
 
     def close(self) -> None:
-        """Let the leases that are held expire."""
+        """Stop renewing: the leases expire."""
         for renewal in self._held.values():
             renewal.cancel()
         self._held.clear()

@@ -17,13 +17,12 @@ from mitmproxy.proxy.layer import NextLayer
 from mitmproxy.tls import ClientHelloData
 
 from computer_use_cache.errors import CacheError, RequestError, SettingError, StoreError
-from computer_use_cache.models import Bypass, Outcome, Reason
-from computer_use_cache.proxy import cache_headers, flows, forwarding, interception, modes, replayer, responses
-from computer_use_cache.proxy.failure_log import Trouble
+from computer_use_cache.exchange.failure_log import FailureLog
+from computer_use_cache.proxy import flows, forwarding, interception, modes, replayer, responses
 from computer_use_cache.proxy.fast_path.eligibility import needs_flows
 from computer_use_cache.proxy.fast_path.layer import FastHttpLayer, Search
 from computer_use_cache.proxy.fast_path.lookup import FastLane
-from computer_use_cache.proxy.http.layer import UPSTREAM_FAULT, Feed, with_cache_layer
+from computer_use_cache.proxy.http.layer import Feed, with_cache_layer
 from computer_use_cache.proxy.session import Parts
 from computer_use_cache.proxy.shutdown import drain
 from computer_use_cache.proxy.ui.annotations import Inspector
@@ -76,7 +75,7 @@ class ComputerUseCache:
         await modes.rebind(ctx.master.addons.get("proxyserver"), ctx.options.listen_host)
         if self._parts:
             await self._import_once(self._parts)
-        flushes, upkeep = 0, Trouble("upkeep")
+        flushes, upkeep = 0, FailureLog("upkeep")
         while True:
             await asyncio.sleep(_FLUSH_SECONDS)
             self._is_lane_open = None
@@ -169,28 +168,40 @@ class ComputerUseCache:
             return
         try:
             if self._ending:
-                raise RequestError(503, "The cache is ending; ask again in a moment.", code="shutting_down")
-            self._parts.gate.admit(flow)
+                raise RequestError(503, "The cache is shutting down; ask again in a moment.", code="shutting_down")
+            if not self._parts.gate.admit(flow):
+                self._parts.exchanges.pass_by(flow)
         except RequestError as error:
-            responses.refuse(flow, error, self._parts.settings)
+            self._parts.exchanges.refuse(flow, error)
         except Exception:
             logger.exception("the guard failed; the request is refused")
-            failure = RequestError(500, "The cache's guard failed; see its log.")
-            responses.refuse(flow, failure, self._parts.settings)
+            self._parts.exchanges.refuse(flow, RequestError(500, "The cache's guard failed; see its log."))
 
     async def request(self, flow: http.HTTPFlow) -> None:
         if not self._parts or flow.response or flow.error or not self._parts.gate.concerns(flow):
             return
         try:
-            if flows.is_addressed_to_proxy(flow) and (answer := await self._parts.local.answer(flow)):
-                flows.answer(flow, answer)
-            else:
+            if not await self._answer_locally(flow, self._parts):
                 await self._parts.exchanges.request(flow)
         except RequestError as error:
-            responses.refuse(flow, error, self._parts.settings)
+            self._parts.exchanges.refuse(flow, error)
         except Exception:
             logger.exception("the cache failed; the request goes upstream without it")
-            forwarding.prepare_to_forward(flow, self._parts.settings)
+            if flow.response is None:
+                self._parts.exchanges.fault(flow)
+
+    async def _answer_locally(self, flow: http.HTTPFlow, parts: Parts) -> bool:
+        """Whether the request was for a route of the proxy's own."""
+        if not flows.is_addressed_to_proxy(flow):
+            return False
+        try:
+            answer = await parts.local.answer(flow)
+        except RequestError as error:
+            responses.refuse(flow, error, parts.settings)
+            return True
+        if answer:
+            flows.answer(flow, answer)
+        return answer is not None
 
     async def responseheaders(self, flow: http.HTTPFlow) -> None:
         if not self._parts or not flow.response:
@@ -198,14 +209,11 @@ class ComputerUseCache:
         if not self._parts.gate.concerns(flow):
             flow.response.stream = flow.response.stream or flow.request.stream
             return
-        try:
-            handled = await self._parts.exchanges.response_headers(flow)
-            if not handled and not flows.is_own_answer(flow):
-                bypass = Bypass(Reason.ROUTE)
-                self._parts.ledger.bypassed(bypass)
-                responses.pass_through(flow, flow.response, bypass, self._parts.settings)
-        except Exception:
-            logger.exception("the cache failed; the answer passes unrecorded")
+        if not flows.is_own_answer(flow):
+            try:
+                await self._parts.exchanges.response_headers(flow)
+            except Exception:
+                logger.exception("the cache failed; the answer passes unrecorded")
         self._parts.gate.allow_page(flow, flow.response)
 
     async def response(self, flow: http.HTTPFlow) -> None:
@@ -223,14 +231,8 @@ class ComputerUseCache:
     async def error(self, flow: http.HTTPFlow) -> None:
         if not self._parts or not self._parts.gate.concerns(flow):
             return
-        told = cache_headers.Told(Outcome.BYPASS, "fwd=bypass")
         try:
-            told = await self._parts.exchanges.error(flow)
+            await self._parts.exchanges.error(flow)
         except Exception:
             logger.exception("the cache failed while an exchange ended")
-        status = flow.metadata.get(UPSTREAM_FAULT)
-        if status and flow.response is None and flow.error:
-            responses.refuse(flow, responses.upstream_error(flow, status, flow.error.msg), self._parts.settings)
-            assert flow.response
-            cache_headers.tell(flow, flow.response, told, self._parts.settings)
         forwarding.forget_credentials(flow, self._parts.settings)

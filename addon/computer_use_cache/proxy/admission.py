@@ -49,13 +49,14 @@ class Gate:
         certificate names."""
         return host.lower() == proven.lower() and self.is_cached_host(host)
 
-    def admit(self, flow: http.HTTPFlow) -> None:
-        """Check a request as soon as its headers are there, and point it at its upstream. Raises RequestError."""
+    def admit(self, flow: http.HTTPFlow) -> bool:
+        """Check a request as soon as its headers are there, and point it at its upstream. False if it passes by the
+        cache. Raises RequestError."""
         is_addressed_here = flows.is_addressed_to_proxy(flow)
         if flow.is_replay == "request" and (
             not is_addressed_here or forwarding.was_sent_upstream(flow, self._settings)
         ):
-            return  # asked again from mitmproxy's own interface
+            return True  # replayed from mitmproxy's own interface
         if is_addressed_here:
             head = flows.head_of(flow)
             client = self.check(head)
@@ -64,18 +65,20 @@ class Gate:
             if head.is_preflight:
                 flows.answer(flow, http.Response.make(204))
             if flow.response or local_routes.is_local(head.path):
-                return
+                return True
         forwarding.keep_end_to_end(flow.request.headers)
         if is_addressed_here:
             forwarding.send_to_upstream(flow, self._settings)
         if flows.could_use_http(flow, self._settings):
             raise RequestError(426, "What is asked over a websocket is not cached: ask over HTTP.")
-        if flows.format_of(flow, self._settings) is None:
-            if self._settings.mode is Mode.OFFLINE:
-                raise offline_error(Reason.ROUTE)
-            # Uploads and the like pass through as they come.
-            forwarding.prepare_to_forward(flow, self._settings)
-            flow.request.stream = True
+        if flows.format_of(flow, self._settings):
+            return True
+        if self._settings.mode is Mode.OFFLINE:
+            raise offline_error(Reason.ROUTE)
+        # Uploads and the like pass through as they come.
+        forwarding.prepare_to_forward(flow, self._settings)
+        flow.request.stream = True
+        return False
 
     def check(self, head: Head) -> str | None:
         """Whether a request that is addressed to the proxy may be made; the name of the client whose token it bears,

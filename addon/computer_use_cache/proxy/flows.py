@@ -1,4 +1,4 @@
-"""Between mitmproxy's flows and the core's values: translation only, no decisions."""
+"""Translates mitmproxy's flows into the core's values. No decisions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OWN_ANSWER = "cache_own_answer"
 
 
 def is_addressed_to_proxy(flow: http.HTTPFlow) -> bool:
-    """Whether the client asked this proxy itself (reverse mode), and not a host that is being intercepted."""
+    """Whether the request is addressed to this proxy (reverse mode) and not to a host that is being intercepted."""
     return isinstance(flow.client_conn.proxy_mode, ReverseMode)
 
 
@@ -32,7 +32,7 @@ def path_and_query(flow: http.HTTPFlow) -> tuple[str, str]:
 
 
 def head_of(flow: http.HTTPFlow) -> Head:
-    """The request's head, as it came."""
+    """The request's head before anything is rewritten."""
     path, query = path_and_query(flow)
     return Head(
         method=flow.request.method,
@@ -46,34 +46,37 @@ def head_of(flow: http.HTTPFlow) -> Head:
 
 
 def remember_client(flow: http.HTTPFlow, name: str) -> None:
-    """Note the name that the caller's token stands for."""
+    """Note the name that CACHE_CLIENT_TOKEN gives the caller."""
     flow.metadata[_CLIENT] = name
 
 
 def is_known_client(flow: http.HTTPFlow) -> bool:
-    """Whether the caller's token was right."""
+    """Whether the caller sent a valid token."""
     return _CLIENT in flow.metadata
 
 
 def format_of(flow: http.HTTPFlow, settings: Settings) -> Format | None:
-    """The API that a request belongs to, once it points at its upstream; None when its answers are not cached."""
+    """The cached API that a request is for, once it points at its upstream; None if its answer is not cached."""
     found = formats.match(_split(flow, settings)[1]) if flow.request.method == "POST" else None
     return found[0] if found else None
 
 
-def could_use_http(flow: http.HTTPFlow, settings: Settings) -> bool:
-    """Whether this is Codex, asking for a websocket to an API that is cached: it takes a refusal as word to use HTTP.
-
-    No other client is known to, so theirs pass.
-    """
-    headers = flow.request.headers
-    if headers.get("upgrade") != "websocket" or not headers.get("user-agent", "").lower().startswith("codex"):
-        return False
+def is_cached_path(flow: http.HTTPFlow, settings: Settings) -> bool:
+    """Whether answers on this path are cached, with the right method."""
     return formats.match(_split(flow, settings)[1]) is not None
 
 
+def could_use_http(flow: http.HTTPFlow, settings: Settings) -> bool:
+    """Whether this is Codex asking for a websocket to a cached API: if refused, it uses HTTP. No other client is known
+    to do so, so theirs pass."""
+    headers = flow.request.headers
+    if headers.get("upgrade") != "websocket" or not headers.get("user-agent", "").lower().startswith("codex"):
+        return False
+    return is_cached_path(flow, settings)
+
+
 def request_of(flow: http.HTTPFlow, settings: Settings) -> Request:
-    """The request as the core sees it; the flow already points at its upstream."""
+    """The request as the core sees it. The flow must already point at its upstream."""
     base, below = _split(flow, settings)
     _, query = path_and_query(flow)
     headers = lower_headers(flow.request.headers)
@@ -92,7 +95,7 @@ def _split(flow: http.HTTPFlow, settings: Settings) -> tuple[str, str]:
 
 
 def lower_headers(headers: http.Headers) -> dict[str, str]:
-    """Headers by lower-case name; repeated ones are joined with a comma (RFC 9110, section 5.3)."""
+    """The headers by lower-case name. Repeated ones are joined with a comma (RFC 9110, section 5.3)."""
     found: dict[str, str] = {}
     for raw_name, raw_value in headers.fields:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("utf-8", "surrogateescape")
@@ -101,11 +104,11 @@ def lower_headers(headers: http.Headers) -> dict[str, str]:
 
 
 def answer(flow: http.HTTPFlow, response: http.Response) -> None:
-    """Answer a flow here, with something that no upstream said."""
+    """Answer a flow with a response that did not come from its own upstream call."""
     flow.metadata[_OWN_ANSWER] = True
     flow.response = response
 
 
 def is_own_answer(flow: http.HTTPFlow) -> bool:
-    """Whether `answer` was used, so that the hooks that follow leave the response alone."""
+    """Whether `answer` set the response, which later hooks then leave alone."""
     return _OWN_ANSWER in flow.metadata

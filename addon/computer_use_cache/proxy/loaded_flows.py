@@ -58,7 +58,7 @@ class LoadedFlows:
             logger.exception("the cache failed; a loaded flow was not taken over")
             outcome = Skipped(str(error))
         if isinstance(outcome, Skipped):
-            self._skipped[outcome.reason] += 1
+            self._skipped[outcome.detail] += 1
         else:
             self._kept += 1
             self._ledger.stored(time.time())

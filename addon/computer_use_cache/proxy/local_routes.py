@@ -9,16 +9,19 @@ from collections.abc import Awaitable, Callable
 from itertools import islice
 from typing import Any
 
+import msgspec
 from mitmproxy import http
 
 from computer_use_cache import __version__
 from computer_use_cache.accounting.ledger import Ledger
 from computer_use_cache.accounting.prometheus import exposition
+from computer_use_cache.accounting.statistics import Statistics
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.errors import RequestError, StoreError
+from computer_use_cache.exchange.rendering import CACHE_NAME
 from computer_use_cache.formats.base import Json
 from computer_use_cache.models import Entry
-from computer_use_cache.proxy import cache_headers, flows, guard, responses
+from computer_use_cache.proxy import flows, guard, responses
 from computer_use_cache.proxy.content_coding import body_of
 from computer_use_cache.store.base import Choice
 
@@ -102,7 +105,7 @@ class LocalRoutes:
         upstream = str(self._cache.settings.upstream_base_url)
         match path:
             case "/":
-                about = {"name": cache_headers.CACHE_NAME, "version": __version__, "status": "ok"}
+                about = {"name": CACHE_NAME, "version": __version__, "status": "ok"}
                 return responses.json_response(200, about | {"upstream_base_url": upstream, "endpoints": _ENDPOINTS})
             case "/healthz":
                 if self._cache.settings.client_token and not flows.is_known_client(flow):
@@ -112,7 +115,7 @@ class LocalRoutes:
             case "/readyz":
                 return await self._ready()
             case "/cache/stats" | "/stats":
-                return responses.json_response(200, await self._stats())
+                return responses.json_response(200, msgspec.to_builtins(await self._stats()))
             case "/metrics":
                 text = exposition(await self._stats())
                 return http.Response.make(200, text, {"content-type": "text/plain; version=0.0.4; charset=utf-8"})
@@ -123,14 +126,14 @@ class LocalRoutes:
             return await self._list(flow)
         return await self._entry(flow.request.method, path.removeprefix(_ENTRIES + "/"))
 
-    async def _stats(self) -> Json:
-        stats: Json = await self._write(self._ledger.statistics, self._cache.settings, time.time())
-        return stats
+    async def _stats(self) -> Statistics:
+        found: Statistics = await self._write(self._ledger.statistics, self._cache.settings, time.time())
+        return found
 
     async def _health(self) -> Json:
         """The statistics, or why there are none: a proxy without its store still serves."""
         try:
-            return await self._stats()
+            return msgspec.to_builtins(await self._stats())  # type: ignore[no-any-return]
         except StoreError as error:
             return {"error": str(error)}
 

@@ -1,4 +1,4 @@
-"""Responses that this proxy makes or changes: refusals, upstream failures, and answers that pass uncached."""
+"""Responses that this proxy makes or changes: refusals, upstream failures, and answers that pass by the cache."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from mitmproxy import http
 from computer_use_cache import formats
 from computer_use_cache.cache.cache import OFFLINE_MISS
 from computer_use_cache.errors import RequestError
+from computer_use_cache.exchange.report import Report
 from computer_use_cache.formats.base import Json, dump
 from computer_use_cache.keys import upstream
-from computer_use_cache.models import Bypass, Outcome
 from computer_use_cache.proxy import cache_headers
 from computer_use_cache.proxy.flows import answer, path_and_query
 from computer_use_cache.settings import Settings
@@ -21,17 +21,17 @@ logger = logging.getLogger(__name__)
 _LARGE = 1024 * 1024
 
 _SHORTEST_KEY = 16
-"""No provider's key has fewer characters: `ollama` or `EMPTY`, where no key is needed, are words of answers, too."""
+"""No provider's key is shorter. `ollama` or `EMPTY`, set where no key is needed, occur in answers as words."""
 
 
 def without_key(body: bytes, settings: Settings) -> bytes:
-    """An upstream may quote the operator's key in an error; not even the client may see that."""
+    """The body with the operator's key masked: an upstream may quote it in an error, and no client may see it."""
     key = settings.upstream_api_key.encode()
     return body.replace(key, b"*" * len(key)) if len(key) >= _SHORTEST_KEY else body
 
 
 def refuse(flow: http.HTTPFlow, error: RequestError, settings: Settings) -> None:
-    """Answer with an error in the form of the API that was asked, OpenAI's where it is none."""
+    """Answer with an error in the form of the API that was asked, or OpenAI's where none was."""
     path, _ = path_and_query(flow)
     below = upstream.split("", upstream.resolve(settings.upstream_base_url, path), settings.upstream_base_url)[1]
     found = formats.match(below)
@@ -39,21 +39,20 @@ def refuse(flow: http.HTTPFlow, error: RequestError, settings: Settings) -> None
     response = json_response(error.status, format.error(error))
     if error.code == OFFLINE_MISS:
         logger.info("offline miss: %s %s: %s", flow.request.method, path, error.message)
-        response.headers["x-should-retry"] = "false"  # the SDKs would wait and ask again
+        response.headers["x-should-retry"] = "false"  # otherwise the SDKs wait and retry
     answer(flow, response)
 
 
 def upstream_error(flow: http.HTTPFlow, status: int, why: str) -> RequestError:
-    """What a client is told when its upstream failed: 502, or 504 when it took too long."""
+    """The error for a client whose upstream failed: 502, or 504 if it took too long."""
     what = "did not answer in time" if status == 504 else "could not be reached or broke off"
     message = f"The upstream {flow.request.pretty_host} {what}: {why}. Check UPSTREAM_BASE_URL and the network."
     return RequestError(status, message, code="upstream_timeout" if status == 504 else "upstream_request_failed")
 
 
-def pass_through(flow: http.HTTPFlow, response: http.Response, bypass: Bypass, settings: Settings) -> None:
-    """Let an answer pass that is no cached API's: events and what is large or of unknown length as they come."""
-    told = cache_headers.Told(Outcome.BYPASS, f"fwd=bypass; fwd-status={response.status_code}", reason=str(bypass))
-    cache_headers.tell(flow, response, told, settings)
+def pass_through(flow: http.HTTPFlow, response: http.Response, report: Report, settings: Settings) -> None:
+    """Let an answer pass by the cache. A large one, or one of unknown length, is streamed."""
+    cache_headers.tell(flow, response, report, settings)
     length = response.headers.get("content-length", "")
     if not response.stream and not (length.isdigit() and int(length) <= _LARGE):
         response.stream = True
@@ -62,11 +61,11 @@ def pass_through(flow: http.HTTPFlow, response: http.Response, bypass: Bypass, s
 
 
 def json_response(status: int, payload: Json) -> http.Response:
-    """A JSON response of this proxy."""
+    """A JSON response made by this proxy."""
     return http.Response.make(status, dump(payload), {"content-type": "application/json; charset=utf-8"})
 
 
 def delimit(request: http.Request, response: http.Response) -> None:
-    """Let an HTTP/1.1 client see where a stream of unknown length ends, so that a cut one never looks complete."""
+    """Send a stream of unknown length to an HTTP/1.1 client in chunks, so that a cut one never looks complete."""
     if request.is_http11 and "content-length" not in response.headers:
         response.headers["transfer-encoding"] = "chunked"

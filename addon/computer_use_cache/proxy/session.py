@@ -1,4 +1,4 @@
-"""What lives as long as one set of settings does: the store, the core on it, and what uses both."""
+"""Everything that lives as long as one set of settings: the store, the core on top of it, and what uses them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from functools import partial
 
 from computer_use_cache.accounting.ledger import Ledger
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.errors import StoreError
+from computer_use_cache.exchange.shared import Runners, Shared
 from computer_use_cache.proxy.admission import Gate
-from computer_use_cache.proxy.exchange import Exchanges
+from computer_use_cache.proxy.exchanges import FlowExchanges
 from computer_use_cache.proxy.fast_path.lookup import FastLane
 from computer_use_cache.proxy.loaded_flows import LoadedFlows
 from computer_use_cache.proxy.local_routes import LocalRoutes
@@ -26,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class Parts:
-    """The parts of one running addon. `close` ends their use."""
+    """One running addon. `close` ends it."""
 
     def __init__(self, settings: Settings, loopback: bool) -> None:
         """Opens the store; raises StoreError."""
@@ -35,28 +36,29 @@ class Parts:
         self.cache = Cache(settings, open_store(settings), loopback=loopback)
         self.ledger = Ledger(self.cache.store)
         self.gate = Gate(settings, loopback=loopback)
-        self.exchanges = Exchanges(self.cache, self.ledger, self.write, self.study)
-        self.lane = FastLane(self.cache, self.ledger, self.gate)
+        self.shared = Shared(self.cache, self.ledger, Runners(asyncio.to_thread, self.write, self.study, time.time))
+        self.exchanges = FlowExchanges(self.shared)
+        self.lane = FastLane(self.shared, self.gate)
         self.local = LocalRoutes(self.cache, self.ledger, self.write, loopback=loopback)
         self.loaded = LoadedFlows(settings, self.cache.store, self.ledger, self.write, loopback=loopback)
         self._writer = ThreadPoolExecutor(1, "cache-writer")
-        # One thread, too: each that computes takes the interpreter away from the event loop for some milliseconds.
+        # One thread is enough: each thread that computes takes the interpreter from the event loop for milliseconds.
         self._student = ThreadPoolExecutor(1, "cache-study")
 
     def import_once(self) -> Summary | None:
-        """Take over what CACHE_DB_PATH names; blocks, and raises CacheError."""
+        """Import the store that CACHE_DB_PATH names. Blocks; raises CacheError."""
         return original_tool.import_once(self.settings, self.cache.store, loopback=self.loopback, now=time.time())
 
-    async def write(self, function: Callable[..., Any], *arguments: object) -> Any:
-        """Run what blocks in the one thread that writes."""
-        return await asyncio.get_running_loop().run_in_executor(self._writer, function, *arguments)
+    async def write[**P, R](self, function: Callable[P, R], /, *arguments: P.args, **named: P.kwargs) -> R:
+        """Run a blocking function in the thread that writes."""
+        return await _run(self._writer, partial(function, *arguments, **named))
 
-    async def study(self, function: Callable[..., Any], *arguments: object) -> Any:
-        """Run what computes for a while, and nobody waits for at once, in the one thread for that."""
-        return await asyncio.get_running_loop().run_in_executor(self._student, function, *arguments)
+    async def study[**P, R](self, function: Callable[P, R], /, *arguments: P.args, **named: P.kwargs) -> R:
+        """Run a long computation that nobody waits for at once, in a thread of its own."""
+        return await _run(self._student, partial(function, *arguments, **named))
 
     def close(self) -> None:
-        """Finish what is being written, keep the counts, let go of the store."""
+        """Finish pending writes, save the counts and close the store."""
         self.exchanges.close()
         self.loaded.close()
         self._student.shutdown(wait=True)
@@ -65,4 +67,8 @@ class Parts:
             self.ledger.flush(time.time())
             self.cache.store.close()
         except StoreError as error:
-            logger.warning("not closed cleanly: %s", error)
+            logger.warning("the store was not closed cleanly: %s", error)
+
+
+async def _run[R](thread: ThreadPoolExecutor, work: Callable[[], R]) -> R:
+    return await asyncio.get_running_loop().run_in_executor(thread, work)

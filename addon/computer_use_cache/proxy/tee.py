@@ -1,6 +1,7 @@
-"""What mitmproxy calls with each chunk of a streamed answer: take off the content coding, record, pass on.
+"""Passes each chunk of a streamed answer on to the client and to its exchange, with the content coding taken off.
 
-An exception here would hang the connection, so there is none: what cannot be decoded is not recorded.
+mitmproxy calls it with every chunk. An exception here would hang the connection, so none leaves: a stream that cannot
+be decoded is not recorded.
 """
 
 from __future__ import annotations
@@ -13,8 +14,7 @@ from collections.abc import Callable, Iterable
 import brotli
 import zstandard
 
-from computer_use_cache.flights.flight import Flight
-from computer_use_cache.flights.recorder import Recorder
+from computer_use_cache.exchange.exchange import Exchange
 
 logger = logging.getLogger(__name__)
 
@@ -30,24 +30,21 @@ _DECODERS: dict[str, Callable[[], Decoder]] = {
 
 
 def decoder(coding: str) -> Decoder | None:
-    """Turns chunks of a coded body into chunks of the plain one; None for a coding that is not known."""
+    """Decodes the chunks of a body with this coding; None if the coding is unknown."""
     make = _DECODERS.get(coding.strip().lower())
     return make() if make else None
 
 
 def tee(
-    recorder: Recorder, flight: Flight | None, decode: Decoder | None, other: Callable[[bytes], Chunks] | None
+    exchange: Exchange, decode: Decoder | None, other: Callable[[bytes], Chunks] | None
 ) -> Callable[[bytes], Chunks]:
-    """The callable for `flow.response.stream`; `other` is one that was there before."""
+    """The callable for `flow.response.stream`; `other` is the one that was there before."""
+    recorder = exchange.recorder
+    assert recorder
 
     def keep(chunk: bytes) -> None:
         try:
-            if chunk:
-                recorder.feed(chunk, time.monotonic())
-            if flight and chunk:
-                flight.feed(chunk)
-            elif flight:
-                flight.end_stream()
+            exchange.feed(chunk, time.monotonic())
         except Exception:
             logger.exception("the cache failed; the stream goes on unrecorded")
             recorder.give_up()

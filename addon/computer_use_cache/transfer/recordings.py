@@ -151,7 +151,7 @@ def keep_all(cache: Cache, recordings: Iterable[Recording | Exported | Skipped |
             case _:
                 outcome = recording
         if isinstance(outcome, Skipped):
-            skipped[outcome.reason] += 1
+            skipped[outcome.detail] += 1
         else:
             kept += 1
     return Summary(kept, dict(skipped), tuple(damaged))

@@ -20,16 +20,15 @@ from mitmproxy.proxy.mode_specs import ReverseMode
 from msgspec.structs import replace
 
 from computer_use_cache import formats
-from computer_use_cache.accounting.ledger import Ledger
-from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan, Route
-from computer_use_cache.cache.replay import replay, replays_quickly
 from computer_use_cache.errors import RequestError, StoreError
+from computer_use_cache.exchange.decisions import Serve
+from computer_use_cache.exchange.failure_log import FailureLog
+from computer_use_cache.exchange.shared import Shared
 from computer_use_cache.keys import upstream
-from computer_use_cache.models import Entry, Outcome, Query, Request
+from computer_use_cache.models import Entry, Query, Request
 from computer_use_cache.proxy import local_routes
 from computer_use_cache.proxy.admission import Gate
-from computer_use_cache.proxy.failure_log import Trouble
 from computer_use_cache.proxy.guard import host_of
 from computer_use_cache.proxy.replayer import Replayer
 from computer_use_cache.proxy.request_head import Head
@@ -98,8 +97,7 @@ class Hit(msgspec.Struct):
 
     length: int
     plan: Plan
-    entry: Entry
-    pieces: list[bytes]
+    serve: Serve
     wire: bytes
     until: float = 0.0
 
@@ -139,18 +137,18 @@ def _safely[**Given, Found](
 class FastLane:
     """The lane of one proxy. What it remembers is bounded, and never served without asking the store."""
 
-    def __init__(self, cache: Cache, ledger: Ledger, gate: Gate) -> None:
-        self._cache = cache
-        self._ledger = ledger
+    def __init__(self, shared: Shared, gate: Gate) -> None:
+        self._shared = shared
+        self._cache = shared.cache
         self._gate = gate
-        self._replayer = Replayer(cache.settings)
+        self._replayer = Replayer(shared.cache.settings)
         self._heads: OrderedDict[bytes, Admitted] = OrderedDict()
         self._hits: OrderedDict[bytes, Hit] = OrderedDict()
         self._lengths: Counter[int] = Counter()
         """The lengths of their requests' bodies: what is as long as none of them need not be hashed."""
         self._bytes = 0
         self._recurring = Recurring()
-        self.trouble = Trouble("the fast lane")
+        self.trouble = FailureLog("the fast lane")
 
     # -- heads
 
@@ -233,37 +231,35 @@ class FastLane:
             entry = self._cache.lookup(known.plan, now)
         except StoreError:
             return None
-        if entry is None or entry != known.entry:
+        if entry != known.serve.entry:
             self._forget(digest)
             return None
-        known.entry = entry  # the next time it is the same object, and equal at a glance
         if now >= known.until:
-            known.wire = self._replayer.hit(known.plan, entry, known.pieces, now)
-            known.until = _until(entry, now)
+            known.wire = self._replayer.hit(known.plan, known.serve, now)
+            known.until = _until(known.serve.entry, now)
         self._hits.move_to_end(digest)
-        self._ledger.served(Outcome.HIT, known.plan.model, entry.cost)
+        self._shared.conclude_hit(known.plan, known.serve.entry)
         return known.wire
 
     @_safely
     def find(self, admitted: Admitted, body: bytes) -> Hit | Plan | None:
-        """The hit, or the plan of what is none; for any thread."""
+        """The hit, or the plan of a request that is none; for any thread."""
         now = time.time()
         try:
             plan = self._cache.plan_body(admitted.route, body)
-            entry = self._cache.lookup(plan, now)
-        except (RequestError, StoreError):
+        except RequestError:
             return None
-        pieces = replay(plan, entry) if entry and replays_quickly(plan, entry) else None
-        if entry is None or pieces is None or self._replayer.paced(plan, entry, pieces):
+        serve = self._shared.decider.decide_at_once(plan, now)
+        if not isinstance(serve, Serve) or self._replayer.paced(plan, serve.entry, serve.pieces):
             return plan
-        return Hit(len(body), plan, entry, pieces, self._replayer.hit(plan, entry, pieces, now))
+        return Hit(len(body), plan, serve, self._replayer.hit(plan, serve, now))
 
     @_safely
     def serve(self, hit: Hit, digest: Callable[[], bytes]) -> bytes:
         """The bytes of a hit that was found, which is counted and, if it was asked for before, remembered."""
         if self._recurring.comes_again(hit.plan.key):
             self._remember(digest(), hit)
-        self._ledger.served(Outcome.HIT, hit.plan.model, hit.entry.cost)
+        self._shared.conclude_hit(hit.plan, hit.serve.entry)
         self.trouble.worked()
         return hit.wire
 

@@ -1,5 +1,4 @@
-"""What mitmweb, mitmproxy's console and saved flows show of each flow: a marker and a comment; and how many flows
-they keep.
+"""Marks and comments each flow for mitmweb, mitmproxy's console and saved flows, and limits how many flows they keep.
 
 A marker or comment that a user has set is left alone.
 """
@@ -12,9 +11,7 @@ from typing import TYPE_CHECKING
 from mitmproxy import contentviews, ctx, flow, http
 from mitmproxy.addonmanager import Loader
 
-from computer_use_cache.accounting.units import dollars, duration
 from computer_use_cache.models import Outcome
-from computer_use_cache.proxy import cache_headers
 from computer_use_cache.proxy.session import Parts
 from computer_use_cache.proxy.ui import content_views
 
@@ -26,46 +23,28 @@ _MARKERS = {
     Outcome.MISS: ":large_blue_circle:",
     Outcome.BYPASS: ":white_circle:",
     Outcome.STALE: ":hourglass_flowing_sand:",
-    cache_headers.COALESCED: ":link:",
+    Outcome.COALESCED: ":link:",
+    Outcome.REFUSED: ":no_entry:",
 }
 _MARKED, _COMMENTED = "cache_marker", "cache_comment"
-"""In a flow's metadata: the marker and the comment that were set here, to tell them from a user's."""
+"""In a flow's metadata: the marker and comment set here, to tell them from a user's."""
 _COLUMNS = ["icon", "path", "comment", "status", "size", "time"]
 
 
 def annotate(flow: http.HTTPFlow) -> None:
-    """Set the marker and the comment of a flow whose end was told."""
+    """Set the marker and the comment of a flow that has a report."""
     outcome = flow.metadata.get("cache")
     if outcome is None:
         return
-    marker, comment = _MARKERS[outcome], _comment(flow)
+    marker, comment = _MARKERS[outcome], flow.metadata["cache_summary"]
     if flow.marked == flow.metadata.get(_MARKED, ""):
         flow.marked = flow.metadata[_MARKED] = marker
     if flow.comment == flow.metadata.get(_COMMENTED, ""):
         flow.comment = flow.metadata[_COMMENTED] = comment
 
 
-def _comment(flow: http.HTTPFlow) -> str:
-    key, store, reason = (str(flow.metadata[name]) for name in ("cache_key", "cache_store", "cache_reason"))
-    words = [f"{flow.metadata['cache']} {key[:8]}".rstrip()]
-    if reason.startswith("near-miss "):
-        near, _, path = reason.removeprefix("near-miss ").partition(": ")
-        words = [f"{flow.metadata['cache']} near {near} {path}"]
-    elif reason and not store:
-        words.append(reason)
-    if store:
-        words.append(store)
-    usd, seconds = flow.metadata.get(cache_headers.SAVED_USD), flow.metadata.get(cache_headers.SAVED_SECONDS)
-    saved = [] if usd is None else [dollars(usd)]
-    if seconds is not None:
-        saved.append(duration(seconds))
-    if saved:
-        words.append(f"saved {', '.join(saved)}")
-    return " · ".join(words)
-
-
 class Inspector:
-    """The addon of the interfaces; what is shown of the flows that pass."""
+    """mitmproxy addon for its interfaces. `parts` returns the running cache, None if it did not start."""
 
     name = "cache_inspector"
 
@@ -95,8 +74,8 @@ class Inspector:
 
 
 def trim(view: View, most: int) -> None:
-    """Take the oldest flows out of an interface's view until `most` are left, but for those that still run, are
-    intercepted or were marked by a user."""
+    """Remove the oldest flows from an interface's view until `most` are left. Flows that still run, are intercepted or
+    were marked by a user stay."""
     surplus = view.store_count() - most
     if surplus <= 0:
         return

@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import msgspec
 from mitmproxy import command, ctx, flow, http, types
 from mitmproxy.exceptions import CommandError
 from mitmproxy.log import ALERT
@@ -93,7 +94,8 @@ async def _tell(work: Awaitable[str]) -> None:
 
 
 async def _stats(parts: Parts) -> str:
-    stats: dict[str, Any] = await parts.write(parts.ledger.statistics, parts.settings, time.time())
+    found = await parts.write(parts.ledger.statistics, parts.settings, time.time())
+    stats: dict[str, Any] = msgspec.to_builtins(found)
     counts = [f"{name} {stats[name]}" for name in ("entries", "hits", "misses", "stale", "coalesced", "stored")]
     bypasses = sum(stats["bypasses"].values())
     return f"{', '.join(counts)}, bypasses {bypasses}, hit rate {stats['hit_rate']:.0%}, {stats['bytes']:,} bytes"

@@ -1,0 +1,383 @@
+"""One request from decision to settled outcome. No mitmproxy and no clock: time is passed in or injected.
+
+An exchange is in one of these states; `_NEXT` holds every step it may take:
+
+    DECIDING    looks for an answer: in the store, then in the calls under way
+    FOLLOWING   waits for the upstream call of an identical request
+    FORWARDED   its own upstream call is under way
+    STREAMING   the upstream's answer passes to the client and is recorded
+    SETTLED     has its one outcome: counted, logged, followers released
+
+Whatever happens, be it a client that leaves or a fault of the cache itself, `settle` ends the exchange. Only its first
+call counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum, auto
+from typing import assert_never
+
+from msgspec.structs import replace
+
+from computer_use_cache.cache import policy
+from computer_use_cache.cache.batches import Batch, complete, open_batch
+from computer_use_cache.cache.plan import Plan
+from computer_use_cache.cache.replay import replay, replays_quickly
+from computer_use_cache.diagnosis import near_miss
+from computer_use_cache.diagnosis.near_miss import Study
+from computer_use_cache.errors import FormatError, StoreError
+from computer_use_cache.exchange import report
+from computer_use_cache.exchange.decisions import (
+    Again,
+    Answer,
+    Bypassed,
+    Decision,
+    Ending,
+    Fail,
+    Follow,
+    Forward,
+    Join,
+    Joined,
+    Kept,
+    Postpone,
+    Refuse,
+    Serve,
+    ServeStale,
+    Share,
+    ShareError,
+)
+from computer_use_cache.exchange.recording import keep
+from computer_use_cache.exchange.report import Report, Storing
+from computer_use_cache.exchange.shared import Shared
+from computer_use_cache.flights.flight import Flight, Landing, Released, Stream
+from computer_use_cache.flights.leases import Lease
+from computer_use_cache.flights.recorder import Recorder
+from computer_use_cache.formats.embeddings import Embeddings
+from computer_use_cache.models import (
+    NOTHING,
+    Absent,
+    Bypass,
+    Cost,
+    Entry,
+    Fwd,
+    Outcome,
+    Reason,
+    Response,
+    Skip,
+    Skipped,
+)
+
+logger = logging.getLogger(__name__)
+
+_STUDY_AFTER_SECONDS = 0.005
+"""A miss is studied once its request is on its way: few upstreams answer sooner."""
+
+
+class State(Enum):
+    """See the table above."""
+
+    DECIDING = auto()
+    FOLLOWING = auto()
+    FORWARDED = auto()
+    STREAMING = auto()
+    SETTLED = auto()
+
+
+_NEXT: Mapping[State, frozenset[State]] = {
+    State.DECIDING: frozenset((State.FOLLOWING, State.FORWARDED, State.SETTLED)),
+    State.FOLLOWING: frozenset((State.DECIDING, State.FORWARDED, State.SETTLED)),
+    State.FORWARDED: frozenset((State.STREAMING, State.SETTLED)),
+    State.STREAMING: frozenset((State.SETTLED,)),
+    State.SETTLED: frozenset(),
+}
+
+
+class Exchange:
+    """One planned request. `is_here` says whether its client is still connected, and `joins` whether it can be sent a
+    stream piece by piece."""
+
+    def __init__(self, shared: Shared, plan: Plan, is_here: Callable[[], bool], *, joins: bool = True) -> None:
+        self.plan = plan
+        self.state = State.DECIDING
+        self.bypass = plan.verdict if isinstance(plan.verdict, Bypass) else None
+        self.batch: Batch | None = None
+        self.flight: Flight | None = None
+        """The flight that it leads."""
+        self.recorder: Recorder | None = None
+        self._shared = shared
+        self._is_here = is_here
+        self._joins = joins
+        self._absent = Absent(Fwd.URI_MISS)
+        self._status: int | None = None
+        """The upstream's."""
+        self._lease: Lease | None = None
+        self._study: asyncio.Task[Study] | None = None
+        self._landing: Landing = Released.ALONE
+        """What its followers will get."""
+        self._cost = NOTHING
+
+    def _enter(self, state: State) -> None:
+        assert state in _NEXT[self.state], f"{self.state.name} to {state.name}"
+        self.state = state
+
+    # -- decide
+
+    async def resolve(self) -> Answer | Forward:
+        """Find the answer, waiting for another request's call if need be; Forward if it takes a call of its own."""
+        self.batch = await self._open_batch()
+        while True:
+            decision = await self._decide()
+            match decision:
+                case Serve():
+                    return decision
+                case Refuse():
+                    return await self._shared.run.read(self._shared.decider.explained, self.plan, decision, self._now())
+                case Forward():
+                    return await self._lead(decision)
+                case Follow():
+                    answer = await self._follow(decision)
+                    if answer is not Again.AGAIN:
+                        return answer
+                    self._enter(State.DECIDING)
+                case _:
+                    assert_never(decision)
+
+    async def _open_batch(self) -> Batch | None:
+        if self.bypass or not isinstance(self.plan.format, Embeddings):
+            return None
+        try:
+            return await self._shared.run.read(open_batch, self._shared.cache, self.plan, self._now())
+        except (StoreError, FormatError) as error:
+            logger.warning("a batch is asked for as a whole: %s", error)
+            return None
+
+    async def _decide(self) -> Decision:
+        decider = self._shared.decider
+        decision = Postpone.POSTPONE if self.batch else decider.decide_at_once(self.plan, self._now())
+        if decision is Postpone.POSTPONE:
+            decision = await self._shared.run.read(decider.decide, self.plan, self._now(), self.batch)
+            if isinstance(decision, Forward):  # meanwhile an identical request may have gone upstream
+                decision = decider.without_entry(self.plan, decision.absent)
+        return decision
+
+    async def _follow(self, follow: Follow) -> Join | Share | ShareError | ServeStale | Forward | Again:
+        self._enter(State.FOLLOWING)
+        self._absent, flight = follow.absent, follow.flight
+        flight.follow(self._is_here)
+        begun = await flight.begun()
+        if isinstance(begun, Stream) and flight.has_ended:
+            # The leader's client may have had all of it before this request was sent: what is stored decides.
+            await flight.landed()
+            return Again.AGAIN
+        if isinstance(begun, Stream) and self._joins and begun.suits(self.plan.shape, self.plan.with_usage):
+            return Join(begun, flight)
+        landing = await flight.landed()
+        match landing:
+            case Entry():
+                pieces = await self._replay(landing)
+                return await self._lead(Forward(self._absent)) if pieces is None else Share(landing, pieces)
+            case Response():
+                stale = await self._stale(landing.status) if policy.is_failure(landing.status) else None
+                return stale or ShareError(landing)
+            case Released.FAILED:
+                return await self._stale(None) or await self._lead(Forward(self._absent))
+            case Released.ALONE:
+                return await self._lead(Forward(self._absent))
+            case Released.TOGETHER:
+                return Again.AGAIN
+            case _:
+                assert_never(landing)
+
+    async def _lead(self, forward: Forward) -> Share | Forward:
+        """Go upstream, for everyone who asks the same unless another request leads already."""
+        self._absent = forward.absent
+        key, verdict, flights = self.plan.key, self.plan.verdict, self._shared.flights
+        if not isinstance(verdict, Bypass) and verdict.coalesces and flights.find(key) is None:
+            self.flight = flights.begin(key)
+            found = await self._shared.leases.find_or_lead(key, self._find)
+            if isinstance(found, Serve):
+                self._landing = found.entry
+                return Share(found.entry, found.pieces)
+            self._lease = found
+        self._enter(State.FORWARDED)
+        if self.bypass is None:
+            asyncio.get_running_loop().call_later(_STUDY_AFTER_SECONDS, self._begin_study)
+        return forward
+
+    async def _find(self) -> Serve | None:
+        found = await self._shared.run.read(self._shared.decider.decide, self.plan, self._now())
+        return found if isinstance(found, Serve) else None
+
+    async def _replay(self, entry: Entry) -> Sequence[bytes] | None:
+        if replays_quickly(self.plan, entry):
+            return replay(self.plan, entry)
+        return await self._shared.run.read(replay, self.plan, entry)
+
+    async def _stale(self, status: int | None) -> ServeStale | None:
+        found = await self._shared.run.read(self._shared.decider.stale, self.plan, self._now())
+        collapsed = self.state is State.FOLLOWING
+        return ServeStale(found.entry, found.pieces, status, collapsed) if found else None
+
+    # -- the upstream's answer
+
+    async def begin_stream(self, status: int, started: float, stream: Stream | None) -> Report:
+        """The answer has begun and is a stream; `stream` is None if followers could not read it.
+
+        Its headers do not wait for the study: nothing is stored before that is done.
+        """
+        if self._study and self._study.done():
+            await self._heed_study()
+        if self.flight and stream:
+            self.flight.begin_stream(stream)
+        self.recorder = Recorder(self._shared.cache.settings.max_response_chars, started)
+        self._status = status
+        self._enter(State.STREAMING)
+        return self._known() if self.bypass else replace(self._known(), storing=Storing.PENDING)
+
+    def feed(self, chunk: bytes, now: float) -> None:
+        """A chunk of the stream has arrived at `now` on the clock of `started`; an empty one ends it."""
+        assert self.recorder
+        if chunk:
+            self.recorder.feed(chunk, now)
+        if self.flight and chunk:
+            self.flight.feed(chunk)
+        elif self.flight:
+            self.flight.end_stream()
+
+    @property
+    def may_be_whole(self) -> bool:
+        """Whether a stream that broke off may have had all of its events: clients leave, and some upstreams reset the
+        connection, right after the last one."""
+        return self.recorder is not None and self.plan.format.terminal_is_final
+
+    async def join(self, response: Response) -> Joined | Fail:
+        """The answer to a batch, of which the upstream has answered a part (200)."""
+        assert self.batch
+        try:
+            joined = await self._shared.run.read(complete, self._shared.cache, self.batch, response, self._now())
+        except Exception as error:
+            if not isinstance(error, FormatError):
+                if self.batch.is_whole:
+                    raise
+                logger.exception("the cache failed; the answer to a part of a batch does not answer the whole")
+            self._status, self._cost = response.status, Cost(seconds=response.seconds)
+            return Fail(Skipped(str(error), Skip.BATCH))
+        return Joined(*joined)
+
+    async def on_response(self, response: Response, parts: Sequence[Entry] = ()) -> Kept:
+        """Store the complete answer if it may be stored; `parts` are the entries of a batch's inputs."""
+        self._status = response.status
+        study = await self._heed_study()
+        if self.bypass:
+            return Bypassed(self.bypass)
+        if self.recorder and self.recorder.overflowed:
+            self._cost = Cost(seconds=response.seconds)
+            return Skipped(Skip.TOO_LARGE, Skip.TOO_LARGE)
+        recorded = await self._shared.run.write(
+            keep, self._shared, self.plan, response, study=study, parts=parts, now=self._now()
+        )
+        self._landing, self._cost = recorded.landing, recorded.cost
+        return recorded.kept
+
+    async def on_failure(self, response: Response | None = None) -> ServeStale | Fail:
+        """The upstream has failed, with this response or without any."""
+        self._landing = response or Released.FAILED
+        self._status = response.status if response else None
+        if self.state is not State.STREAMING and self.bypass is None and (stale := await self._stale(self._status)):
+            return stale
+        return Fail(Skipped(Skip.UPSTREAM, Skip.UPSTREAM))
+
+    def on_client_left(self) -> Fail:
+        """The client has left before it had its answer, and nobody else wants it."""
+        self._landing = Released.TOGETHER
+        return Fail(Skipped(Skip.CLIENT, Skip.CLIENT))
+
+    def _begin_study(self) -> asyncio.Task[Study]:
+        """Study the miss in a thread: does it hold a credential, and what is it near to?"""
+        if self._study is None:
+            study = self._shared.run.study(near_miss.study, self._shared.cache, self.plan)
+            self._study = asyncio.create_task(study)
+        return self._study
+
+    async def _heed_study(self) -> Study:
+        """Wait for the study. A request that holds a credential has gone past the cache."""
+        if self.bypass:
+            return Study()
+        found = await self._begin_study()
+        assert not isinstance(self.plan.verdict, Bypass)
+        if found.bypass and self.plan.verdict.write:
+            self.bypass = found.bypass
+            self._release()
+        return found
+
+    # -- others who want its answer
+
+    def is_wanted(self) -> bool:
+        """Whether a follower still wants the answer although the client left. If none does, none can begin to."""
+        if self.flight is None:
+            return False
+        if not self.flight.is_wanted:
+            self._shared.flights.withdraw(self.flight)
+        return self.flight.is_wanted
+
+    # -- the end
+
+    def fault(self) -> None:
+        """The cache itself failed before the request went upstream: it goes there without the cache."""
+        self.bypass = Bypass(Reason.FAULT)
+        if self.state is not State.FORWARDED:
+            self._enter(State.FORWARDED)
+        self._release()
+
+    def settle(self, ending: Ending, now: float) -> Report:
+        """End the exchange: count it, log it, release its followers. A second call changes nothing."""
+        final = self.report(ending, now)
+        if self.state is State.SETTLED:
+            return final
+        self._enter(State.SETTLED)
+        try:
+            self._shared.conclude(final, self._cost, now)
+            if isinstance(ending, Join):
+                ending.flight.when_landed(self._count_saved)
+        finally:
+            self._release()
+        return final
+
+    def report(self, ending: Ending, now: float) -> Report:
+        """What to show if the exchange ends so."""
+        return report.of_ending(self._known(), ending, now)
+
+    def _known(self) -> Report:
+        """What can be said before the end."""
+        if self.bypass:
+            return Report(Outcome.BYPASS, self.plan.model, fwd=self.bypass.fwd, status=self._status, bypass=self.bypass)
+        is_studied = self._study and self._study.done() and not self._study.cancelled() and not self._study.exception()
+        return Report(
+            Outcome.MISS,
+            self.plan.model,
+            self.plan.key,
+            fwd=self._absent.fwd,
+            status=self._status,
+            said=self._absent.said,
+            near=self._study.result().near if self._study and is_studied else None,
+        )
+
+    def _count_saved(self, landing: Landing) -> None:
+        """A follower of a stream paid nothing, and waited as long as its leader."""
+        if isinstance(landing, Entry):
+            self._shared.ledger.saved(self.plan.model, replace(landing.cost, seconds=0.0))
+
+    def _release(self) -> None:
+        """Land the flight and give back the lease; what could be stored is stored by now."""
+        try:
+            if self.flight:
+                self._shared.flights.land(self.flight, self._landing)
+        finally:
+            if self._lease:
+                self._shared.leases.end(self._lease)
+
+    def _now(self) -> float:
+        return self._shared.run.now()

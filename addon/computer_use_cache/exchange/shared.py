@@ -1,0 +1,84 @@
+"""What the exchanges of one proxy share, and the one place where outcomes are counted and logged."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Protocol, assert_never
+
+from computer_use_cache.accounting.ledger import Ledger
+from computer_use_cache.cache.cache import Cache
+from computer_use_cache.cache.plan import Plan
+from computer_use_cache.exchange.decide import Decider
+from computer_use_cache.exchange.failure_log import FailureLog
+from computer_use_cache.exchange.rendering import log_line
+from computer_use_cache.exchange.report import Report, Storing
+from computer_use_cache.flights.flight import Flights
+from computer_use_cache.flights.leases import LeaseHolder
+from computer_use_cache.models import NOTHING, Cost, Entry, Outcome, Skipped
+
+logger = logging.getLogger(__name__)
+
+
+class Run(Protocol):
+    """Runs a function that blocks or computes off the event loop."""
+
+    def __call__[**P, R](
+        self, function: Callable[P, R], /, *arguments: P.args, **named: P.kwargs
+    ) -> Coroutine[Any, Any, R]:
+        """Call the function with these arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runners:
+    """Where blocking work is done: `read` in any thread, `write` in the one that writes, `study` in the one for
+    studies of misses. `now` returns Unix seconds."""
+
+    read: Run
+    write: Run
+    study: Run
+    now: Callable[[], float]
+
+
+class Shared:
+    """One per proxy."""
+
+    def __init__(self, cache: Cache, ledger: Ledger, run: Runners) -> None:
+        self.cache = cache
+        self.ledger = ledger
+        self.run = run
+        self.flights = Flights()
+        self.leases = LeaseHolder(cache.store.leases, cache.settings.upstream_timeout_seconds)
+        self.decider = Decider(cache, self.flights)
+        self.storing = FailureLog("storing")
+
+    def conclude_hit(self, plan: Plan, entry: Entry) -> None:
+        """Count a hit of the fast path, and log it for debugging only: there are thousands a second."""
+        self.ledger.served(Outcome.HIT, plan.model, entry.cost)
+        logger.debug("HIT %.8s %s: fast path", plan.key, plan.model)
+
+    def conclude(self, report: Report, spent: Cost, now: float) -> None:
+        """Count and log one request, which is over. `spent` is what its own upstream call cost."""
+        match report.outcome:
+            case Outcome.HIT | Outcome.STALE:
+                self.ledger.served(report.outcome, report.model, report.saved or NOTHING)
+            case Outcome.MISS:
+                self.ledger.served(report.outcome, report.model, spent)
+            case Outcome.COALESCED:
+                self.ledger.coalesced()
+                if report.saved:
+                    self.ledger.saved(report.model, report.saved)
+            case Outcome.BYPASS:
+                assert report.bypass
+                self.ledger.bypassed(report.bypass.reason)
+            case Outcome.REFUSED:
+                self.ledger.refused()
+            case _:
+                assert_never(report.outcome)
+        match report.storing:
+            case Storing.STORED | Storing.UPDATED:
+                self.ledger.stored(now)
+            case Skipped(reason=reason):
+                self.ledger.skipped(reason)
+        logger.info("%s", log_line(report))

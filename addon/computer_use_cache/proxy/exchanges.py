@@ -1,0 +1,311 @@
+"""Between mitmproxy's flows and the core's exchanges: flows in, core values out. What is decided is decided there."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+import orjson
+from mitmproxy import http
+
+from computer_use_cache.cache import policy
+from computer_use_cache.cache.plan import Plan
+from computer_use_cache.errors import RequestError
+from computer_use_cache.exchange.decisions import (
+    Answer,
+    Fail,
+    Forward,
+    Join,
+    Refuse,
+    Serve,
+    ServeStale,
+    Share,
+    ShareError,
+)
+from computer_use_cache.exchange.exchange import Exchange
+from computer_use_cache.exchange.report import Report
+from computer_use_cache.exchange.shared import Shared
+from computer_use_cache.flights.flight import Stream
+from computer_use_cache.models import (
+    NOTHING,
+    Bypass,
+    Entry,
+    Fwd,
+    Outcome,
+    Reason,
+    Request,
+    Response,
+    Shape,
+    Skip,
+    Skipped,
+)
+from computer_use_cache.proxy import cache_headers, flows, forwarding, responses
+from computer_use_cache.proxy.http.layer import UPSTREAM_FAULT, Feed
+from computer_use_cache.proxy.replayer import Replayer
+from computer_use_cache.proxy.tee import decoder, tee
+
+_FAULT = Fail(Skipped(Skip.FAULT, Skip.FAULT))
+_UNKNOWN = Report(Outcome.BYPASS, fwd=Fwd.BYPASS)
+"""What is shown about a flow whose answer had begun to pass by the cache when the upstream broke off."""
+
+
+@dataclass(slots=True)
+class _Running:
+    """The exchange of a flow that has not ended. `started` is on the monotonic clock."""
+
+    exchange: Exchange
+    client_id: str
+    started: float
+
+
+class FlowExchanges:
+    """The exchanges of the flows that have not ended."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._settings = shared.cache.settings
+        self._replayer = Replayer(self._settings)
+        self._running: dict[str, _Running] = {}
+        self._passing: dict[str, Bypass] = {}
+        """The flows without an exchange, which pass by the cache."""
+        self._expected: dict[str, tuple[Request, Plan]] = {}
+
+    # -- what mitmproxy's layer asks (http/layer.py, Owner)
+
+    def feed_of(self, flow: http.HTTPFlow) -> Feed | None:
+        return self._replayer.feed_of(flow)
+
+    def is_held(self, flow: http.HTTPFlow) -> bool:
+        running = self._running.get(flow.id)
+        return running is not None and running.exchange.is_wanted()
+
+    def upstream_timeout(self) -> float:
+        return self._settings.upstream_timeout_seconds
+
+    def expect(self, client_id: str, request: Request, plan: Plan) -> None:
+        self._expected[client_id] = request, plan
+
+    def refuse(self, flow: http.HTTPFlow, error: RequestError) -> None:
+        """Answer a request that goes no further with an error, and count it."""
+        running = self._running.pop(flow.id, None)
+        self._passing.pop(flow.id, None)
+        responses.refuse(flow, error, self._settings)
+        if running:
+            cache_headers.note(flow, running.exchange.settle(Refuse(error), time.time()))
+        else:
+            report = Report(Outcome.REFUSED, error=error.message)
+            self._shared.conclude(report, NOTHING, time.time())
+            cache_headers.note(flow, report)
+
+    # -- the request
+
+    def pass_by(self, flow: http.HTTPFlow) -> None:
+        """A request to no cached route: its answer passes by, and is counted when it begins."""
+        is_cached = flows.is_cached_path(flow, self._settings) or flow.request.method not in ("GET", "HEAD", "POST")
+        self._passing[flow.id] = Bypass(Reason.METHOD if is_cached else Reason.ROUTE)
+
+    async def request(self, flow: http.HTTPFlow) -> None:
+        """Answer a request to a cached API, or send it upstream. Raises RequestError."""
+        if flow.id in self._passing:
+            return
+        if flows.format_of(flow, self._settings) is None:  # mitmproxy's interface replays it
+            self.pass_by(flow)
+            return
+        request = flows.request_of(flow, self._settings)
+        plan = await self._plan(flow.client_conn.id, request)
+        flow.metadata["cache_model"] = plan.model
+        if plan.forward != request.body:
+            flow.request.content = plan.forward
+        exchange = Exchange(self._shared, plan, lambda: flow.client_conn.connected, joins=not flow.is_replay)
+        running = self._running[flow.id] = _Running(exchange, flow.client_conn.id, time.monotonic())
+        answer = await exchange.resolve()
+        if isinstance(answer, Forward):
+            running.started = time.monotonic()  # it may have waited for another request
+            self._send_upstream(flow, exchange)
+            return
+        now = time.time()
+        try:
+            self._answer(flow, exchange, answer, now)
+        finally:
+            if flow.response:  # else the cache failed, and the request goes upstream
+                del self._running[flow.id]
+                exchange.settle(answer, now)
+
+    def _answer(self, flow: http.HTTPFlow, exchange: Exchange, answer: Answer, now: float) -> None:
+        report = exchange.report(answer, now)
+        match answer:
+            case Serve(entry, pieces) | Share(entry, pieces) | ServeStale(entry, pieces):
+                self._replayer.serve(flow, exchange.plan, entry, pieces, report)
+            case Join(stream, flight):
+                self._replayer.serve_live(flow, stream, flight, report)
+            case ShareError(response):
+                self._replayer.serve_error(flow, response, report)
+            case Refuse(error):
+                self._answer_error(flow, error, report)
+            case _:
+                assert_never(answer)
+
+    def _answer_error(self, flow: http.HTTPFlow, error: RequestError, report: Report) -> None:
+        responses.refuse(flow, error, self._settings)
+        assert flow.response
+        cache_headers.tell(flow, flow.response, report, self._settings)
+
+    async def _plan(self, client_id: str, request: Request) -> Plan:
+        expected, plan = self._expected.pop(client_id, (None, None))
+        if plan and expected == request:
+            return plan
+        cache = self._shared.cache
+        if cache.plans_quickly(len(request.body)):
+            return cache.plan(request)
+        return await asyncio.to_thread(cache.plan, request)
+
+    def _send_upstream(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
+        if exchange.batch and not exchange.batch.is_whole:
+            flow.request.content = orjson.dumps(exchange.batch.unseen)
+        forwarding.prepare_to_forward(flow, self._settings)
+        if exchange.bypass is None:
+            flow.request.headers["accept-encoding"] = "identity"  # the tee must see plain bytes
+
+    def fault(self, flow: http.HTTPFlow) -> None:
+        """The cache failed on a request: it goes upstream without it."""
+        if running := self._running.get(flow.id):
+            running.exchange.fault()
+        else:
+            self._passing[flow.id] = Bypass(Reason.FAULT)
+        forwarding.prepare_to_forward(flow, self._settings)
+
+    # -- the answer
+
+    async def response_headers(self, flow: http.HTTPFlow) -> None:
+        """Decide how the answer passes."""
+        assert flow.response
+        running, passing = self._running.get(flow.id), self._passing.pop(flow.id, None)
+        if passing:
+            report = self._passed(passing, flow.response.status_code)
+            responses.pass_through(flow, flow.response, report, self._settings)
+        elif running:
+            wanted = running.exchange.plan.shape
+            shape = policy.shape_of(flow.response.headers.get("content-type", ""), wanted)
+            if flow.response.status_code == 200 and shape in (Shape.SSE, Shape.ARRAY):
+                await self._stream(flow, flow.response, running, shape)
+
+    def _passed(self, bypass: Bypass, status: int | None) -> Report:
+        report = Report(Outcome.BYPASS, fwd=bypass.fwd, status=status, bypass=bypass)
+        self._shared.conclude(report, NOTHING, time.time())
+        return report
+
+    async def _stream(self, flow: http.HTTPFlow, response: http.Response, running: _Running, shape: Shape) -> None:
+        exchange, headers = running.exchange, response.headers
+        coding = headers.get("content-encoding")
+        decode = decoder(coding) if coding else None
+        if decode:
+            del headers["content-encoding"]
+            headers.pop("content-length", None)
+        kept = (("content-type", headers["content-type"]),)
+        stream = Stream(shape, exchange.plan.with_usage, kept) if decode or coding is None else None
+        told = await exchange.begin_stream(response.status_code, running.started, stream)
+        already = response.stream
+        response.stream = tee(exchange, decode, already if callable(already) else None)
+        responses.delimit(flow.request, response)
+        cache_headers.tell(flow, response, told, self._settings)
+
+    async def response(self, flow: http.HTTPFlow) -> None:
+        """Keep a complete answer and settle its exchange, even if that fails."""
+        running = self._running.get(flow.id)
+        if running is None or flow.response is None:
+            return
+        try:
+            if recorder := running.exchange.recorder:
+                flow.response.data.content = recorder.body
+                kept = await running.exchange.on_response(_response(flow.response, running))
+                cache_headers.note(flow, running.exchange.settle(kept, time.time()))
+            else:
+                await self._answer_whole(flow, flow.response, running)
+        finally:
+            self._running.pop(flow.id, None)
+            running.exchange.settle(_FAULT, time.time())
+
+    async def _answer_whole(self, flow: http.HTTPFlow, response: http.Response, running: _Running) -> None:
+        exchange = running.exchange
+        response.decode(strict=False)
+        if exchange.batch and not exchange.batch.is_whole:
+            flow.request.content = exchange.plan.forward  # what was asked, for whoever looks at the flow
+        answer = _response(response, running)
+        if policy.is_failure(answer.status):
+            stale = await exchange.on_failure(answer)
+            if isinstance(stale, ServeStale):
+                self._serve_stale(flow, exchange, stale)
+                return
+        parts: Sequence[Entry] = ()
+        if exchange.batch and answer.status == 200:
+            joined = await exchange.join(answer)
+            if isinstance(joined, Fail):
+                error = responses.upstream_error(flow, 502, joined.skipped.detail)
+                self._answer_error(flow, error, exchange.settle(joined, time.time()))
+                return
+            response.content, parts = joined.body, joined.parts
+            answer = _response(response, running)
+        kept = await exchange.on_response(answer, parts)
+        cache_headers.tell(flow, response, exchange.settle(kept, time.time()), self._settings)
+
+    def _serve_stale(self, flow: http.HTTPFlow, exchange: Exchange, stale: ServeStale) -> Report:
+        now = time.time()
+        self._answer(flow, exchange, stale, now)
+        return exchange.settle(stale, now)
+
+    async def error(self, flow: http.HTTPFlow) -> None:
+        """The upstream failed, or the client left."""
+        running, passing = self._running.get(flow.id), self._passing.pop(flow.id, None)
+        report = _UNKNOWN
+        try:
+            if passing:
+                report = self._passed(passing, None)
+            elif running:
+                report = await self._failed(flow, running)
+                cache_headers.note(flow, report)
+        finally:
+            self._running.pop(flow.id, None)
+            if running:
+                running.exchange.settle(_FAULT, time.time())
+            status = flow.metadata.get(UPSTREAM_FAULT)
+            if status and flow.response is None and flow.error:
+                self._answer_error(flow, responses.upstream_error(flow, status, flow.error.msg), report)
+
+    async def _failed(self, flow: http.HTTPFlow, running: _Running) -> Report:
+        exchange = running.exchange
+        if flow.response and exchange.recorder and exchange.may_be_whole:
+            flow.response.data.content = exchange.recorder.body
+            kept = await exchange.on_response(_response(flow.response, running))
+            return exchange.settle(kept, time.time())
+        ending = await exchange.on_failure() if UPSTREAM_FAULT in flow.metadata else exchange.on_client_left()
+        if isinstance(ending, ServeStale):
+            return self._serve_stale(flow, exchange, ending)
+        return exchange.settle(ending, time.time())
+
+    async def client_left(self, client_id: str) -> None:
+        """Wait while others still want what this client's calls bring: its connections close when this returns."""
+        self._expected.pop(client_id, None)
+        flights = [one.exchange.flight for one in self._running.values() if one.client_id == client_id]
+        for flight in filter(None, flights):
+            await flight.landed_or_unwanted(self.upstream_timeout())
+
+    def close(self) -> None:
+        """Settle what has not ended."""
+        for running in self._running.values():
+            running.exchange.settle(running.exchange.on_client_left(), time.time())
+        self._running.clear()
+        self._shared.leases.close()
+
+
+def _response(response: http.Response, running: _Running) -> Response:
+    recorder = running.exchange.recorder
+    return Response(
+        response.status_code,
+        flows.lower_headers(response.headers),
+        response.raw_content or b"",
+        time.monotonic() - running.started,
+        recorder.pace if recorder else (),
+    )

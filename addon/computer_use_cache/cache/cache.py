@@ -169,14 +169,17 @@ class Cache:
         assert isinstance(plan.verdict, Controls), "a bypass has no parts"
         return replace(plan, key=key.finish(plan.route.key_beginning, self.key_body(plan.format, body)), body=body)
 
-    def lookup(self, plan: Plan, now: float) -> Entry | Absent:
-        """The entry that may answer the plan at `now`, or why there is none; raises StoreError."""
+    def lookup(self, plan: Plan, now: float, *, by_earlier_keys: bool = True) -> Entry | Absent:
+        """The entry that may answer the plan at `now`, or why there is none; raises StoreError.
+
+        `by_earlier_keys`: also one that an earlier version or setting stored under another key.
+        """
         controls = plan.verdict
         if isinstance(controls, Bypass):
             return Absent(controls.fwd)
         if controls.read_ban:
             return Absent(Fwd.REQUEST, controls.read_ban)
-        entry = self._stored(plan)
+        entry = self._stored(plan, by_earlier_keys=by_earlier_keys)
         if entry is None:
             return _NOT_STORED
         if not entry.is_fresh(now):
@@ -185,6 +188,10 @@ class Cache:
             return Absent(Fwd.REQUEST, f"Cache-Control: max-age={controls.max_age}")
         return entry
 
+    def has_earlier_keys(self, plan: Plan) -> bool:
+        """Whether `lookup` hashes the body of a request that is not found by its key."""
+        return next(self._earlier_bodies(plan), None) is not None
+
     def lookup_stale(self, plan: Plan, now: float) -> Entry | None:
         """The entry that answers the plan at `now` when the upstream has failed, if there is one; raises StoreError."""
         if isinstance(plan.verdict, Bypass) or not plan.verdict.stale_seconds:
@@ -192,22 +199,23 @@ class Cache:
         entry = self._stored(plan)
         return entry if entry and entry.is_fresh(now - plan.verdict.stale_seconds) else None
 
-    def _stored(self, plan: Plan) -> Entry | None:
-        keys = itertools.chain([plan.key], self._earlier_keys(plan))
+    def _stored(self, plan: Plan, *, by_earlier_keys: bool = True) -> Entry | None:
+        bodies = self._earlier_bodies(plan) if by_earlier_keys else iter(())
+        keys = itertools.chain([plan.key], (key.finish(plan.route.key_beginning, body) for body in bodies))
         found = ((name, self.store.get(name)) for name in keys)
         return next((entry for name, entry in found if entry and entry.key == name), None)
 
-    def _earlier_keys(self, plan: Plan) -> Iterator[str]:
-        """The keys by which this very request was stored before its normalisers were set, or before the metadata of
-        pictures was left out. They cost a hash of the body each, on misses only."""
+    def _earlier_bodies(self, plan: Plan) -> Iterator[Json]:
+        """What entered the key of this very request before its normalisers were set, or before the metadata of pictures
+        was left out. Each costs a hash of the body, on misses only."""
         if not plan.body:
             return
         exact = self._exact_body(plan.format, plan.body)
         whole = self._normalized(exact)
         if map_pictures(whole, plan.format.image_places, without_metadata) is not whole:
-            yield key.finish(plan.route.key_beginning, whole)
+            yield whole
         if self.settings.normalize:
-            yield key.finish(plan.route.key_beginning, exact)
+            yield exact
 
     def credential(self, plan: Plan) -> Bypass | None:
         """The verdict on a request whose text holds a credential. Slow: call it off the event loop.

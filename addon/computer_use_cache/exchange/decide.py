@@ -35,8 +35,13 @@ class Decider:
         """The same for the event loop: POSTPONE if deciding would take long."""
         if not self._cache.store.is_quick:
             return Postpone.POSTPONE
-        entry = self._entry(plan, now, None)
-        if isinstance(entry, Entry) and not replays_quickly(plan, entry):
+        is_small = self._cache.plans_quickly(len(plan.forward))
+        entry = self._entry(plan, now, None, by_earlier_keys=is_small)
+        if isinstance(entry, Entry):
+            is_quick = replays_quickly(plan, entry)
+        else:
+            is_quick = is_small or not self._cache.has_earlier_keys(plan)
+        if not is_quick:
             return Postpone.POSTPONE
         return self._decide(plan, entry)
 
@@ -80,10 +85,10 @@ class Decider:
         pieces = replay(plan, entry) if entry else None
         return None if entry is None or pieces is None else Serve(entry, pieces)
 
-    def _entry(self, plan: Plan, now: float, batch: Batch | None) -> Entry | Absent:
+    def _entry(self, plan: Plan, now: float, batch: Batch | None, *, by_earlier_keys: bool = True) -> Entry | Absent:
         """The entry that answers a request; for a batch whose inputs are all known, one made of theirs."""
         try:
-            found = self._cache.lookup(plan, now)
+            found = self._cache.lookup(plan, now, by_earlier_keys=by_earlier_keys)
             if isinstance(found, Absent) and batch and batch.known:
                 return Absent(Fwd.PARTIAL) if batch.unseen else join_known(batch)
         except StoreError as error:

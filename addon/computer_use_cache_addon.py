@@ -1,4 +1,4 @@
-"""The addon for mitmproxy's `-s`: `mitmdump -s computer_use_cache_addon.py --mode reverse:https://api.openai.com`."""
+"""The file for mitmproxy's -s: `mitmdump -s computer_use_cache_addon.py --mode reverse:https://api.openai.com`."""
 
 from computer_use_cache.proxy.addon import ComputerUseCache
 

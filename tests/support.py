@@ -88,7 +88,7 @@ class Upstream:
                     break
 
     def wait_for(self, number: int) -> None:
-        """Return when so many requests have arrived."""
+        """Return once `number` requests have arrived."""
         with self._arrivals:
             assert self._arrivals.wait_for(lambda: len(self.asked) >= number, 30), f"{len(self.asked)} requests"
 
@@ -182,7 +182,7 @@ def completion(text: str, **fields: Any) -> dict[str, Any]:
 
 
 def chat_events(*texts: str) -> list[bytes]:
-    """The frames of a streamed chat completion, the last of which is [DONE]."""
+    """The frames of a streamed chat completion, ending with [DONE]."""
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}, *({"content": text} for text in texts), {}]
     chunks = [
         {
@@ -243,7 +243,7 @@ class Live:
         self.headers = self._response.headers
 
     def read(self, size: int | None = None) -> bytes:
-        """So many bytes, or all until the end; raises IncompleteRead when the answer is broken off."""
+        """Up to `size` bytes, or all of them; raises IncompleteRead when the answer is broken off."""
         return self._response.read(size)
 
     def leave(self) -> None:
@@ -295,7 +295,7 @@ class Proxy:
         return answer
 
     def wait_for_log(self, text: str, times: int = 1) -> None:
-        """Return when so many lines of the log hold the text."""
+        """Return once `times` lines of the log contain the text."""
         while self._logged(text) < times:
             if self.process.poll() is not None:
                 self.reader.join(30)

@@ -1,9 +1,6 @@
-"""Every setting: its default parses, a bad value is named, no secret is shown, and the README's table lists it."""
+"""Every setting: its default parses, a bad value is named, and no secret is shown."""
 
 from __future__ import annotations
-
-import re
-from pathlib import Path
 
 import pytest
 
@@ -11,7 +8,6 @@ from computer_use_cache.errors import SettingError
 from computer_use_cache.setting_values import BaseUrl, Mode, Scope, Speed
 from computer_use_cache.settings import Declaration, Settings, Surface
 
-README = Path(__file__).parents[1] / "README.md"
 DECLARATIONS = {declaration.name: declaration for declaration in Settings.declarations()}
 by_name = pytest.mark.parametrize("declaration", DECLARATIONS.values(), ids=list(DECLARATIONS))
 SECRET = "hush" * 8
@@ -251,26 +247,3 @@ def test_upstream_base_url_may_be_any_loopback_address() -> None:
 def test_a_malformed_openai_base_url_is_a_bad_setting(url: str) -> None:
     with pytest.raises(SettingError):
         Settings.load({"OPENAI_BASE_URL": url})
-
-
-def readme_rows() -> dict[str, tuple[str, str]]:
-    """Variable to (option cell, default cell) of the README's settings table; a cell may name several variables."""
-    rows = {}
-    for line in README.read_text(encoding="utf-8").splitlines():
-        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
-        if line.startswith("|") and len(cells) >= 4:
-            for variable in re.findall(r"`([A-Z_]+)`", cells[0]):
-                rows[variable] = (cells[1], cells[2])
-    return rows
-
-
-@by_name
-def test_the_readme_lists_every_setting_with_its_option_and_default(declaration: Declaration) -> None:
-    rows = readme_rows()
-    option, default = rows[declaration.variables[0]]
-    assert [rows.get(variable) for variable in declaration.variables] == [(option, default)] * len(
-        declaration.variables
-    )
-    assert re.findall(r"`(\w+)`", option) == ([declaration.option] if declaration.option else [])
-    shown = re.findall(r"`([^`]*)`", default)
-    assert shown == ([declaration.default] if declaration.default else []), default

@@ -1,4 +1,4 @@
-"""A response cache for AI agents: exact repeats of model calls come from disk, everything else goes upstream."""
+"""A response cache for AI agents: repeated model calls are answered from disk, everything else goes upstream."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ __version__ = "1.0.0"
 
 
 class OpenAIConfig(TypedDict):
-    """The arguments of `openai.OpenAI` that `openai_config` gives."""
+    """Arguments for `openai.OpenAI`."""
 
     base_url: str
     api_key: str
 
 
 def openai_config(base_url: str | None = None, api_key: str | None = None) -> OpenAIConfig:
-    """What `OpenAI(**openai_config())` needs to go through the cache.
+    """Arguments that send a client through the cache: `OpenAI(**openai_config())`.
 
-    `base_url` is where the cache listens, from HOST and PORT by default. `api_key` is OPENAI_API_KEY, else
-    UPSTREAM_API_KEY; a key must be given to the client even where the cache sends its own upstream.
+    `base_url` defaults to the address in HOST and PORT, `api_key` to OPENAI_API_KEY or UPSTREAM_API_KEY. The client
+    needs a key even if the cache sends its own upstream.
     """
     host, port = os.environ.get("HOST") or "127.0.0.1", os.environ.get("PORT") or "8000"
     key = api_key or os.environ.get("OPENAI_API_KEY") or os.environ.get("UPSTREAM_API_KEY") or "unused"

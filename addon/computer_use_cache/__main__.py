@@ -1,4 +1,4 @@
-"""`python -m computer_use_cache` is the same as `computer-use-cache`."""
+"""Makes `python -m computer_use_cache` run the command line."""
 
 from computer_use_cache.cli import run
 

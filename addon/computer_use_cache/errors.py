@@ -1,29 +1,29 @@
-"""What can go wrong, as the core sees it.
+"""The exceptions that this package raises on purpose.
 
 CacheError
-├── SettingError    a setting has a value that is not allowed; stops the start
-├── RequestError    the client's request is refused here, with a status and a message for the client
-├── FormatError     a body is not what its API sends, or cannot be turned into the other shape
-└── StoreError      the store could not be opened, read or written
-    └── StoreDown   its server does not answer, which the store has logged already
+├── SettingError    a setting has an invalid value; prevents the start
+├── RequestError    the cache refuses the client's request, with a status and a message for the client
+├── FormatError     a body is not valid for its API, or cannot be converted to the requested shape
+└── StoreError      the store cannot be opened, read or written
+    └── StoreDown   the store's server does not respond; the store has logged this already
 """
 
 import logging
 
 
 class CacheError(Exception):
-    """The root of every exception this package raises on purpose."""
+    """Base class of all exceptions that this package raises on purpose."""
 
 
 class SettingError(CacheError):
-    """A setting's value is not allowed; the message names the setting, the value and what is allowed."""
+    """A setting has an invalid value. The message names the setting, the value and what is allowed."""
 
 
 class RequestError(CacheError):
-    """The client's request is answered here with an error in the API's own form.
+    """The cache answers the client's request with an error in the API's own form.
 
-    `status` is the HTTP status, `message` is meant for the client, `param` names the field at fault
-    (or is None) and `code` is the machine-readable word of OpenAI's error object (or None).
+    `status` is the HTTP status and `message` is written for the client. `param` names the offending field, and `code`
+    is the machine-readable code in OpenAI's error object.
     """
 
     def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
@@ -35,19 +35,19 @@ class RequestError(CacheError):
 
 
 class FormatError(CacheError):
-    """A body is not complete, not well-formed, or not what its API sends; the message says which."""
+    """A body is incomplete, malformed, or not valid for its API. The message says which."""
 
 
 class StoreError(CacheError):
-    """The store could not be opened, read or written; the message says what to do.
+    """The store cannot be opened, read or written. The message says what to do.
 
-    `level` is the logging level for who catches it.
+    Handlers log it at `level`.
     """
 
     level = logging.WARNING
 
 
 class StoreDown(StoreError):
-    """The store's server does not answer. The store warns once, and says when it does again."""
+    """The store's server does not respond. The store itself logs the outage once and the recovery once."""
 
     level = logging.DEBUG

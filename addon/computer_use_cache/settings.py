@@ -66,7 +66,7 @@ def _is_meant(variable: str, environment: Mapping[str, str]) -> bool:
     if variable == "OPENAI_BASE_URL":
         return not is_own_address(text, environment)
     if variable in _PROVIDERS_KEYS:
-        url = next(Settings.declarations()).text_from(environment)
+        url = Settings.declaration("upstream_base_url").text_from(environment)
         host = url.strip().lower().partition("://")[2].partition("/")[0].removesuffix(":443")
         return text != _NO_KEY and any(fnmatch.fnmatchcase(host, pattern) for pattern in _PROVIDERS_KEYS[variable])
     return True
@@ -149,7 +149,7 @@ class Settings:
     )
     upstream_timeout_seconds: float = _setting(
         "UPSTREAM_TIMEOUT_SECONDS",
-        "180",
+        "600",
         setting_values.seconds,
         "How long to wait for the upstream's first byte, and between the bytes of a stream.",
     )
@@ -194,7 +194,7 @@ class Settings:
         "CACHE_MODE",
         "readwrite",
         setting_values.one_of(Mode),
-        "readwrite, readonly, refresh (write only), offline (never go upstream; a miss is a 504 error) or off.",
+        "readwrite, readonly, refresh (write only), offline (never go upstream; a miss is an error) or off.",
     )
     ttl_seconds: int = _setting(
         "CACHE_TTL_SECONDS",
@@ -334,6 +334,11 @@ class Settings:
         """Every setting's declaration, in the order of the README's table."""
         for item in fields(Settings):
             yield Declaration(item.name, *item.metadata["declaration"])
+
+    @staticmethod
+    def declaration(name: str) -> Declaration:
+        """The declaration of one setting, by its field's name."""
+        return next(item for item in Settings.declarations() if item.name == name)
 
     @classmethod
     def load(cls, environment: Mapping[str, str], options: Mapping[str, str] | None = None) -> Settings:

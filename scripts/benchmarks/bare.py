@@ -1,5 +1,7 @@
-"""For mitmdump's `-s`: the least that an addon can do, as the measure of all others. BENCH_BARE=stream passes streams
-through, anything else answers every request with a constant."""
+"""The simplest possible addon, as the baseline. For mitmdump's -s.
+
+BENCH_BARE=stream passes streams through; anything else answers every request with a constant.
+"""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What was measured: figures with goals, and how they are shown: a table, JSON and a picture."""
+"""Measured figures with their goals, shown as a table, as JSON and as a picture."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ _COLOURS = {"reached": "#2e7d32", "missed": "#c62828", "skipped": "#9e9e9e", "":
 
 @dataclass(frozen=True)
 class Figure:
-    """One row. `goal` is ">= 6" or "<= 1.3", "" for none; `value` is None for what was skipped, and `detail` says why,
-    or what the value was made of."""
+    """One row. `goal` is a text such as ">= 6" or "<= 1.3", or "".
+
+    `value` is None if it was skipped. `detail` says why, or what the value was computed from.
+    """
 
     name: str
     value: float | None
@@ -26,7 +28,7 @@ class Figure:
 
     @property
     def verdict(self) -> str:
-        """reached, missed, skipped, or "" where there is no goal."""
+        """reached, missed, skipped, or "" without a goal."""
         if self.value is None:
             return "skipped"
         if not self.goal:
@@ -42,9 +44,9 @@ class Figure:
 
 @dataclass
 class Run:
-    """One run of the benchmark: how much is measured, where temporary files go, and what was found so far.
+    """One run of the benchmark: its size, its folder for temporary files, and its results so far.
 
-    `rates` are requests a second by system and load, each round's.
+    `rates` are requests a second, by system and load, one for each round.
     """
 
     folder: Path
@@ -57,11 +59,11 @@ class Run:
         self.figures.append(Figure(name, value, unit, goal, detail))
 
     def add_rate(self, system: str, load: str, rate: float) -> None:
-        """Add a round's rate."""
+        """Add the rate of one round."""
         self.rates.setdefault(system, {}).setdefault(load, []).append(rate)
 
     def add_ratio(self, name: str, system: str, base: str, load: str, goal: str = "") -> None:
-        """Add the row of one system's rate over another's: the median of the rounds' ratios."""
+        """Add a row that compares two systems: the median over all rounds of the ratio of their rates."""
         try:
             rounds = list(zip(self.rates[system][load], self.rates[base][load], strict=True))
         except (KeyError, ValueError):
@@ -74,8 +76,8 @@ class Run:
 
 
 def table(figures: Sequence[Figure]) -> Table:
-    """The rows for a terminal."""
-    made = Table("figure", "measured", "goal", "verdict", "of what")
+    """The figures as a table for a terminal."""
+    made = Table("figure", "measured", "goal", "verdict", "detail")
     for item in figures:
         colour = {"reached": "green", "missed": "red"}.get(item.verdict, "")
         goal = f"{item.goal} {item.unit}" if item.goal else ""
@@ -84,7 +86,7 @@ def table(figures: Sequence[Figure]) -> Table:
 
 
 def rate_table(rates: dict[str, dict[str, list[float]]]) -> Table:
-    """Requests a second, the median of the rounds, by system and load."""
+    """Requests a second by system and load, as the median over all rounds."""
     loads = list(dict.fromkeys(load for by_load in rates.values() for load in by_load))
     made = Table("requests a second", *loads)
     for system, by_load in rates.items():
@@ -93,7 +95,7 @@ def rate_table(rates: dict[str, dict[str, list[float]]]) -> Table:
 
 
 def picture(figures: Sequence[Figure]) -> str:
-    """An SVG of the rows that have a goal: each bar is how far the goal is reached, the line the goal."""
+    """An SVG of the figures that have a goal. Bars show how far it is reached; the line is the goal."""
     rows = [item for item in figures if item.goal]
     width, row, left, full = 900, 26, 380, 300
     parts = [

@@ -1,4 +1,4 @@
-"""The store as it grows: lookups, upkeep beside a running event loop, and size on disk."""
+"""How the store grows: lookups, upkeep beside a running event loop, and size on disk."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from benchmarks.figures import Run
 from computer_use_cache.store.disk import DiskStore
 
 _FILLED_PER_SECOND = 2000
-"""Fewer than a machine stores: for so long are the entries kept that are to expire, all of them in one second."""
+"""Entries a second, less than any machine reaches: it sets the second in which all entries of a store expire."""
 _READ, _TIMED, _BATCH = 30_000, 900, 100
-"""How many entries are read, how many of them are timed, and how many at a time."""
+"""How many entries are read, how many of those are timed, and in batches of how many."""
 _URL = "http://127.0.0.1:9/v1"
 
 
@@ -31,7 +31,7 @@ def measure(bench: Run) -> None:
 
 
 def _filled(folder: Path, number: int, until: float | None = None) -> DiskStore:
-    """A store with so many entries, which expire in the second before `until` (Unix seconds)."""
+    """A store with `number` entries that all expire in the second before `until` (Unix seconds)."""
     store = DiskStore(folder, 2**40)
     for item, entry in enumerate(traffic.entries(range(number)), 1):
         store.put(entry, until and until - item / number - time.time())
@@ -39,7 +39,7 @@ def _filled(folder: Path, number: int, until: float | None = None) -> DiskStore:
 
 
 def _lookups(bench: Run) -> None:
-    """Of entries that the process has not read, after many reads of others."""
+    """Times lookups of entries that the process has not read yet, after many lookups of others."""
     sizes = (1000, 5000, 20_000) if bench.quick else (1000, 100_000, 1_000_000)
     for size in sizes:
         _filled(_grown(bench, size), size).close()
@@ -91,15 +91,18 @@ def _upkeep(bench: Run) -> None:
 
 
 def _evict(store: DiskStore) -> None:
-    """As if the size limit had become nothing."""
+    """Evicts everything, by a size limit of zero."""
     smaller = DiskStore(store.folder, 0)
     smaller.maintain()
     smaller.close()
 
 
 async def _worst_stall(store: DiskStore, work: Callable[[DiskStore], object]) -> tuple[float, float, float]:
-    """The longest time, in milliseconds, that the loop did not come round while it answered lookups: during `work` in
-    the writer's thread, and during half a second without it; and how many seconds `work` took."""
+    """How long the event loop was blocked at worst, in milliseconds, while it answered lookups.
+
+    Returns the worst during `work`, which runs in the writer's thread; the worst during half an idle second; and how
+    many seconds `work` took.
+    """
     loop, writer = asyncio.get_running_loop(), ThreadPoolExecutor(1)
     idle = await _longest_gap(store, loop.run_in_executor(writer, time.sleep, 0.5))
     begun = time.perf_counter()
@@ -124,7 +127,7 @@ async def _longest_gap(store: DiskStore, running: asyncio.Future[object]) -> flo
 
 
 def _waited_for_a_core() -> float:
-    """Seconds that this thread was ready to run and other processes had the cores."""
+    """Seconds for which this thread was ready to run but had no core."""
     return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
 
 

@@ -1,5 +1,7 @@
-"""Hits: warm (the same request again) and cold (requests that the process has not seen), against bare mitmdump and
-the peers."""
+"""Hits compared with bare mitmdump and other caches.
+
+Warm hits repeat one request; cold hits are requests that the process has not seen.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from benchmarks.load import Load, Result, run
 from benchmarks.servers import Server, Skipped
 
 _AWAKE_SECONDS = {"S": 0.01, "L": 0.0}
-"""Small answers are waited for without sleeping, whoever gives them; large ones take milliseconds."""
+"""Clients wait for small answers without sleeping, whichever program is measured; large ones take milliseconds."""
 
 _PEERS: dict[str, Callable[..., contextlib.AbstractContextManager[Server]]] = {
     "llm-cache-proxy": servers.llm_cache_proxy,
@@ -22,7 +24,7 @@ _PEERS: dict[str, Callable[..., contextlib.AbstractContextManager[Server]]] = {
 
 
 def measure(bench: Run) -> None:
-    """Add the rates of all, and the rows of what is to be reached."""
+    """Add all rates, and the figures that have goals."""
     many = {"S": 1600, "L": 96} if bench.quick else {"S": 16_000, "L": 300}
     store, seen = bench.folder / "hits", list[Result]()
     with contextlib.ExitStack() as stack:
@@ -37,10 +39,10 @@ def measure(bench: Run) -> None:
         systems["naive hooks"] = stack.enter_context(servers.naive(bench.folder / "naive", others))
         _add_peers(bench, stack, systems, others)
         for server, size in itertools.product(systems.values(), many):
-            run(Load(server.port, server.path, size, 1, first=0, last=1, seconds=30))  # who has none asks upstream
+            run(Load(server.port, server.path, size, 1, first=0, last=1, seconds=30))  # stores the answer
         for _ in range(2 if bench.quick else 5):
             with servers.ours(store, own) as fresh:
-                run(Load(fresh.port, fresh.path, "S", 1, first=0, last=1, seconds=30))  # its own code is warm
+                run(Load(fresh.port, fresh.path, "S", 1, first=0, last=1, seconds=30))  # warms up its code
                 for size, connections in itertools.product(many, (1, 16) if bench.quick else (1, 16, 64)):
                     seen.append(_cold(bench, fresh, size, connections, many[size]))
                     for name, server in systems.items():
@@ -74,7 +76,7 @@ def _warm(bench: Run, name: str, server: Server, size: str, connections: int) ->
 
 
 def _cold(bench: Run, fresh: Server, size: str, connections: int, many: int) -> Result:
-    """Of the stored requests, which the process has not seen, a quarter or (c = 16, 64) three eighths, each once."""
+    """Send a share of the stored requests once each: a quarter on one connection, three eighths on 16 and on 64."""
     first, last = {1: (1, many // 4), 16: (many // 4, many * 5 // 8), 64: (many * 5 // 8, many)}[connections]
     awake = _AWAKE_SECONDS[size]
     result = run(Load(fresh.port, fresh.path, size, connections, first, last, 30, fresh.mark, awake))

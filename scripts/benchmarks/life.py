@@ -1,4 +1,4 @@
-"""A proxy's life: how fast it listens, what several workers bring, and its memory over many requests."""
+"""A proxy's life: how quickly it starts, what more workers gain, and its memory over many requests."""
 
 from __future__ import annotations
 
@@ -30,8 +30,11 @@ def _start(bench: Run) -> None:
 
 
 def _workers(bench: Run) -> None:
-    """Hits as flows, which cost the server far more than the load generator; and in the fast lane, where on two cores
-    the generator takes what the second worker would need: none of that is taken out of the verdict."""
+    """Compares two workers with one.
+
+    As flows, hits cost the server far more than the load generator. On the fast path they do not: on two cores the
+    generator occupies what the second worker would need. The figures are not corrected for that.
+    """
     store, many = bench.folder / "workers", 2000 if bench.quick else 6000
     with contextlib.ExitStack() as stack:
         upstream = stack.enter_context(servers.upstream())
@@ -39,7 +42,7 @@ def _workers(bench: Run) -> None:
         for _ in range(1 if bench.quick else 3):
             for (kind, lane), workers in itertools.product((("visible flows", "off"), ("cold", "on")), "12"):
                 with servers.ours(store, upstream, "--workers", workers, CACHE_FAST_LANE=lane) as server:
-                    for first, last in ((0, many // 2), (many // 2, many)):  # its own code is warm, then
+                    for first, last in ((0, many // 2), (many // 2, many)):  # the first half warms up its code
                         load = Load(server.port, server.path, "S", 64, first, last, 30, server.mark)
                         rate = run(load).rate
                     bench.add_rate(f"start --workers {workers}, {kind}", "S c=64", rate)
@@ -53,7 +56,7 @@ def _workers(bench: Run) -> None:
 
 
 def _memory(bench: Run) -> None:
-    """Half of the requests are misses, and each of them is asked a second time."""
+    """Half of the requests are misses; the other half repeats them."""
     many, piece = (1000, 250) if bench.quick else (100_000, 5000)
     seen = list[float]()
     with servers.upstream() as upstream, servers.ours(bench.folder / "memory", upstream) as server:

@@ -1,7 +1,7 @@
-"""Sends prebuilt requests as fast as they are answered, over so many connections: one process, epoll, no HTTP library.
+"""Sends prebuilt requests as fast as they are answered, over several connections, with epoll and no HTTP library.
 
-Run as a program of its own with the JSON of a `Load`; prints the JSON of a `Result`. `bench` measures its own limit
-against a server that does nothing (the row "load generator alone").
+Run as a program, it takes the JSON of a `Load` and prints the JSON of a `Result`. `bench` measures its limit against a
+server that does nothing (the row "load generator alone").
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _LENGTH = re.compile(rb"content-length: *(\d+)")
 
 @dataclass(frozen=True)
 class Load:
-    """What to send: the requests of numbers `first` to `last` once each, or `first` again and again for `seconds`.
+    """What to send: requests number `first` to `last` once each, or number `first` repeatedly for `seconds`.
 
-    `mark` is what the lower-case head of an answer holds if it is a hit. For `awake` seconds an answer is waited for
-    without sleeping: to wake a sleeper costs the server more than some answers do.
+    `mark` is a text that the lower-case head of an answer contains if it is a hit. A client polls for `awake` seconds
+    before it sleeps, because waking a process costs the server more than some answers do.
     """
 
     port: int
@@ -45,7 +45,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of it: `bad` were no 200, `hits` bore the mark; `median` and `worst` are latencies in seconds."""
+    """The result: `bad` answers were not a 200, `hits` had the mark; `median` and `worst` are latencies in seconds."""
 
     requests: int
     seconds: float
@@ -61,7 +61,7 @@ class Result:
 
 
 def run(load: Load) -> Result:
-    """Send it from another process."""
+    """Send the load from another process."""
     command = [sys.executable, __file__, json.dumps(asdict(load))]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=load.seconds + 600)
     return Result(**json.loads(done.stdout))
@@ -91,7 +91,7 @@ class _Connection:
             self.unsent = self.unsent[self.socket.send(self.unsent) :]
 
     def receive(self) -> bool:
-        """Whether the answer is whole now; `received` begins with its head."""
+        """True if the answer is complete; `received` begins with its head."""
         data = self.socket.recv(262_144)
         if not data:
             raise ConnectionError("the server closed the connection")
@@ -111,7 +111,7 @@ class _Connection:
 
 
 def _wait(epoll: select.epoll, awake: float) -> list[tuple[int, int]]:
-    """The sockets that are ready."""
+    """The sockets that can be read."""
     until = time.perf_counter() + awake
     while time.perf_counter() < until:
         if ready := epoll.poll(0):
@@ -120,7 +120,7 @@ def _wait(epoll: select.epoll, awake: float) -> list[tuple[int, int]]:
 
 
 def send(load: Load) -> Result:
-    """Send it from this process."""
+    """Send the load from this process."""
     before, after = traffic.template(load.size)
     length = len(before) + traffic.DIGITS + len(after)
     head = (

@@ -1,4 +1,4 @@
-"""For mitmdump's `-s`: a cache as one would write it first, in hooks with json, sha256 and diskcache."""
+"""The obvious way to write a cache: hooks with json, sha256 and diskcache. For mitmdump's -s."""
 
 import hashlib
 import json

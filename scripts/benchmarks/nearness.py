@@ -1,4 +1,4 @@
-"""Why it was a miss: how long the search for the nearest entry takes, and what it adds to a miss."""
+"""Near misses: how long the search for the most similar request takes, and how much it adds to a miss."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from benchmarks.figures import Run
 from benchmarks.servers import Server
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan
-from computer_use_cache.diagnosis import near_miss
+from computer_use_cache.diagnosis import near_miss, request_record
 from computer_use_cache.models import Request
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore
 
 _NORMALIZERS = "uuids,timestamps,dates,tmp-paths,tool-call-ids"
 _UPSTREAM_SECONDS = 0.03
-"""Few models answer sooner: the search goes on meanwhile."""
+"""Few models answer faster, and the search runs while the upstream works."""
 
 
 def measure(bench: Run) -> None:
     """Add the rows."""
     number, folder = 2000 if bench.quick else 100_000, bench.folder / "near"
     chance = random.Random(2)
-    # Each one is asked once: an answered request would be the nearest to the next of its number.
+    # Each number is asked once only: its answered request would be nearest to the next one with that number.
     numbers = iter(chance.sample(range(number), 1600))
     with servers.upstream(1, _UPSTREAM_SECONDS) as upstream:
         url = f"http://127.0.0.1:{upstream.port}/v1"
@@ -56,7 +56,7 @@ def _searches(bench: Run, folder: Path, url: str, number: int, numbers: Iterator
             asked = next(numbers)
             wanted = _plan(cache, url, traffic.request_body("S", asked)).key
             plan = _plan(cache, url, _edited(asked))
-            record = cache.record(plan)
+            record = request_record.record(cache, plan)
             begun = time.perf_counter()
             near = near_miss.nearest(cache, plan, record)
             seconds.append(time.perf_counter() - begun)
@@ -72,7 +72,7 @@ def _plan(cache: Cache, url: str, body: bytes) -> Plan:
 
 
 def _misses(bench: Run, name: str, goal: str, upstream: Server, folder: Path, numbers: Iterator[int]) -> None:
-    """A miss with a near entry against one in a namespace of its own, where there is none; they take turns."""
+    """Compare misses with a near entry and misses in an empty namespace, in turns."""
     times = 20 if bench.quick else 300
     with servers.ours(folder, upstream) as ours:
         connection = http.client.HTTPConnection("127.0.0.1", ours.port, timeout=60)
@@ -93,6 +93,6 @@ def _misses(bench: Run, name: str, goal: str, upstream: Server, folder: Path, nu
                 assert told.partition(" ")[0] == reason, told
         connection.close()
     found, none, bypass = (1000 * median(column) for column in (near, alone, past))
-    detail = f"{found:.2f} ms, {none:.2f} with none near, {bypass:.2f} past the cache"
+    detail = f"{found:.2f} ms, {none:.2f} with none near, {bypass:.2f} bypassed"
     more = 1000 * median(one - other for one, other in zip(near, alone, strict=True))
     bench.add(name, more, "ms more", goal, detail)

@@ -1,4 +1,4 @@
-"""Starts and ends what is measured, each a process on a free loopback port: this project, bare mitmdump, the peers."""
+"""Starts and stops the measured programs on free loopback ports: this project, bare mitmdump, and other caches."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from pathlib import Path
 BENCHMARKS = Path(__file__).parent
 ROOT = BENCHMARKS.parents[1]
 PEERS = Path(sys.prefix) / "peers"
-"""Each peer is installed into an environment of its own in here."""
+"""Other caches are installed here, each into its own environment."""
 _SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Server:
-    """A process that serves; `path` is its chat route, `mark` what the head of a hit holds (lower case)."""
+    """A running server. `path` is its chat route; the head of a hit contains `mark`, in lower case."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -41,19 +41,19 @@ class Server:
 
 
 class Skipped(Exception):
-    """Why something is not measured."""
+    """Something cannot be measured; the message says why."""
 
 
 @contextlib.contextmanager
 def serving(
     command: Sequence[str | Path], port: int | None, path: str = "", mark: str = "", **environment: str
 ) -> Iterator[Server]:
-    """Start a command and wait until it listens: on `port`, or on the one that its output names when that is None."""
+    """Start a command and wait until it listens on `port`, or, if that is None, on the port named in its output."""
     clean = {name: text for name, text in os.environ.items() if not name.startswith("CACHE_")}
     paths = f"{BENCHMARKS.parent}{os.pathsep}{ROOT / 'addon'}"
     given = {"PYTHONPATH": paths, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"} | environment
     begun = time.monotonic()
-    # Not a pipe, which would be full after some thousand lines of a log that nobody reads.
+    # Not a pipe: nobody reads this log, and a pipe fills up after some thousand lines.
     with tempfile.NamedTemporaryFile() as log:
         process = subprocess.Popen(
             [str(part) for part in command], env=clean | given, stdout=log, stderr=subprocess.STDOUT
@@ -96,18 +96,18 @@ def free_port() -> int:
 
 
 def upstream(chunks: int = 1, gap: float = 0.0) -> contextlib.AbstractContextManager[Server]:
-    """The model API behind everything."""
+    """The model API behind all of them."""
     return serving([sys.executable, BENCHMARKS / "upstream.py", str(chunks), str(gap)], None)
 
 
 def upstream_calls(server: Server) -> int:
-    """How many requests the model API had so far."""
+    """How many requests the model API has received."""
     with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/") as answer:
         return int(answer.read())
 
 
 def ours(folder: Path, behind: Server, *flags: str, **environment: str) -> contextlib.AbstractContextManager[Server]:
-    """This project's `start`, its store in `folder`."""
+    """This project's `start`, with its store in `folder`."""
     command = [sys.executable, "-m", "computer_use_cache", "start", "--port", "0", *flags]
     return _cache(command, folder, behind, environment)
 
@@ -125,7 +125,7 @@ def _cache(
 
 
 def bare(behind: Server, kind: str = "constant") -> contextlib.AbstractContextManager[Server]:
-    """mitmdump with an addon that sets a constant response, or for `stream` passes streams through."""
+    """mitmdump with an addon that sets a constant response, or, for `stream`, passes streams through."""
     return serving(_mitmdump(behind, BENCHMARKS / "bare.py"), None, BENCH_BARE=kind)
 
 
@@ -144,7 +144,7 @@ def _mitmdump(behind: Server, addon: Path) -> list[str | Path]:
 
 
 def llm_cache_proxy(folder: Path, behind: Server, install: bool) -> contextlib.AbstractContextManager[Server]:
-    """The package of that name; raises Skipped."""
+    """llm-cache-proxy, the PyPI package; raises Skipped."""
     place, port = _installed("llm-cache-proxy", install), free_port()
     environment = {"OPENAI_UPSTREAM": f"http://127.0.0.1:{behind.port}", "LLM_CACHE_DIR": str(folder)}
     environment["LLM_CACHE_PORT"] = str(port)
@@ -168,7 +168,7 @@ def litellm(folder: Path, behind: Server, install: bool) -> contextlib.AbstractC
 
 
 def _installed(package: str, install: bool) -> Path:
-    """The environment of a peer, made when it is not there yet and `install` allows it."""
+    """The environment of another cache, created if it is missing. Raises Skipped."""
     place = PEERS / re.sub(r"\W+", "-", package).strip("-")
     stamp = place / "installed"
     if stamp.exists():

@@ -21,7 +21,7 @@ _END = b"0\r\n\r\n"
 
 
 class _Client:
-    """One kept connection to a server."""
+    """A persistent connection to a server."""
 
     def __init__(self, server: Server) -> None:
         self._socket = socket.create_connection(("127.0.0.1", server.port), timeout=60)
@@ -47,7 +47,7 @@ class _Client:
 
 
 class _Sdk:
-    """The openai package, which makes an object of every event, as an agent's program does."""
+    """The openai package, which creates an object for every event, as agents do."""
 
     def __init__(self, server: Server) -> None:
         key = "-".join(("sk", "bench", "key"))
@@ -89,7 +89,7 @@ def _first_byte(bench: Run) -> None:
 
 
 def _over_direct(seen: dict[str, tuple[float, float]], name: str) -> tuple[float, str, str, str]:
-    """The arguments of a row without a goal: how much longer the whole takes than directly."""
+    """The arguments of a figure without a goal: how much longer the whole stream takes than directly."""
     whole, bare, direct = (seen[system][1] for system in (name, "bare", "direct"))
     return whole / direct, "x", "", f"{whole:.1f} ms, bare {bare:.1f}, direct {direct:.1f}"
 
@@ -97,7 +97,7 @@ def _over_direct(seen: dict[str, tuple[float, float]], name: str) -> tuple[float
 def _seconds(
     bench: Run, folder: str, make: type[_Client | _Sdk], chunks: int, gap: float, times: int
 ) -> dict[str, tuple[float, float]]:
-    """The medians, in milliseconds, of the first byte and the whole, by the way that the requests go."""
+    """Medians in milliseconds of the first byte and of the whole stream, by route."""
     with contextlib.ExitStack() as stack:
         upstream = stack.enter_context(servers.upstream(chunks, gap))
         ways = {

@@ -1,6 +1,6 @@
-"""The requests and answers that everything is measured with, made from a seed: S, L and one of 50 kB.
+"""The requests and answers used for all measurements, generated from a seed.
 
-A request is a template around a number of nine digits, so that any number of distinct ones cost nothing to make.
+A request is a template around a number of nine digits, so that distinct requests cost nothing to make.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from computer_use_cache.cache.cache import Cache
+from computer_use_cache.diagnosis import request_record
 from computer_use_cache.models import Entry, Request, Response, Shape
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore
@@ -43,7 +44,7 @@ def _text(chance: random.Random, length: int) -> str:
 
 
 def template(size: str, *, stream: bool = False) -> tuple[bytes, bytes]:
-    """What stands before and after the number in a chat request with tools: S has 4 KB, M 50 kB, L 1.2 MB."""
+    """The parts before and after the number in a chat request with tools: S has 4 KB, M 50 kB, L 1.2 MB."""
     chance = random.Random(size)
     content: list[dict[str, Any]] = [{"type": "text", "text": f"{_text(chance, 400)} {_NUMBER} {_text(chance, 200)}"}]
     if _IMAGE_BYTES[size]:
@@ -75,18 +76,18 @@ def _tool(chance: random.Random, name: str) -> dict[str, Any]:
 
 
 def request_body(size: str, number: int) -> bytes:
-    """The request of this number."""
+    """The request with this number."""
     before, after = template(size)
     return before + digits(number) + after
 
 
 def digits(number: int) -> bytes:
-    """A number as it stands in a request."""
+    """A number as written in a request."""
     return b"%0*d" % (DIGITS, number)
 
 
 def answer(number: int = 0) -> bytes:
-    """A chat completion of 1.5 KB; another number, another text."""
+    """A chat completion of 1.5 KB, with another text for each number."""
     chance = random.Random(number)
     message = {"role": "assistant", "content": _text(chance, 1090)}
     whole = {
@@ -101,7 +102,7 @@ def answer(number: int = 0) -> bytes:
 
 
 def entries(numbers: range) -> Iterator[Entry]:
-    """Entries under made-up keys, for what is measured on the store alone."""
+    """Entries with generated keys, for measurements of the store alone."""
     answers = [answer(number) for number in range(500)]
     headers = (("content-type", "application/json"),)
     for number in numbers:
@@ -115,7 +116,7 @@ def key(number: int) -> str:
 
 
 def fill(folder: Path, upstream: str, size: str, numbers: range) -> int:
-    """Store the answers to these requests as a proxy would, and the requests with them; the bytes of both as JSON."""
+    """Store these requests and their answers as a proxy would. Returns the size of both as JSON."""
     settings = Settings.load({"UPSTREAM_BASE_URL": upstream, "CACHE_DIR": str(folder)})
     store = DiskStore(folder, 2**40)
     cache = Cache(settings, store, loopback=True)
@@ -127,7 +128,7 @@ def fill(folder: Path, upstream: str, size: str, numbers: range) -> int:
         said = Response(200, {"content-type": "application/json"}, answer(number), 1.0)
         kept = cache.judge(plan, said, time.time())
         assert isinstance(kept, Entry), kept
-        cache.keep(kept, time.time(), cache.record(plan))
+        cache.keep(kept, time.time(), request_record.record(cache, plan))
         total += len(body) + len(said.body)
     store.close()
     return total

@@ -1,7 +1,7 @@
-"""A model API on a loopback port, in a process of its own: `upstream.py CHUNKS GAP_SECONDS`; prints its port.
+"""A model API on a loopback port, in its own process: `upstream.py CHUNKS GAP_SECONDS`. Prints its port.
 
-It answers a request with a chat completion after the gap, one that asks for a stream with so many chunks so far apart
-(0: in one go), and a GET with the number of requests so far.
+Answers with a chat completion after the gap. Streams have CHUNKS chunks with the gap between them (0: all at once). A
+GET returns the number of requests so far.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from computer_use_cache.cache.cache import Cache
+from computer_use_cache.cache.cache import OFFLINE_MISS, Cache
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.cache.replay import replay as replayed
 from computer_use_cache.cache.replay import replays_quickly
@@ -344,7 +344,7 @@ def goes_upstream(core: Cache, request: Request) -> bool:
     try:
         verdict = core.plan(request).verdict
     except RequestError as error:
-        return error.status != 504
+        return error.code != OFFLINE_MISS
     return isinstance(verdict, Bypass) or verdict.upstream
 
 
@@ -415,6 +415,55 @@ def test_a_credential_in_a_request_is_a_bypass_that_names_its_kind_only(store: D
     assert verdict.reason is Reason.CREDENTIAL
     assert secret not in str(verdict)
     assert core.credential(core.plan(chat())) is None
+
+
+def with_server(token: str, **members: Any) -> Request:
+    server = {"type": "mcp", "server_url": "https://m.example/sse", "headers": {"Authorization": f"Bearer {token}"}}
+    return chat(tools=[server], **members)
+
+
+def test_a_tools_credential_is_forwarded_and_neither_recorded_nor_a_reason_to_bypass(store: DiskStore) -> None:
+    core = cache(store)
+    plan = core.plan(with_server("opaque-one", temperature=0.25))
+    assert core.credential(plan) is None
+    assert b"opaque-one" in plan.forward
+    assert json.loads(core.record(plan).body) == {
+        "model": "m",
+        "messages": [{"role": "user", "content": "ping"}],
+        "tools": [{"type": "mcp", "server_url": "https://m.example/sse"}],
+        "temperature": 0.25,
+    }
+    assert "opaque-one" not in repr(core.record(plan))
+
+
+@pytest.mark.parametrize(("scope", "equal"), [("shared", True), ("auto", True), ("credential", False)])
+def test_a_tools_credential_counts_in_the_key_as_the_callers_does(store: DiskStore, scope: str, equal: bool) -> None:
+    core = cache(store, CACHE_SCOPE=scope)
+    keys = {core.plan(with_server(token)).key for token in ("opaque-one", "opaque-two")}
+    assert (len(keys) == 1) is equal
+
+
+def test_the_record_of_a_request_with_a_tools_credential_has_its_key_in_the_shared_scope(store: DiskStore) -> None:
+    core = cache(store)
+    plan = core.plan(with_server("opaque-one"))
+    assert core.plan(replace(chat(), body=core.record(plan).body)).key == plan.key
+
+
+def test_a_tools_credential_in_a_text_too_is_a_bypass(store: DiskStore) -> None:
+    core = cache(store)
+    plan = core.plan(with_server("opaque-one", messages=[{"role": "user", "content": "what is opaque-one?"}]))
+    verdict = core.credential(plan)
+    assert verdict is not None
+    assert "opaque-one" not in str(verdict)
+
+
+def test_an_answer_that_repeats_a_tools_credential_is_not_kept(store: DiskStore) -> None:
+    core = cache(store)
+    plan = core.plan(with_server("opaque-one"))
+    assert isinstance(core.judge(plan, answer(), NOW), Entry)
+    skipped = core.judge(plan, answer(ANSWER.replace(b"pong", b"opaque-one")), NOW)
+    assert isinstance(skipped, Skipped)
+    assert "opaque-one" not in str(skipped)
 
 
 PLAIN = chat()

@@ -103,7 +103,7 @@ def test_installing_twice_is_installing_once(agent: str, capsys: pytest.CaptureF
     first = Path(FILES[agent]).read_bytes()
     capsys.readouterr()
     assert main(["install", agent, "--write"]) == 0
-    assert "says so already" in capsys.readouterr().out
+    assert "is already configured" in capsys.readouterr().out
     assert Path(FILES[agent]).read_bytes() == first
     assert len(list(Path(FILES[agent]).parent.iterdir())) == 1
 

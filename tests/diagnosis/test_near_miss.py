@@ -16,8 +16,9 @@ import pytest
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.diagnosis import near_miss
-from computer_use_cache.diagnosis.near_miss import Difference, Near, Study
-from computer_use_cache.diagnosis.request_record import bytes_with_media
+from computer_use_cache.diagnosis.differences import HIDDEN, Difference, differences
+from computer_use_cache.diagnosis.near_miss import Near, Study
+from computer_use_cache.diagnosis.request_record import bytes_with_media, record
 from computer_use_cache.keys import canonical_json
 from computer_use_cache.models import Entry, Request, Shape
 from computer_use_cache.settings import Settings
@@ -73,9 +74,9 @@ def plan(
     return cache.plan(Request(upstream, path, (), named, json.dumps(sent).encode()))
 
 
-def keep(cache: Cache, planned: Plan) -> str:
-    entry = Entry(planned.key, planned.format.name, Shape.JSON, planned.model, "", (), b"{}", NOW, None, 1.0)
-    cache.keep(entry, NOW, cache.record(planned))
+def keep(cache: Cache, planned: Plan, answer: bytes = b"{}", shape: Shape = Shape.JSON) -> str:
+    entry = Entry(planned.key, planned.format.name, shape, planned.model, "", (), answer, NOW, None, 1.0)
+    cache.keep(entry, NOW, record(cache, planned))
     return entry.key
 
 
@@ -310,9 +311,9 @@ def test_pictures_are_recorded_by_their_digest_and_compared_by_it(cache: Cache) 
         content = [{"type": "image_url", "image_url": {"url": picture}}, {"type": "text", "text": "What is it?"}]
         return body(1, messages=[{"role": "user", "content": content}])
 
-    record = cache.record(plan(cache, shown(PICTURE)))
-    assert len(record.body) < 1000
-    assert list(record.media.values()) == [PICTURE.partition(",")[2]]
+    recorded = record(cache, plan(cache, shown(PICTURE)))
+    assert len(recorded.body) < 1000
+    assert list(recorded.media.values()) == [PICTURE.partition(",")[2]]
     keep(cache, plan(cache, shown(PICTURE)))
     near = near_miss.study(cache, plan(cache, shown(PICTURE[:-4] + "AAAA"))).near
     assert near is not None
@@ -325,8 +326,8 @@ def test_pictures_are_recorded_by_their_digest_and_compared_by_it(cache: Cache) 
 def test_the_record_of_a_request_with_odd_numbers_and_text_has_the_same_key(cache: Cache) -> None:
     text = b'{"model":"m","messages":[{"role":"user","content":"\\ud800"}],"seed":%d,"top_p":0.10,"x":1e2}' % 2**70
     planned = cache.plan(Request("https://a.test/v1", "/chat/completions", (), {}, text))
-    record = cache.record(planned)
-    again = cache.plan(Request("https://a.test/v1", "/chat/completions", (), {}, record.body))
+    recorded = record(cache, planned)
+    again = cache.plan(Request("https://a.test/v1", "/chat/completions", (), {}, recorded.body))
     assert again.key == planned.key
 
 
@@ -346,11 +347,11 @@ def test_the_record_of_a_request_with_odd_numbers_and_text_has_the_same_key(cach
 )
 def test_the_differences_of_two_values(asked: Any, recorded: Any, expected: list[Difference]) -> None:
     parsed = (canonical_json.parse_body(json.dumps(value).encode()) for value in (asked, recorded))
-    assert list(near_miss.differences(*parsed)) == expected
+    assert list(differences(*parsed)) == expected
 
 
 def test_a_long_text_is_shown_from_a_little_before_the_difference() -> None:
-    [found] = near_miss.differences("x" * 50_000 + "ONE" + "y" * 500, "x" * 50_000 + "TWO" + "y" * 500)
+    [found] = differences("x" * 50_000 + "ONE" + "y" * 500, "x" * 50_000 + "TWO" + "y" * 500)
     assert (found.at, found.asked, found.recorded) == (50_000, "x" * 8 + "ONE" + "y" * 21, "x" * 8 + "TWO" + "y" * 21)
 
 
@@ -366,7 +367,7 @@ def test_a_long_text_is_shown_from_a_little_before_the_difference() -> None:
     ],
 )
 def test_how_much_two_texts_are_alike(asked: str, recorded: str, alike: float) -> None:
-    [found] = near_miss.differences(asked, recorded)
+    [found] = differences(asked, recorded)
     assert found.alike == pytest.approx(alike)
 
 
@@ -414,6 +415,67 @@ def test_the_normalisers_that_would_have_made_it_a_hit_are_named(
     assert ("; a hit with CACHE_NORMALIZE=" + ",".join(expected) in str(near)) is bool(expected)
 
 
+TEMPORARY = ["/tmp/tmpab12cd34", "/tmp/tmpzz99yy88"]
+
+
+def write_to(path: str) -> dict[str, Any]:
+    arguments = json.dumps({"path": f"{path}/out.txt", "text": "done"})
+    call = {"id": "call_1", "type": "function", "function": {"name": "write", "arguments": arguments}}
+    return {"choices": [{"index": 0, "message": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]}
+
+
+def say(text: str) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "message": {"content": text}, "finish_reason": "stop"}]}
+
+
+@pytest.mark.parametrize(
+    ("asked", "stored", "answer", "expected"),
+    [
+        (f"Work in {TEMPORARY[0]} now.", f"Work in {TEMPORARY[1]} now.", say("Very well."), ("tmp-paths",)),
+        (f"Work in {TEMPORARY[0]} now.", f"Work in {TEMPORARY[1]} now.", write_to("/home/me"), ("tmp-paths",)),
+        (f"Work in {TEMPORARY[0]} now.", f"Work in {TEMPORARY[1]} now.", write_to(TEMPORARY[1]), ()),
+        (f"Work in {TEMPORARY[0]} now.", f"Work in {TEMPORARY[1]} now.", say("It is in TMPZZ99YY88_out."), ()),
+        (f"{SYSTEM} {UUIDS[0]} {UUIDS[1]}", f"{SYSTEM} {UUIDS[1]} {UUIDS[0]}", say(f"First {UUIDS[1]}."), ()),
+        ("The day is 2026-11-24, go.", "The day is 2026-11-25, go.", say("It takes 1259 minutes."), ("dates",)),
+        ("The day is 2026-11-24, go.", "The day is 2026-11-25, go.", say("It is November 25."), ()),
+        ("The day is 2026-11-24, go.", "The day is Tuesday, Nov 24, 2026, go.", say("On a Tuesday,\\nso go."), ()),
+        ("The day is 2026-11-24, go.", "The day is Tuesday, Nov 24, 2026, go.", say("Going."), ("dates",)),
+    ],
+)
+def test_no_normaliser_is_named_that_would_serve_a_recorded_value(
+    cache: Cache, asked: str, stored: str, answer: dict[str, Any], expected: tuple[str, ...]
+) -> None:
+    keep(cache, plan(cache, body(1, messages=[{"role": "user", "content": stored}])), json.dumps(answer).encode())
+    near = near_miss.study(cache, plan(cache, body(1, messages=[{"role": "user", "content": asked}]))).near
+    assert near is not None
+    assert near.normalizers == expected
+
+
+def test_a_value_that_a_stream_says_in_pieces_is_found_too(cache: Cache) -> None:
+    first, second = TEMPORARY[1][:9], TEMPORARY[1][9:]
+    choices = ({"index": 0, "delta": {"content": text}} for text in (first, second))
+    end = {"index": 0, "delta": {}, "finish_reason": "stop"}
+    events = [json.dumps({"choices": [choice]}) for choice in (*choices, end)] + ["[DONE]"]
+    stream = "".join(f"data: {event}\n\n" for event in events).encode()
+    asked, stored = (body(1, messages=[{"role": "user", "content": f"Work in {path} now."}]) for path in TEMPORARY)
+    keep(cache, plan(cache, stored), stream, Shape.SSE)
+    near = near_miss.study(cache, plan(cache, asked)).near
+    assert near is not None
+    assert near.normalizers == ()
+
+
+def test_the_credential_of_a_stored_request_is_not_shown(cache: Cache) -> None:
+    """An older version may have stored what is found now."""
+    secret = "".join(("ghp", "_", "a1B2" * 9))
+    keep(
+        cache, plan(cache, body(1, messages=[{"role": "user", "content": f"Log in with the token {secret}, please."}]))
+    )
+    sent = body(1, messages=[{"role": "user", "content": "Log in with the token that you have, please."}])
+    near = near_miss.study(cache, plan(cache, sent)).near
+    assert near is not None
+    assert [(one.asked, one.recorded) for one in near.differences] == [("e token that you have, please.", HIDDEN)]
+
+
 def test_no_normaliser_helps_where_another_upstream_was_asked(cache: Cache) -> None:
     keep(cache, plan(cache, body(1, messages=[{"role": "user", "content": f"Do {UUIDS[0]} and go on"}])))
     other = body(1, messages=[{"role": "user", "content": f"Do {UUIDS[1]} and go on"}])
@@ -436,19 +498,19 @@ def test_what_was_forwarded_is_made_of_its_record_again_byte_for_byte(cache: Cac
     ]
     for written in (json.dumps(body(1, texts=texts), indent=1), json.dumps(body(1, texts=[PICTURE, *texts]))):
         sent = written.replace('"temperature"', '"stream" : true, "temperature"').encode()
-        record = cache.record(cache.plan(Request("https://a.test/v1", "/chat/completions", (), {}, sent)))
-        assert len(record.body) < len(sent) / 2
-        assert bytes_with_media(record.body, record.media.get) == sent
-        assert bytes_with_media(record.body, {}.get) is None
+        recorded = record(cache, cache.plan(Request("https://a.test/v1", "/chat/completions", (), {}, sent)))
+        assert len(recorded.body) < len(sent) / 2
+        assert bytes_with_media(recorded.body, recorded.media.get) == sent
+        assert bytes_with_media(recorded.body, {}.get) is None
 
 
 def test_a_body_that_escapes_its_picture_is_kept_without_it_all_the_same(cache: Cache) -> None:
     picture = "data:image/png;base64," + "iVBO/w0K" * 200
     sent = body(1, messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": picture}}]}])
     escaped = json.dumps(sent).replace("/", "\\/").encode()
-    record = cache.record(cache.plan(Request("https://a.test/v1", "/chat/completions", (), {}, escaped)))
-    assert len(record.body) < 1000
-    restored = bytes_with_media(record.body, record.media.get)
+    recorded = record(cache, cache.plan(Request("https://a.test/v1", "/chat/completions", (), {}, escaped)))
+    assert len(recorded.body) < 1000
+    restored = bytes_with_media(recorded.body, recorded.media.get)
     assert restored is not None
     assert json.loads(restored) == sent
 

@@ -73,7 +73,7 @@ STEPS: dict[str, Steps] = {
     "readwrite": [(mode("readwrite"), "MISS 1"), ({}, "HIT 1"), (mode("readwrite"), "HIT 1")],
     "readonly": [(mode("readonly"), "MISS 1"), ({}, "MISS 2"), (mode("readonly"), "HIT 2")],
     "refresh": [(mode("refresh"), "MISS 1"), (mode("refresh"), "MISS 2"), ({}, "HIT 2")],
-    "offline": [(mode("offline"), "504"), ({}, "MISS 1"), (mode("offline"), "HIT 1")],
+    "offline": [(mode("offline"), "404"), ({}, "MISS 1"), (mode("offline"), "HIT 1")],
     "off": [({}, "MISS 1"), (mode("off"), "BYPASS 2"), ({}, "HIT 1")],
     "bypass": [({}, "MISS 1"), ({"X-Cache-Bypass": "true"}, "BYPASS 2"), ({}, "HIT 1")],
     "no-cache": [({}, "MISS 1"), (directive("no-cache"), "MISS 2"), ({}, "HIT 2")],
@@ -108,7 +108,7 @@ MODES = {
     "readwrite": ["HIT 0", "MISS 1", "HIT 1"],
     "readonly": ["HIT 0", "MISS 1", "MISS 2"],
     "refresh": ["MISS 1", "MISS 1", "MISS 2"],
-    "offline": ["HIT 0", "504", "504"],
+    "offline": ["HIT 0", "404", "404"],
     "off": ["BYPASS 1", "BYPASS 1", "BYPASS 2"],
 }
 

@@ -119,7 +119,7 @@ def test_a_new_request_gets_an_error_in_the_apis_form(proxy: Proxy, upstream: Up
     proxy.wait_for_log("ending: 1 exchanges may finish")
     late = proxy.post(path, chat_request("another", max_tokens=5))
     assert late.status == 503
-    assert late.json()["error"]["message"].startswith("The cache is ending")
+    assert late.json()["error"]["message"].startswith("The cache is shutting down")
     gate.open()
     answer.read()
     assert len(upstream.asked) == 1

@@ -94,7 +94,7 @@ def test_an_offline_miss_names_the_nearest_entry(upstream: Upstream, tmp_path: P
         strange = proxy.chat("Something else altogether")
         counted = proxy.stats()
         assert (counted["misses"], counted["refusals"]) == (1, 2)
-    assert (refused.status, strange.status) == (504, 504)
+    assert (refused.status, strange.status) == (404, 404)
     assert f"the nearest, {recorded[:8]}, differs at {PLACE}" in refused.json()["error"]["message"]
     told = refused.headers
     assert (refused.cache, told["x-computer-use-cache-reason"]) == ("MISS", f"near-miss {recorded[:8]}: {PLACE}")
@@ -105,6 +105,16 @@ def test_an_offline_miss_names_the_nearest_entry(upstream: Upstream, tmp_path: P
     assert len(upstream.asked) == 1
     [group] = command(tmp_path, "explain", "--summary")
     assert group["misses"] == 1
+
+
+def test_a_miss_that_is_not_stored_names_the_nearest_entry_too(upstream: Upstream, tmp_path: Path) -> None:
+    with running_proxy(tmp_path, upstream.url) as proxy:
+        question = "Where do trains leave for Basel?"
+        recorded = proxy.post("/v1/chat/completions", turn(SYSTEM, question)).headers["x-computer-use-cache-key"]
+        missed = proxy.post("/v1/chat/completions", turn(EDITED, question), {"x-cache-mode": "readonly"})
+    forbidden = "X-Cache-Mode: readonly forbids storing"
+    assert missed.headers["x-computer-use-cache-store"] == f"skipped: {forbidden}"
+    assert missed.headers["x-computer-use-cache-reason"] == f"near-miss {recorded[:8]}: {PLACE}; {forbidden}"
 
 
 QUESTION = "Where do trains leave for Basel, and from which platform?"
@@ -125,7 +135,7 @@ APIS: dict[str, tuple[Any, Any, str, Any]] = {
         lambda text: {"contents": [{"role": "user", "parts": [{"text": text}]}]},
         {"candidates": [{"index": 0, "finishReason": "STOP", "content": {"role": "model", "parts": [{"text": "x"}]}}]},
         "/contents/0/parts/0/text @ char 27",
-        lambda error: error["error"] if error["error"]["code"] == 504 else None,
+        lambda error: error["error"] if error["error"]["status"] == "NOT_FOUND" else None,
     ),
 }
 """Of each API: a question, an answer, where the other question differs, and the part of its error with the message."""
@@ -142,9 +152,10 @@ def test_an_offline_miss_names_the_nearest_entry_in_each_apis_own_form(
         assert recorded.headers["x-computer-use-cache-store"] == "stored"
         offline = {"x-cache-mode": "offline"}
         refused = proxy.post(path, ask(QUESTION.replace("Basel", "Bern")), offline)
-    assert refused.status == 504
+    assert refused.status == (404 if path.startswith("/v1beta/") else 400), "no agent of this API retries it"
     nearest = recorded.headers["x-computer-use-cache-key"][:8]
     assert f"the nearest, {nearest}, differs at {place}" in part(refused.json())["message"]
+    assert "X-Cache-Mode: offline lets nothing go upstream" in part(refused.json())["message"]
     assert len(upstream.asked) == 1
 
 
@@ -189,5 +200,5 @@ def test_an_audit_finds_the_answers_that_changed_and_leaves_the_store_alone(upst
         assert "set UPSTREAM_API_KEY" in report["requests"][0]["reason"]
         shutil.rmtree(tmp_path / "store" / "media")
         report = command(tmp_path, "audit", "--yes", **environment)
-        assert (report["asked"], report["left_out"]) == (4, {"its pictures are not kept": 1})
+        assert (report["asked"], report["left_out"]) == (4, {"its pictures are no longer stored": 1})
     assert FAKE_KEY not in json.dumps(report)

@@ -332,7 +332,7 @@ def test_the_age_and_the_ttl_of_what_is_remembered_go_on(
 
 
 def until_aged(told: Iterator[Any], seconds: int) -> Iterator[Any]:
-    """The headers up to the first that say so many seconds."""
+    """The headers up to the first one that names seconds."""
     for headers in told:
         yield headers
         if int(headers["age"]) >= seconds:

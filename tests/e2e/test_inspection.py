@@ -186,18 +186,16 @@ def test_commands_and_a_second_question_from_mitmweb(web: Web, upstream: Upstrea
     web.proxy.chat(**question("one other question"), headers=NAMESPACE)
     web.proxy.chat(**question("one more question"), headers=NAMESPACE, stream=True)
     first, _, third = (f"@{flow['id']}" for flow in web.flows())
-    assert web.command("cache.stats") == {"value": None}
-    assert "entries 3, hits 0, misses 3, " in web.told("entries ")
+    assert "entries 3, hits 0, misses 3, " in web.command("cache.stats")["value"]
     web.shown(web.flows()[2], "response")
-    web.command("cache.explain", "@focus")  # what was looked at last
-    differs = web.told(" is near ").split("\n")
+    differs = web.command("cache.explain", "@focus")["value"].split("\n")  # the flow that was shown last
     assert differs[1] == "  /messages/1/content @ char 4: one more question, stored one other question"
 
     web.command("cache.export", str(tmp_path / "entries.jsonl"))
     assert web.told("exported") == f"exported 3 entries to {tmp_path}/entries.jsonl"
     assert (tmp_path / "entries.jsonl").read_bytes().count(b"\n") == 4
     web.command("cache.export", str(tmp_path / "nowhere" / "entries.jsonl"))
-    assert web.told("written").endswith("cannot be written: No such file or directory")
+    assert web.told("cannot write").endswith("entries.jsonl: No such file or directory")
 
     web.command("cache.refresh", third)
     web.when(lambda: web.flows()[2]["comment"].endswith(" · updated"))
@@ -217,7 +215,7 @@ def test_commands_and_a_second_question_from_mitmweb(web: Web, upstream: Upstrea
     for number in range(6):
         web.proxy.chat(f"question {number}")
     assert len(web.flows()) == 6, "the oldest are gone"
-    assert web.command("cache.evict", "~m GET") == {"error": "choose flows that ask a model, such as @focus or @shown"}
+    assert web.command("cache.evict", "~m GET") == {"error": "choose flows with model calls, such as @focus or @shown"}
     assert OPERATORS_KEY not in json.dumps([web.flows(), web.get("/events")])
 
 

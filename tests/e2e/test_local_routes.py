@@ -228,6 +228,6 @@ def test_offline_nothing_goes_upstream(tmp_path: Path, upstream: Upstream) -> No
     with running_proxy(tmp_path, upstream.url, CACHE_MODE="offline") as proxy:
         assert proxy.chat().cache == "HIT"
         for headers in ({}, {"X-Cache-Mode": "readwrite"}, {"X-Cache-Bypass": "1"}, {"Cache-Control": "no-cache"}):
-            assert proxy.chat("new", headers=headers).status == 504
-        assert proxy.ask("GET", "/v1/models").status == 504
+            assert proxy.chat("new", headers=headers).status == 404
+        assert proxy.ask("GET", "/v1/models").status == 404
     assert len(upstream.asked) == 1

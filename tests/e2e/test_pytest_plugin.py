@@ -145,7 +145,7 @@ def test_what_the_cassette_lacks_fails_the_test_and_is_named(
     assert "offline miss" not in text
     assert text.count("POST /v1/chat/completions: Nothing goes upstream in this mode (no entry answers") >= 2
     assert "differs at /messages/0/content @ char 6" in text
-    assert "test_swallowed.jsonl (there is no such file) does not answer what the test asked:" in text
+    assert "test_swallowed.jsonl (no such file) does not answer these requests:" in text
     assert "pytest --llm-cache=record" in text
     assert len(upstream.asked) == asked
 
@@ -206,9 +206,14 @@ def test_it_is_no_burden_where_it_is_not_used(run: Run, pytester: pytest.Pyteste
     pytester.makepyfile("""
         import sys
         def test_it():
-            assert not {"mitmproxy", "orjson", "click", "diskcache", "detect_secrets"} & sys.modules.keys()
+            assert not {"mitmproxy", "orjson", "click", "diskcache", "redact_secret"} & sys.modules.keys()
     """)
     run().assert_outcomes(passed=1)
+
+
+def test_its_earlier_name_still_loads_it() -> None:
+    earlier = importlib.import_module("computer_use_cache.pytest_plugin")
+    assert earlier is importlib.import_module("computer_use_cache.testing.pytest_plugin")
 
 
 def test_pytest_finds_it_by_its_entry_point() -> None:

@@ -88,6 +88,25 @@ def test_models_and_unknown_routes_pass_through_uncached(proxy: Proxy, upstream:
     assert len(upstream.asked) == 6
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "fwd", "reason"),
+    [
+        ("GET", "/v1/models", "bypass", "not a cached route"),
+        ("POST", "/v1/files", "bypass", "not a cached route"),
+        ("GET", "/v1/chat/completions", "method", "method is not cached"),
+        ("DELETE", "/v1/files/1", "method", "method is not cached"),
+    ],
+)
+def test_what_passes_by_says_whether_its_route_or_its_method_is_why(
+    proxy: Proxy, upstream: Upstream, method: str, path: str, fwd: str, reason: str
+) -> None:
+    upstream.handler = always(response(b"{}"))
+    answer = proxy.ask(method, path, b"{}" if method == "POST" else None)
+    assert answer.headers["cache-status"] == f"computer-use-cache; fwd={fwd}; fwd-status=200"
+    assert (answer.cache, answer.headers["x-computer-use-cache-reason"]) == ("BYPASS", reason)
+    assert proxy.stats()["bypasses"] == {reason: 1}
+
+
 def test_a_large_upload_passes_through_whole(proxy: Proxy, upstream: Upstream) -> None:
     upstream.handler = always(response(b"{}"))
     upload = random.Random(1).randbytes(3_000_000)

@@ -132,6 +132,15 @@ def test_a_chunked_stream_cut_by_the_upstream_is_cut_for_the_client_and_not_stor
     assert proxy.stats()["stored"] == 0
 
 
+def test_a_request_that_comes_after_a_stream_of_known_length_does_not_join_it(proxy: Proxy, upstream: Upstream) -> None:
+    upstream.handler = always(response(BODY, 200, "text/event-stream"))
+    for number in range(10):
+        # The client has all of the first answer before the proxy has stored it.
+        answers = [proxy.chat(str(number), stream=True) for _ in range(2)]
+        assert [answer.cache for answer in answers] == ["MISS", "HIT"]
+    assert len(upstream.asked) == 10
+
+
 def test_a_stream_that_ends_with_the_connection_needs_its_terminal_event(proxy: Proxy, upstream: Upstream) -> None:
     frames = EVENTS[:-1]
 

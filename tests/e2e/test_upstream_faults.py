@@ -100,7 +100,7 @@ BROKEN: dict[str, bytes] = {
     "an interim answer only": b"HTTP/1.1 100 Continue\r\n\r\n",
     "an endless header": b"HTTP/1.1 200 OK\r\nx-long: " + b"x" * 2**20,
     "a negative length": b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n{}",
-    "a header that is none": b"HTTP/1.1 200 OK\r\nno header\r\ncontent-length: 2\r\n\r\n{}",
+    "an invalid header": b"HTTP/1.1 200 OK\r\nno header\r\ncontent-length: 2\r\n\r\n{}",
     "a truncated chunk": STREAM_HEAD.replace(b"text/event-stream", b"application/json") + b"ff\r\n{}\r\n",
 }
 

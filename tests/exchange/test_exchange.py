@@ -1,4 +1,4 @@
-"""Whole lives of requests, without a proxy: each ends in exactly one outcome, and releases whoever followed it."""
+"""Whole lives of requests, without a proxy: each ends in exactly one outcome, and releases its followers."""
 
 from __future__ import annotations
 

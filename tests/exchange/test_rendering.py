@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from computer_use_cache.diagnosis.near_miss import Difference, Near
+from computer_use_cache.diagnosis.differences import Difference
+from computer_use_cache.diagnosis.near_miss import Near
 from computer_use_cache.exchange import rendering
 from computer_use_cache.exchange.report import Report, Storing
 from computer_use_cache.models import Bypass, Fwd, Outcome, Reason, Skip, Skipped

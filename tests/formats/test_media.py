@@ -1,4 +1,4 @@
-"""What is told of pictures and files inside requests."""
+"""What is shown of pictures and files inside requests."""
 
 from __future__ import annotations
 

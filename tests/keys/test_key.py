@@ -324,7 +324,7 @@ def test_a_pointer_removes_what_it_names_and_leaves_the_body_alone(pointer: str,
     assert json.dumps(body) == before
 
 
-# Whoever changes one of these keys makes every store in use stale: raise key.SCHEMA, and say so to users.
+# Changing one of these keys makes every store in use stale: raise key.SCHEMA, and say so to users.
 GOLDEN = [
     pytest.param(
         chat('"temperature": 0.2', '"seed": 18446744073709551616'),

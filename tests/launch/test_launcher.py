@@ -169,3 +169,28 @@ def test_requests_that_come_the_moment_it_listens_are_answered(port: int) -> Non
         finally:
             process.kill()
             process.wait()
+
+
+def test_output_is_not_held_back_in_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED")
+    with commands.started():
+        pass  # `started` has read where it listens, from a pipe, while it still runs
+
+
+def test_the_default_host_is_reached_over_both_loopback_addresses() -> None:
+    port = commands.free_port()
+    if not _has_ipv6():
+        pytest.skip("this machine has no IPv6 loopback")
+    with commands.started("--port", str(port)) as cache:
+        assert cache.url == f"http://127.0.0.1:{port}"
+        for host in ("127.0.0.1", "[::1]", "localhost"):
+            with urllib.request.urlopen(f"http://{host}:{port}/healthz") as answer:
+                assert answer.status == 200
+
+
+def _has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""Captures of other tools: what in them is a model call, where it went, and what of a damaged file can be read."""
+"""Captures of other tools: what in them is a model call, where it went, and how much of a damaged file can be read."""
 
 from __future__ import annotations
 

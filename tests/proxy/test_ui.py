@@ -13,7 +13,8 @@ from mitmproxy import contentviews, flow, http
 from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import tflow
 
-from computer_use_cache.diagnosis.near_miss import Difference, Near
+from computer_use_cache.diagnosis.differences import Difference
+from computer_use_cache.diagnosis.near_miss import Near
 from computer_use_cache.exchange.decisions import Answer, Serve, ServeStale, Share
 from computer_use_cache.exchange.report import Report, Storing, of_ending
 from computer_use_cache.models import Bypass, Cost, Entry, Fwd, Outcome, Reason, Request, Shape, Skip, Skipped
@@ -233,12 +234,12 @@ STREAM = b"".join(chat_events("po", "ng"))
     [
         pytest.param(json.dumps(completion("pong")).encode(), JSON, "── [0] assistant · stop", id="JSON"),
         pytest.param(STREAM, SSE, "\npong\n", id="a stream"),
-        pytest.param(STREAM[:-60], SSE, "This stream is not whole: ", id="a stream that was cut"),
+        pytest.param(STREAM[:-60], SSE, "This stream is incomplete: ", id="a stream that was cut"),
         pytest.param(
-            STREAM[:90], SSE, "This stream is not whole: the body is not JSON", id="a stream cut in its first event"
+            STREAM[:90], SSE, "This stream is incomplete: the body is not JSON", id="a stream cut in its first event"
         ),
-        pytest.param(b"\xff\xfe", JSON, "Shown as it is: the body is not JSON.\n\n\\xff\\xfe", id="no JSON"),
-        pytest.param(b'{"a": ' * 100_000, JSON, "Shown as it is: ", id="a trap"),
+        pytest.param(b"\xff\xfe", JSON, "Cannot be parsed: the body is not JSON.\n\n\\xff\\xfe", id="no JSON"),
+        pytest.param(b'{"a": ' * 100_000, JSON, "Cannot be parsed: ", id="a trap"),
     ],
 )
 def test_requests_and_answers_have_views_that_never_fail(answer: bytes, content_type: str, text: str) -> None:

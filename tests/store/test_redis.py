@@ -290,7 +290,7 @@ def test_the_password_comes_from_the_environment_and_is_in_no_message(store_serv
 
 def test_a_user_with_the_rights_that_the_readme_names_can_do_everything(store_server: Any, client: Any) -> None:
     rights = "+@read +@write +@scripting +@connection +time"
-    assert f"`{rights}`" in (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert f"`{rights}`" in (Path(__file__).parents[2] / "addon" / "README.md").read_text(encoding="utf-8")
     client.execute_command(
         "ACL", "SETUSER", "team", "reset", "on", f">{PASSWORD}", "~computer-use-cache:1:*", *rights.split()
     )

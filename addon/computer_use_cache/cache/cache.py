@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator
-from urllib.parse import urlencode
+from collections.abc import Iterator
 
-import orjson
 from msgspec.structs import replace
 
-from computer_use_cache import credentials, formats
+from computer_use_cache import formats
 from computer_use_cache.accounting import prices
 from computer_use_cache.cache import policy
 from computer_use_cache.cache.plan import Plan, Route
 from computer_use_cache.cache.policy import Controls
-from computer_use_cache.diagnosis import similarity
-from computer_use_cache.diagnosis.request_record import Taken, bytes_without_media, without_media
+from computer_use_cache.credentials import caller, detection, places
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats.base import Format, Json, dump, load_object
+from computer_use_cache.formats.base import Format, Json, load_object
 from computer_use_cache.keys import canonical_json, key
 from computer_use_cache.models import (
     Absent,
@@ -29,7 +26,6 @@ from computer_use_cache.models import (
     Cost,
     Entry,
     Fwd,
-    Query,
     Reason,
     Request,
     RequestRecord,
@@ -43,7 +39,7 @@ from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Store
 
 OFFLINE_MISS = "cache_offline_miss"
-"""The code of the error that `offline_error` is."""
+"""The code of `offline_error`."""
 
 _QUICK_BYTES = 128 * 1024
 
@@ -89,13 +85,13 @@ class Cache:
             resource = deployment[1]
         controls = policy.read_controls(request.headers, self.settings)
         beginning = key.begin(
-            scope=self._scope(request),
+            scope=self.scope(request),
             namespace=controls.namespace,
             sample=controls.sample,
             upstream=request.upstream,
             format_name=format.name,
             resource=resource,
-            query=_relevant_query(request.query),
+            query=key.relevant_query(request.query),
             headers=request.headers,
         )
         return Route(request, format, resource, controls, beginning)
@@ -110,6 +106,10 @@ class Cache:
         else:
             format.check_request(sent, route.resource)
         body = policy.without_controls(sent)
+        try:
+            parted = places.part(body)
+        except RecursionError:
+            parted, unreadable = places.Parted(body), Bypass(Reason.FORM, "nested too deeply")
         model = format.model(body, route.resource)
         verdict: Controls | Bypass = (
             controls.bypass
@@ -121,11 +121,11 @@ class Cache:
         computed = ""
         if isinstance(verdict, Controls):
             try:
-                computed = key.finish(route.key_beginning, self.key_body(format, body))
+                computed = self._key(route, parted.body, parted.credentials)
             except (FormatError, RecursionError) as error:
                 verdict = Bypass(Reason.FORM, str(error))
         if isinstance(verdict, Bypass) and not controls.upstream:
-            raise offline_error(str(verdict))
+            raise offline_error(controls.upstream_ban, f"this request is never cached ({verdict})")
         return Plan(
             route=route,
             verdict=verdict,
@@ -133,9 +133,15 @@ class Cache:
             model=model,
             shape=format.wanted_shape(body, route.request.path, route.request.query),
             with_usage=format.wants_usage(body),
-            body=body,
+            body=parted.body,
             forward=sent_body if unreadable or body is sent else _forwarded(body, sent_body),
+            credentials=parted.credentials,
         )
+
+    def _key(self, route: Route, body: Json, held: tuple[str, ...]) -> str:
+        """The key of a request; `held` are the credentials that its body held, which count as the caller's does."""
+        counted = caller.digest("\0".join(held)) if held and self._counts_credentials(route.request) else ""
+        return key.finish(route.key_beginning, self.key_body(route.format, body), counted)
 
     def _bypass(self, format: Format, length: int, body: Json, model: str) -> Bypass | None:
         if length > self.settings.max_input_chars:
@@ -157,17 +163,19 @@ class Cache:
             body = normalizer.apply(body)
         return body
 
-    def _scope(self, request: Request) -> str:
-        if request.client and self.settings.scope is not Scope.SHARED:
-            return f"client {request.client}"
-        if self._shared:
-            return ""
-        return credentials.digest(credentials.of_caller(request.headers, request.query))
+    def scope(self, request: Request) -> str:
+        """Who shares entries with the caller, as it enters the key: "" for everybody. Holds no credential."""
+        if self._counts_credentials(request):
+            return caller.digest(caller.of_caller(request.headers, request.query))
+        return f"client {request.client}" if request.client and self.settings.scope is not Scope.SHARED else ""
+
+    def _counts_credentials(self, request: Request) -> bool:
+        return not self._shared and not request.client
 
     def plan_part(self, plan: Plan, body: Json) -> Plan:
         """The plan for a part of a planned request that could have been asked for alone; raises FormatError."""
         assert isinstance(plan.verdict, Controls), "a bypass has no parts"
-        return replace(plan, key=key.finish(plan.route.key_beginning, self.key_body(plan.format, body)), body=body)
+        return replace(plan, key=self._key(plan.route, body, plan.credentials), body=body)
 
     def lookup(self, plan: Plan, now: float, *, by_earlier_keys: bool = True) -> Entry | Absent:
         """The entry that may answer the plan at `now`, or why there is none; raises StoreError.
@@ -218,12 +226,14 @@ class Cache:
             yield exact
 
     def credential(self, plan: Plan) -> Bypass | None:
-        """The verdict on a request whose text holds a credential. Slow: call it off the event loop.
+        """The verdict on a request whose text holds a credential, one of its tools' perhaps.
 
-        Only a miss needs to ask: what holds a credential was never stored.
+        Slow: call it off the event loop. Only a miss needs to ask: what holds a credential was never stored.
         """
-        kind = credentials.find(plan.body)
-        return Bypass(Reason.CREDENTIAL, kind) if kind else None
+        if any(places.is_repeated(each, text) for each in plan.credentials for text in detection.texts(plan.body)):
+            return Bypass(Reason.CREDENTIAL, "a tool's, in a text")
+        found = next(detection.find_in_body(plan.body), None)
+        return Bypass(Reason.CREDENTIAL, found.secrets[0].kind) if found else None
 
     def judge(self, plan: Plan, response: Response, now: float) -> Entry | Skipped:
         """The entry to keep of an upstream's complete answer, received at `now`."""
@@ -234,6 +244,8 @@ class Cache:
         shape = policy.judge_answer(plan.format, response, plan.shape, self.settings)
         if isinstance(shape, Skipped):
             return shape
+        if any(places.is_repeated(each, response.body.decode("utf-8", "replace")) for each in plan.credentials):
+            return Skipped("the answer repeats a credential of the request")
         ttl = self.settings.ttl_seconds if plan.verdict.ttl is None else plan.verdict.ttl
         entry = Entry(
             key=plan.key,
@@ -260,24 +272,6 @@ class Cache:
             return Cost(seconds=response.seconds)
         return prices.cost_of(plan.format, plan.upstream, plan.model, shape, response, now=now)
 
-    def record(self, plan: Plan) -> RequestRecord:
-        """What is kept of a planned request that has a key. Slow: call it off the event loop. Raises FormatError."""
-        assert isinstance(plan.verdict, Controls), "a bypass is not recorded"
-        request, controls = plan.route.request, plan.verdict
-        taken: list[Taken] = []
-        body = without_media(plan.body, taken)
-        group = (self._scope(request), controls.namespace, str(controls.sample), plan.format.name)
-        return RequestRecord(
-            upstream=request.upstream,
-            path=request.path,
-            query=_relevant_query(request.query),
-            headers=key.relevant_headers(request.headers),
-            body=bytes_without_media(plan.forward, taken)
-            or _written(body, lambda: without_media(load_object(plan.forward), [])),
-            parts=similarity.parts(group, self.key_body(plan.format, body)),
-            media={each.digest: each.text for each in taken},
-        )
-
     def keep(self, entry: Entry, now: float, record: RequestRecord | None = None) -> bool:
         """Write an entry and the request it answers; True when it replaced another. Raises StoreError.
 
@@ -291,34 +285,21 @@ class Cache:
         return self.store.put(entry, keep_seconds, record)
 
 
-def offline_error(why: str) -> RequestError:
-    """What a request gets that would have to go upstream although nothing may."""
-    return RequestError(504, f"Nothing goes upstream in this mode ({why}).", code=OFFLINE_MISS)
+def offline_error(ban: str, why: str) -> RequestError:
+    """The error for a request that would have to go upstream although `ban` forbids it.
 
-
-def _relevant_query(query: Query) -> str:
-    """The query as it belongs to the key: by name, without the credential, and without the shape that `alt` asks for
-    (of `$alt=sse;enum-encoding=int` the second part changes the answer)."""
-    kept: list[tuple[str, str]] = []
-    for name, value in sorted(query, key=lambda pair: pair[0]):
-        if name not in ("key", "alt", "$alt"):
-            kept.append((name, value))
-        elif name != "key" and (rest := value.partition(";")[2]):
-            kept.append((name, rest))
-    return urlencode(kept, errors="surrogateescape")
+    It is sent with the format's `offline_status`, which agents do not retry. Only-if-cached has a status of its own
+    (RFC 9111, section 5.2.1.7).
+    """
+    if ban == policy.ONLY_IF_CACHED:
+        return RequestError(504, f"{ban} lets nothing go upstream: {why}.", code=OFFLINE_MISS)
+    cure = "CACHE_MODE=readwrite lets it through, and records the answer if it may."
+    return RequestError(404, f"{ban} lets nothing go upstream: {why}. {cure}", code=OFFLINE_MISS)
 
 
 def _forwarded(body: Json, sent: bytes) -> bytes:
     """The body to forward when controls were taken out of what was sent."""
-    return _written(body, lambda: policy.without_controls(load_object(sent)))
-
-
-def _written(body: Json, plain: Callable[[], Json]) -> bytes:
-    """A body that `canonical_json.parse_body` gave, as JSON; `plain` gives the same with Python's own numbers."""
-    try:
-        return orjson.dumps(body)
-    except TypeError:  # an integer beyond 64 bits, a lone surrogate, deep nesting
-        return dump(plain())
+    return canonical_json.write(body, lambda: policy.without_controls(load_object(sent)))
 
 
 def is_kept(header: str) -> bool:

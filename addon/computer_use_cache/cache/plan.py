@@ -29,8 +29,9 @@ class Route:
 class Plan(msgspec.Struct, frozen=True):
     """The plan for one request to a cached API.
 
-    `verdict` is a Bypass, or the Controls of a request, which then has a `key`. `body` is the parsed request and
-    `forward` the bytes to send upstream; neither holds our controls. `shape` is the one that the client asks for.
+    `verdict` is a Bypass, or the Controls of a request, which then has a `key`. `forward` is what to send upstream.
+    `body` is the parsed request without the `credentials` that stand in known places (its tools', its servers'), which
+    are only forwarded. Neither holds our controls. `shape` is the one that the client asks for.
     """
 
     route: Route
@@ -41,6 +42,7 @@ class Plan(msgspec.Struct, frozen=True):
     with_usage: bool
     body: Json
     forward: bytes
+    credentials: tuple[str, ...] = ()
 
     @property
     def format(self) -> Format:
@@ -54,4 +56,6 @@ class Plan(msgspec.Struct, frozen=True):
 
     def without_bodies(self) -> Plan:
         """Enough of the plan to look its entry up again."""
-        return Plan(self.route, self.verdict, self.key, self.model, self.shape, self.with_usage, {}, b"")
+        return Plan(
+            self.route, self.verdict, self.key, self.model, self.shape, self.with_usage, {}, b"", self.credentials
+        )

@@ -29,6 +29,8 @@ CONTROL_HEADERS = (
 )
 """Read here, never forwarded."""
 
+ONLY_IF_CACHED = "Cache-Control: only-if-cached"
+
 NAMESPACE = re.compile(r"([!-~]([ -~]{0,198}[!-~])?)?")
 """A namespace, or the "" of none."""
 
@@ -42,8 +44,8 @@ _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 class Controls:
     """What one request is allowed to do.
 
-    `bypass` is the bypass it asks for. `read_ban` and `write_ban` name what forbids a stored answer and storing the
-    answer (`Cache-Control: no-cache`), "" where nothing does. If `upstream` is False, only the store may answer it.
+    `bypass` is the bypass it asks for. `read_ban`, `write_ban` and `upstream_ban` name what forbids a stored answer,
+    storing the answer, and any answer but a stored one (`Cache-Control: no-cache`); they are "" where nothing does.
     `max_age` and `ttl` are in seconds, None where it gives none. When the upstream fails, an entry may be served for
     `stale_seconds` after it expires.
     """
@@ -51,7 +53,7 @@ class Controls:
     bypass: Bypass | None
     read_ban: str
     write_ban: str
-    upstream: bool
+    upstream_ban: str
     max_age: int | None
     stale_seconds: int
     ttl: int | None
@@ -69,6 +71,11 @@ class Controls:
         return not self.write_ban
 
     @property
+    def upstream(self) -> bool:
+        """Whether it may go upstream."""
+        return not self.upstream_ban
+
+    @property
     def coalesces(self) -> bool:
         """Whether identical requests may share its upstream call."""
         return self.read and self.write
@@ -83,7 +90,9 @@ def read_controls(headers: Mapping[str, str], settings: Settings) -> Controls:
         bypass=_wished_bypass(headers, mode),
         read_ban=_ban("no-cache", directives) or (_mode_source(headers, mode) if mode is Mode.REFRESH else ""),
         write_ban=_ban("no-store", directives) or ("" if mode in _STORING_MODES else _mode_source(headers, mode)),
-        upstream=mode is not Mode.OFFLINE and "only-if-cached" not in directives,
+        upstream_ban=_mode_source(headers, mode)
+        if mode is Mode.OFFLINE
+        else (ONLY_IF_CACHED if "only-if-cached" in directives else ""),
         max_age=int(max_age) if re.fullmatch(r"[0-9]{1,12}", max_age) else None,
         stale_seconds=_stale_seconds(mode, directives, settings),
         ttl=_whole(headers, "x-cache-ttl", 0),

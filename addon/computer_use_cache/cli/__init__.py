@@ -1,67 +1,62 @@
-"""The command line. The modules here parse arguments and print; what is done, is done elsewhere.
+"""The command line. These modules parse arguments and print; the work is done elsewhere.
 
-Errors go to standard error and say what to do next; the exit status is 1 for a failure and 2 for wrong usage.
+Errors go to standard error and say what to do next. The exit status is 1 after a failure and 2 after wrong usage.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 import click
 
-from computer_use_cache.cli.audit import audit
-from computer_use_cache.cli.clear import clear
-from computer_use_cache.cli.doctor import doctor
-from computer_use_cache.cli.env import env, init
-from computer_use_cache.cli.explain import explain_request
-from computer_use_cache.cli.export import export_entries
-from computer_use_cache.cli.import_ import import_recordings
-from computer_use_cache.cli.install import install
-from computer_use_cache.cli.run import run_command
-from computer_use_cache.cli.start import start
-from computer_use_cache.cli.stats import stats
-from computer_use_cache.cli.version import entry_path, version
 from computer_use_cache.errors import CacheError
 
+_COMMANDS = {
+    "start": "start.start",
+    "run": "run.run_command",
+    "init": "env.init",
+    "install": "install.install",
+    "env": "env.env",
+    "stats": "stats.stats",
+    "clear": "clear.clear",
+    "explain": "explain.explain_request",
+    "audit": "audit.audit",
+    "doctor": "doctor.doctor",
+    "export": "export.export_entries",
+    "import": "import_.import_recordings",
+    "entry-path": "version.entry_path",
+    "version": "version.version",
+}
+"""Where each command is defined; it is imported when it is used, so that `version` answers at once."""
 _ALIASES = {"serve": "start", "proxy": "start"}
 
 
 class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return super().get_command(ctx, _ALIASES.get(cmd_name, cmd_name))
+        place = _COMMANDS.get(_ALIASES.get(cmd_name, cmd_name))
+        if place is None:
+            return None
+        module, _, name = place.partition(".")
+        command: click.Command = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+        return command
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def commands() -> None:
-    """A response cache for AI agents: exact repeats of model calls come from disk, the rest goes upstream.
+    """A response cache for AI agents: repeated model calls are answered from disk, everything else goes upstream.
 
-    Settings are environment variables; `computer-use-cache doctor` lists them all with their values.
+    Settings are environment variables; `computer-use-cache doctor` lists them with their values.
     """
 
 
-for _command in (
-    start,
-    run_command,
-    init,
-    install,
-    env,
-    stats,
-    clear,
-    explain_request,
-    audit,
-    doctor,
-    export_entries,
-    import_recordings,
-    entry_path,
-    version,
-):
-    commands.add_command(_command)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line (this process's own for None); its exit status."""
+    """Run a command line, by default this process's own, and return its exit status."""
     try:
         status = commands.main(argv, prog_name="computer-use-cache", standalone_mode=False)
     except click.Abort:
@@ -77,5 +72,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run() -> NoReturn:
-    """The console script."""
+    """Entry point of the console script."""
     sys.exit(main())

@@ -1,7 +1,7 @@
-"""What each agent must be told to use the cache, worked out without touching anything.
+"""The configuration that each agent needs to use the cache, computed without changing anything.
 
-A file of the user's is only ever added to: what it says already stays as it is, and a file that says something else
-at the same place, or that cannot be read, is refused.
+The user's files are only ever added to. A file that already has another value in the same place, or that cannot be
+read, is refused.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from pathlib import Path
 from computer_use_cache.errors import FormatError
 from computer_use_cache.formats.base import Json
 
+_KEY_STEP = "Start the cache with UPSTREAM_API_KEY, or put your key in place of `unused`."
 NAME = "computer-use-cache"
-"""The provider's name in the agents' own files."""
+"""The name of the provider in agents' files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where things are: the cache's URL without a path, and the folders and variables that agents look in."""
+    """The cache's URL, without a path, and the folders and variables that agents read."""
 
     url: str
     home: Path
@@ -30,15 +31,15 @@ class Place:
     environment: Mapping[str, str]
 
     def folder(self, variable: str, default: str) -> Path:
-        """The folder that an environment variable names, else one below the home folder."""
+        """The folder named by an environment variable, else `default` below the home folder."""
         return Path(self.environment.get(variable) or self.home / default)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do for one agent: `added` is what its `file` is to say besides, `steps` are left to the user.
+    """What to do for one agent. `steps` are left to the user; `added` are the new lines of its configuration `file`.
 
-    `text` is the whole new file, None where it says so already; `file` is None for an agent without one to write.
+    `text` is the whole new file, None if it needs no change. `file` is None for an agent that has no file to write.
     """
 
     steps: tuple[str, ...]
@@ -48,8 +49,8 @@ class Plan:
 
 
 def _codex(place: Place) -> Plan:
-    # https://developers.openai.com/codex/config-advanced: a provider of its own, because the built-in one uses
-    # websockets, which are not cached; `model_provider` is a root key, and those come before every table.
+    # https://developers.openai.com/codex/config-advanced. A separate provider, because the built-in one uses
+    # websockets, which are not cached. `model_provider` is a root key and must come before all tables.
     file = place.folder("CODEX_HOME", ".codex") / "config.toml"
     provider = {"name": NAME, "base_url": place.url + "/v1", "env_key": "OPENAI_API_KEY", "wire_api": "responses"}
     head = f'# {NAME}: this line and the table at the end of the file\nmodel_provider = "{NAME}"\n'
@@ -57,7 +58,7 @@ def _codex(place: Place) -> Plan:
     tail = f"\n# {NAME}\n[model_providers.{NAME}]\n{table}"
     steps = (
         "Codex sends OPENAI_API_KEY: start the cache with --upstream https://api.openai.com/v1.",
-        "Its requests hold what moves from session to session; so that another one has hits, start it also with "
+        "Its requests contain values that change with every session. To get hits in later sessions, also pass "
         "--cache-ignore-keys 'client_metadata,/input/*/id,/input/*/internal_chat_message_metadata_passthrough' "
         r"--cache-normalize 's/Chunk ID: \w+/Chunk ID/,s/Wall time: [0-9.]+/Wall time/'.",
     )
@@ -69,35 +70,35 @@ def _codex(place: Place) -> Plan:
         if merged is None:
             return Plan(steps, file)
         if tomllib.loads(text) != merged:
-            raise FormatError(f"{file} says a part of this already; add the rest by hand")
+            raise FormatError(f"{file} already has a part of this; add the rest by hand")
     except tomllib.TOMLDecodeError as error:
         raise FormatError(f"{file} cannot be added to safely: {error}") from None
     return Plan(steps, file, head + tail, text)
 
 
 def _claude_code(place: Place) -> Plan:
-    # https://code.claude.com/docs/en/llm-gateway: it puts /v1/messages behind the URL itself.
+    # https://code.claude.com/docs/en/llm-gateway. It appends /v1/messages to the URL itself.
     file = place.folder("CLAUDE_CONFIG_DIR", ".claude") / "settings.json"
     steps = ("Start the cache with --upstream https://api.anthropic.com/v1.",)
     return _json_plan(file, {"env": {"ANTHROPIC_BASE_URL": place.url}}, steps)
 
 
 def _cursor(place: Place) -> Plan:
-    # https://docs.cursor.com/context/rules: for the programs it runs. Its own model calls leave from its servers.
+    # https://docs.cursor.com/context/rules. For programs that it runs; its own model calls come from its servers.
     file = place.project / ".cursor" / "rules" / f"{NAME}.mdc"
     text = (
         "---\ndescription: Model API calls go through a local cache\nalwaysApply: true\n---\n"
         f"Programs that call a model API run with OPENAI_BASE_URL={place.url}/v1 and ANTHROPIC_BASE_URL={place.url}.\n"
-        "Keep their requests the same from run to run: equal requests are answered from the cache.\n"
+        "Keep their requests the same from run to run, because identical requests are answered from the cache.\n"
         "Put no credentials into prompts.\n"
     )
     steps = (
-        "Cursor's own models: Settings > Models > Override OpenAI Base URL. Cursor's servers make these calls, so it "
-        "takes an address they can reach (a tunnel, with CACHE_CLIENT_TOKEN set), not a loopback one.",
+        "Cursor's own models: Settings > Models > Override OpenAI Base URL. Cursor's servers make these calls, so they "
+        "need an address that they can reach (a tunnel, with CACHE_CLIENT_TOKEN set), not a loopback address.",
     )
     old = _old_text(file)
     if old and old != text:
-        raise FormatError(f"{file} says something else; remove it, or change it by hand")
+        raise FormatError(f"{file} has other content; remove it, or change it by hand")
     return Plan(steps, file, text, None if old else text)
 
 
@@ -108,16 +109,16 @@ def _openclaw(place: Place) -> Plan:
     provider = {"baseUrl": place.url + "/v1", "apiKey": "unused", "api": "openai-completions", "models": []}
     steps = (
         f"openclaw models set {NAME}/<model>",
-        "Give the cache the key, as UPSTREAM_API_KEY; or put it in the place of `unused`.",
+        _KEY_STEP,
     )
     return _json_plan(file, {"models": {"providers": {NAME: provider}}}, steps)
 
 
 def _hermes(place: Place) -> Plan:
-    # https://hermes-agent.nousresearch.com/docs/integrations/providers; its own command keeps the comments of its YAML.
+    # https://hermes-agent.nousresearch.com/docs/integrations/providers. Its own command keeps the comments in its YAML.
     values = {"model.provider": "custom", "model.base_url": place.url + "/v1", "model.api_key": "unused"}
     commands = tuple(f"hermes config set {name} {value}" for name, value in values.items())
-    return Plan((*commands, "Give the cache the key, as UPSTREAM_API_KEY; or put it in the place of `unused`."))
+    return Plan((*commands, _KEY_STEP))
 
 
 AGENTS: Mapping[str, Callable[[Place], Plan]] = {
@@ -127,7 +128,7 @@ AGENTS: Mapping[str, Callable[[Place], Plan]] = {
     "openclaw": _openclaw,
     "hermes": _hermes,
 }
-"""The plan for each agent; each raises FormatError for a file that cannot be added to safely, and OSError."""
+"""A plan for each agent. Raises FormatError for a file that cannot be added to safely, and OSError."""
 
 
 def _json_plan(file: Path, wanted: Json, steps: tuple[str, ...]) -> Plan:
@@ -147,7 +148,7 @@ def _json_plan(file: Path, wanted: Json, steps: tuple[str, ...]) -> Plan:
 
 
 def _merged(content: Json, wanted: Json, file: Path) -> Json | None:
-    """`content` and what is `wanted`, None when it is all there; FormatError where they disagree."""
+    """`content` with what is `wanted` added, None if it is all there. Raises FormatError if they disagree."""
     changed = {name: value for name, value in wanted.items() if name not in content}
     for name in wanted.keys() & content.keys():
         here, value = content[name], wanted[name]
@@ -156,13 +157,13 @@ def _merged(content: Json, wanted: Json, file: Path) -> Json | None:
             if inner is not None:
                 changed[name] = inner
         elif here != value:
-            raise FormatError(f"{file} has another {name}; to change it to {value!r} is left to you")
+            raise FormatError(f"{file} has another {name}; change it to {value!r} yourself")
     return content | changed if changed else None
 
 
 def _old_text(file: Path) -> str:
     try:
-        # Not read_text: it would turn the line ends of Windows into others.
+        # Not read_text, which converts Windows line endings.
         return file.read_bytes().decode() if file.exists() else ""
     except UnicodeDecodeError:
         raise FormatError(f"{file} is not UTF-8") from None

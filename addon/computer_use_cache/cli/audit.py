@@ -23,7 +23,7 @@ from rich.table import Column, Table
 
 from computer_use_cache.cli.clear import opened_store
 from computer_use_cache.diagnosis.audit import Question, changed, question
-from computer_use_cache.diagnosis.near_miss import Difference
+from computer_use_cache.diagnosis.differences import Difference
 from computer_use_cache.formats.base import Json
 from computer_use_cache.models import Entry, Response, Skipped
 from computer_use_cache.settings import Settings

@@ -53,7 +53,7 @@ def bind_error(settings: Settings) -> str | None:
 def health(url: str, settings: Settings) -> Json | None:
     """What `/healthz` answers at `url`, None when nothing answers or it is not one of ours (or not for this caller)."""
     try:
-        status, answer = fetch(url + "/healthz", headers=_authorization(settings))
+        status, answer = fetch(url + "/healthz", headers=authorization(settings))
     except CacheError:
         return None
     ours = status == 200 and isinstance(answer, dict) and isinstance(answer.get("cache"), dict)
@@ -64,7 +64,7 @@ def health(url: str, settings: Settings) -> Json | None:
 def clear(url: str, wish: Json, settings: Settings) -> int:
     """Have the proxy at `url` clear what `wish` names; how many entries there were. Raises CacheError."""
     headers = {"content-type": "application/json", "x-cache-admin-token": settings.admin_token}
-    headers |= _authorization(settings)
+    headers |= authorization(settings)
     status, answer = fetch(url + "/cache/clear", json.dumps(wish).encode(), headers)
     if status != 200 or not isinstance(answer, dict):
         told = answer.get("error", {}).get("message", "") if isinstance(answer, dict) else ""
@@ -72,14 +72,15 @@ def clear(url: str, wish: Json, settings: Settings) -> int:
     return int(answer["deleted"])
 
 
-def _authorization(settings: Settings) -> dict[str, str]:
+def authorization(settings: Settings) -> dict[str, str]:
+    """The header that a proxy with these settings asks its clients for."""
     return {"authorization": f"Bearer {settings.client_token[0][1]}"} if settings.client_token else {}
 
 
 def fetch(url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> tuple[int, Any]:
     """The status, and the JSON of the answer (None for anything else). Raises CacheError when there is no answer.
 
-    Goes through no HTTP proxy that the environment names: neither does the cache itself.
+    Asks a cache, usually on this machine, so it ignores the HTTP proxies that the environment names.
     """
     opener = request.build_opener(request.ProxyHandler({}))
     try:

@@ -17,7 +17,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from computer_use_cache.cli import client, trust
+from computer_use_cache.cli import client, reach, trust
 from computer_use_cache.errors import CacheError, SettingError
 from computer_use_cache.launch import authority, launcher
 from computer_use_cache.setting_values import Mode
@@ -132,16 +132,15 @@ def _upstream(settings: Settings) -> _Check:
     if settings.mode is Mode.OFFLINE:
         return _Check("upstream", True, f"{url} is not asked in CACHE_MODE=offline")
     try:
-        # Without a key: any answer shows that it can be reached.
-        status, _ = client.fetch(url + "/models")
+        status = reach.status_of_upstream(settings)
     except CacheError as error:
-        return _Check("upstream", False, f"{error}; check the network and UPSTREAM_BASE_URL")
+        return _Check("upstream", False, str(error))
     hint = "" if status != 404 or settings.upstream_base_url.path else "; most APIs want /v1 at its end"
     return _Check("upstream", True, f"{url} answers ({status}){hint}")
 
 
 def _key(settings: Settings) -> _Check:
-    declared = next(item for item in Settings.declarations() if item.name == "upstream_api_key")
+    declared = Settings.declaration("upstream_api_key")
     if variable := declared.variable_in(os.environ):
         origin = settings.upstream_base_url.origin
         return _Check("key", True, f"{variable} is sent to {origin} in the place of the client's key")

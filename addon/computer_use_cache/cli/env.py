@@ -1,4 +1,4 @@
-"""`init` and `env`: the settings as a file, and the variables that agents read."""
+"""`init` writes the settings to a file; `env` prints the variables that agents read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from computer_use_cache.cli import client
-from computer_use_cache.launch.environment import based
+from computer_use_cache.launch.environment import base_urls
 from computer_use_cache.settings import Settings, Surface
 
 _SET = {
@@ -23,14 +23,14 @@ _KEY_UNLESS_SET = {
     "powershell": "if (-not $env:OPENAI_API_KEY) { $env:OPENAI_API_KEY = "
     "if ($env:UPSTREAM_API_KEY) { $env:UPSTREAM_API_KEY } else { 'unused' } }",
 }
-"""SDKs refuse to start without a key, even where the cache puts its own in its place."""
+"""SDKs refuse to start without a key, even if the cache sends its own instead."""
 
 
 @click.command()
-@click.option("--shell", type=click.Choice(list(_SET)), default="bash", show_default=True, help="Whose syntax.")
+@click.option("--shell", type=click.Choice(list(_SET)), default="bash", show_default=True, help="The syntax to print.")
 @client.address_options
 def env(shell: str, host: str | None, port: str | None) -> None:
-    """Print the lines that point agents at the cache.
+    """Print shell commands that point agents at the cache.
 
     \b
     eval "$(computer-use-cache env)"
@@ -38,29 +38,26 @@ def env(shell: str, host: str | None, port: str | None) -> None:
     computer-use-cache env --shell powershell | Out-String | Invoke-Expression
     """
     url = client.address(Settings.load(client.environment(host, port)))
-    for name, value in based(url).items():
+    for name, value in base_urls(url).items():
         click.echo(_SET[shell].format(name=name, value=value))
     click.echo(_KEY_UNLESS_SET[shell])
 
 
 @click.command()
-@click.option("--dir", "folder", type=click.Path(path_type=Path), default=".", help="Where to write it.  [.]")
+@click.option("--dir", "folder", type=click.Path(path_type=Path), default=".", help="The folder to write to.  [.]")
 @click.option("--force", is_flag=True, help="Overwrite an existing .env.")
 def init(folder: Path, force: bool) -> None:
-    """Write a .env that explains every setting.
-
-    Each is there with its default, commented out.
-    """
+    """Write a .env file that explains every setting, with all defaults commented out."""
     path = folder / ".env"
     existed = path.exists()
     if existed and not force:
-        raise click.ClickException(f"{path} exists and was left alone; give --force to overwrite it, or another --dir")
+        raise click.ClickException(f"{path} already exists; overwrite it with --force, or choose another --dir")
     folder.mkdir(parents=True, exist_ok=True)
-    # Keys are going to be written into it: readable by its owner only, from the first byte on.
+    # Users will put keys into it, so it is created with owner-only permissions.
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         file.write(_dotenv())
     click.echo(f"{'Overwrote' if existed else 'Wrote'} {path}.")
-    click.echo(f"Next: take the # off what you want to set, then: set -a; . {path}; set +a; computer-use-cache start")
+    click.echo(f"Next: uncomment what you want to set, then run: set -a; . {path}; set +a; computer-use-cache start")
 
 
 def _dotenv() -> str:
@@ -70,6 +67,6 @@ def _dotenv() -> str:
         if len(item.variables) > 1:
             lines.append(f"# Also read, in this order: {', '.join(item.variables[1:])}.")
         if item.surface is Surface.ENVIRONMENT:
-            lines.append("# In the environment only; there is no flag for it.")
+            lines.append("# Environment only; there is no flag for it.")
         lines += [f"#{item.variables[0]}={item.default}", ""]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""`explain`: why one request would be a miss, or what the last misses had in common."""
+"""`explain`: why a request would be a miss, or what recent misses have in common."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from computer_use_cache import formats
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cli.clear import opened_store
 from computer_use_cache.diagnosis import near_miss
-from computer_use_cache.diagnosis.near_miss import Difference
-from computer_use_cache.errors import CacheError, RequestError
+from computer_use_cache.diagnosis.differences import Difference
+from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.base import Json
 from computer_use_cache.keys import canonical_json, upstream
 from computer_use_cache.models import Bypass, Entry, Request
@@ -28,10 +28,12 @@ from computer_use_cache.settings import Settings
 
 @click.command("explain")
 @click.argument("request_file", required=False, metavar="REQUEST.json", type=click.File("rb"))
-@click.option("--path", help="The route it is sent to, such as /v1/responses; guessed from the body when not given.")
-@click.option("-H", "--header", "headers", multiple=True, metavar="NAME:VALUE", help="A header that is sent with it.")
+@click.option("--path", help="The route it is sent to, such as /v1/responses; by default guessed from the body.")
+@click.option("-H", "--header", "headers", multiple=True, metavar="NAME:VALUE", help="A header of the request.")
 @click.option("--summary", is_flag=True, help="Group the last thousand near misses by where they first differ.")
-@click.option("--since", type=click.FloatRange(min=0), metavar="SECONDS", help="Only misses of the last so many.")
+@click.option(
+    "--since", type=click.FloatRange(min=0), metavar="SECONDS", help="With --summary: only misses of the last SECONDS."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def explain_request(
     *,
@@ -42,10 +44,13 @@ def explain_request(
     since: float | None,
     as_json: bool,
 ) -> None:
-    """Say why a request (its JSON body, - for standard input) is a miss: the nearest stored request, and where they
-    first differ. With --summary, do so for the misses of a whole run."""
+    """Explain why a request is a miss.
+
+    REQUEST.json holds its body (- reads standard input). Shows the nearest stored request and where the two first
+    differ. With --summary, explains the misses of a whole run.
+    """
     if summary is (request_file is not None):
-        raise click.UsageError("give either a file with a request, or --summary")
+        raise click.UsageError("give either a file with a request or --summary")
     settings = Settings.load(os.environ)
     with opened_store(settings) as store:
         if request_file is None:
@@ -54,8 +59,11 @@ def explain_request(
             click.echo(json.dumps(groups)) if as_json else _print_groups(groups, len(noted))
             return
         cache = Cache(settings, store, loopback=is_loopback(settings.host))
-        told = _told(cache, _request(request_file.read(), path, headers, settings))
-    click.echo(json.dumps(told)) if as_json else _print_told(told)
+        try:
+            found = _explain(cache, _request(request_file.read(), path, headers, settings))
+        except (RequestError, FormatError, OSError) as error:
+            raise click.ClickException(f"cannot explain {request_file.name}: {error}") from None
+    click.echo(json.dumps(found)) if as_json else _print_explanation(found)
 
 
 def _request(body: bytes, path: str | None, headers: tuple[str, ...], settings: Settings) -> Request:
@@ -66,16 +74,12 @@ def _request(body: bytes, path: str | None, headers: tuple[str, ...], settings: 
     base = settings.upstream_base_url
     upstream_base, below = upstream.split(base.origin, upstream.resolve(base, asked_path), base)
     if formats.match(below) is None:
-        raise click.UsageError(f"--path {asked_path}: answers to it are not cached")
+        raise click.UsageError(f"--path {asked_path} is not a cached route")
     return Request(upstream_base, below, (), {name.strip().lower(): value.strip() for name, _, value in pairs}, body)
 
 
 def _guessed_path(body: bytes) -> str:
-    try:
-        sent = canonical_json.parse_body(body)
-    except (CacheError, RequestError) as error:
-        raise click.ClickException(str(error)) from None
-    match sent:
+    match sent := canonical_json.parse_body(body):
         case {"messages": _, "model": str(model)} if "system" in sent or model.startswith("claude-"):
             return "/v1/messages"
         case {"messages": _}:
@@ -84,13 +88,13 @@ def _guessed_path(body: bytes) -> str:
             return "/v1/completions"
         case {"input": _}:
             return "/v1/responses"
-    raise click.UsageError("the request's API cannot be told from its body: name its route with --path")
+    raise click.UsageError("cannot tell the API from the request's body; give its route with --path")
 
 
-def _told(cache: Cache, request: Request) -> Json:
-    """What became of the request now: `outcome`, `key`, `reason`, and for a near miss `near` and `differences`."""
+def _explain(cache: Cache, request: Request) -> Json:
+    """The `outcome` that the request would have now, its `key` and `reason`, and for a near miss what is near."""
     plan = cache.plan(request)
-    told: Json = {
+    found: Json = {
         "outcome": "BYPASS",
         "key": plan.key,
         "reason": "",
@@ -99,28 +103,28 @@ def _told(cache: Cache, request: Request) -> Json:
         "normalizers": [],
     }
     if isinstance(plan.verdict, Bypass):
-        return told | {"reason": str(plan.verdict)}
+        return found | {"reason": str(plan.verdict)}
     entry = cache.lookup(plan, time.time())
     if isinstance(entry, Entry):
-        return told | {"outcome": "HIT", "reason": f"recorded {time.time() - entry.created_at:.0f} s ago"}
-    found = near_miss.study(cache, plan)
-    if found.bypass:
-        return told | {"key": "", "reason": str(found.bypass)}
-    if found.near is None:
-        return told | {"outcome": "MISS", "reason": "no stored request is near it"}
-    return told | {"outcome": "MISS", "reason": str(found.near), **near_miss.as_json(found.near)}
+        return found | {"outcome": "HIT", "reason": f"recorded {time.time() - entry.created_at:.0f} s ago"}
+    study = near_miss.study(cache, plan)
+    if study.bypass:
+        return found | {"key": "", "reason": str(study.bypass)}
+    if study.near is None:
+        return found | {"outcome": "MISS", "reason": "no stored request is near it"}
+    return found | {"outcome": "MISS", "reason": str(study.near), **near_miss.as_json(study.near)}
 
 
-def _print_told(told: Json) -> None:
+def _print_explanation(found: Json) -> None:
     console = Console(highlight=False)
     console.print(
-        f"{told['outcome']} {told['key'][:8]}".rstrip() + (f": {escape(told['reason'])}" if told["reason"] else "")
+        f"{found['outcome']} {found['key'][:8]}".rstrip() + (f": {escape(found['reason'])}" if found["reason"] else "")
     )
-    if told["differences"]:
+    if found["differences"]:
         table = Table(
-            Column("where", no_wrap=True, overflow="fold"), "at char", "this request", f"{told['near'][:8]}, stored"
+            Column("where", no_wrap=True, overflow="fold"), "at char", "this request", f"{found['near'][:8]}, stored"
         )
-        for one in (Difference(**fields) for fields in told["differences"]):
+        for one in (Difference(**fields) for fields in found["differences"]):
             table.add_row(
                 escape(one.path), str(one.at if one.at is not None else ""), _side(one.asked), _side(one.recorded)
             )
@@ -132,7 +136,7 @@ def _side(text: str | None) -> str:
 
 
 def _grouped(noted: list[Json]) -> list[Json]:
-    """The misses by the first path that differs, the commonest first, each with its newest example."""
+    """Misses grouped by the first differing path, largest group first, each with its newest example."""
     groups: dict[str, list[Json]] = defaultdict(list)
     for miss in noted:
         groups[miss["differences"][0]["path"]].append(miss)
@@ -143,10 +147,10 @@ def _grouped(noted: list[Json]) -> list[Json]:
 def _print_groups(groups: list[Json], number: int) -> None:
     console = Console(highlight=False)
     if not groups:
-        console.print("No near misses are noted: nothing was asked again with a change.")
+        console.print("No near misses are logged: no request was repeated with a change.")
         return
     cure = Column("a hit with CACHE_NORMALIZE=", overflow="fold")
-    place = Column("differs first at", no_wrap=True, overflow="fold")  # whole, however narrow the terminal is
+    place = Column("differs first at", no_wrap=True, overflow="fold")  # in full, however narrow the terminal
     table = Table(place, "misses", "newest example: asked", "stored", cure, title=f"{number} near misses")
     for group in groups:
         first = Difference(**group["example"]["differences"][0])

@@ -1,4 +1,4 @@
-"""`install`: shows what would point an agent at the cache; `--write` does it, and keeps a copy of the file before."""
+"""`install`: shows the configuration that points an agent at the cache; `--write` applies it and keeps a backup."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from computer_use_cache.settings import Settings
 
 @click.command()
 @click.argument("agent", type=click.Choice([*AGENTS, "all"]), default="all")
-@click.option("--write", is_flag=True, help="Write the files; without it nothing is touched.")
-@click.option("--ca", is_flag=True, help="Tell instead how this machine trusts mitmproxy's certificates.")
-@click.option("--dir", "project", type=click.Path(path_type=Path), default=".", help="The project, for Cursor.  [.]")
+@click.option("--write", is_flag=True, help="Write the files. Without it nothing is changed.")
+@click.option("--ca", is_flag=True, help="Instead, show how this machine can trust mitmproxy's certificates.")
+@click.option(
+    "--dir", "project", type=click.Path(path_type=Path), default=".", help="The project folder, for Cursor.  [.]"
+)
 @client.address_options
 @click.pass_context
 def install(
@@ -28,11 +30,11 @@ def install(
 ) -> None:
     """Point agents at the cache.
 
-    Prints what each agent's own configuration file would say. What a file says already is never changed: one that
-    names another provider or URL, or that cannot be read, is left alone with the reason.
+    Prints the lines that each agent's configuration file needs. Existing lines are never changed: a file that names
+    another provider or URL, or that cannot be read, is left alone, and the reason is printed.
     """
     if ca and write:
-        raise click.UsageError("--ca writes nothing: it prints the commands, which need an administrator")
+        raise click.UsageError("--ca only prints commands, which need an administrator; leave out --write")
     if ca:
         trust.tell()
         return
@@ -44,7 +46,7 @@ def install(
         try:
             plan = AGENTS[name](place)
             if agent == "all" and plan.file and not plan.file.parent.is_dir():
-                click.echo(f"No {plan.file.parent} here; `install {name}` makes it.")
+                click.echo(f"{plan.file.parent} does not exist; `install {name}` creates it.")
             else:
                 _carry_out(plan, write)
         except (FormatError, OSError) as error:
@@ -55,7 +57,7 @@ def install(
 
 def _carry_out(plan: Plan, write: bool) -> None:
     if plan.file and plan.text is None:
-        click.echo(f"{plan.file} says so already.")
+        click.echo(f"{plan.file} is already configured.")
     elif plan.file and plan.text is not None:
         click.echo(f"{'Added' if write else '--write would add'} to {plan.file}:\n\n{plan.added}")
         if write:
@@ -65,8 +67,8 @@ def _carry_out(plan: Plan, write: bool) -> None:
 
 
 def _write(file: Path, text: str) -> str:
-    """Put the new file in the old one's place in one step; how to undo it."""
-    # A link to a file kept elsewhere stays a link.
+    """Replace the file atomically, and return how to undo it."""
+    # Resolved, because a symbolic link must stay one.
     file = file.resolve()
     file.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
@@ -74,9 +76,9 @@ def _write(file: Path, text: str) -> str:
         new.write(text)
     if not file.exists():
         os.replace(name, file)
-        return f"To undo it: remove {file}"
+        return f"To undo this: remove {file}"
     backup = file.with_name(f"{file.name}.{time.strftime('%Y%m%d-%H%M%S')}.bak")
     shutil.copy2(file, backup)
     shutil.copymode(file, name)
     os.replace(name, file)
-    return f"To undo it: put {backup} back, or take these lines out"
+    return f"To undo this: restore {backup}, or remove these lines"

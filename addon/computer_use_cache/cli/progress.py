@@ -1,4 +1,4 @@
-"""What shows a long work's progress, on a terminal only."""
+"""Progress of long work, shown on a terminal only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColum
 
 
 def counted[T](items: Iterable[T], description: str) -> Iterator[T]:
-    """The items, counted on standard error as they pass."""
+    """Pass the items through, counting them on standard error."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress:

@@ -56,7 +56,7 @@ def run_command(base_url: bool, pairs: tuple[str, ...], command: tuple[str, ...]
         before = _statistics(settings)
         variables = dict(os.environ) | environment.proxied(proxy.port, proxy.trust, os.environ)
         if proxy.base_port:
-            variables |= environment.based(f"http://127.0.0.1:{proxy.base_port}")
+            variables |= environment.base_urls(f"http://127.0.0.1:{proxy.base_port}")
         status = _run(command, variables)
     if proxy.log:
         click.echo(proxy.log, err=True)
@@ -119,8 +119,8 @@ def _summary(before: Statistics | None, after: Statistics | None) -> str:
     if before is None or after is None:
         return "the store cannot be read; see `computer-use-cache doctor`"
     hits, misses = after.hits - before.hits, after.misses - before.misses
-    passed = sum(after.bypasses.values()) - sum(before.bypasses.values())
-    text = f"{hits} hit{'s' * (hits != 1)}, {misses} miss{'es' * (misses != 1)}, {passed} past the cache"
+    bypassed = sum(after.bypasses.values()) - sum(before.bypasses.values())
+    text = f"{hits} hit{'s' * (hits != 1)}, {misses} miss{'es' * (misses != 1)}, {bypassed} bypassed"
     saved = _saved(after) - _saved(before)
     return f"{text}, saved {dollars(saved)}" if saved else text
 

@@ -1,11 +1,10 @@
-"""`version` and `entry-path`: what scripts ask before they start anything."""
+"""`version` and `entry-path`, for scripts."""
 
 from __future__ import annotations
 
 import click
 
 from computer_use_cache import __version__
-from computer_use_cache.launch import launcher
 
 
 @click.command()
@@ -16,9 +15,11 @@ def version() -> None:
 
 @click.command("entry-path")
 def entry_path() -> None:
-    """Print the path for mitmproxy's -s.
+    """Print the addon's path, for mitmproxy's -s option.
 
     \b
     mitmdump -s "$(computer-use-cache entry-path)" --mode reverse:https://api.openai.com@127.0.0.1:8000
     """
+    from computer_use_cache.launch import launcher  # noqa: PLC0415  # `version` does not need it
+
     click.echo(launcher.entry_path())

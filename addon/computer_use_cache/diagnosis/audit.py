@@ -1,4 +1,4 @@
-"""Do providers still answer as they did? A stored request, to be asked again, and what of two answers must agree."""
+"""Checks whether a provider still gives the recorded answers: rebuilds stored requests and compares answers."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 from computer_use_cache import formats
 from computer_use_cache.cache.policy import judge_answer
-from computer_use_cache.diagnosis.near_miss import Difference, differences
+from computer_use_cache.diagnosis.cures import answer_of
+from computer_use_cache.diagnosis.differences import Difference, differences
 from computer_use_cache.diagnosis.request_record import bytes_with_media
 from computer_use_cache.errors import FormatError
-from computer_use_cache.formats.base import Json, load_object
 from computer_use_cache.models import Entry, RequestRecord, Response, Shape, Skipped
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Store
@@ -23,12 +23,12 @@ _VOLATILE = frozenset(
         *("system_fingerprint", "service_tier", "provider", "modelVersion", "signature", "encrypted_content"),
     }
 )
-"""Fields that are another at every call; what an answer says is in the others."""
+"""Fields that change with every call. The content of an answer is in the others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A stored request as it can be asked again: where, with which headers (the credential is one) and body."""
+    """A stored request that can be sent again. `headers` include the operator's credential."""
 
     entry: Entry
     url: str
@@ -37,18 +37,18 @@ class Question:
 
 
 def question(store: Store, entry: Entry, settings: Settings) -> Question | Skipped:
-    """The question to ask again for an entry; Skipped where that is not possible. Blocks; raises StoreError.
+    """The request to repeat for an entry, or Skipped if that is impossible. Blocks; raises StoreError.
 
-    The key goes to the configured upstream only, so entries of another one are skipped.
+    Entries of other upstreams are skipped, because the credential belongs to the configured one.
     """
     record = store.request(entry.key)
     if record is None:
-        return Skipped("its request is not known")
+        return Skipped("its request is not stored")
     if not record.upstream.startswith(settings.upstream_base_url.origin):
         return Skipped("it was recorded from another upstream")
     body = bytes_with_media(record.body, store.media)
     if body is None:
-        return Skipped("its pictures are not kept")
+        return Skipped("its pictures are no longer stored")
     query = f"?{record.query}" if record.query else ""
     return Question(entry, record.upstream + record.path + query, _headers(entry, record, settings), body)
 
@@ -63,27 +63,21 @@ def _headers(entry: Entry, record: RequestRecord, settings: Settings) -> dict[st
 
 
 def changed(asked: Question, answer: Response, settings: Settings) -> Difference | Skipped | None:
-    """Where an answer that came just now first differs from the recorded one, None where both say the same; Skipped
-    for one that would not be stored."""
+    """The first difference between a new answer and the recorded one.
+
+    None if they say the same, Skipped if the new answer would not be stored.
+    """
     format = formats.by_name(asked.entry.format)
     wanted = asked.entry.shape if asked.entry.shape is not Shape.SSE else Shape.ARRAY
     shape = judge_answer(format, answer, wanted, settings)
     if isinstance(shape, Skipped):
         return shape
     try:
-        now, recorded = (
-            _said(asked.entry.format, *one) for one in ((answer.body, shape), (asked.entry.body, asked.entry.shape))
-        )
+        now = answer_of(asked.entry.format, answer.body, shape)
+        recorded = answer_of(asked.entry.format, asked.entry.body, asked.entry.shape)
     except FormatError as error:
         return Skipped(str(error))
-    return next(differences(now, recorded), None)
-
-
-def _said(format_name: str, body: bytes, shape: Shape) -> Json:
-    format = formats.by_name(format_name)
-    answer = load_object(body) if shape is Shape.JSON else format.assemble(format.split_stream(body, shape))
-    said: Json = _without_volatile(answer)
-    return said
+    return next(differences(_without_volatile(now), _without_volatile(recorded)), None)
 
 
 def _without_volatile(value: Any) -> Any:

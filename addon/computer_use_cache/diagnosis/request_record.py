@@ -1,7 +1,7 @@
-"""The request of an entry as it is kept: what the key was made of and the provider was sent, its pictures apart.
+"""The request that is kept beside an entry: what was sent to the provider, with its pictures stored separately.
 
-A conversation shows its screenshots again with every turn: each long base64 text is kept once, under its digest, and
-the requests hold the digest.
+A conversation repeats its screenshots in every turn. Each long base64 text is therefore stored once, under its digest,
+and requests hold only the digest.
 """
 
 from __future__ import annotations
@@ -10,18 +10,26 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from computer_use_cache.cache.cache import Cache
+from computer_use_cache.cache.plan import Plan
+from computer_use_cache.cache.policy import Controls
+from computer_use_cache.credentials import places
+from computer_use_cache.diagnosis import similarity
+from computer_use_cache.formats.base import load_object
+from computer_use_cache.keys import canonical_json, key
+from computer_use_cache.models import RequestRecord
 from computer_use_cache.screens.picture import picture_of
 
 _LONG = 1024
-"""Shorter texts are kept as they are."""
+"""Shorter base64 texts stay in the request."""
 _OPENING = 300
-"""A text is looked for by so many of its bytes: to look for a megabyte takes longer than to compare it."""
+"""A text is located by its first bytes, because searching for a megabyte is slower than comparing one."""
 _DIGEST = re.compile(r"<sha256:([0-9a-f]{64}) of [0-9]+ characters>")
 _DIGEST_BYTES = re.compile(_DIGEST.pattern.encode())
 
 
 class Taken(NamedTuple):
-    """A long base64 text that was taken out: what stands before it in its value, its digest, and the text."""
+    """A long base64 text that was replaced: the start of its string (`data:…;base64,` or ""), its digest, the text."""
 
     before: str
     digest: str
@@ -29,12 +37,31 @@ class Taken(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What stands in its place."""
+        """The placeholder that replaces the text."""
         return f"<sha256:{self.digest} of {len(self.text)} characters>"
 
 
+def record(cache: Cache, plan: Plan) -> RequestRecord:
+    """The record of a planned request that has a key. Slow: call it off the event loop. Raises FormatError."""
+    assert isinstance(plan.verdict, Controls), "a bypass is not recorded"
+    request, controls = plan.route.request, plan.verdict
+    taken: list[Taken] = []
+    body = without_media(plan.body, taken)
+    group = (cache.scope(request), controls.namespace, str(controls.sample), plan.format.name)
+    return RequestRecord(
+        upstream=request.upstream,
+        path=request.path,
+        query=key.relevant_query(request.query),
+        headers=key.relevant_headers(request.headers),
+        body=(not plan.credentials and bytes_without_media(plan.forward, taken))
+        or canonical_json.write(body, lambda: without_media(places.part(load_object(plan.forward)).body, [])),
+        parts=similarity.parts(group, cache.key_body(plan.format, body)),
+        media={each.digest: each.text for each in taken},
+    )
+
+
 def without_media(value: Any, taken: list[Taken]) -> Any:
-    """`value` (JSON) with a digest in the place of each long base64 text; `taken` gets these, in their order."""
+    """A copy of `value` (JSON) with placeholders for long base64 texts, which are appended to `taken` in order."""
     match value:
         case str() if len(value) > _LONG and (found := _base64(value)):
             taken.append(found)
@@ -47,8 +74,10 @@ def without_media(value: Any, taken: list[Taken]) -> Any:
 
 
 def _base64(text: str) -> Taken | None:
-    """The data of a text that is base64, alone or in a data URL. No regular expression reads it: on a screenshot that
-    would hold the interpreter for milliseconds."""
+    """The data of a text that is base64, alone or in a data URL.
+
+    Written without a regular expression, which would hold the interpreter for milliseconds on a screenshot.
+    """
     picture = picture_of(text)
     data = picture.data
     if len(data.rstrip("=")) < _LONG or not picture.is_base64:
@@ -57,7 +86,7 @@ def _base64(text: str) -> Taken | None:
 
 
 def bytes_without_media(body: bytes, taken: Iterable[Taken]) -> bytes | None:
-    """The same for the JSON as it was sent, in which `taken` are known; None where one is not written plainly in it."""
+    """Replace the texts in `taken`, in order, in the JSON that was sent; None if one of them is escaped there."""
     pieces, end = [], 0
     for each in taken:
         whole = f'"{each.before}{each.text}"'.encode()
@@ -73,18 +102,17 @@ def bytes_without_media(body: bytes, taken: Iterable[Taken]) -> bytes | None:
 
 
 def is_media(text: str) -> bool:
-    """Whether a recorded text stands for data."""
+    """True if a recorded string is a placeholder."""
     return _DIGEST.fullmatch(text.rpartition(",")[2]) is not None
 
 
 def digests(body: bytes) -> set[str]:
-    """The digests in a recorded body."""
+    """The digests of all placeholders in a recorded body."""
     return {found.decode() for found in _DIGEST_BYTES.findall(body)}
 
 
 def bytes_with_media(body: bytes, find: Callable[[str], str | None]) -> bytes | None:
-    """What was sent: each digest in a recorded body gives way to the text that `find` has of it; None where it has
-    none."""
+    """The body that was sent: `find` returns the text of a digest. None if one text is no longer stored."""
     texts = {digest: find(digest) for digest in digests(body)}
     if None in texts.values():
         return None
@@ -92,7 +120,7 @@ def bytes_with_media(body: bytes, find: Callable[[str], str | None]) -> bytes | 
 
 
 def with_media(value: Any, text_of: Callable[[str], str]) -> Any:
-    """`value` (JSON, recorded) with `text_of` each digest in its place."""
+    """A copy of a recorded `value` (JSON) with `text_of(digest)` in place of each placeholder."""
     match value:
         case str():
             return _DIGEST.sub(lambda found: text_of(found[1]), value)

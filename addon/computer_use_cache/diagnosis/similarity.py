@@ -1,9 +1,9 @@
-"""What makes two requests alike: 64-bit digests of their parts, of which two near requests share many.
+"""Features of a request, as 64-bit digests: similar requests share many of them.
 
-The parts are each top-level field; of the conversation, what an edit anywhere in it leaves as it was (its items by
-their place, its beginnings and its ends); and a few shingles (runs of words) of its first and last item, chosen by
-their hash so that two texts with an edit between them choose mostly the same ones (a bottom-k sketch: Broder, "On the
-resemblance and containment of documents", 1997). The ids of tool calls, which are others in every run, count nowhere.
+Features are: every top-level field; parts of the conversation that survive an edit elsewhere in it (items by position,
+prefixes and suffixes); and a few shingles (runs of words) of its first and last item. Shingles are chosen by smallest
+hash, so that two versions of a text choose mostly the same ones (a bottom-k sketch: Broder, "On the resemblance and
+containment of documents", 1997). Tool call ids differ in every run and are left out.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import Any
 from computer_use_cache.keys import canonical_json, normalizers
 
 CONVERSATIONS = ("messages", "input", "contents")
-"""The fields that hold a conversation's items, in the APIs that have one."""
+"""The fields that hold a conversation, over all APIs."""
 _PLACES = 3
-"""Of the first and of the last items, so many are parts by themselves."""
+"""How many leading and trailing items become features of their own."""
 _SHINGLES = 4
 _WORDS_PER_SHINGLE = 3
 _TEXT_BYTES = 8192
-"""Of a longer text its beginning and its end."""
+"""Of longer texts only the beginning and the end are read."""
 
 
 def parts(group: tuple[str, ...], body: dict[str, Any]) -> tuple[int, ...]:
-    """The digests of a request's body (as `canonical_json.parse_body` gives it, without what the key leaves out).
+    """The features of a body as it enters the key (see `Cache.key_body`).
 
     Requests of different groups share none. Raises FormatError for a body without a canonical form.
     """
@@ -54,8 +54,7 @@ def _parts(body: dict[str, Any]) -> Iterator[bytes]:
 
 
 def _conversation(items: list[bytes]) -> Iterator[bytes]:
-    """What names the same step of the same task: most parts hold the number of items, as the steps before and after
-    share all the rest."""
+    """Features of one step of a task. Most include the number of items: adjacent steps share the rest."""
     number = len(items)
     step = b"%d " % number
     for place in {*range(number)[:_PLACES], *range(number)[-_PLACES:]}:
@@ -64,12 +63,12 @@ def _conversation(items: list[bytes]) -> Iterator[bytes]:
     for length in _lengths(number):
         yield b"beginning" + step + beginnings[length - 1]
         yield b"end" + ends[length - 1]
-    for beginning in beginnings[-2:]:  # of one that lost its last item, and of one that has it still
+    for beginning in beginnings[-2:]:  # matches a conversation that lost its last item, and the one it was taken from
         yield b"beginning" + beginning
 
 
 def _chain(items: list[bytes]) -> list[bytes]:
-    """The digests of the first item, the first two, and so on."""
+    """Digests of the first item, of the first two, and so on."""
     chain, found = b"", []
     for item in items:
         chain = blake2b(chain + item, digest_size=16).digest()
@@ -78,7 +77,7 @@ def _chain(items: list[bytes]) -> list[bytes]:
 
 
 def _lengths(number: int) -> Iterator[int]:
-    """All, all but one, and the powers of two, so that an edit anywhere leaves much of one side whole."""
+    """All, all but one, and powers of two: wherever an edit is, long runs on one side of it stay the same."""
     powers = (2**power for power in range(1, number.bit_length()))
     return (length for length in dict.fromkeys((number, number - 1, *powers)) if length > 0)
 

@@ -59,21 +59,22 @@ class Decider:
         if isinstance(plan.verdict, Bypass):
             return Forward(absent)
         if not plan.verdict.upstream:
-            return Refuse(offline_error("no entry answers this request"))
+            return Refuse(offline_error(plan.verdict.upstream_ban, "no entry answers this request"))
         flight = self._flights.find(plan.key) if plan.verdict.coalesces else None
         return Follow(absent, flight) if flight else Forward(absent)
 
     def explained(self, plan: Plan, refusal: Refuse, now: float) -> Refuse:
         """A refusal that names the nearest entry, if there is one; the near miss is noted. Blocks and computes."""
         near = near_miss.study(self._cache, plan).near
-        if near is None:
+        if near is None or isinstance(plan.verdict, Bypass):
             return refusal
         try:
             near_miss.log_miss(self._cache, plan, near, now)
         except StoreError as error:
             self._looking_up.failed(error)
         where = f"the nearest, {near.key[:8]}, differs at {near.differences[0]}"
-        return Refuse(offline_error(f"no entry answers this request; {where}"), near)
+        why = f"no entry answers this request; {where}"
+        return Refuse(offline_error(plan.verdict.upstream_ban, why), near)
 
     def stale(self, plan: Plan, now: float) -> Serve | None:
         """The expired entry that may stand in for an upstream that failed. Blocks and computes."""

@@ -14,8 +14,6 @@ call counts.
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from typing import assert_never
@@ -23,13 +21,11 @@ from typing import assert_never
 from msgspec.structs import replace
 
 from computer_use_cache.cache import policy
-from computer_use_cache.cache.batches import Batch, complete, open_batch
+from computer_use_cache.cache.batches import Batch
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.cache.replay import replay, replays_quickly
-from computer_use_cache.diagnosis import near_miss
 from computer_use_cache.diagnosis.near_miss import Study
-from computer_use_cache.errors import FormatError, StoreError
-from computer_use_cache.exchange import report
+from computer_use_cache.exchange import batching, report
 from computer_use_cache.exchange.decisions import (
     Again,
     Answer,
@@ -49,13 +45,13 @@ from computer_use_cache.exchange.decisions import (
     Share,
     ShareError,
 )
+from computer_use_cache.exchange.lead import Lead
 from computer_use_cache.exchange.recording import keep
 from computer_use_cache.exchange.report import Report, Storing
 from computer_use_cache.exchange.shared import Shared
-from computer_use_cache.flights.flight import Flight, Landing, Released, Stream
-from computer_use_cache.flights.leases import Lease
+from computer_use_cache.exchange.study import MissStudy
+from computer_use_cache.flights.flight import Landing, Released, Stream
 from computer_use_cache.flights.recorder import Recorder
-from computer_use_cache.formats.embeddings import Embeddings
 from computer_use_cache.models import (
     NOTHING,
     Absent,
@@ -69,11 +65,6 @@ from computer_use_cache.models import (
     Skip,
     Skipped,
 )
-
-logger = logging.getLogger(__name__)
-
-_STUDY_AFTER_SECONDS = 0.005
-"""A miss is studied once its request is on its way: few upstreams answer sooner."""
 
 
 class State(Enum):
@@ -104,8 +95,8 @@ class Exchange:
         self.state = State.DECIDING
         self.bypass = plan.verdict if isinstance(plan.verdict, Bypass) else None
         self.batch: Batch | None = None
-        self.flight: Flight | None = None
-        """The flight that it leads."""
+        self.lead: Lead | None = None
+        """Set while its call is made for others too."""
         self.recorder: Recorder | None = None
         self._shared = shared
         self._is_here = is_here
@@ -113,10 +104,7 @@ class Exchange:
         self._absent = Absent(Fwd.URI_MISS)
         self._status: int | None = None
         """The upstream's."""
-        self._lease: Lease | None = None
-        self._study: asyncio.Task[Study] | None = None
-        self._landing: Landing = Released.ALONE
-        """What its followers will get."""
+        self._study = MissStudy(shared, plan)
         self._cost = NOTHING
 
     def _enter(self, state: State) -> None:
@@ -127,7 +115,7 @@ class Exchange:
 
     async def resolve(self) -> Answer | Forward:
         """Find the answer, waiting for another request's call if need be; Forward if it takes a call of its own."""
-        self.batch = await self._open_batch()
+        self.batch = await batching.opened(self._shared, self.plan)
         while True:
             decision = await self._decide()
             match decision:
@@ -136,7 +124,7 @@ class Exchange:
                 case Refuse():
                     return await self._shared.run.read(self._shared.decider.explained, self.plan, decision, self._now())
                 case Forward():
-                    return await self._lead(decision)
+                    return await self._forward(decision)
                 case Follow():
                     answer = await self._follow(decision)
                     if answer is not Again.AGAIN:
@@ -144,15 +132,6 @@ class Exchange:
                     self._enter(State.DECIDING)
                 case _:
                     assert_never(decision)
-
-    async def _open_batch(self) -> Batch | None:
-        if self.bypass or not isinstance(self.plan.format, Embeddings):
-            return None
-        try:
-            return await self._shared.run.read(open_batch, self._shared.cache, self.plan, self._now())
-        except (StoreError, FormatError) as error:
-            logger.warning("a batch is asked for as a whole: %s", error)
-            return None
 
     async def _decide(self) -> Decision:
         decider = self._shared.decider
@@ -178,33 +157,30 @@ class Exchange:
         match landing:
             case Entry():
                 pieces = await self._replay(landing)
-                return await self._lead(Forward(self._absent)) if pieces is None else Share(landing, pieces)
+                return await self._forward(Forward(self._absent)) if pieces is None else Share(landing, pieces)
             case Response():
                 stale = await self._stale(landing.status) if policy.is_failure(landing.status) else None
                 return stale or ShareError(landing)
             case Released.FAILED:
-                return await self._stale(None) or await self._lead(Forward(self._absent))
+                return await self._stale(None) or await self._forward(Forward(self._absent))
             case Released.ALONE:
-                return await self._lead(Forward(self._absent))
+                return await self._forward(Forward(self._absent))
             case Released.TOGETHER:
                 return Again.AGAIN
             case _:
                 assert_never(landing)
 
-    async def _lead(self, forward: Forward) -> Share | Forward:
+    async def _forward(self, forward: Forward) -> Share | Forward:
         """Go upstream, for everyone who asks the same unless another request leads already."""
         self._absent = forward.absent
-        key, verdict, flights = self.plan.key, self.plan.verdict, self._shared.flights
-        if not isinstance(verdict, Bypass) and verdict.coalesces and flights.find(key) is None:
-            self.flight = flights.begin(key)
-            found = await self._shared.leases.find_or_lead(key, self._find)
-            if isinstance(found, Serve):
-                self._landing = found.entry
+        key, verdict, shared = self.plan.key, self.plan.verdict, self._shared
+        if not isinstance(verdict, Bypass) and verdict.coalesces and shared.flights.find(key) is None:
+            self.lead = Lead(key, shared.flights, shared.leases)
+            if found := await self.lead.take_lease(self._find):
                 return Share(found.entry, found.pieces)
-            self._lease = found
         self._enter(State.FORWARDED)
         if self.bypass is None:
-            asyncio.get_running_loop().call_later(_STUDY_AFTER_SECONDS, self._begin_study)
+            self._study.begin_soon()
         return forward
 
     async def _find(self) -> Serve | None:
@@ -228,10 +204,10 @@ class Exchange:
 
         Its headers do not wait for the study: nothing is stored before that is done.
         """
-        if self._study and self._study.done():
+        if self._study.is_done:
             await self._heed_study()
-        if self.flight and stream:
-            self.flight.begin_stream(stream)
+        if self.lead and stream:
+            self.lead.flight.begin_stream(stream)
         self.recorder = Recorder(self._shared.cache.settings.max_response_chars, started)
         self._status = status
         self._enter(State.STREAMING)
@@ -242,10 +218,15 @@ class Exchange:
         assert self.recorder
         if chunk:
             self.recorder.feed(chunk, now)
-        if self.flight and chunk:
-            self.flight.feed(chunk)
-        elif self.flight:
-            self.flight.end_stream()
+        if self.lead and chunk:
+            self.lead.flight.feed(chunk)
+        elif self.lead:
+            self.lead.flight.end_stream()
+
+    @property
+    def may_be_stale(self) -> bool:
+        """Whether an expired entry may stand in for an upstream that fails."""
+        return not isinstance(self.plan.verdict, Bypass) and self.plan.verdict.stale_seconds > 0
 
     @property
     def may_be_whole(self) -> bool:
@@ -254,18 +235,10 @@ class Exchange:
         return self.recorder is not None and self.plan.format.terminal_is_final
 
     async def join(self, response: Response) -> Joined | Fail:
-        """The answer to a batch, of which the upstream has answered a part (200)."""
+        """The answer to a batch after the upstream answered a part of it with a 200."""
         assert self.batch
-        try:
-            joined = await self._shared.run.read(complete, self._shared.cache, self.batch, response, self._now())
-        except Exception as error:
-            if not isinstance(error, FormatError):
-                if self.batch.is_whole:
-                    raise
-                logger.exception("the cache failed; the answer to a part of a batch does not answer the whole")
-            self._status, self._cost = response.status, Cost(seconds=response.seconds)
-            return Fail(Skipped(str(error), Skip.BATCH))
-        return Joined(*joined)
+        self._status, self._cost = response.status, Cost(seconds=response.seconds)
+        return await batching.joined(self._shared, self.batch, response)
 
     async def on_response(self, response: Response, parts: Sequence[Entry] = ()) -> Kept:
         """Store the complete answer if it may be stored; `parts` are the entries of a batch's inputs."""
@@ -279,12 +252,13 @@ class Exchange:
         recorded = await self._shared.run.write(
             keep, self._shared, self.plan, response, study=study, parts=parts, now=self._now()
         )
-        self._landing, self._cost = recorded.landing, recorded.cost
+        self._cost = recorded.cost
+        self._will_land(recorded.landing)
         return recorded.kept
 
     async def on_failure(self, response: Response | None = None) -> ServeStale | Fail:
         """The upstream has failed, with this response or without any."""
-        self._landing = response or Released.FAILED
+        self._will_land(response or Released.FAILED)
         self._status = response.status if response else None
         if self.state is not State.STREAMING and self.bypass is None and (stale := await self._stale(self._status)):
             return stale
@@ -292,53 +266,35 @@ class Exchange:
 
     def on_client_left(self) -> Fail:
         """The client has left before it had its answer, and nobody else wants it."""
-        self._landing = Released.TOGETHER
+        self._will_land(Released.TOGETHER)
         return Fail(Skipped(Skip.CLIENT, Skip.CLIENT))
-
-    def _begin_study(self) -> asyncio.Task[Study]:
-        """Study the miss in a thread: does it hold a credential, and what is it near to?"""
-        if self._study is None:
-            study = self._shared.run.study(near_miss.study, self._shared.cache, self.plan)
-            self._study = asyncio.create_task(study)
-        return self._study
 
     async def _heed_study(self) -> Study:
         """Wait for the study. A request that holds a credential has gone past the cache."""
-        if self.bypass:
+        if isinstance(self.plan.verdict, Bypass) or self.bypass:
             return Study()
-        found = await self._begin_study()
-        assert not isinstance(self.plan.verdict, Bypass)
+        found = await self._study.result()
         if found.bypass and self.plan.verdict.write:
             self.bypass = found.bypass
             self._release()
         return found
 
-    # -- others who want its answer
-
-    def is_wanted(self) -> bool:
-        """Whether a follower still wants the answer although the client left. If none does, none can begin to."""
-        if self.flight is None:
-            return False
-        if not self.flight.is_wanted:
-            self._shared.flights.withdraw(self.flight)
-        return self.flight.is_wanted
-
     # -- the end
 
     def fault(self) -> None:
         """The cache itself failed before the request went upstream: it goes there without the cache."""
-        self.bypass = Bypass(Reason.FAULT)
+        self.bypass, self.batch = Bypass(Reason.FAULT), None
         if self.state is not State.FORWARDED:
             self._enter(State.FORWARDED)
         self._release()
 
     def settle(self, ending: Ending, now: float) -> Report:
         """End the exchange: count it, log it, release its followers. A second call changes nothing."""
-        final = self.report(ending, now)
         if self.state is State.SETTLED:
-            return final
+            return self.report(ending, now)
         self._enter(State.SETTLED)
         try:
+            final = self.report(ending, now)
             self._shared.conclude(final, self._cost, now)
             if isinstance(ending, Join):
                 ending.flight.when_landed(self._count_saved)
@@ -354,7 +310,6 @@ class Exchange:
         """What can be said before the end."""
         if self.bypass:
             return Report(Outcome.BYPASS, self.plan.model, fwd=self.bypass.fwd, status=self._status, bypass=self.bypass)
-        is_studied = self._study and self._study.done() and not self._study.cancelled() and not self._study.exception()
         return Report(
             Outcome.MISS,
             self.plan.model,
@@ -362,7 +317,7 @@ class Exchange:
             fwd=self._absent.fwd,
             status=self._status,
             said=self._absent.said,
-            near=self._study.result().near if self._study and is_studied else None,
+            near=self._study.near,
         )
 
     def _count_saved(self, landing: Landing) -> None:
@@ -370,14 +325,13 @@ class Exchange:
         if isinstance(landing, Entry):
             self._shared.ledger.saved(self.plan.model, replace(landing.cost, seconds=0.0))
 
+    def _will_land(self, landing: Landing) -> None:
+        if self.lead:
+            self.lead.landing = landing
+
     def _release(self) -> None:
-        """Land the flight and give back the lease; what could be stored is stored by now."""
-        try:
-            if self.flight:
-                self._shared.flights.land(self.flight, self._landing)
-        finally:
-            if self._lease:
-                self._shared.leases.end(self._lease)
+        if self.lead:
+            self.lead.release()
 
     def _now(self) -> float:
         return self._shared.run.now()

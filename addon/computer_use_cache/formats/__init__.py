@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from computer_use_cache.formats.base import Format
 from computer_use_cache.formats.chat_completions import ChatCompletions
 from computer_use_cache.formats.completions import Completions
@@ -9,6 +11,9 @@ from computer_use_cache.formats.embeddings import Embeddings
 from computer_use_cache.formats.gemini import Gemini
 from computer_use_cache.formats.messages import Messages
 from computer_use_cache.formats.responses import Responses
+
+_GEMINI = re.compile(r"/(?:models|tunedModels|cachedContents)\b.*:\w+$|^/v1(?:beta|alpha)/")
+"""Google's custom methods (`models/m:countTokens`), and its versions."""
 
 FORMATS: tuple[Format, ...] = (ChatCompletions(), Completions(), Embeddings(), Responses(), Messages(), Gemini())
 
@@ -20,6 +25,16 @@ def match(path: str) -> tuple[Format, str] | None:
     """The API that a path below an API's base belongs to, and what of the path belongs to the key."""
     found = ((format, format.match(path)) for format in FORMATS)
     return next(((format, resource) for format, resource in found if resource is not None), None)
+
+
+def of_client(path: str) -> Format:
+    """The API whose errors the client of this path reads, though its answer may not be cached: OpenAI's where the path
+    does not tell."""
+    if found := match(path):
+        return found[0]
+    if _GEMINI.search(path):
+        return by_name("gemini")
+    return by_name("messages" if "/messages/" in f"{path}/" else "chat_completions")
 
 
 def by_name(name: str) -> Format:

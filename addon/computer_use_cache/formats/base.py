@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -38,8 +38,26 @@ OPENAI_EXCLUDED = frozenset(
 """The `key_excluded` of OpenAI's APIs that answer with text."""
 
 
+EXACT_MEMBERS = frozenset(
+    (
+        *("model", "models", "previous_response_id", "cachedContent", "cached_content", "file_id"),
+        *("url", "image_url", "video_url", "file_url", "server_url", "fileUri", "file_uri"),
+        *("data", "file_data", "signature", "encrypted_content", "thoughtSignature", "thought_signature"),
+    )
+)
+"""Members of a request that name something elsewhere (a model's date is no date of the run), or hold no text."""
 REFERENCE_TYPES = ("item_reference", "image_generation_call")
 """Items whose id names what the provider keeps."""
+
+
+def tree_of(places: Iterable[str]) -> Json:
+    """Places (`messages/*/tool_call_id`) by their first part; a place ends where the tree does."""
+    tree: Json = {}
+    for place in places:
+        below = tree
+        for part in place.split("/"):
+            below = below.setdefault(part, {})
+    return tree
 
 
 def dump(value: object) -> bytes:
@@ -86,6 +104,12 @@ class Format(ABC):
     """Whether a stream is whole once its terminal event was seen, even if the connection breaks right after it."""
     credential_header: ClassVar[str] = "authorization"
     """Where the API carries the caller's key when the caller sent none."""
+    call_id_places: ClassVar[tuple[str, ...]] = ()
+    """Where a request has the ids of calls and items: member names, and `*` for every item of a list."""
+    argument_objects: ClassVar[frozenset[str]] = frozenset()
+    """Members that hold a tool's arguments as JSON, where they are not JSON inside a string."""
+    answers_in_text: ClassVar[bool] = True
+    """Whether a value of the question that the answer repeats can be seen in it."""
     image_places: ClassVar[tuple[str, ...]] = ()
     """Where a request has pictures, as base64 or data URLs: member names, and `*` for every item of a list."""
 
@@ -98,6 +122,11 @@ class Format(ABC):
         """The model a request names, else the one its path does (`resource`, what `match` gave)."""
         model = body.get("model")
         return model if isinstance(model, str) else resource
+
+    offline_status: ClassVar[int] = 404
+    """The status for what is not recorded and may not go upstream: no agent that speaks this API asks again after it.
+    Most retry 408, 409, 429 and all 5xx. Mini SWE Agent (litellm) retries 400 but not 404, Codex every status but 400,
+    and Claude Code asks once more after a 404."""
 
     def wanted_shape(self, body: Json, path: str, query: Query) -> Shape:
         """The shape in which the client wants its answer."""
@@ -117,6 +146,15 @@ class Format(ABC):
     def bypass_reason(self, body: Json) -> str | None:
         """Why this request must not be cached (state on the provider's side), or None."""
         return None
+
+    def keeps_answer(self, body: Json) -> bool:
+        """Whether the provider keeps the answer, so that a later request can name it by its id."""
+        return False
+
+    def signed_members(self, part: Json) -> Collection[str]:
+        """The members of this object in an answer that a signature covers, the signature included: the API takes them
+        back only as they were."""
+        return ()
 
     @abstractmethod
     def check_answer(self, answer: Json) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from types import NoneType
 from typing import Any
 
@@ -32,6 +32,15 @@ class ChatCompletions(ChoiceFormat):
     answer_object = "chat.completion"
     chunk_object = "chat.completion.chunk"
     image_places = ("messages/*/content/*/image_url/url", "messages/*/content/*/file/file_data")
+    call_id_places = ("messages/*/tool_calls/*/id", "messages/*/tool_call_id")
+
+    def signed_members(self, part: Json) -> Collection[str]:
+        match part:
+            case {"signature": str()} | {"type": "reasoning.encrypted"}:
+                return part.keys()
+            case {"data": str(), "transcript": _}:  # spoken: the sound cannot be changed
+                return ("data", "transcript")
+        return ()
 
     def check_request(self, body: Json, resource: str) -> None:
         super().check_request(body, resource)

@@ -35,6 +35,7 @@ class Embeddings(OpenAIErrors, Format):
 
     name = "embeddings"
     key_excluded = frozenset({"user", "cache_control", "metadata", "stream", "stream_options"})
+    answers_in_text = False
     _openai_fields = key_excluded | {"model", "input", "dimensions", "encoding_format"}
 
     def match(self, path: str) -> str | None:

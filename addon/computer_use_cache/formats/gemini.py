@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -28,6 +28,7 @@ _STATUSES = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
     413: "INVALID_ARGUMENT",
     502: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
@@ -47,6 +48,19 @@ class Gemini(Format):
         *("contents/*/parts/*/inlineData/data", "contents/*/parts/*/functionResponse/parts/*/inlineData/data"),
         *("contents/*/parts/*/inline_data/data", "contents/*/parts/*/function_response/parts/*/inline_data/data"),
     )
+    call_id_places = tuple(
+        f"contents/*/parts/*/{name}/id"
+        for name in ("functionCall", "functionResponse", "function_call", "function_response")
+    )
+    argument_objects = frozenset({"args"})
+
+    def signed_members(self, part: Json) -> Collection[str]:
+        match part:
+            case {"thought": True, "thoughtSignature": str()}:
+                return part.keys()
+            case {"thoughtSignature": str()}:  # on a call or a text it signs the thoughts before it
+                return ("thoughtSignature",)
+        return ()
 
     def match(self, path: str) -> str | None:
         """`models/<name>` or `tunedModels/<name>` for both methods, so that they share a key; with the project and

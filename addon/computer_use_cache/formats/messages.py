@@ -5,7 +5,7 @@ Rules: https://docs.anthropic.com/en/api/messages-streaming
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from computer_use_cache.errors import FormatError, RequestError
@@ -52,9 +52,19 @@ class Messages(Format):
     """`POST /messages`. https://docs.anthropic.com/en/api/messages"""
 
     name = "messages"
+    offline_status = 400
     credential_header = "x-api-key"
     key_excluded = frozenset({"stream", "cache_control", "metadata"})
     image_places = ("messages/*/content/*/source/data", "messages/*/content/*/content/*/source/data")
+    call_id_places = (
+        "messages/*/content/*/id",
+        "messages/*/content/*/tool_use_id",
+        "messages/*/content/*/caller/tool_id",
+    )
+    argument_objects = frozenset({"input"})
+
+    def signed_members(self, part: Json) -> Collection[str]:
+        return part.keys() if part.get("type") in ("thinking", "redacted_thinking") else ()
 
     def match(self, path: str) -> str | None:
         return "" if path == "/messages" else None

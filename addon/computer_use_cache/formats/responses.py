@@ -5,7 +5,7 @@ Rules: https://platform.openai.com/docs/api-reference/responses-streaming
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from computer_use_cache.errors import FormatError, RequestError
@@ -63,11 +63,23 @@ class Responses(OpenAIErrors, Format):
     """`POST /responses`. https://platform.openai.com/docs/api-reference/responses/create"""
 
     name = "responses"
+    offline_status = 400
     key_excluded = OPENAI_EXCLUDED
     image_places = (
         *("input/*/content/*/image_url", "input/*/output/image_url", "input/*/output/*/image_url"),
         *("input/*/content/*/file_data", "input/*/output/*/file_data"),
     )
+    call_id_places = (
+        *("input/*/id", "input/*/call_id", "input/*/approval_request_id", "input/*/caller/caller_id"),
+        *("input/*/pending_safety_checks/*/id", "input/*/acknowledged_safety_checks/*/id"),
+    )
+
+    def keeps_answer(self, body: Json) -> bool:
+        return body.get("store") is not False
+
+    def signed_members(self, part: Json) -> Collection[str]:
+        is_picture = part.get("type") == "image_generation_call"  # drawn from the prompt that it repeats
+        return part.keys() if part.get("encrypted_content") or is_picture else ()
 
     def match(self, path: str) -> str | None:
         return "" if path == "/responses" else None

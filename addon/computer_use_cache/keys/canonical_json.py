@@ -1,11 +1,12 @@
-"""Canonical JSON of request bodies: object keys sorted, array order kept, numbers equal in value written alike.
+"""Canonical JSON of request bodies: object keys are sorted, arrays keep their order, equal numbers are written alike.
 
-Strings are compared by code point. A body with the same member twice has no canonical form."""
+Strings compare by code point. A body with a duplicate member has no canonical form.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
@@ -13,23 +14,24 @@ import msgspec
 import orjson
 
 from computer_use_cache.errors import FormatError, RequestError
+from computer_use_cache.formats.base import dump
 
 _INT64 = range(-(2**63), 2**64)
 
 
 def parse_body(body: bytes) -> dict[str, Any]:
-    """The request's JSON object; its fractional numbers are `orjson.Fragment`s of their canonical text.
+    """Parse a request's JSON object. Fractional numbers become `orjson.Fragment`s of their canonical text.
 
-    Raises RequestError (400) when the body is not a JSON object, and FormatError for JSON that has no
-    canonical form here: nested too deeply, with a number that Python cannot hold, or with a member twice (RFC 8259,
-    section 4: readers differ on which one counts, so the key could stand for another request than the provider read).
+    Raises RequestError (400) if the body is not a JSON object, and FormatError if it has no canonical form: it is
+    nested too deeply, holds a number that Python cannot represent, or repeats a member. Parsers disagree on which
+    duplicate counts (RFC 8259, section 4), so the key could describe a request that the provider reads differently.
     """
     try:
         value = _QUICK_DECODER.decode(body)
         if isinstance(value, dict) and _has_each_member_once(body, orjson.dumps(value)):
             return value
     except (msgspec.DecodeError, UnicodeDecodeError, TypeError, ValueError, RecursionError, InvalidOperation):
-        pass  # it is not JSON, or needs the slow way, which says why it refuses what it refuses
+        pass  # not JSON, or only the slow decoder can read it; that one also says why it refuses a body
     try:
         value = _DECODER.decode(body.decode())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -44,11 +46,11 @@ def parse_body(body: bytes) -> dict[str, Any]:
 
 
 def _has_each_member_once(body: bytes, written: bytes) -> bool:
-    """Whether nothing of a body was lost when it was read, `written` being what was read of it; False where in doubt.
+    """True if decoding `body` dropped no duplicate member; `written` is the decoded body, re-encoded. False if unsure.
 
-    SDKs write it as it is written here, but for fractions. Else: each member has a colon, and those inside of texts are
-    the same in both, unless one is escaped. Whoever escapes more than must be, as JSON is written here, has more
-    backslashes.
+    The common case is equality: SDKs write JSON as orjson does, except for fractions. Otherwise a dropped member shows
+    as a missing colon. Colons inside strings occur in both texts, unless one is written as an escape; a body that uses
+    more escapes than orjson has more backslashes, and is sent to the slow decoder.
     """
     return body == written or (
         _count(body, b":") == _count(written, b":")
@@ -57,14 +59,14 @@ def _has_each_member_once(body: bytes, written: bytes) -> bool:
 
 
 def _count(text: bytes, char: bytes) -> int:
-    """What `text.count(char)` is; that one looks at every byte, while this one leaps over a screenshot (memchr)."""
+    """`text.count(char)`, faster on screenshots: replace() skips long runs with memchr, count() visits every byte."""
     return len(text) - len(text.replace(char, b""))
 
 
 def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(members)
     if len(value) < len(members):
-        raise FormatError("a member is there twice")
+        raise FormatError("a member occurs twice")
     return value
 
 
@@ -73,7 +75,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _canonical_fraction(text: str) -> int | orjson.Fragment:
-    """A number written with a fraction or an exponent: an int where it is one, else sign, digits and exponent."""
+    """A number written with a fraction or an exponent: an int if its value is one, else sign, digits and exponent."""
     sign, digit_tuple, exponent = Decimal(text).as_tuple()
     assert isinstance(exponent, int), "JSON has no NaN"
     digits = "".join(map(str, digit_tuple))
@@ -93,22 +95,30 @@ def _scientific(negative: bool, coefficient: str, exponent: int) -> bytes:
 
 
 _QUICK_DECODER = msgspec.json.Decoder(float_hook=_canonical_fraction)
-"""It takes the last of a member's values, and gives up lone surrogates."""
+"""Fast, but keeps the last of duplicate members and refuses lone surrogates."""
 
 _DECODER = json.JSONDecoder(parse_float=_canonical_fraction, parse_constant=_refuse_constant, object_pairs_hook=_object)
 
 
 def canonical(value: object) -> bytes:
-    """Canonical JSON of a value made by `parse_body`. Raises FormatError when it is nested too deeply."""
+    """Canonical JSON of a value from `parse_body`. Raises FormatError if it is nested too deeply."""
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     except TypeError:
-        # orjson refuses integers beyond 64 bits, lone surrogates and deep nesting: the slow way takes those,
-        # and gives the same bytes as orjson for everything else.
+        # orjson refuses integers beyond 64 bits, lone surrogates and deep nesting. The slow encoder accepts them and
+        # writes everything else exactly as orjson does.
         try:
             return b"".join(_canonical_pieces(value))
         except RecursionError:
             raise FormatError("nested too deeply") from None
+
+
+def write(body: dict[str, Any], plain: Callable[[], dict[str, Any]]) -> bytes:
+    """A body from `parse_body` as JSON. `plain` returns it with Python's own numbers, for the slow encoder."""
+    try:
+        return orjson.dumps(body)
+    except TypeError:  # an integer beyond 64 bits, a lone surrogate, deep nesting
+        return dump(plain())
 
 
 def _canonical_pieces(value: object) -> Iterable[bytes]:

@@ -1,7 +1,7 @@
-"""The key of a request: SHA-256 over a length-delimited sequence, so that no two sequences can run together.
+"""The key of a request: SHA-256 over a length-delimited sequence, so no two sequences can collide by concatenation.
 
-Two equivalent requests share a key and two different ones never do. Canonical JSON sorts object keys and keeps
-array order; numbers equal in value are one, whatever their spelling or size; strings are compared by code point.
+Equivalent requests share a key and different requests never do. The body enters as canonical JSON: object keys are
+sorted, arrays keep their order, numbers compare by value and strings by code point.
 """
 
 from __future__ import annotations
@@ -9,20 +9,36 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 from computer_use_cache.keys.canonical_json import canonical
+from computer_use_cache.models import Query
 
 SCHEMA = "1"
-"""Enters every key: raise it when the meaning of a key changes, and old entries are simply not found."""
+"""Part of every key. Raise it when the meaning of a key changes: entries with older keys are then never found."""
 
 RELEVANT_HEADERS = ("anthropic-version", "anthropic-beta", "openai-beta")
 """Request headers that change the answer."""
 
 
 def relevant_headers(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """The headers that belong to the key (lower-case names); white space between the items of a list is none of it."""
+    """The headers that enter the key, with lower-case names and without white space around list items."""
     found = ((name, headers[name].split(",")) for name in RELEVANT_HEADERS if name in headers)
     return tuple((name, ",".join(item.strip() for item in items)) for name, items in found)
+
+
+def relevant_query(query: Query) -> str:
+    """The query as it enters the key: sorted by name, without the credential (`key`) and the requested shape (`alt`).
+
+    Google allows `$alt=sse;enum-encoding=int`; the part after the semicolon changes the answer and is kept.
+    """
+    kept: list[tuple[str, str]] = []
+    for name, value in sorted(query, key=lambda pair: pair[0]):
+        if name not in ("key", "alt", "$alt"):
+            kept.append((name, value))
+        elif name != "key" and (rest := value.partition(";")[2]):
+            kept.append((name, rest))
+    return urlencode(kept, errors="surrogateescape")
 
 
 def begin(
@@ -36,10 +52,10 @@ def begin(
     query: str,
     headers: Mapping[str, str],
 ) -> Any:
-    """The beginning of a key, all but the body, for `finish`; it may serve for any number of bodies.
+    """Hash everything but the body. The result can be passed to `finish` any number of times.
 
-    `scope` is "" for shared entries, `upstream` the API's base URL, `resource` and `query` what of path and query
-    belongs to the key, `headers` the request's (lower-case names).
+    `scope` is "" for shared entries, `upstream` the API's base URL, `resource` and `query` the relevant parts of path
+    and query, and `headers` the request's headers with lower-case names.
     """
     digest = hashlib.sha256()
     relevant = [f"{name}:{value}" for name, value in relevant_headers(headers)]
@@ -60,10 +76,13 @@ def begin(
     return digest
 
 
-def finish(beginning: Any, body: object) -> str:
-    """The key in hex; `body` is what `Format.key_body` left of the request's. Raises FormatError like `canonical`."""
+def finish(beginning: Any, body: object, credentials: str = "") -> str:
+    """The key in hex. `body` is the result of `Cache.key_body`, `credentials` a digest of those that the body held, if
+    they count. Raises FormatError if the body has no canonical form."""
     digest = beginning.copy()
     _add(digest, canonical(body))
+    if credentials:
+        _add(digest, credentials.encode())
     return str(digest.hexdigest())
 
 
@@ -73,9 +92,9 @@ def _add(digest: Any, part: bytes) -> None:
 
 
 def remove_pointers(body: dict[str, Any], pointers: Iterable[str]) -> dict[str, Any]:
-    """`body` without what the JSON pointers (RFC 6901, `*` for any member or index) name; `body` is left alone.
+    """A copy of `body` without the values that the JSON pointers name (RFC 6901; `*` matches any member or index).
 
-    A name without a slash at its start is a top-level field.
+    A name without a leading slash is a top-level field.
     """
     for pointer in pointers:
         path = pointer.split("/")[1:] if pointer.startswith("/") else [pointer]

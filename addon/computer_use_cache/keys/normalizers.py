@@ -1,8 +1,8 @@
-"""What moves from run to run without changing the question is made equal before a request is hashed.
+"""Normalisers: values that change from run to run without changing the question become equal before hashing.
 
-Normalisers see the part of the body that enters the key, and give a new one: what is forwarded never passes here. Where
-two different values stand in one request (two ids, two paths), they stay two: they are numbered in the order in which
-they come. When in doubt a value is left alone, which costs a miss; a wrong hit would cost more.
+A normaliser maps the part of the body that enters the key to a new body; what is forwarded never passes through here.
+Different values within one request (two ids, two paths) stay different: they are numbered in order of appearance. In
+doubt a value is left alone, because a miss costs less than a wrong hit.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 import re2
 
-from computer_use_cache.formats import IMAGE_PLACES, walking
-from computer_use_cache.formats.base import REFERENCE_TYPES
+from computer_use_cache.formats import FORMATS, IMAGE_PLACES, walking
+from computer_use_cache.formats.base import EXACT_MEMBERS, REFERENCE_TYPES
 from computer_use_cache.screens.picture import map_pictures, picture_of
 from computer_use_cache.screens.pixels import can_decode
 
@@ -24,8 +24,7 @@ type Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Normalizer:
-    """One of the names, or a rule as it was given; `apply` takes what enters the key of a request, and leaves it
-    alone: it gives a new body."""
+    """A named normaliser or an `s/regex/text/` rule. `apply` returns a new body and never changes its argument."""
 
     name: str
     apply: Callable[[Json], Json]
@@ -33,21 +32,12 @@ class Normalizer:
 
 # -- texts
 
-_LEFT_ALONE = frozenset(
-    (
-        *("model", "models", "previous_response_id", "cachedContent", "cached_content", "file_id"),
-        *("url", "image_url", "video_url", "file_url", "server_url", "fileUri", "file_uri"),
-        *("data", "file_data", "signature", "encrypted_content", "thoughtSignature", "thought_signature"),
-    )
-)
-"""Members that name something elsewhere (a model's date is no date of the run), or hold data that is no text."""
-
 _OPTIONS = re2.Options()
 _OPTIONS.log_errors = False
 
 
 def _pattern(text: str) -> Any:
-    """RE2 matches in linear time: no pattern and no text can hold up the proxy. Raises ValueError."""
+    """Compile with RE2, whose linear time means that no pattern and no text can stall the proxy. Raises ValueError."""
     try:
         return re2.compile(text, _OPTIONS)
     except re2.error as error:
@@ -55,23 +45,23 @@ def _pattern(text: str) -> Any:
 
 
 def _texts(value: Any, change: Callable[[str], str]) -> Any:
-    """`value` with every text in it changed, but for `_LEFT_ALONE` and the names of members."""
+    """Apply `change` to every string in `value` except member names and `EXACT_MEMBERS`."""
     match value:
         case str():
             try:
                 return change(value)
-            except UnicodeEncodeError:  # RE2 takes no lone surrogates
+            except UnicodeEncodeError:  # RE2 refuses lone surrogates
                 return value
         case list():
             return [_texts(item, change) for item in value]
         case dict():
-            # Sorted, as what is numbered must not depend on the order of members.
-            return value | {name: _texts(value[name], change) for name in sorted(value.keys() - _LEFT_ALONE)}
+            # Sorted, because numbering must not depend on the order of members.
+            return value | {name: _texts(value[name], change) for name in sorted(value.keys() - EXACT_MEMBERS)}
     return value
 
 
 def _replace(patterns: Iterable[tuple[str, str]]) -> Callable[[Json], Json]:
-    """Replaces what each pattern finds with its text, in which `\\1` stands for group 1."""
+    """Replace the matches of each pattern with its text, in which `\\1` stands for group 1."""
     compiled = [(_pattern(pattern), text) for pattern, text in patterns]
 
     def change(found: str) -> str:
@@ -83,7 +73,7 @@ def _replace(patterns: Iterable[tuple[str, str]]) -> Callable[[Json], Json]:
 
 
 def _number(pattern: str, name: str) -> Callable[[Json], Json]:
-    """Numbers what group 1 of the pattern finds, its case aside."""
+    """Number the distinct values that group 1 of the pattern matches, ignoring case."""
     compiled = _pattern(pattern)
 
     def apply(body: Json) -> Json:
@@ -100,7 +90,7 @@ def _number(pattern: str, name: str) -> Callable[[Json], Json]:
 
 
 def _numbers(name: str) -> Callable[[str], str]:
-    """The values of one request by the order in which they come: `<name 1>`, `<name 2>`."""
+    """Numbers the values of one request in order of appearance: `<name 1>`, `<name 2>`."""
     known: dict[str, int] = {}
     return lambda value: f"<{name} {known.setdefault(value, len(known) + 1)}>"
 
@@ -119,39 +109,32 @@ _DATE = (
 _TIME = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?(?:\s?[AaPp][Mm]\b)?"
 _ZONE = r"(?:\s?(?:Z|UTC|GMT)\b)?(?:\s?[+-]\d{2}:?\d{2}\b)?"
 _TIMESTAMPS = (
-    rf"(?i)(?:{_DATE}|<date>)(?:T|,?\s+(?:at\s+)?){_TIME}{_ZONE}"  # ISO 8601, RFC 9110, and as people write it
-    rf"|{_DAY}\s+{_MONTH}\s+\d{{1,2}}\s+{_TIME}{_ZONE}(?:\s+[A-Z]{{3,4}})?\s+\d{{4}}\b"  # as `date` prints it
+    rf"(?i)(?:{_DATE}|<date>)(?:T|,?\s+(?:at\s+)?){_TIME}{_ZONE}"  # ISO 8601, RFC 9110 and everyday spellings
+    rf"|{_DAY}\s+{_MONTH}\s+\d{{1,2}}\s+{_TIME}{_ZONE}(?:\s+[A-Z]{{3,4}})?\s+\d{{4}}\b"  # the output of `date`
     r"|\b20\d{6}T\d{6}Z?\b"  # ISO 8601 without dashes
 )
 _UNIX_TIMES = r"(^|[^\w.$-])(?:1[5-9]|2[01])\d{8}(?:\.\d{1,9}|\d{3}|\d{6})?\b"
-"""Seconds, with a fraction or not, milliseconds or microseconds; from 2017 to 2039."""
+"""Seconds (optionally with a fraction), milliseconds or microseconds, from 2017 to 2039."""
 
 _TMP_PATH = (
     r"(?:^|[^\w.~-])((?i:(?:/private)?(?:/var)?/tmp/|(?:/private)?/var/folders/[^/\s]+/[^/\s]+/[TC0]/"
     r"|[A-Z]:(?:\\\\?|/)Users(?:\\\\?|/)[^\\/\r\n]+(?:\\\\?|/)AppData(?:\\\\?|/)Local(?:\\\\?|/)Temp(?:\\\\?|/))"
     r"(?:pytest-of-[\w.-]+/pytest-\d+/)?[\w.+@%=~-]*\w)"
 )
-"""The folder for temporary files and the name below it, which programs make up."""
+"""A folder for temporary files and the generated name below it."""
 
 
 # -- places
 
 
-_CALL_IDS = (
-    *("messages/*/tool_calls/*/id", "messages/*/tool_call_id"),  # Chat Completions
-    *("messages/*/content/*/id", "messages/*/content/*/tool_use_id", "messages/*/content/*/caller/tool_id"),  # Messages
-    *("input/*/id", "input/*/call_id", "input/*/approval_request_id", "input/*/caller/caller_id"),  # Responses
-    *("input/*/pending_safety_checks/*/id", "input/*/acknowledged_safety_checks/*/id"),
-    *("contents/*/parts/*/functionCall/id", "contents/*/parts/*/functionResponse/id"),  # Gemini
-    *("contents/*/parts/*/function_call/id", "contents/*/parts/*/function_response/id"),
-)
+_CALL_ID_PLACES = tuple(place for format in FORMATS for place in format.call_id_places)
 
 
 def _at_call_ids(body: Json, change: Callable[[str], str]) -> Json:
     def changed(value: Any) -> Any:
         return change(value) if isinstance(value, str) else value
 
-    mapped: Json = walking.map_places(body, _CALL_IDS, changed, leave=REFERENCE_TYPES)
+    mapped: Json = walking.map_places(body, _CALL_ID_PLACES, changed, leave=REFERENCE_TYPES)
     return mapped
 
 
@@ -160,7 +143,7 @@ def _number_call_ids(body: Json) -> Json:
 
 
 def without_call_ids(body: Json) -> Json:
-    """A body with the ids of its tool calls empty: what differs in nothing else is equal, wherever it stands."""
+    """The body with empty tool call ids: items that differ only in their ids become equal."""
     return _at_call_ids(body, lambda _: "")
 
 
@@ -201,12 +184,12 @@ _RULE = re.compile(r"s/((?:[^/\\]|\\.)+)/((?:[^/\\]|\\.)*)/", re.DOTALL)
 
 
 def named(name: str) -> Normalizer:
-    """The normaliser of one of the `NAMES`; raises ValueError where it cannot work."""
+    """The normaliser with one of the `NAMES`. Raises ValueError if a library that it needs is not installed."""
     return Normalizer(name, _NAMED[name]())
 
 
 def normalizers(text: str) -> tuple[Normalizer, ...]:
-    """The normalisers of a setting, in the order to be applied. Raises ValueError, saying what is allowed."""
+    """Parse the setting; the result is in the order of application. Raises ValueError, which says what is allowed."""
     given = (item.replace("\\,", ",").strip() for item in re.split(r"(?<!\\),", text))
     return tuple(named(item) if item in _NAMED else _rule(item) for item in given if item)
 
@@ -223,5 +206,5 @@ def _rule(item: str) -> Normalizer:
         groups = _pattern(pattern).groups
         re.compile("()" * groups).fullmatch("").expand(text)  # type: ignore[union-attr]
     except (ValueError, re.error) as error:
-        raise ValueError(f"a regular expression of RE2, and a text with its groups, in {item!r}: {error}") from None
+        raise ValueError(f"an RE2 regular expression and a text that uses its groups in {item!r}: {error}") from None
     return Normalizer(item, _replace([(pattern, text)]))

@@ -1,7 +1,7 @@
-"""Which URL a request stands for: the API's base URL, the path below it, and the query.
+"""Which upstream URL a request means: the API's base URL, the path below it, and the query.
 
-The same upstream has the same base whether it is reached through an alias of this proxy or intercepted on its way,
-so that an entry recorded one way is a hit the other way.
+An upstream has the same base URL whether the client used an alias of this proxy or was intercepted, so that an entry
+recorded one way is a hit the other way.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _BASES = (
     re.compile(r"(/(?:.*/)?(?:openai|openapi|anthropic|beta))(?=/(?:completions|embeddings|responses|messages)$)"),
     re.compile(r"(/(?:.*/)?(?:v[0-9]+\w*|deployments/[^/]+))(?=/)"),
 )
-"""Where a base ends. Only the chat's route is nothing else below any path: `/v1/threads/t/messages` is not Anthropic's,
-nor is `/v1/fim/completions` OpenAI's."""
+"""Where a base URL ends. Only `/chat/completions` is unambiguous below any path: `/v1/threads/t/messages` is not
+Anthropic's route, and `/v1/fim/completions` is not OpenAI's."""
 
 
 def resolve(base: BaseUrl, path: str) -> str:
-    """The path on the upstream's origin for a `path` (no query) asked of this proxy.
+    """Map a path (without query) on this proxy to the path on the upstream's origin.
 
-    Aliases, with a slash at their end or without, and any other path under `/v1` or `/api/v1`, lie below the base path;
-    `/v1beta` (Gemini), `/openai/deployments` (Azure) and everything else keep their path.
+    Aliases, with or without a trailing slash, and all other paths under `/v1` or `/api/v1` move below the base path;
+    `/v1beta` (Gemini), `/openai/deployments` (Azure) and everything else stay where they are.
     """
     if path.startswith(_KEPT):
         return path
@@ -42,11 +42,11 @@ def resolve(base: BaseUrl, path: str) -> str:
 
 
 def split(origin: str, path: str, configured: BaseUrl) -> tuple[str, str]:
-    """(base URL, path below it) of a request to an upstream.
+    """Split a request's URL into the API's base URL and the path below it.
 
-    `configured` settles it for its own origin; elsewhere the base ends before the chat's route, or with what stands for
-    an API of OpenAI's or Anthropic's kind (Google's `/v1beta/openai`, DeepSeek's `/beta`), else with the last version
-    (`/v1`) or Azure deployment in the path, and is the origin alone where there is none.
+    On the `configured` origin the configured base decides. Elsewhere the base ends before `/chat/completions`, or after
+    a segment that marks an OpenAI- or Anthropic-compatible API (Google's `/v1beta/openai`, DeepSeek's `/beta`), or
+    after the last version (`/v1`) or Azure deployment. Without any of these the base is the origin.
     """
     if origin == configured.origin and path.startswith(configured.path + "/") and not path.startswith(_KEPT):
         return str(configured), path.removeprefix(configured.path)
@@ -56,5 +56,5 @@ def split(origin: str, path: str, configured: BaseUrl) -> tuple[str, str]:
 
 
 def query_of(text: str) -> Query:
-    """The parameters of a query as it was sent; bytes that are not UTF-8 stay told apart."""
+    """The decoded parameters of a query; bytes that are not UTF-8 stay distinguishable."""
     return tuple(parse_qsl(text, keep_blank_values=True, errors="surrogateescape"))

@@ -20,13 +20,14 @@ from typing import TextIO
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
-from mitmproxy import ctx, http, options
+from mitmproxy import ctx, options
 from mitmproxy.proxy.mode_specs import ReverseMode
 from mitmproxy.tools import cmdline, main
 
 from computer_use_cache.launch import workers
-from computer_use_cache.launch.environment import STORE_PASSWORD, Outward, Trust, bundle, certificates_in, outward
+from computer_use_cache.launch.environment import STORE_PASSWORD, Trust
 from computer_use_cache.launch.master import LeanMaster
+from computer_use_cache.network import authorities, certificates_in
 
 
 class _Report:
@@ -40,37 +41,13 @@ class _Report:
         servers = ctx.master.addons.get("proxyserver").servers
         port = next(server.listen_addrs[0][1] for server in servers if not isinstance(server.mode, ReverseMode))
         trust = await asyncio.to_thread(_trust, Path(ctx.options.confdir).expanduser(), self._folder)
-        if not ctx.options.ssl_verify_upstream_trusted_ca:
-            # mitmproxy trusts certifi's authorities alone; a company's proxy may have others, which the program trusts.
-            ctx.options.ssl_verify_upstream_trusted_ca = str(trust.bundle)
         files = {name: file and str(file) for name, file in asdict(trust).items()}
         print(json.dumps({"port": port, "trust": files}), file=self._out, flush=True)
 
 
-class _Outward:
-    """An addon for what mitmproxy's mode `upstream` leaves out: another proxy's credentials, which as an option
-    everybody could read in the list of processes, and the reverse mode."""
-
-    def __init__(self, proxy: Outward) -> None:
-        self._proxy = proxy
-
-    def http_connect_upstream(self, flow: http.HTTPFlow) -> None:
-        self._authorize(flow)
-
-    def requestheaders(self, flow: http.HTTPFlow) -> None:
-        if isinstance(flow.client_conn.proxy_mode, ReverseMode):
-            flow.server_conn.via = (self._proxy.scheme, (self._proxy.host, self._proxy.port))
-        elif flow.request.scheme == "http":
-            self._authorize(flow)
-
-    def _authorize(self, flow: http.HTTPFlow) -> None:
-        if self._proxy.authorization:
-            flow.request.headers["proxy-authorization"] = self._proxy.authorization
-
-
 def _trust(confdir: Path, folder: Path) -> Trust:
     authority = confdir / "mitmproxy-ca-cert.pem"
-    everything = bundle(authority.read_bytes(), os.environ)
+    everything = authority.read_bytes() + authorities(os.environ)
     (folder / "bundle.pem").write_bytes(everything)
     if shutil.which("java") is None:
         return Trust(authority, folder / "bundle.pem")
@@ -79,7 +56,7 @@ def _trust(confdir: Path, folder: Path) -> Trust:
 
 
 def _truststore(everything: bytes) -> bytes:
-    """The authorities for Java, but for old ones that are not well formed."""
+    """The authorities for Java, without old ones that are not well formed."""
     certificates = []
     with warnings.catch_warnings(action="ignore"):
         for index, pem in enumerate(certificates_in(everything)):
@@ -99,8 +76,6 @@ def serve() -> None:
             def __init__(self, opts: options.Options) -> None:
                 super().__init__(opts)
                 self.addons.add(_Report(out, Path(folder)))
-                if proxy := outward(os.environ):
-                    self.addons.add(_Outward(proxy))
 
         main.run(Companion, cmdline.mitmdump, sys.argv[1:])
 

@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import dataclasses
 import functools
+import io
 import json
 import logging
 import os
@@ -25,7 +26,7 @@ from typing import IO
 import computer_use_cache
 from computer_use_cache.errors import CacheError
 from computer_use_cache.launch import workers
-from computer_use_cache.launch.environment import Trust, outward
+from computer_use_cache.launch.environment import Trust
 from computer_use_cache.settings import Settings
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -46,11 +47,25 @@ def arguments(settings: Settings, options: Mapping[str, str], own: Sequence[str]
     arguments for mitmproxy; they come last and win.
     """
     upstream = settings.upstream_base_url
-    # mitmproxy splits the port off at the last colon: an IPv6 address in brackets is no address to it.
-    line = ["-s", str(entry_path()), "--mode", f"reverse:{upstream.origin}@{settings.host}:{settings.port}"]
+    line = ["-s", str(entry_path())]
+    for host in _hosts(settings):
+        # mitmproxy splits the port off at the last colon and takes no brackets around an IPv6 address.
+        line += ["--mode", f"reverse:{upstream.origin}@{host}:{settings.port}"]
     if not web and not any(text.startswith("flow_detail=") for text in own):
         line += ["--set", "flow_detail=0"]
     return [*line, *_set(dict(options) | {"cache_upstream_base_url": str(upstream)}), *own]
+
+
+def _hosts(settings: Settings) -> list[str]:
+    """The addresses to listen on: 127.0.0.1 means [::1] too, since clients that are told `localhost` may try it first.
+    A free port (0) could not be the same one on both."""
+    if settings.host != "127.0.0.1" or settings.port == 0:
+        return [settings.host]
+    try:
+        with socket.create_server(("::1", settings.port), family=socket.AF_INET6):
+            return [settings.host, "::1"]
+    except OSError:
+        return [settings.host]
 
 
 def _set(options: Mapping[str, str]) -> list[str]:
@@ -86,8 +101,11 @@ def mitmdump(line: Sequence[str], *, shares_port: bool) -> int:
 
 
 def _run(tool: Callable[[Sequence[str]], object], line: Sequence[str]) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)  # in a pipe, lines would wait for each other for minutes
     if not {"-v", "--verbose"}.intersection(line):
-        # It tells of every connection, which is too much for a cache that runs all day.
+        # It logs every connection, which is too much for a cache that runs all day.
         logging.getLogger("mitmproxy.proxy.server").setLevel(logging.WARNING)
     keep_freed_memory()
     try:
@@ -128,9 +146,7 @@ def companion(
     reverse proxy, too. The other arguments are those of `arguments`. Raises CacheError when it does not start.
     """
     upstream = settings.upstream_base_url
-    further = outward(os.environ)
-    forward = f"upstream:{further.url}" if further else "regular"
-    line = ["-s", str(entry_path()), "--mode", f"{forward}@127.0.0.1:0"]
+    line = ["-s", str(entry_path()), "--mode", "regular@127.0.0.1:0"]
     base_port = _free_port() if base_url else None
     if base_port:
         line += ["--mode", f"reverse:{upstream.origin}@127.0.0.1:{base_port}"]

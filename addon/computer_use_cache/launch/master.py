@@ -17,7 +17,6 @@ from mitmproxy.tools import cmdline, main
 from mitmproxy.tools.dump import DumpMaster
 
 from computer_use_cache.proxy.addon import ComputerUseCache
-from computer_use_cache.proxy.fast_path.lookup import FastLane
 from computer_use_cache.proxy.fast_path.protocol import Front
 
 _CACHE = ComputerUseCache.__name__.lower()
@@ -86,17 +85,16 @@ class LeanMaster(DumpMaster):
         return idle
 
     async def _create_own_server(self, factory: Callable[[], asyncio.Protocol], *place: Any, **given: Any) -> Any:
-        """mitmproxy's server, with the fast lane before it."""
+        """mitmproxy's server with the fast path before it."""
         if self.shares_port:
             given["reuse_port"] = True
-        if self._is_alone() and self._is_reverse():
-            seconds = self.options.tcp_timeout
-            return await self._create_server(lambda: Front(self._lane, factory, seconds), *place, **given)
-        return await self._create_server(factory, *place, **given)
-
-    def _lane(self) -> FastLane | None:
         cache = self.addons.get(_CACHE)
-        return cache.lane() if isinstance(cache, ComputerUseCache) else None
+        if isinstance(cache, ComputerUseCache) and self._is_alone() and self._is_reverse():
+            seconds = self.options.tcp_timeout
+            return await self._create_server(
+                lambda: Front(cache.lane, cache.connections, factory, seconds), *place, **given
+            )
+        return await self._create_server(factory, *place, **given)
 
 
 class SharingMaster(LeanMaster):

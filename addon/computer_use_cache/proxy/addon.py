@@ -13,16 +13,21 @@ import time
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.connection import Client
+from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import NextLayer
+from mitmproxy.proxy.layers.http import HTTPMode
 from mitmproxy.tls import ClientHelloData
 
 from computer_use_cache.errors import CacheError, RequestError, SettingError, StoreError
 from computer_use_cache.exchange.failure_log import FailureLog
+from computer_use_cache.network import Proxies
 from computer_use_cache.proxy import flows, forwarding, interception, modes, replayer, responses
+from computer_use_cache.proxy.client_layer import FastHttpLayer, Search
+from computer_use_cache.proxy.connections import Connections
 from computer_use_cache.proxy.fast_path.eligibility import needs_flows
-from computer_use_cache.proxy.fast_path.layer import FastHttpLayer, Search
 from computer_use_cache.proxy.fast_path.lookup import FastLane
-from computer_use_cache.proxy.http.layer import Feed, with_cache_layer
+from computer_use_cache.proxy.http.layer import with_cache_layer
+from computer_use_cache.proxy.http.owner import Feed
 from computer_use_cache.proxy.session import Parts
 from computer_use_cache.proxy.shutdown import drain
 from computer_use_cache.proxy.ui.annotations import Inspector
@@ -41,6 +46,8 @@ class ComputerUseCache:
 
     def __init__(self) -> None:
         self._parts: Parts | None = None
+        self._proxies = Proxies()
+        self.connections = Connections()
         self._upkeep: asyncio.Task[None] | None = None
         self._ending = False
         self._is_lane_open: bool | None = None
@@ -61,6 +68,7 @@ class ComputerUseCache:
             return
         try:
             settings, loopback = modes.settle(ctx.options, {name: getattr(ctx.options, name) for name in options})
+            self._proxies = modes.proxies(ctx.options)
             parts = Parts(settings, loopback)
         except (SettingError, StoreError) as error:
             raise exceptions.OptionsError(str(error)) from None
@@ -109,7 +117,7 @@ class ComputerUseCache:
 
     async def _end(self) -> None:
         self._ending = True
-        await drain()
+        await drain(self.connections)
         self._close()
 
     def _close(self) -> None:
@@ -126,9 +134,13 @@ class ComputerUseCache:
         if self._parts and next_layer.layer:
             chosen = interception.without_encryption(next_layer.layer, self._parts.gate)
             owner = self._parts.exchanges
-            next_layer.layer = with_cache_layer(
-                chosen, lambda context, mode: FastHttpLayer(context, mode, owner, self.lane)
-            )
+
+            def make(context: Context, mode: HTTPMode) -> FastHttpLayer:
+                return FastHttpLayer(
+                    context, mode, owner, proxies=self._proxies, connections=self.connections, lane=self.lane
+                )
+
+            next_layer.layer = with_cache_layer(chosen, make)
 
     def lane(self) -> FastLane | None:
         """The fast lane of this moment, None while it is closed."""
@@ -147,6 +159,14 @@ class ComputerUseCache:
         if self._parts:
             interception.judge_handshake(hello, self._parts.gate)
 
+    async def cache_slow_answer(self, flow: http.HTTPFlow) -> None:
+        if not self._parts or not flow.response or flows.is_own_answer(flow):
+            return
+        try:
+            await self._parts.exchanges.slow_answer(flow, flow.response)
+        except Exception:
+            logger.exception("the cache failed; the answer is passed on when it is whole")
+
     async def cache_next_chunk(self, feed: Feed) -> None:
         await replayer.next_chunk(feed)
 
@@ -157,6 +177,11 @@ class ComputerUseCache:
     async def client_disconnected(self, client: Client) -> None:
         if self._parts:
             await self._parts.exchanges.client_left(client.id)
+
+    def http_connect_upstream(self, flow: http.HTTPFlow) -> None:
+        """Present the credentials that the environment gives for a forward proxy. mitmproxy's own option for them can
+        be read in the list of processes."""
+        self._proxies.authorize(flow.server_conn.address, flow.request.headers)
 
     # -- flows
 

@@ -10,11 +10,15 @@ from computer_use_cache.cache.cache import offline_error
 from computer_use_cache.errors import RequestError
 from computer_use_cache.models import Reason
 from computer_use_cache.proxy import flows, forwarding, guard, local_routes
+from computer_use_cache.proxy.http.stream import pass_body_through
 from computer_use_cache.proxy.request_head import Head
 from computer_use_cache.setting_values import Mode, is_loopback
 from computer_use_cache.settings import Settings
 
-_EXPOSED = "X-Computer-Use-Cache, X-Computer-Use-Cache-Key, X-Computer-Use-Cache-Store, Cache-Status, Age, X-Request-Id"
+_ALWAYS_EXPOSED = frozenset(
+    ("cache-control", "content-language", "content-length", "content-type", "expires", "last-modified", "pragma")
+)
+"""Headers that a page may read anyway (Fetch standard, section 2.2.2)."""
 
 
 class Gate:
@@ -74,10 +78,10 @@ class Gate:
         if flows.format_of(flow, self._settings):
             return True
         if self._settings.mode is Mode.OFFLINE:
-            raise offline_error(Reason.ROUTE)
+            raise offline_error(f"CACHE_MODE={Mode.OFFLINE}", f"this request is never cached ({Reason.ROUTE})")
         # Uploads and the like pass through as they come.
         forwarding.prepare_to_forward(flow, self._settings)
-        flow.request.stream = True
+        pass_body_through(flow)
         return False
 
     def check(self, head: Head) -> str | None:
@@ -109,7 +113,8 @@ class Gate:
         if origin is None or not guard.is_allowed_origin(origin, self._settings):
             return
         response.headers["access-control-allow-origin"] = origin
-        response.headers["access-control-expose-headers"] = _EXPOSED
+        names = dict.fromkeys(name for name in response.headers if name.lower() not in _ALWAYS_EXPOSED)
+        response.headers["access-control-expose-headers"] = ", ".join(names)
         response.headers["vary"] = "Origin"
         if flow.request.method == "OPTIONS":
             response.headers["access-control-allow-methods"] = "GET, POST, DELETE, OPTIONS"

@@ -1,20 +1,22 @@
-"""Takes the content coding off a request's body, within a bound: a few bytes may stand for gigabytes."""
+"""Decodes the bodies of requests within a bound: a few bytes may stand for gigabytes."""
 
 from __future__ import annotations
 
 import zlib
 
+import brotli
 import zstandard
 from mitmproxy import http
 
 from computer_use_cache.errors import RequestError
 
 LARGEST_REQUEST = 128 * 1024 * 1024
-"""Bytes of a body that is not streamed, as it comes and decoded. No model API takes more than 100 MB."""
+"""Bytes of a body that is not streamed, both as sent and decoded. No model API takes more than 100 MB."""
+_PIECE = 64 * 1024
 
 
 def body_of(request: http.Request) -> bytes:
-    """The body without its content coding. Raises RequestError for one that cannot be taken off, or is a bomb."""
+    """The decoded body. Raises RequestError for an unknown coding, for what does not decode, and for a bomb."""
     sent, coding = request.raw_content or b"", request.headers.get("content-encoding", "identity").strip().lower()
     try:
         match coding:
@@ -23,18 +25,34 @@ def body_of(request: http.Request) -> bytes:
             case "gzip" | "deflate":
                 inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)
                 body = inflater.decompress(sent, LARGEST_REQUEST + 1)
-                # What follows the end would be read by the provider, and not by the key.
+                # The provider would read what follows the end, and the key would not count it.
                 is_whole = inflater.eof and not inflater.unused_data
+            case "br":
+                body, is_whole = _unbrotli(sent)
             case "zstd":
                 stream = zstandard.ZstdDecompressor().stream_reader(sent, read_across_frames=True)
                 body, is_whole = stream.read(LARGEST_REQUEST + 1), True
             case _:
-                message = f"Content-Encoding: {coding!r} is not gzip, deflate, zstd or identity."
+                message = f"Content-Encoding: {coding!r} is not gzip, deflate, br, zstd or identity."
                 raise RequestError(415, message)
-    except (zlib.error, zstandard.ZstdError):
+    except (zlib.error, zstandard.ZstdError, brotli.error):
         body, is_whole = b"", False
     if len(body) > LARGEST_REQUEST:
         raise RequestError(413, f"The request is larger than {LARGEST_REQUEST} bytes.")
     if not is_whole:
         raise RequestError(400, f"The request body is not valid {coding}.")
     return body
+
+
+def _unbrotli(sent: bytes) -> tuple[bytes, bool]:
+    """The decoded bytes, of a bomb somewhat more than LARGEST_REQUEST, and whether they are whole."""
+    decoder, pieces, size = brotli.Decompressor(), list[bytes](), 0
+    for start in range(0, len(sent), _PIECE):
+        piece = decoder.process(sent[start : start + _PIECE], output_buffer_limit=LARGEST_REQUEST + 1)
+        while size <= LARGEST_REQUEST:
+            pieces.append(piece)
+            size += len(piece)
+            if decoder.can_accept_more_data():
+                break
+            piece = decoder.process(b"", output_buffer_limit=LARGEST_REQUEST + 1)
+    return b"".join(pieces), decoder.is_finished()

@@ -43,7 +43,7 @@ from computer_use_cache.models import (
     Skipped,
 )
 from computer_use_cache.proxy import cache_headers, flows, forwarding, responses
-from computer_use_cache.proxy.http.layer import UPSTREAM_FAULT, Feed
+from computer_use_cache.proxy.http.owner import UPSTREAM_FAULT, Feed
 from computer_use_cache.proxy.replayer import Replayer
 from computer_use_cache.proxy.tee import decoder, tee
 
@@ -80,7 +80,7 @@ class FlowExchanges:
 
     def is_held(self, flow: http.HTTPFlow) -> bool:
         running = self._running.get(flow.id)
-        return running is not None and running.exchange.is_wanted()
+        return running is not None and running.exchange.lead is not None and running.exchange.lead.is_wanted()
 
     def upstream_timeout(self) -> float:
         return self._settings.upstream_timeout_seconds
@@ -173,6 +173,7 @@ class FlowExchanges:
         """The cache failed on a request: it goes upstream without it."""
         if running := self._running.get(flow.id):
             running.exchange.fault()
+            flow.request.content = running.exchange.plan.forward  # not a part of a batch
         else:
             self._passing[flow.id] = Bypass(Reason.FAULT)
         forwarding.prepare_to_forward(flow, self._settings)
@@ -192,20 +193,36 @@ class FlowExchanges:
             if flow.response.status_code == 200 and shape in (Shape.SSE, Shape.ARRAY):
                 await self._stream(flow, flow.response, running, shape)
 
+    async def slow_answer(self, flow: http.HTTPFlow, response: http.Response) -> None:
+        """Have an answer that takes its time passed on as it comes, unless it must be whole first: a part of a batch,
+        and a failure that an expired entry may stand in for."""
+        running = self._running.get(flow.id)
+        if running is None:
+            response.stream = True
+            return
+        exchange = running.exchange
+        if exchange.batch is None and not (policy.is_failure(response.status_code) and exchange.may_be_stale):
+            shape = policy.shape_of(response.headers.get("content-type", ""), exchange.plan.shape)
+            await self._stream(flow, response, running, shape if response.status_code == 200 else None)
+
     def _passed(self, bypass: Bypass, status: int | None) -> Report:
         report = Report(Outcome.BYPASS, fwd=bypass.fwd, status=status, bypass=bypass)
         self._shared.conclude(report, NOTHING, time.time())
         return report
 
-    async def _stream(self, flow: http.HTTPFlow, response: http.Response, running: _Running, shape: Shape) -> None:
+    async def _stream(
+        self, flow: http.HTTPFlow, response: http.Response, running: _Running, shape: Shape | None
+    ) -> None:
+        """Pass an answer on as it comes, recorded on the way. Followers join one that has a `shape`."""
         exchange, headers = running.exchange, response.headers
         coding = headers.get("content-encoding")
         decode = decoder(coding) if coding else None
         if decode:
             del headers["content-encoding"]
             headers.pop("content-length", None)
-        kept = (("content-type", headers["content-type"]),)
-        stream = Stream(shape, exchange.plan.with_usage, kept) if decode or coding is None else None
+        stream = None
+        if shape and (decode or coding is None):
+            stream = Stream(shape, exchange.plan.with_usage, (("content-type", headers["content-type"]),))
         told = await exchange.begin_stream(response.status_code, running.started, stream)
         already = response.stream
         response.stream = tee(exchange, decode, already if callable(already) else None)
@@ -232,7 +249,7 @@ class FlowExchanges:
         exchange = running.exchange
         response.decode(strict=False)
         if exchange.batch and not exchange.batch.is_whole:
-            flow.request.content = exchange.plan.forward  # what was asked, for whoever looks at the flow
+            flow.request.content = exchange.plan.forward  # what was asked, for people who look at the flow
         answer = _response(response, running)
         if policy.is_failure(answer.status):
             stale = await exchange.on_failure(answer)
@@ -288,9 +305,9 @@ class FlowExchanges:
     async def client_left(self, client_id: str) -> None:
         """Wait while others still want what this client's calls bring: its connections close when this returns."""
         self._expected.pop(client_id, None)
-        flights = [one.exchange.flight for one in self._running.values() if one.client_id == client_id]
-        for flight in filter(None, flights):
-            await flight.landed_or_unwanted(self.upstream_timeout())
+        leads = [one.exchange.lead for one in self._running.values() if one.client_id == client_id]
+        for lead in filter(None, leads):
+            await lead.flight.landed_or_unwanted(self.upstream_timeout())
 
     def close(self) -> None:
         """Settle what has not ended."""

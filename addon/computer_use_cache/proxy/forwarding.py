@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from mitmproxy import http
 
-from computer_use_cache import credentials
 from computer_use_cache.cache import policy
+from computer_use_cache.credentials import caller
 from computer_use_cache.errors import RequestError
 from computer_use_cache.keys import upstream
 from computer_use_cache.proxy.flows import format_of, is_addressed_to_proxy, lower_headers, path_and_query
@@ -22,7 +22,7 @@ _LASTING_CONTROLS = ("x-cache-namespace", "x-cache-sample", "x-cache-ttl")
 
 _HOP_BY_HOP = frozenset((b"connection", b"upgrade", b"keep-alive", b"proxy-connection", b"http2-settings", b"te"))
 
-_CREDENTIALS = frozenset(name.encode() for name in credentials.CARRIERS)
+_CREDENTIALS = frozenset(name.encode() for name in caller.CARRIERS)
 
 _CALLERS_OWN = frozenset(
     (b"cookie", b"openai-organization", b"openai-project", b"proxy-authorization", b"x-cache-admin-token")
@@ -100,7 +100,7 @@ def _remove_credentials(flow: http.HTTPFlow) -> list[str]:
     taken = _take_out(flow.request.headers, _CREDENTIALS)
     if "?" in flow.request.path and "key" in flow.request.query:
         del flow.request.query["key"]
-    return [name for name in credentials.CARRIERS if name in taken]
+    return [name for name in caller.CARRIERS if name in taken]
 
 
 def _replace_credential(flow: http.HTTPFlow, settings: Settings) -> None:

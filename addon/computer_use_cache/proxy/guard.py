@@ -9,7 +9,7 @@ import hmac
 import re
 from collections.abc import Mapping
 
-from computer_use_cache import credentials
+from computer_use_cache.credentials import caller
 from computer_use_cache.errors import RequestError
 from computer_use_cache.models import Query
 from computer_use_cache.setting_values import is_loopback
@@ -24,7 +24,7 @@ def check_client(headers: Mapping[str, str], query: Query, settings: Settings) -
 
     Raises RequestError (401) for a missing or unknown token. Takes as long for a wrong token as for a right one.
     """
-    sent = credentials.of_caller(headers, query).encode("utf-8", "surrogateescape")
+    sent = caller.of_caller(headers, query).encode("utf-8", "surrogateescape")
     names = [name for name, token in settings.client_token if hmac.compare_digest(sent, token.encode())]
     if not names:
         message = "Send the client token of this cache (CACHE_CLIENT_TOKEN) as your API key."
@@ -38,7 +38,7 @@ def check_admin(headers: Mapping[str, str], settings: Settings, *, loopback: boo
         if loopback:
             return
         raise RequestError(403, "Set CACHE_ADMIN_TOKEN to administer a cache that is not on a loopback address.")
-    sent = headers.get("x-cache-admin-token") or credentials.without_scheme(headers.get("authorization", ""))
+    sent = headers.get("x-cache-admin-token") or caller.without_scheme(headers.get("authorization", ""))
     if not hmac.compare_digest(sent.strip().encode("utf-8", "surrogateescape"), settings.admin_token.encode()):
         raise RequestError(401, "Invalid cache admin token.", code="invalid_api_key")
 

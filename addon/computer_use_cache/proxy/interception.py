@@ -16,7 +16,8 @@ from mitmproxy.proxy.mode_specs import ReverseMode
 from mitmproxy.tls import ClientHelloData
 
 from computer_use_cache.proxy.admission import Gate
-from computer_use_cache.proxy.http.layer import FOREIGN
+from computer_use_cache.proxy.http.owner import FOREIGN
+from computer_use_cache.proxy.http.stream import pass_body_through
 
 
 def judge_handshake(hello: ClientHelloData, gate: Gate) -> None:
@@ -47,7 +48,7 @@ def pass_by(flow: http.HTTPFlow) -> None:
     connection to the proxy with any others, so that there is no tunnel for them."""
     flow.metadata[FOREIGN] = True
     if not ctx.options.allow_hosts:
-        flow.request.stream = True
+        pass_body_through(flow)
 
 
 def _is_intercepted(context: Context) -> bool:

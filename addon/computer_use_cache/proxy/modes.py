@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mitmproxy.connection import Client
 from mitmproxy.options import Options
 from mitmproxy.proxy.mode_specs import LocalMode, ProxyMode, RegularMode, ReverseMode, Socks5Mode, UpstreamMode
 
+from computer_use_cache import network
 from computer_use_cache.errors import SettingError
+from computer_use_cache.network import Proxies
 from computer_use_cache.setting_values import BaseUrl, is_loopback
 from computer_use_cache.settings import Settings
 
 if TYPE_CHECKING:
     from mitmproxy.addons.proxyserver import Proxyserver
 
+_GRACE_SECONDS = 60.0
 LOOPBACK = "127.0.0.1"
 _FORWARD = (RegularMode, UpstreamMode, Socks5Mode)
 """Proxies that connect their clients to whatever host these name."""
@@ -47,6 +52,14 @@ def settle(options: Options, texts: Mapping[str, str]) -> tuple[Settings, bool]:
     return settings, not options.server or is_loopback_only
 
 
+def proxies(options: Options) -> Proxies:
+    """The forward proxies that the environment names, without this one: a shell that sets HTTPS_PROXY for its agents
+    may start the cache as well. Raises SettingError."""
+    modes = [ProxyMode.parse(text) for text in options.mode]
+    own = {port for mode in modes if (port := mode.listen_port(options.listen_port)) is not None}
+    return Proxies.from_environment(os.environ, own_ports=own)
+
+
 def _check_forwarding(hosts: Iterable[str]) -> None:
     for host in hosts:
         if not is_loopback(host):
@@ -67,6 +80,13 @@ def wanted_options(options: Options, settings: Settings) -> dict[str, object]:
         wanted["listen_host"] = LOOPBACK
     if not settings.keep_connection_strategy:
         wanted["connection_strategy"] = "lazy"
+    if options.tcp_timeout < settings.upstream_timeout_seconds + _GRACE_SECONDS:
+        # mitmproxy would cut the connection without an answer before the cache's own time-out, which has one.
+        wanted["tcp_timeout"] = math.ceil(settings.upstream_timeout_seconds + _GRACE_SECONDS)
+    if not options.ssl_verify_upstream_trusted_ca:
+        # mitmproxy alone trusts certifi's list only, which lacks the authority of a company that inspects TLS.
+        file = network.write_authorities(os.environ, Path(options.confdir).expanduser())
+        wanted["ssl_verify_upstream_trusted_ca"] = str(file)
     return {name: value for name, value in wanted.items() if getattr(options, name) != value}
 
 
@@ -96,7 +116,7 @@ def _upstream(target: BaseUrl, settings: Settings, environment: Mapping[str, str
     configured = settings.upstream_base_url
     if configured.origin == target.origin:
         return configured
-    declared = next(item for item in Settings.declarations() if item.name == "upstream_base_url")
+    declared = Settings.declaration("upstream_base_url")
     by_default = str(configured) in (declared.default, environment.get("OPENAI_BASE_URL", "").rstrip("/"))
     if by_default and not environment.get("UPSTREAM_BASE_URL"):
         return BaseUrl(target.origin, "/v1")

@@ -16,7 +16,7 @@ from computer_use_cache.exchange.report import Report, of_hit
 from computer_use_cache.flights.flight import Flight, Stream, StreamCut
 from computer_use_cache.models import Entry, Outcome, Response, Shape
 from computer_use_cache.proxy import cache_headers, flows, responses
-from computer_use_cache.proxy.http.layer import Feed
+from computer_use_cache.proxy.http.owner import Feed
 from computer_use_cache.settings import Settings
 
 _CONTENT_TYPES = {

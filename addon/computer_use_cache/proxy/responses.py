@@ -34,8 +34,9 @@ def refuse(flow: http.HTTPFlow, error: RequestError, settings: Settings) -> None
     """Answer with an error in the form of the API that was asked, or OpenAI's where none was."""
     path, _ = path_and_query(flow)
     below = upstream.split("", upstream.resolve(settings.upstream_base_url, path), settings.upstream_base_url)[1]
-    found = formats.match(below)
-    format = found[0] if found else formats.by_name("chat_completions")
+    format = formats.of_client(below)
+    if error.code == OFFLINE_MISS and error.status != 504:
+        error = RequestError(format.offline_status, error.message, code=error.code)
     response = json_response(error.status, format.error(error))
     if error.code == OFFLINE_MISS:
         logger.info("offline miss: %s %s: %s", flow.request.method, path, error.message)

@@ -53,6 +53,10 @@ class Parts:
         """Run a blocking function in the thread that writes."""
         return await _run(self._writer, partial(function, *arguments, **named))
 
+    def write_now[**P, R](self, function: Callable[P, R], /, *arguments: P.args, **named: P.kwargs) -> R:
+        """`write`, but the event loop waits for it: for mitmproxy's commands, which cannot return a value later."""
+        return self._writer.submit(partial(function, *arguments, **named)).result()
+
     async def study[**P, R](self, function: Callable[P, R], /, *arguments: P.args, **named: P.kwargs) -> R:
         """Run a long computation that nobody waits for at once, in a thread of its own."""
         return await _run(self._student, partial(function, *arguments, **named))

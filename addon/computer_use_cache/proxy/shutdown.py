@@ -10,8 +10,7 @@ import signal
 from mitmproxy import ctx
 from mitmproxy.proxy.server import ConnectionIO
 
-from computer_use_cache.proxy.fast_path.protocol import answering
-from computer_use_cache.proxy.http.layer import running
+from computer_use_cache.proxy.connections import Connections
 
 logger = logging.getLogger(__name__)
 
@@ -21,23 +20,23 @@ _LOOK_SECONDS = 0.05
 _CLOSE_SECONDS = 1.0
 
 
-async def drain() -> None:
+async def drain(connections: Connections) -> None:
     """Return when every running exchange is over and sent, or when they have had their time."""
     hurry = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # Windows
             loop.add_signal_handler(name, hurry.set)
-    if number := _running():
+    if number := _running(connections):
         logger.info("ending: %d exchanges may finish; a second signal cuts them", number)
     try:
         async with asyncio.timeout(_DRAIN_SECONDS):
-            while _running() and not hurry.is_set():
+            while _running(connections) and not hurry.is_set():
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(hurry.wait(), _LOOK_SECONDS)
     except TimeoutError:
         pass
-    if number := _running():
+    if number := _running(connections):
         logger.warning("ending: %d exchanges are cut", number)
     await _close_clients()
 
@@ -53,7 +52,7 @@ async def _close_clients() -> None:
                 await asyncio.sleep(_LOOK_SECONDS)
 
 
-def _running() -> int:
+def _running(connections: Connections) -> int:
     """How many exchanges have not ended, and answers are not sent yet."""
     writers = [client.writer for client in _clients()]
     unsent = [
@@ -61,7 +60,7 @@ def _running() -> int:
         for writer in writers
         if isinstance(writer, asyncio.StreamWriter) and writer.transport.get_write_buffer_size()
     ]
-    return running() + len(unsent) + answering()
+    return connections.unanswered + len(unsent)
 
 
 def _clients() -> list[ConnectionIO]:

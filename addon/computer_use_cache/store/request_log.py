@@ -60,7 +60,7 @@ class Requests:
 
     def _open(self) -> sqlite3.Connection:
         make_private(self._path)
-        database = sqlite3.connect(self._path, _BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        database = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         database.executescript(_TABLES)
         return database
 

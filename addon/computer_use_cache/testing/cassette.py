@@ -1,4 +1,4 @@
-"""Cassettes: the recorded model calls of one test, an export beside it, and the proxy process that plays them."""
+"""Cassettes, which hold the recorded model calls of one test, and the proxy process that plays them."""
 
 from __future__ import annotations
 
@@ -28,19 +28,21 @@ _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
 _POLL_SECONDS = 0.02
 _MISS = "offline miss: "
+"""How the proxy's log begins a request that it refused."""
 _PACKAGES = str(Path(__file__).parents[2])
 _KEPT_VARIABLES = ("UPSTREAM_API_KEY",)
-"""OPENAI_API_KEY would be sent to whatever upstream there is; the client sends its own."""
+"""Not OPENAI_API_KEY: the client sends its own, and the upstream may not be OpenAI."""
 
 
 class CassetteError(CacheError):
-    """A cassette cannot be played, or the proxy does not start; the message says why."""
+    """A cassette cannot be played, or the proxy does not start. The message says why."""
 
 
 class Player:
-    """A proxy in a process of its own, on a free loopback port, with a store of its own in `folder`.
+    """A proxy in its own process, on a free loopback port, with its own store in `folder`.
 
-    `variables` are settings (environment variables); all others have their defaults, whatever the environment says.
+    `variables` are its settings, as environment variables. All other settings have their defaults, whatever the
+    environment says.
     """
 
     def __init__(self, folder: Path, mode: Mode, variables: Mapping[str, str]) -> None:
@@ -53,9 +55,9 @@ class Player:
         self.url = ""
 
     def load(self, path: Path) -> None:
-        """Have the store hold what the cassette at `path` does, which may not exist.
+        """Fill the store from the cassette at `path`, or empty it if there is no such file.
 
-        What it holds never expires. Raises CassetteError for one with a line that cannot be taken.
+        The entries never expire. Raises CassetteError if a line cannot be used.
         """
         with contextlib.closing(self._store()) as store:
             store.clear()
@@ -63,7 +65,7 @@ class Player:
                 _fill(importing_cache(self._settings, store, loopback=True), path)
 
     def save(self, path: Path) -> None:
-        """Write what the store holds to the cassette at `path`; one that would be empty is not written."""
+        """Write the store to the cassette at `path`, unless it is empty."""
         with contextlib.closing(self._store()) as store:
             if store.size().entries:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +75,7 @@ class Player:
         return DiskStore(self._folder / "store", self._settings.size_limit)
 
     def start(self) -> None:
-        """Start the proxy unless it runs. Raises CassetteError."""
+        """Start the proxy unless it is running. Raises CassetteError."""
         if self._process:
             return
         settings = {name for item in Settings.declarations() for name in item.variables}
@@ -86,7 +88,7 @@ class Player:
             "PYTHONUNBUFFERED": "1",
             "PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGES, os.environ.get("PYTHONPATH")])),
         }
-        # -P: what lies in the folder of the tests must not stand in for a library.
+        # -P: files in the current folder must not shadow libraries.
         command = [sys.executable, "-P", "-m", "computer_use_cache", "start"]
         command += ["--", "--set", f"confdir={self._folder / 'mitmproxy'}"]
         with self._log.open("wb") as log:
@@ -110,7 +112,7 @@ class Player:
         raise CassetteError(f"the cache did not start in {_START_SECONDS:.0f} seconds")
 
     def misses(self) -> list[str]:
-        """What the proxy refused since this was last asked: the requests that nothing in the cassette answers."""
+        """The requests that the cassette did not answer since the last call, as the proxy logged them."""
         if self._process is None:
             return []
         with self._log.open("rb") as log:
@@ -121,7 +123,7 @@ class Player:
         return [line.partition(_MISS)[2] for line in lines if _MISS in line]
 
     def stop(self) -> None:
-        """End the process; answers that are still arriving are finished first."""
+        """End the process, after the answers in progress."""
         if self._process is None:
             return
         self._process.terminate()
@@ -134,7 +136,7 @@ class Player:
 
 
 def upstream_of(path: Path) -> str | None:
-    """The base URL of the model API that the cassette at `path` is of; None where it does not tell."""
+    """The base URL of the model API from which the cassette at `path` was recorded; None if it does not say."""
     if path.exists():
         with contextlib.suppress(FormatError, AttributeError), path.open("rb") as file:
             for line in file:

@@ -1,6 +1,6 @@
-"""The pytest plugin: a test that asks for `llm_cache` has its model calls played from a cassette, or recorded on one.
+"""The pytest plugin: model calls of a test that uses `llm_cache` are played from a cassette, or recorded to one.
 
-pytest loads this module in every run, also where nothing of it is used: what takes long to import is imported late.
+pytest loads this module in every run, used or not, so everything that is slow to import is imported late.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 _MODES = ("offline", "record", "off")
 _KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "OPENROUTER_API_KEY")
-"""SDKs refuse to start without one."""
+"""SDKs refuse to start without a key."""
 
 
 @dataclass
 class LlmCache:
-    """What the fixture `llm_cache` gives: the `mode`, the `cassette`'s file, and the proxy's `url`.
+    """The value of the fixture `llm_cache`: the mode, the cassette's file, and the proxy's URL.
 
-    `url` has no path, and is "" in the mode `off`.
+    `url` has no path; it is "" in the mode `off`.
     """
 
     mode: str
@@ -49,9 +49,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--llm-cache",
         choices=_MODES,
-        help="offline plays cassettes and lets nothing through; record asks upstream what they lack; off does nothing",
+        help="offline plays cassettes and makes no calls; record asks upstream for what they lack; off does nothing",
     )
-    parser.addini("llm_cache", "the mode where --llm-cache is not given", default="offline")
+    parser.addini("llm_cache", "the mode if --llm-cache is not given", default="offline")
     parser.addini("llm_cache_upstream", "the model API to record from, such as https://api.openai.com/v1", default="")
     parser.addini("llm_cache_settings", "settings of the cache, such as CACHE_NORMALIZE=uuids", type="linelist")
 
@@ -67,10 +67,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def _llm_cache_players(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[str, str], Player]]:
-    """The player for a mode and an upstream ("": the default).
+    """Returns the player for a mode and an upstream ("": the default).
 
-    One process plays all cassettes of an upstream in turn. Each test that records has one of its own, so that a late
-    answer cannot get onto the cassette of another test.
+    One process plays all cassettes of an upstream in turn. While recording, each test has its own process, so that a
+    late answer cannot end up on another test's cassette.
     """
     from computer_use_cache.testing.cassette import Player  # noqa: PLC0415
 
@@ -99,18 +99,18 @@ def llm_cache(
     monkeypatch: pytest.MonkeyPatch,
     _llm_cache_players: Callable[[str, str], Player],
 ) -> Iterator[LlmCache]:
-    """A cache that the SDKs' base URL variables point at, with the cassette of this test in it."""
+    """A cache filled from this test's cassette. The SDKs' base URL variables point at it."""
     from computer_use_cache.testing.cassette import upstream_of  # noqa: PLC0415
 
     marker = request.node.get_closest_marker("llm_cache")
-    wishes = marker.kwargs if marker else {}
-    cassette = _cassette(request.node, wishes.get("cassette"))
+    chosen = marker.kwargs if marker else {}
+    cassette = _cassette(request.node, chosen.get("cassette"))
     mode = _mode(request.config)
     cache = request.node.stash[_CACHE] = LlmCache(mode, cassette)
     if mode == "off":
         yield cache
         return
-    upstream = wishes.get("upstream") or request.config.getini("llm_cache_upstream") or _upstream_set()
+    upstream = chosen.get("upstream") or request.config.getini("llm_cache_upstream") or _upstream_set()
     if mode == "offline":
         upstream = upstream_of(cassette) or upstream
     with _playing(cache, _llm_cache_players, upstream) as player:
@@ -125,7 +125,7 @@ def _playing(cache: LlmCache, players: Callable[[str, str], Player], upstream: s
     try:
         player.load(cache.cassette)
         player.start()
-        player.misses()  # of a test before, that ended while it asked
+        player.misses()  # drop those of an earlier test that ended during a call
         yield player
     except CacheError as error:
         pytest.fail(f"llm_cache: {error}", pytrace=False)
@@ -147,22 +147,22 @@ def _upstream_set() -> str:
     return os.environ.get("UPSTREAM_BASE_URL") or os.environ.get("OPENAI_BASE_URL") or ""
 
 
-def _cassette(item: pytest.Item, wish: str | None) -> Path:
-    """`cassettes/<module>/<test>.jsonl` beside the test's module, or the file that the marker names."""
-    if wish:
-        return item.path.parent / wish
+def _cassette(item: pytest.Item, named: str | None) -> Path:
+    """`cassettes/<module>/<test>.jsonl` beside the test's module, or the file named by the marker."""
+    if named:
+        return item.path.parent / named
     name = item.nodeid.partition("::")[2].replace("::", ".")
     plain = re.sub(r"[^\w.\[\]=+-]+", "-", name)[:150]
-    if plain != name:  # two names may have become one
+    if plain != name:  # different names may have become equal
         plain += "-" + hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return item.path.parent / "cassettes" / item.path.stem / f"{plain}.jsonl"
 
 
 def _point_clients(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    for name in ("OPENAI_BASE_URL", "OPENAI_API_BASE", "OPENROUTER_BASE_URL"):
-        monkeypatch.setenv(name, url + "/v1")
-    for name in ("ANTHROPIC_BASE_URL", "GOOGLE_GEMINI_BASE_URL"):
-        monkeypatch.setenv(name, url)
+    from computer_use_cache.launch.environment import base_urls  # noqa: PLC0415
+
+    for name, value in base_urls(url).items():
+        monkeypatch.setenv(name, value)
     for name in _KEYS:
         if not os.environ.get(name):
             monkeypatch.setenv(name, "unused")
@@ -172,26 +172,26 @@ def _point_clients(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """A request that the cassette does not answer fails the test, also where the code under test went on."""
+    """Fail a test whose cassette did not answer a request, even if the code under test swallowed the error."""
     cache = item.stash.get(_CACHE, None)
     try:
         result = yield
     except BaseException:
-        if cache and (told := _told(cache)):
-            item.add_report_section("call", "llm_cache", told)
+        if cache and (report := _report(cache)):
+            item.add_report_section("call", "llm_cache", report)
         raise
     if cache:
-        if told := _told(cache):
-            pytest.fail(told, pytrace=False)
+        if report := _report(cache):
+            pytest.fail(report, pytrace=False)
         cache.passed = True
     return result
 
 
-def _told(cache: LlmCache) -> str:
-    """What is to be said of the requests that went unanswered; "" when there are none."""
+def _report(cache: LlmCache) -> str:
+    """Describes the requests that the cassette did not answer; "" if it answered all."""
     misses = cache.player.misses() if cache.player else []
     if not misses:
         return ""
-    lack = "" if cache.cassette.exists() else " (there is no such file)"
-    where = f"The cassette {cache.cassette}{lack} does not answer what the test asked:"
+    missing = "" if cache.cassette.exists() else " (no such file)"
+    where = f"The cassette {cache.cassette}{missing} does not answer these requests:"
     return "\n".join([where, *misses, "Record what it lacks with: pytest --llm-cache=record"])

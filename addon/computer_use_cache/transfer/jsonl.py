@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from computer_use_cache import credentials, formats
+from computer_use_cache import formats
 from computer_use_cache.accounting import prices
 from computer_use_cache.cache import cache, policy
 from computer_use_cache.cache.cache import Cache
+from computer_use_cache.credentials import detection, places
 from computer_use_cache.diagnosis import similarity
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.base import Format, Json, dump, load_object
@@ -176,8 +177,10 @@ def _record(request: Json, entry: Entry, format: Format, into: Cache) -> Request
     if len(data) > into.settings.max_input_chars:
         return Skipped("request is larger than CACHE_MAX_INPUT_CHARS")
     parsed = canonical_json.parse_body(data)
-    if kind := credentials.find(parsed):
-        return Skipped(f"request holds a credential: {kind}")
+    if places.part(parsed).credentials:
+        return Skipped("request holds a credential: a tool's")
+    if found := next(detection.find_in_body(parsed), None):
+        return Skipped(f"request holds a credential: {found.secrets[0].kind}")
     # The scope is in the key only; nearness is looked for among shared entries.
     group = ("", entry.namespace, "1", format.name)
     return RequestRecord(

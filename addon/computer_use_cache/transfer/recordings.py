@@ -12,6 +12,7 @@ from pathlib import Path
 
 from computer_use_cache.cache.batches import split_recorded
 from computer_use_cache.cache.cache import Cache
+from computer_use_cache.diagnosis import request_record
 from computer_use_cache.errors import FormatError, RequestError, SettingError
 from computer_use_cache.models import Entry, Request, RequestRecord, Response, Skipped
 from computer_use_cache.setting_values import Mode, Scope
@@ -111,7 +112,7 @@ def keep(cache: Cache, recording: Recording, now: float) -> Entry | Skipped:
         entry = cache.judge(plan, recording.response, recording.at)
         if isinstance(entry, Skipped):
             return entry
-        record = cache.record(plan)
+        record = request_record.record(cache, plan)
         parts = split_recorded(cache, plan, recording.response, recording.at)
     except (RequestError, FormatError) as error:
         return Skipped(str(error))

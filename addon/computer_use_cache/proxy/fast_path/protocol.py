@@ -1,7 +1,7 @@
-"""The fast lane before mitmproxy's streams: a connection that brings nothing but hits is served here.
+"""The fast path before mitmproxy's streams: a connection whose requests are all hits is served here.
 
-The first request that the lane does not answer makes the connection mitmproxy's, from its first unanswered byte to its
-end; the lane is then in its layers (fast_layer.py).
+The first request that is no hit hands the connection over to mitmproxy, from that request's first byte on. The fast
+path then works inside mitmproxy's layers (client_layer.py).
 """
 
 from __future__ import annotations
@@ -11,30 +11,39 @@ from collections.abc import Callable
 from typing import cast
 
 from computer_use_cache.cache.plan import Plan
+from computer_use_cache.proxy.connections import Connections
 from computer_use_cache.proxy.fast_path.lookup import FastLane, Hit, Line
 from computer_use_cache.proxy.fast_path.reader import Intake, Step
 from computer_use_cache.setting_values import is_loopback
 
 
 class Front(asyncio.Protocol):
-    """One client connection to the proxy itself. `lane` gives the lane of the moment, None when it is closed, and
-    `make_next` the protocol of mitmproxy; who is silent for `idle_seconds` is cut off, as mitmproxy does."""
+    """One client connection to the proxy itself, noted in `connections`.
+
+    `lane` returns the fast path of the moment, None while it is closed, and `make_next` mitmproxy's protocol. As in
+    mitmproxy, a client that is silent for `idle_seconds` is disconnected.
+    """
 
     def __init__(
-        self, lane: Callable[[], FastLane | None], make_next: Callable[[], asyncio.Protocol], idle_seconds: float
+        self,
+        lane: Callable[[], FastLane | None],
+        connections: Connections,
+        make_next: Callable[[], asyncio.Protocol],
+        idle_seconds: float,
     ) -> None:
         self._lane = lane
+        self._connections = connections
         self._make_next = make_next
         self._idle_seconds = idle_seconds
         self._loop = asyncio.get_running_loop()
         self._search: asyncio.Task[None] | None = None
         self._unread = b""
-        """What came while the client did not take its answers."""
+        """What arrived while the client did not read its answers."""
         self._is_stuffed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
-        _alive.add(self)
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's does not inherit from it
+        self._connections.add(self)
         peer, place = (transport.get_extra_info(name)[0] for name in ("peername", "sockname"))
         self._intake = Intake(Line(peer, place, None, ""))
         self._heard = self._loop.time()
@@ -93,7 +102,7 @@ class Front(asyncio.Protocol):
         return lane.serve(found, self._intake.digest) if isinstance(found, Hit) else None
 
     def _read_on(self, data: bytes) -> None:
-        """Take what came before reading was paused, and read again unless that pauses it anew."""
+        """Handle what arrived before reading was paused, and resume reading unless that pauses it again."""
         self._transport.resume_reading()
         self.data_received(data)
         if self._is_stuffed:
@@ -101,7 +110,7 @@ class Front(asyncio.Protocol):
 
     def _hand_over(self) -> asyncio.Protocol:
         self._watch.cancel()
-        _alive.discard(self)
+        self._connections.discard(self)
         following = self._make_next()
         self._transport.set_protocol(following)
         following.connection_made(self._transport)
@@ -124,17 +133,9 @@ class Front(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._watch.cancel()
-        _alive.discard(self)
+        self._connections.discard(self)
 
     @property
-    def is_answering(self) -> bool:
-        """Whether an answer is looked for, or not sent yet."""
-        return self._search is not None or self._transport.get_write_buffer_size() > 0
-
-
-_alive: set[Front] = set()
-
-
-def answering() -> int:
-    """How many connections have an answer to come."""
-    return sum(front.is_answering for front in _alive)
+    def unanswered(self) -> int:
+        """1 if an answer is being looked for or not sent yet."""
+        return int(self._search is not None or self._transport.get_write_buffer_size() > 0)

@@ -1,32 +1,47 @@
-"""mitmproxy's HTTP/1 client, which passes on in one piece what one read of an upstream's chunked body brought.
+"""mitmproxy's HTTP/1 client with larger pieces of chunked bodies, and with requests to a forward proxy.
 
-The bounds of chunks mean nothing (RFC 9112, section 7.1), and each piece costs a way through all layers and a write to
-the client. A chunk that comes alone leaves at once.
+The chunks that one read brought are passed on as one piece: their bounds mean nothing (RFC 9112, section 7.1), and each
+piece costs a pass through all layers and a write to the client. A chunk that comes alone is passed on at once.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 
 from h11 import Data, EndOfMessage, LocalProtocolError
 from h11._readers import ChunkedReader
 from h11._receivebuffer import ReceiveBuffer
-from mitmproxy.proxy import events
+from mitmproxy import http
+from mitmproxy.net.http import http1
+from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import CommandGenerator
-from mitmproxy.proxy.layers.http import Http1Client
+from mitmproxy.proxy.layers.http import (
+    ErrorCode,
+    Http1Client,
+    HttpEvent,
+    ReceiveHttp,
+    RequestHeaders,
+    ResponseProtocolError,
+)
+
+from computer_use_cache.network import Proxies
 
 _CHUNK = re.compile(rb"\r\n([0-9A-Fa-f]{1,16})\r\n")
 """The end of a chunk and the head of the next one."""
+_INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)[0-9][0-9][ \r\n]")
+"""The beginning of an interim response; 101 is final for HTTP/1 (RFC 9110, section 15.2.2)."""
 
 
 class BulkReader(ChunkedReader):
-    """h11's reader, which gives all the data that is there as one event. Whole chunks are cut out here, the beginning,
-    the end and whatever is unusual is h11's."""
+    """h11's reader, except that all data received so far is one event. Whole chunks are extracted here; the first
+    one's beginning, the last one's end and anything unusual are left to h11."""
 
     def __init__(self) -> None:
         super().__init__()
         self._end: EndOfMessage | LocalProtocolError | None = None
-        """What came after the data that was given last."""
+        """What followed the data that was returned last."""
 
     def __call__(self, buf: ReceiveBuffer) -> Data | EndOfMessage | None:
         pieces, end = list[bytes](), self._end
@@ -37,7 +52,7 @@ class BulkReader(ChunkedReader):
                 end = error
                 break
             if not isinstance(found, Data):
-                # mitmproxy would stumble over trailers, which may be discarded (RFC 9112, section 7.1.2).
+                # Trailers may be discarded (RFC 9112, section 7.1.2); mitmproxy raises NotImplementedError for them.
                 end = found and EndOfMessage()
                 break
             pieces.append(found.data)
@@ -52,7 +67,7 @@ class BulkReader(ChunkedReader):
 
 
 def _whole_chunks(buf: ReceiveBuffer) -> list[bytes]:
-    """Take the data of whole chunks out of what follows a chunk's data, up to the end of the last one's data."""
+    """Remove the whole chunks that follow a chunk's data from the buffer, up to the end of the last one's data."""
     received, taken, pieces = bytes(buf), 0, list[bytes]()
     while head := _CHUNK.match(received, taken):
         start, size = head.end(), int(head[1], 16)
@@ -64,10 +79,54 @@ def _whole_chunks(buf: ReceiveBuffer) -> list[bytes]:
     return pieces
 
 
+@dataclass
+class InterimResponse(HttpEvent):
+    """An upstream's 1xx response (RFC 9110, section 15.2), after which the final one is still to come."""
+
+    response: http.Response
+
+
 class CacheHttp1Client(Http1Client):
-    """One upstream's HTTP/1 connection."""
+    """One upstream's HTTP/1 connection, or a forward proxy's for plain HTTP."""
+
+    def __init__(self, context: Context, proxies: Proxies) -> None:
+        super().__init__(context)
+        self._proxies = proxies
+
+    def send(self, event: HttpEvent) -> CommandGenerator[None]:
+        address = self.context.server.address
+        if isinstance(event, RequestHeaders) and self._proxies.http and self._proxies.http.address == address:
+            # A copy: what shows and saves flows must not see the proxy's password.
+            request = _with_whole_url(event.request.copy())
+            self._proxies.authorize(address, request.headers)
+            event = replace(event, request=request)
+        yield from super().send(event)
+
+    def read_headers(self, event: events.ConnectionEvent) -> CommandGenerator[None]:
+        # mitmproxy takes an interim response for the final one.
+        while self.request and _INTERIM.match(bytes(self.buf)):
+            head = self.buf.maybe_extract_lines()
+            if head is None:
+                return  # more of it is still to come
+            assert self.stream_id is not None
+            try:
+                response = http1.read_response_head([bytes(line) for line in head])
+            except ValueError as error:
+                yield commands.CloseConnection(self.conn)
+                message = f"Cannot parse HTTP response: {error}"
+                yield ReceiveHttp(ResponseProtocolError(self.stream_id, message, ErrorCode.GENERIC_SERVER_ERROR))
+                return
+            yield ReceiveHttp(InterimResponse(self.stream_id, response))
+        yield from super().read_headers(event)
 
     def read_body(self, event: events.Event) -> CommandGenerator[None]:
         if type(self.body_reader) is ChunkedReader:
             self.body_reader = BulkReader()
         yield from super().read_body(event)
+
+
+def _with_whole_url(request: http.Request) -> http.Request:
+    """A request in the form for a forward proxy (RFC 9112, section 3.2.2)."""
+    host = f"[{request.host}]" if ":" in request.host else request.host
+    request.authority = host if request.port == 80 else f"{host}:{request.port}"
+    return request

@@ -7,6 +7,7 @@ sections 2.2, 5 and 11.2). A refused connection is closed, so that nothing after
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from h11._readers import ContentLengthReader
 from mitmproxy import http
@@ -21,6 +22,7 @@ from mitmproxy.proxy.layers.http import (
     ReceiveHttp,
     RequestData,
     RequestProtocolError,
+    ResponseHeaders,
     ResponseProtocolError,
 )
 
@@ -33,6 +35,8 @@ _MOST_UNREAD = 256 * 1024
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET = re.compile(rb"[!-~]*")
+_INTERIM = frozenset(range(100, 200)) - {101}
+"""101 is the final answer of an HTTP/1 exchange."""
 _UNSAFE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -48,6 +52,17 @@ def fault(request: http.Request, *, over_http1: bool) -> str | None:
     if len(data.headers.get_all("host")) > 1:
         return "There is more than one Host header."
     return None
+
+
+def _without_chunks(response: http.Response) -> http.Response:
+    """A response for an HTTP/1.0 client, which knows no transfer coding: without a length, the connection's end is the
+    body's."""
+    if "transfer-encoding" not in response.headers:
+        return response
+    plain = response.copy()
+    del plain.headers["transfer-encoding"]
+    plain.headers["connection"] = "close"
+    return plain
 
 
 class CacheHttp1Server(Http1Server):
@@ -102,8 +117,23 @@ class CacheHttp1Server(Http1Server):
         status = event.code.http_status_code() if isinstance(event, ResponseProtocolError) else None
         if isinstance(event, ResponseProtocolError) and status:
             yield from self._refuse(status, event.message)
+        elif isinstance(event, ResponseHeaders) and event.response.status_code in _INTERIM:
+            yield from self._send_interim(event.response)
+        elif isinstance(event, ResponseHeaders) and self._is_http_1_0:
+            yield from super().send(replace(event, response=_without_chunks(event.response)))
         else:
             yield from super().send(event)
+
+    @property
+    def _is_http_1_0(self) -> bool:
+        return self.request is not None and self.request.http_version == "HTTP/1.0"
+
+    def _send_interim(self, response: http.Response) -> CommandGenerator[None]:
+        """Send a 1xx response, after which the request is still unanswered. HTTP/1.0 has none."""
+        if not self._is_http_1_0 and not self.response:
+            interim = response.copy()
+            interim.http_version = "HTTP/1.1"
+            yield commands.SendData(self.conn, http1.assemble_response_head(interim))
 
     def _give_up(self, status: int, message: str) -> CommandGenerator[None]:
         """Refuse what came, and what it belongs to."""

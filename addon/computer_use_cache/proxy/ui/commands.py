@@ -1,6 +1,7 @@
-"""Commands for mitmproxy's prompt and mitmweb's command bar; what becomes of one is told in the event log.
+"""Commands for mitmproxy's prompt and mitmweb's command bar.
 
-None holds up the event loop: each begins its work and returns.
+`cache.stats` and `cache.explain` return their text, for which mitmproxy's event loop has to wait: a command that
+returns before its work is done cannot return a value. The others run in the background and report in the event log.
 """
 
 from __future__ import annotations
@@ -10,15 +11,14 @@ import logging
 import pathlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 
-import msgspec
 from mitmproxy import command, ctx, flow, http, types
 from mitmproxy.exceptions import CommandError
 from mitmproxy.log import ALERT
 from msgspec.structs import replace
 
 from computer_use_cache import formats
+from computer_use_cache.accounting.statistics import Statistics
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.diagnosis import near_miss
 from computer_use_cache.errors import CacheError
@@ -31,10 +31,12 @@ from computer_use_cache.transfer import jsonl
 logger = logging.getLogger(__name__)
 
 _REFRESH, _READ = {"x-cache-mode": "refresh"}, {"x-cache-mode": "readonly"}
+_MOST_EXPLAINED = 20
+"""Each flow takes some milliseconds, during which no request is answered."""
 
 
 class Commands:
-    """The addon of the commands."""
+    """mitmproxy addon that provides the commands. `parts` returns the running cache, None if it did not start."""
 
     name = "cache_commands"
 
@@ -43,9 +45,13 @@ class Commands:
         self._running: set[asyncio.Task[None]] = set()
 
     @command.command("cache.stats")
-    def stats(self) -> None:
-        """Tell what the cache holds and what it did."""
-        self._begin(_stats(self._needed()))
+    def stats(self) -> str:
+        """Return what the cache holds and how often it answered."""
+        parts = self._needed()
+        try:
+            return _stats(parts.write_now(parts.ledger.statistics, parts.settings, time.time()))
+        except CacheError as error:
+            raise CommandError(str(error)) from None
 
     @command.command("cache.clear")
     def clear(self) -> None:
@@ -59,17 +65,23 @@ class Commands:
 
     @command.command("cache.refresh")
     def refresh(self, flows: Sequence[flow.Flow]) -> None:
-        """Ask upstream again for these flows, at once, and keep the new answers."""
+        """Send the requests of these flows upstream again, and store the new answers."""
         self._begin(_refresh(self._needed(), _model_calls(flows)))
 
     @command.command("cache.explain")
-    def explain(self, flows: Sequence[flow.Flow]) -> None:
-        """Tell which other entry is nearest to each of these flows' requests, and where the two differ."""
-        self._begin(_explain(self._needed(), _model_calls(flows)))
+    def explain(self, flows: Sequence[flow.Flow]) -> str:
+        """Return the stored request nearest to each of these flows' requests, and where the two differ."""
+        parts, calls = self._needed(), _model_calls(flows)
+        if len(calls) > _MOST_EXPLAINED:
+            raise CommandError(f"{len(calls)} flows are too many; choose at most {_MOST_EXPLAINED}")
+        try:
+            return "\n".join(_explain(parts, one) for one in calls)
+        except CacheError as error:
+            raise CommandError(str(error)) from None
 
     @command.command("cache.export")
     def export(self, path: types.Path) -> None:
-        """Write every entry to a file as JSON lines, which `computer-use-cache import` reads again."""
+        """Write every entry to a file as JSON lines, for `computer-use-cache import`."""
         self._begin(_export(self._needed(), pathlib.Path(path)))
 
     def _needed(self) -> Parts:
@@ -79,12 +91,12 @@ class Commands:
         return parts
 
     def _begin(self, work: Awaitable[str]) -> None:
-        task = asyncio.get_running_loop().create_task(_tell(work))
+        task = asyncio.get_running_loop().create_task(_report(work))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
 
-async def _tell(work: Awaitable[str]) -> None:
+async def _report(work: Awaitable[str]) -> None:
     try:
         logger.log(ALERT, "%s", await work)
     except (CacheError, CommandError) as error:
@@ -93,12 +105,12 @@ async def _tell(work: Awaitable[str]) -> None:
         logger.exception("the command failed")
 
 
-async def _stats(parts: Parts) -> str:
-    found = await parts.write(parts.ledger.statistics, parts.settings, time.time())
-    stats: dict[str, Any] = msgspec.to_builtins(found)
-    counts = [f"{name} {stats[name]}" for name in ("entries", "hits", "misses", "stale", "coalesced", "stored")]
-    bypasses = sum(stats["bypasses"].values())
-    return f"{', '.join(counts)}, bypasses {bypasses}, hit rate {stats['hit_rate']:.0%}, {stats['bytes']:,} bytes"
+def _stats(found: Statistics) -> str:
+    counts = (
+        f"entries {found.entries}, hits {found.hits}, misses {found.misses}, stale {found.stale}, "
+        f"coalesced {found.coalesced}, stored {found.stored}, bypasses {sum(found.bypasses.values())}"
+    )
+    return f"{counts}, hit rate {found.hit_rate:.0%}, {found.bytes:,} bytes"
 
 
 async def _clear(parts: Parts) -> str:
@@ -110,7 +122,7 @@ async def _export(parts: Parts, path: pathlib.Path) -> str:
     try:
         count = await asyncio.to_thread(jsonl.write, path, content)
     except OSError as error:
-        raise CommandError(f"{path} cannot be written: {error.strerror}") from None
+        raise CommandError(f"cannot write {path}: {error.strerror}") from None
     return f"exported {count} entries to {path}"
 
 
@@ -120,21 +132,17 @@ async def _evict(parts: Parts, flows: Sequence[http.HTTPFlow]) -> str:
     return f"evicted {len(evicted)} of {len(keys)} entries"
 
 
-async def _explain(parts: Parts, flows: Sequence[http.HTTPFlow]) -> str:
-    told = []
-    for one in flows:
-        plan = await _plan(parts, one, _READ)
-        if isinstance(plan.verdict, Bypass):
-            told.append(f"BYPASS {plan.verdict}")
-            continue
-        found = await asyncio.to_thread(near_miss.study, parts.cache, plan)
-        if found.near is None:
-            told.append(f"{plan.key[:8]}: {found.bypass or 'no other stored request is near it'}")
-            continue
-        told.append(f"{plan.key[:8]} is near {found.near.key[:8]} and differs at")
-        for place in found.near.differences:
-            told.append(f"  {place}: {_side(place.asked)}, stored {_side(place.recorded)}")
-    return "\n".join(told)
+def _explain(parts: Parts, one: http.HTTPFlow) -> str:
+    plan = _plan(parts, one, _READ)
+    if isinstance(plan.verdict, Bypass):
+        return f"BYPASS {plan.verdict}"
+    found = near_miss.study(parts.cache, plan)
+    if found.near is None:
+        return f"{plan.key[:8]}: {found.bypass or 'no other stored request is near it'}"
+    lines = [f"{plan.key[:8]} is near {found.near.key[:8]} and differs at"]
+    for place in found.near.differences:
+        lines.append(f"  {place}: {_side(place.asked)}, stored {_side(place.recorded)}")
+    return "\n".join(lines)
 
 
 def _side(text: str | None) -> str:
@@ -143,14 +151,14 @@ def _side(text: str | None) -> str:
 
 async def _refresh(parts: Parts, flows: Sequence[http.HTTPFlow]) -> str:
     for one in flows:
-        plan = await _plan(parts, one, _REFRESH)
+        plan = await asyncio.to_thread(_plan, parts, one, _REFRESH)
         if isinstance(plan.verdict, Bypass):
-            raise CommandError(f"it is not cached ({plan.verdict})")
+            raise CommandError(f"this request is not cached ({plan.verdict})")
         if not plan.verdict.upstream:
             raise CommandError("nothing goes upstream in this mode")
         if plan.key != one.metadata.get("cache_key", plan.key):
-            # The caller's credential is in it, which no flow keeps.
-            raise CommandError("its key cannot be made again; have its client ask with X-Cache-Mode: refresh")
+            # The key includes a digest of the caller's credential, which flows do not keep.
+            raise CommandError("cannot compute its key again; repeat the request with X-Cache-Mode: refresh instead")
         if reason := ctx.master.addons.get("clientplayback").check(one):
             raise CommandError(reason)
     for one in flows:
@@ -159,24 +167,24 @@ async def _refresh(parts: Parts, flows: Sequence[http.HTTPFlow]) -> str:
         for name in ("cache-control", "x-cache-bypass"):
             one.request.headers.pop(name, None)
     ctx.master.commands.call("replay.client", flows)
-    key = "" if parts.settings.upstream_api_key else "; without a key: set UPSTREAM_API_KEY if the upstream wants one"
-    return f"asking upstream again for {len(flows)} flows{key}"
+    key = "" if parts.settings.upstream_api_key else "; without a key: set UPSTREAM_API_KEY if the upstream needs one"
+    return f"sending {len(flows)} requests upstream again{key}"
 
 
-async def _plan(parts: Parts, one: http.HTTPFlow, mode: dict[str, str]) -> Plan:
-    """The plan of a flow's request as its client sent it, in another mode."""
+def _plan(parts: Parts, one: http.HTTPFlow, mode: dict[str, str]) -> Plan:
+    """The plan for a flow's request as its client sent it, but in another mode."""
     request = flows.request_of(one, parts.settings)
     if formats.match(request.path) is None:
-        raise CommandError(f"{one.request.path}: answers to it are not cached")
+        raise CommandError(f"{one.request.path} is not a cached route")
     headers = {
         name: value for name, value in request.headers.items() if name not in ("cache-control", "x-cache-bypass")
     }
     headers |= one.metadata.get(forwarding.CONTROLS, {}) | mode
-    return await asyncio.to_thread(parts.cache.plan, replace(request, headers=headers))
+    return parts.cache.plan(replace(request, headers=headers))
 
 
 def _model_calls(flows: Sequence[flow.Flow]) -> list[http.HTTPFlow]:
     calls = [one for one in flows if isinstance(one, http.HTTPFlow) and one.request.method == "POST"]
     if not calls:
-        raise CommandError("choose flows that ask a model, such as @focus or @shown")
+        raise CommandError("choose flows with model calls, such as @focus or @shown")
     return calls

@@ -1,6 +1,6 @@
-"""mitmproxy's content views of model requests and answers: the conversation, and the message a stream adds up to.
+"""Content views for mitmproxy: requests as conversations, and answers, streamed or not, as the complete message.
 
-A view never fails: what cannot be read is shown as it is, with the reason.
+A view never fails. Data that cannot be parsed is shown unchanged, with the reason.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from computer_use_cache.proxy import flows
 from computer_use_cache.proxy.session import Parts
 
 _ABOVE_JSON = 2
-"""mitmproxy's own view of JSON has the priority 1."""
-_NOT_THIS = -1
+"""The priority of mitmproxy's own JSON view is 1."""
+_NEVER = -1
 _MOST_SHOWN = 100_000
-"""Bytes of a body that cannot be read; there is mitmproxy's own view of all of it."""
+"""Bytes of a body that cannot be parsed; mitmproxy's own views show all of it."""
 
 
 class _ModelView(contentviews.Contentview):
@@ -30,31 +30,31 @@ class _ModelView(contentviews.Contentview):
         self._parts = parts
 
     def format_of(self, metadata: contentviews.Metadata) -> Format | None:
-        """The API that a flow belongs to."""
+        """The API that a flow calls, None if it is not a cached one."""
         parts = self._parts()
         if parts is None or not isinstance(metadata.flow, http.HTTPFlow):
             return None
         try:
             return flows.format_of(metadata.flow, parts.settings)
-        except ValueError:  # a host that is none, in a flow from a file
+        except ValueError:  # an invalid host in a flow from a file
             return None
 
     def prettify(self, data: bytes, metadata: contentviews.Metadata) -> str:
         try:
             return self.read(data, metadata)
         except Exception as error:
-            return f"Shown as it is: {error}.\n\n{data[:_MOST_SHOWN].decode('utf-8', 'backslashreplace')}"
+            return f"Cannot be parsed: {error}.\n\n{data[:_MOST_SHOWN].decode('utf-8', 'backslashreplace')}"
 
     @abstractmethod
     def read(self, data: bytes, metadata: contentviews.Metadata) -> str:
         """The text; may raise anything."""
 
 
-def _follow(looked_at: flow.Flow | None) -> None:
-    """Make the flow that is looked at the `@focus` of commands: mitmweb asks for its views, and tells no more."""
+def _follow(shown: flow.Flow | None) -> None:
+    """Let `@focus` mean the flow on display: mitmweb does not report its selection, but it does ask for a view."""
     view = ctx.master.addons.get("view") if "web_port" in ctx.options else None
-    if view and looked_at and looked_at in view:
-        view.focus.flow = looked_at
+    if view and shown and shown in view:
+        view.focus.flow = shown
 
 
 class ModelRequest(_ModelView):
@@ -65,26 +65,26 @@ class ModelRequest(_ModelView):
     def render_priority(self, data: bytes, metadata: contentviews.Metadata) -> float:
         _follow(metadata.flow)
         is_request = isinstance(metadata.http_message, http.Request)
-        return _ABOVE_JSON if data and is_request and self.format_of(metadata) else _NOT_THIS
+        return _ABOVE_JSON if data and is_request and self.format_of(metadata) else _NEVER
 
     def read(self, data: bytes, metadata: contentviews.Metadata) -> str:
         return transcript.of_request(load_object(data))
 
 
 class ModelAnswer(_ModelView):
-    """The answer of a model API; errors are left to the view of JSON."""
+    """The answer of a model API. Errors are left to the JSON view."""
 
     name = "Model answer"
 
     def render_priority(self, data: bytes, metadata: contentviews.Metadata) -> float:
         message = metadata.http_message
         is_answer = isinstance(message, http.Response) and message.status_code == 200
-        return _ABOVE_JSON if data and is_answer and self.format_of(metadata) else _NOT_THIS
+        return _ABOVE_JSON if data and is_answer and self.format_of(metadata) else _NEVER
 
     def read(self, data: bytes, metadata: contentviews.Metadata) -> str:
         format = self.format_of(metadata)
         if format is None:
-            raise FormatError("this is no answer of a model API that is known here")
+            raise FormatError("it is not the answer of a known model API")
         is_array = data.lstrip().startswith(b"[")  # Gemini's stream
         shape = policy.shape_of(metadata.content_type or "", Shape.ARRAY if is_array else Shape.JSON)
         if shape is None or shape is Shape.JSON:
@@ -93,12 +93,12 @@ class ModelAnswer(_ModelView):
         try:
             format.check_events(events)
         except FormatError as error:
-            return f"This stream is not whole: {error}.\n\n{transcript.of_answer(_assemble_part(format, events))}"
+            return f"This stream is incomplete: {error}.\n\n{transcript.of_answer(_assemble_part(format, events))}"
         return transcript.of_answer(format.assemble(events))
 
 
 def _assemble_part(format: Format, events: list[Event]) -> Json:
-    """What a stream that was cut has brought; its last event may be broken."""
+    """The part of a message that an interrupted stream delivered; its last event may be damaged."""
     try:
         return format.assemble(events)
     except FormatError:

@@ -1,5 +1,7 @@
-"""The layer of the fast lane: it holds a request until it is whole, then answers it, or hands all of it, byte for byte,
-to the HTTP layer below. As soon as that one has nothing left to do, the next request is tried again.
+"""The fast path inside mitmproxy's layers, for connections that it does not see before them: TLS and interception.
+
+A request is held until it is whole. It is then answered here, or passed byte for byte to the HTTP layer. The next
+request is tried again once that layer has nothing left to do.
 """
 
 from __future__ import annotations
@@ -14,15 +16,18 @@ from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.layers.http import HTTPMode
 
 from computer_use_cache.cache.plan import Plan
+from computer_use_cache.network import Proxies
+from computer_use_cache.proxy.connections import Connections
 from computer_use_cache.proxy.fast_path.lookup import Admitted, FastLane, Hit, line_of
 from computer_use_cache.proxy.fast_path.reader import Intake, Step
-from computer_use_cache.proxy.http.layer import CacheHttpLayer, Owner
+from computer_use_cache.proxy.http.layer import CacheHttpLayer
+from computer_use_cache.proxy.http.owner import Owner
 from computer_use_cache.proxy.http.server import CacheHttp1Server
 
 
 @dataclass(slots=True)
 class Search:
-    """What is looked for, and what was found."""
+    """A request to find the answer of, and what was found."""
 
     lane: FastLane
     admitted: Admitted
@@ -32,7 +37,7 @@ class Search:
 
 @dataclass
 class CacheFindHook(commands.StartHook):
-    """Asks the addon to look for an answer in a thread."""
+    """Asks the addon to find an answer in a thread."""
 
     search: Search
     name = "cache_find"
@@ -40,10 +45,19 @@ class CacheFindHook(commands.StartHook):
 
 
 class FastHttpLayer(CacheHttpLayer):
-    """One client connection. `lane` gives the lane of the moment, None when it is closed."""
+    """One client connection. `lane` returns the fast path of the moment, None while it is closed."""
 
-    def __init__(self, context: Context, mode: HTTPMode, owner: Owner, lane: Callable[[], FastLane | None]) -> None:
-        super().__init__(context, mode, owner)
+    def __init__(
+        self,
+        context: Context,
+        mode: HTTPMode,
+        owner: Owner,
+        *,
+        proxies: Proxies,
+        connections: Connections,
+        lane: Callable[[], FastLane | None],
+    ) -> None:
+        super().__init__(context, mode, owner, proxies, connections)
         self._lane = lane
         self._intake: Intake | None = None
 
@@ -60,7 +74,7 @@ class FastHttpLayer(CacheHttpLayer):
         yield from super()._handle_event(event)
 
     def _is_idle(self) -> bool:
-        """Whether the layer below waits for a new request."""
+        """Whether the HTTP layer waits for a new request."""
         server = self.connections.get(self.context.client)
         return (
             type(server) is CacheHttp1Server
@@ -85,7 +99,7 @@ class FastHttpLayer(CacheHttpLayer):
                 yield commands.SendData(self.context.client, wire)
 
     def _answer(self, lane: FastLane, intake: Intake) -> CommandGenerator[bytes | None]:
-        """The answer; without one, the plan goes along to the normal way, which need not make it again."""
+        """The answer, if there is one. If not, the plan is noted so that the normal way need not make it again."""
         if known := lane.known(intake.length, intake.digest):
             return known
         assert intake.admitted

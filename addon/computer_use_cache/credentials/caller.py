@@ -1,0 +1,30 @@
+"""Who the caller is: the credential that a request carries, and the digest that may stand for it in a key."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+
+from computer_use_cache.models import Query
+
+CARRIERS = ("authorization", "x-api-key", "x-goog-api-key", "api-key")
+"""Headers in which clients send their credential."""
+
+
+def of_caller(headers: Mapping[str, str], query: Query) -> str:
+    """The caller's credential, wherever the API carries it; "" if there is none. Never store or log it."""
+    for name in CARRIERS:
+        if value := headers.get(name):
+            return without_scheme(value)
+    return dict(query).get("key", "")
+
+
+def without_scheme(value: str) -> str:
+    """The token of an Authorization header. The scheme's case does not matter (RFC 9110, section 11.1)."""
+    return re.sub(r"^bearer +", "", value, flags=re.IGNORECASE).strip()
+
+
+def digest(credential: str) -> str:
+    """The digest that stands for a credential in a key."""
+    return hashlib.sha256(b"computer-use-cache caller\0" + credential.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,173 @@
+"""Finds credentials in texts, and says where they stand.
+
+The forms of tokens are redact-secret's rules. Of the rule sets that are kept up it finds the most kinds, releases the
+interpreter's lock, gives spans of a `str`, and has wheels for every platform: 6 ms for 100 KB, where detect-secrets
+and betterleaks need 18, and betterleaks brings Go's runtime into the process. `forms` adds what it lacks and replaces
+its rule for labels. In 168 MB of code and documentation all of this finds ten texts, made to look like credentials.
+"""
+
+from __future__ import annotations
+
+import bisect
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from computer_use_cache.credentials.forms import Secret, find_by_form, find_by_label, pattern
+from computer_use_cache.credentials.randomness import is_placeholder
+
+type Place = tuple[str | int, ...]
+type _Node = tuple["_Node", str | int] | None
+
+
+class Found(NamedTuple):
+    """A text of a body that holds credentials, and where it stands: `("messages", 0, "content")`."""
+
+    place: Place
+    text: str
+    secrets: list[Secret]
+
+
+_SHORTEST = 12
+
+_ESCAPES = ((r"\n", " \n"), (r"\r", "  "), (r"\t", "  "), (r"\"", '""'))
+"""In JSON inside a text, a line break is two characters, after which no pattern finds the beginning of a word."""
+
+_ENCODED = re.compile(r"[A-Za-z0-9+/=_-]{2048,}")
+_STRIDE = 2048
+"""Base64 of this length without a break is a picture or a file; the parts of a token are shorter."""
+
+_NEIGHBOURS = 40
+_IN_BASE64 = re.compile(r"(?=.*[A-Z])[A-Za-z0-9+/_-]{40}")
+
+_WORD = "[A-Za-z0-9_+~-]"
+_LONG_WORDS = r"[78]Q~|\bpat[A-Za-z0-9]{14}\.[0-9a-f]|[0-9a-f-]{20}[g-zA-Z_+~]|" + "|".join(
+    rf"(?:^|[^A-Za-z0-9_+~-])[0-9a-f-]{{{at}}}[g-zA-Z_+~]{_WORD}{{{19 - at}}}" for at in range(20)
+)
+"""A word of 20 characters or more that is no hash and no UUID."""
+_LABELS = (
+    r"(?i:pass|pwd|secret|token|key|auth|cred)[\w\"'`\] -]{0,12}[:=>]"
+    r"|(?i:--pass|--token|--secret|password |bearer |basic | -u)|://[^\s/]*@"
+)
+_SUSPECT = rf"(?m)(?:^.*(?:{_LONG_WORDS}|{_LABELS}).*(?:\n|\z))+"
+"""Lines with such a word, a label or a login: a tenth of prose and of code. The rules see no others, which makes the
+search three times as fast."""
+
+_PRIVATE_KEY = (
+    r"-----BEGIN[A-Z0-9 ]* PRIVATE KEY(?: BLOCK)?-----"
+    r"(?:[A-Za-z0-9+/=\s:,.()-]*?-----END[A-Z0-9 ]* PRIVATE KEY(?: BLOCK)?-----|(?:\s*[A-Za-z0-9+/=]{16,})+)"
+)
+_KEY_DATA = re.compile(r"[A-Za-z0-9+/=]{24}")
+
+_OWN_RULES = frozenset(
+    ("contextual secret", "connection string password", "bearer token", "authorization credential", "private key")
+)
+"""Kinds of redact-secret's that are found here instead: those that go by a label, and what may span many lines."""
+
+
+def find_in_text(text: str) -> list[Secret]:
+    """The credentials in a text, in their order; none overlaps another.
+
+    Takes up to 5 ms for 100 KB: call it off the event loop.
+    """
+    if len(text) < _SHORTEST:
+        return []
+    readable = _without_escapes(text.encode("utf-8", "replace").decode())  # no lone surrogates
+    found = [
+        Secret(secret.kind, secret.start + shift, secret.end + shift)
+        for shift, piece in _without_encoded_data(readable)
+        for secret in (*_find_private_keys(piece), *_find_in_lines(piece))
+    ]
+    chosen: list[Secret] = []
+    for secret in sorted(found, key=lambda each: (each.start, -each.end)):
+        is_new = not chosen or secret.start >= chosen[-1].end
+        if is_new and not _is_in_base64(text, secret):
+            chosen.append(secret)
+    return chosen
+
+
+def find_in_body(body: Mapping[str, Any]) -> Iterator[Found]:
+    """The texts of a request's or an answer's body that hold credentials. As slow as `find_in_text`."""
+    for node, text in _texts(body):
+        if secrets := find_in_text(text):
+            yield Found(_place(node), text, secrets)
+
+
+def texts(body: Mapping[str, Any]) -> Iterator[str]:
+    """Every text of a body, in its order."""
+    return (text for _, text in _texts(body))
+
+
+def _texts(body: Mapping[str, Any]) -> Iterator[tuple[_Node, str]]:
+    pending: list[tuple[_Node, Any]] = [(None, body)]
+    while pending:
+        node, value = pending.pop()
+        match value:
+            case str():
+                yield node, value
+            case list():
+                pending.extend(((node, index), item) for index, item in reversed(list(enumerate(value))))
+            case dict():
+                pending.extend(((node, name), item) for name, item in reversed(value.items()))
+
+
+def _place(node: _Node) -> Place:
+    place: list[str | int] = []
+    while node:
+        node, step = node
+        place.append(step)
+    return tuple(reversed(place))
+
+
+def _without_escapes(text: str) -> str:
+    """`text` at the same length, with the escapes of JSON as the white space and quotes that they stand for."""
+    if "\\" in text:
+        for escape, meant in _ESCAPES:
+            text = text.replace(escape, meant)
+    return text
+
+
+def _without_encoded_data(text: str) -> Iterator[tuple[int, str]]:
+    """What stands between the pictures and files in a text, and where.
+
+    A run of two strides covers a multiple of the stride and goes on from there for another: only there is looked.
+    """
+    done = 0
+    for at in range(0, len(text), _STRIDE):
+        if at >= done and (run := _ENCODED.match(text, at)):
+            yield done, text[done:at]
+            done = run.end()
+    yield done, text[done:]
+
+
+def _find_private_keys(text: str) -> Iterator[Secret]:
+    if " PRIVATE KEY" in text:
+        for found in pattern(_PRIVATE_KEY).finditer(text):
+            if _KEY_DATA.search(found[0]) and "..." not in found[0]:
+                yield Secret("private key", *found.span())
+
+
+def _find_in_lines(text: str) -> Iterator[Secret]:
+    import redact_secret  # noqa: PLC0415
+
+    lines = [found.span() for found in pattern(_SUSPECT).finditer(text)]
+    searched = "\n".join(text[start:end] for start, end in lines)
+    if not searched:
+        return
+    starts, shifts, at = [], [], 0
+    for start, end in lines:
+        starts.append(at)
+        shifts.append(start - at)
+        at += end - start + 1
+    ruled = (Secret(each.type.replace("_", " "), each.start, each.end) for each in redact_secret.scan(searched))
+    for secret in (*ruled, *find_by_form(searched), *find_by_label(searched)):
+        if secret.kind not in _OWN_RULES and not is_placeholder(searched[secret.start : secret.end]):
+            shift = shifts[bisect.bisect_right(starts, secret.start) - 1]
+            yield Secret(secret.kind, secret.start + shift, secret.end + shift)
+
+
+def _is_in_base64(text: str, secret: Secret) -> bool:
+    """True for what begins or ends inside a longer run of base64: by chance, data may spell any short form."""
+    before = text[max(secret.start - _NEIGHBOURS, 0) : secret.start]
+    after = text[secret.end : secret.end + _NEIGHBOURS]
+    return bool(_IN_BASE64.fullmatch(before) or _IN_BASE64.fullmatch(after))

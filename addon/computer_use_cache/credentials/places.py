@@ -1,0 +1,153 @@
+"""Credentials by their place in a request's body: whatever their form, they go upstream and nowhere else.
+
+MCP servers, connectors and search tools are given theirs in the body, and every provider spells the members in its own
+way. What counts is what holds a member and how its name ends; the tables below hold for every API. The schemas of
+functions are never looked into: a parameter called `token` is part of the question. Nor is the conversation: a login in
+the URL of a picture is a credential in a text.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from computer_use_cache.credentials.caller import digest, without_scheme
+from computer_use_cache.credentials.randomness import looks_random
+
+type Json = dict[str, Any]
+
+_HOLDERS = frozenset(
+    (
+        *("tools", "tool_config", "toolConfig", "tool_resources", "mcp_servers", "mcpServers"),
+        *("data_sources", "dataSources", "plugins", "connectors"),
+    )
+)
+"""Members of a body that hold tools, their servers and sources of data."""
+_NESTED = "request"
+"""Code Assist wraps Gemini's body in it."""
+_LEFT_ALONE = frozenset(
+    (
+        *("function", "functionDeclarations", "function_declarations", "parameters", "parametersJsonSchema"),
+        *("input_schema", "inputSchema", "schema", "format"),
+    )
+)
+"""The schemas of functions."""
+_FUNCTION = frozenset(("type", "name", "description", "strict", "cache_control")) | _LEFT_ALONE
+"""Members of a function: nearly all tools have no others, and are passed over at once."""
+
+_CREDENTIAL = re.compile(
+    r"(?:^|_)(?:authorization|authorization_token|authentication|auth|auth_config|credentials?|headers|secrets?|token"
+    r"|passw(?:or)?d|(?:api|access|account|private|secret|subscription)_?key(?:_string|_config)?|connection_string)$"
+)
+"""Names of members that are credentials or hold nothing else, with `_` between their words."""
+_TOP_LEVEL = re.compile(
+    r"(?:authorization|api_?key|(?:extra_)?headers|(?:access|auth)_token|(?:aws|azure|vertex)_.*(?:key|token|secret|credentials))$"
+)
+"""Gateways take the provider's credential in the body itself."""
+_IN_QUERY = re.compile(r"(?:^|_)(?:key|code|sig|signature|auth|password|secret|token|api_?key|access_?key)$")
+_LONG_IDENTIFIER = 20
+_WORD_BEGINS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|-")
+_URL = re.compile(r"https?://[^\s/]\S*")
+
+
+class Parted(NamedTuple):
+    """A body without the credentials in known places (the very one that was given if there are none), and these."""
+
+    body: Json
+    credentials: tuple[str, ...] = ()
+
+
+def part(body: Json) -> Parted:
+    """Take the credentials in known places out of a body; the one that is given is left alone."""
+    taken: list[str] = []
+    clean = _clean_body(body, taken)
+    return Parted(clean, tuple(taken)) if taken else Parted(body)
+
+
+def _clean_body(body: Json, taken: list[str]) -> Json:
+    clean = {}
+    for name, value in body.items():
+        if name in _HOLDERS:
+            clean[name] = _clean_holder(value, taken)
+        elif name == _NESTED and isinstance(value, dict):
+            clean[name] = _clean_body(value, taken)
+        elif not (_TOP_LEVEL.match(_snake(name)) and _take(value, taken)):
+            clean[name] = value
+    return clean
+
+
+def _clean_holder(value: Any, taken: list[str]) -> Any:
+    match value:
+        case dict() if value.keys() <= _FUNCTION:
+            return value
+        case dict():
+            return {
+                name: item if name in _LEFT_ALONE else _clean_holder(item, taken)
+                for name, item in value.items()
+                if name in _LEFT_ALONE or not (_CREDENTIAL.search(_snake(name)) and _take(item, taken))
+            }
+        case list():
+            return [_clean_holder(item, taken) for item in value]
+        case str() if value.startswith("http") and _URL.fullmatch(value):
+            return _clean_url(value, taken)
+    return value
+
+
+def _take(value: Any, taken: list[str]) -> bool:
+    """Add every text in `value` to the credentials; False if there is none, and `value` no credential."""
+    match value:
+        case str():
+            taken += [value] if value else []
+            return bool(value)
+        case dict() | list():
+            known = len(taken)
+            for item in value.values() if isinstance(value, dict) else value:
+                _take(item, taken)
+            return len(taken) > known
+    return False
+
+
+def _clean_url(url: str, taken: list[str]) -> str:
+    """`url` without credentials: a login, those in its query, and the long random texts in query and path.
+
+    Such a text may be an identifier: its digest takes its place, so that it still counts.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url
+    known = len(taken)
+    login, _, host = parts.netloc.rpartition("@")
+    if login:
+        taken.append(login)
+    query = []
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if value and _IN_QUERY.search(_snake(name)):
+            taken.append(value)
+        else:
+            query.append((name, _without_identifier(value, taken)))
+    path = "/".join(_without_identifier(segment, taken) for segment in parts.path.split("/"))
+    return url if len(taken) == known else parts._replace(netloc=host, path=path, query=urlencode(query)).geturl()
+
+
+def _without_identifier(text: str, taken: list[str]) -> str:
+    if len(text) < _LONG_IDENTIFIER or not looks_random(text):
+        return text
+    taken.append(text)
+    return digest(text)
+
+
+@functools.lru_cache(1024)
+def _snake(name: str) -> str:
+    return _WORD_BEGINS.sub("_", name).lower()
+
+
+def is_repeated(credential: str, text: str) -> bool:
+    """True if a credential of a request's body stands in a text as well."""
+    return len(secret := without_scheme(credential)) >= _SHORTEST_TOLD and secret in text
+
+
+_SHORTEST_TOLD = 6
+"""Shorter values (`on`, `v1`) stand in any text."""

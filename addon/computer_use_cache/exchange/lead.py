@@ -1,0 +1,45 @@
+"""What a request holds while it makes the upstream call for everyone who asks the same: a flight here, and a lease
+where several proxies share a store."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from computer_use_cache.exchange.decisions import Serve
+from computer_use_cache.flights.flight import Flights, Landing, Released
+from computer_use_cache.flights.leases import Lease, LeaseHolder
+
+
+class Lead:
+    """The lead of one key, begun at once; its holder must `release` it."""
+
+    def __init__(self, key: str, flights: Flights, leases: LeaseHolder) -> None:
+        self.flight = flights.begin(key)
+        self.landing: Landing = Released.ALONE
+        """What the followers will get."""
+        self._flights = flights
+        self._leases = leases
+        self._lease: Lease | None = None
+
+    async def take_lease(self, find: Callable[[], Awaitable[Serve | None]]) -> Serve | None:
+        """Wait while another proxy makes the call; what `find` finds of it, None if the call is ours to make."""
+        found = await self._leases.find_or_lead(self.flight.key, find)
+        if isinstance(found, Serve):
+            self.landing = found.entry
+            return found
+        self._lease = found
+        return None
+
+    def is_wanted(self) -> bool:
+        """Whether a follower still waits. If none does, none can begin to."""
+        if not self.flight.is_wanted:
+            self._flights.withdraw(self.flight)
+        return self.flight.is_wanted
+
+    def release(self) -> None:
+        """Land the flight and give back the lease: what could be stored is stored. A second call changes nothing."""
+        try:
+            self._flights.land(self.flight, self.landing)
+        finally:
+            if self._lease:
+                self._leases.end(self._lease)

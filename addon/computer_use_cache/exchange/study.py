@@ -1,0 +1,46 @@
+"""Studies a miss in a thread while the upstream works: does it hold a credential, and what is it near to?"""
+
+from __future__ import annotations
+
+import asyncio
+
+from computer_use_cache.cache.plan import Plan
+from computer_use_cache.diagnosis import near_miss
+from computer_use_cache.diagnosis.near_miss import Near, Study
+from computer_use_cache.exchange.shared import Shared
+
+_DELAY_SECONDS = 0.005
+"""The request goes out first: few upstreams answer sooner."""
+
+
+class MissStudy:
+    """The study of one planned request that has a key."""
+
+    def __init__(self, shared: Shared, plan: Plan) -> None:
+        self._shared = shared
+        self._plan = plan
+        self._task: asyncio.Task[Study] | None = None
+
+    def begin_soon(self) -> None:
+        """Begin once the request is on its way."""
+        asyncio.get_running_loop().call_later(_DELAY_SECONDS, self._begin)
+
+    def _begin(self) -> asyncio.Task[Study]:
+        if self._task is None:
+            self._task = asyncio.create_task(self._shared.run.study(near_miss.study, self._shared.cache, self._plan))
+        return self._task
+
+    async def result(self) -> Study:
+        """Wait for the end of the study, beginning it if need be."""
+        return await self._begin()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the study has ended, and did not fail."""
+        task = self._task
+        return task is not None and task.done() and not task.cancelled() and task.exception() is None
+
+    @property
+    def near(self) -> Near | None:
+        """The nearest stored request, as far as it is known by now."""
+        return self._task.result().near if self._task and self.is_done else None

@@ -1,0 +1,31 @@
+"""The client connections of one proxy: its end waits for what they still have to answer."""
+
+from __future__ import annotations
+
+from typing import Protocol
+from weakref import WeakSet
+
+
+class Connection(Protocol):
+    """A client connection, at whichever level its requests are answered."""
+
+    @property
+    def unanswered(self) -> int:
+        """How many requests have no complete answer yet."""
+
+
+class Connections:
+    """Those that exist."""
+
+    def __init__(self) -> None:
+        self._all: WeakSet[Connection] = WeakSet()
+
+    def add(self, connection: Connection) -> None:
+        self._all.add(connection)
+
+    def discard(self, connection: Connection) -> None:
+        self._all.discard(connection)
+
+    @property
+    def unanswered(self) -> int:
+        return sum(connection.unanswered for connection in self._all)

@@ -1,0 +1,203 @@
+"""What moves from run to run and is known by its form or its label; nothing else is a kind.
+
+A commit hash, a price, a count or a file's text is the question itself. Numbered kinds keep which of their values are
+equal (`<uuid 1>`, `<uuid 2>`), so they map one to one. Values of the others may repeat by chance (two dates, two
+durations) and map occurrence by occurrence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import re2
+
+MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+          "December")  # fmt: skip
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+MONTH = (
+    r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?"
+    r"|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)"
+)
+WEEKDAY = r"(?:Mon|Tues?|Wed(?:nes)?|Thu(?:rs)?|Fri|Sat(?:ur)?|Sun)(?:day)?"
+DAY = r"\d{1,2}(?:st|nd|rd|th)?"
+DATE = (
+    rf"(?:(?:{WEEKDAY}\.?,?\s+)?(?:\d{{4}}-\d{{2}}-\d{{2}}|\d{{4}}/\d{{1,2}}/\d{{1,2}}|\d{{1,2}}[./]\d{{1,2}}[./]\d{{4}}"
+    rf"|{DAY}(?: of)?[\s-]{MONTH}\.?,?[\s-]\d{{4}}|{MONTH}\.?\s+{DAY},?\s+\d{{4}})"
+    rf"|{WEEKDAY}\.?,?\s+(?:{MONTH}\.?\s+{DAY}|{DAY}(?: of)?\s+{MONTH})|{MONTH}\s+\d{{4}})"
+)
+CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?(?:\s?[AP]M\b)?"
+ZONE = r"(?:\s?(?:Z|UTC|GMT)\b|\s?[+-]\d{2}:?\d{2}\b)?"
+TIME = (
+    rf"{WEEKDAY}\s+(?:{MONTH}\s+{DAY}|{DAY}\s+{MONTH}\s+\d{{4}})\s+{CLOCK}{ZONE}(?:\s+[A-Z]{{3,4}})?(?:\s+\d{{4}}\b)?"
+    rf"|{DATE}(?:T|,?\s+(?:at\s+)?){CLOCK}{ZONE}"  # ISO 8601, RFC 9110, and as people write it
+    rf"|{MONTH}\s+\d{{1,2}}\s+\d{{2}}:\d{{2}}(?::\d{{2}})?"  # as `ls -l` and syslog print it
+    r"|20\d{6}[T_-]?\d{6}Z?\b|20\d{2}-\d{2}-\d{2}[T_-]\d{2}-\d{2}-\d{2}"  # as file names have it
+    r"|\d{1,2}:\d{2}:\d{2}(?:[.,]\d{1,9})?(?:\s?[AP]M\b)?|\d{1,2}:\d{2}\s?[AP]M\b"
+)
+_EPOCH = r"(?:1[5-9]|2[01])\d{8}(?:\.\d{1,9}|\d{3}|\d{6}|\d{9})?"
+_TMP = (
+    r"(?i:(?:/private)?(?:/var)?/tmp/|(?:/private)?/var/folders/[^/\s\x00]+/[^/\s\x00]+/[TC0]/"
+    r"|[A-Z]:(?:\\+|/)Users(?:\\+|/)[^\\/\r\n\x00]+(?:\\+|/)AppData(?:\\+|/)Local(?:\\+|/)Temp(?:\\+|/))"
+    r"(?:pytest-of-[\w.-]+/pytest-\d+/)?[\w.+@%=~-]*\w"
+)
+_SEPARATOR = r"""["'\\]{0,4}\s?[:=>]?\s?["'\\]{0,4}"""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of moving value.
+
+    `numbered` values map one to one, the others occurrence by occurrence. A value of a `labelled` kind is known by the
+    words around it, and is then found elsewhere too, if it is long enough to be told from any other number.
+    """
+
+    name: str
+    patterns: tuple[str, ...] = ()
+    numbered: bool = False
+    labelled: bool = False
+    ignore_case: bool = False
+    is_value: Callable[[str], bool] | None = bool
+    """None: never, and what is in it is no value either."""
+
+    def is_telling(self, text: str) -> bool:
+        """Whether a value is told from any other text without its label; a round number or a year may mean itself."""
+        may_mean_itself = len(text) < 4 or (len(text) == 4 and re.fullmatch(r"(?:19|20)\d\d|\d{3}0", text))
+        return self.numbered or (self.labelled and not may_mean_itself)
+
+
+def _is_random(text: str) -> bool:
+    """Whether letters and digits are mixed as in no name, number or word."""
+    return len(re.findall(r"\d+", text)) >= 3
+
+
+def _has_figures(text: str) -> bool:
+    return any(map(str.isdigit, text)) and any(map(str.isalpha, text))
+
+
+def _is_hex_id(text: str) -> bool:
+    """Whether hex digits are an id; those of forty characters name a commit or another of Git's objects."""
+    return len(text) != 40 and not text.isdigit() and not text.isalpha() and text in (text.lower(), text.upper())
+
+
+_BUILT_IN = (
+    Kind("content", (
+        rf"\b(?:sha-?\d*|md5|digest|checksum|integrity|commit|tree|blob|parent){_SEPARATOR}[-:]?([0-9a-f]{{16,128}})\b",
+        r"\b([0-9a-f]{2}(?::[0-9a-f]{2}){3,})\b",
+    ), ignore_case=True, is_value=None),
+    Kind("uuid", (r"(?:\b|_)([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(?:\b|_)",), numbered=True,
+         ignore_case=True),
+    Kind("tmp", (rf"(?:^|[^\w.~-]|\\[nrt])({_TMP})",), numbered=True),
+    Kind("time", (
+        rf"(?:\b|\\[nrt])({TIME})",
+        rf"(?i:time(?:stamp)?|date|epoch|unix|_at|_ms|_ts|now|since|until){_SEPARATOR}({_EPOCH})\b",
+        rf"(?i:\btime(?: is)?){_SEPARATOR}(\d{{1,2}}:\d{{2}})\b",
+    )),
+    Kind("date", (rf"(?:\b|\\[nrt])({DATE})\b",)),
+    Kind("id", (
+        r"\b((?:call|toolu|chatcmpl|chatcmpl-tool|fc|rs|msg|resp|req|ses|prt)[_-][0-9A-Za-z]{12,64})\b",
+        rf"(?i:\b(?:session|request|thread|turn|trace|span|run|task|conversation|window|message|agent|execution"
+        rf"|invocation|job|correlation|instance|container|installation)[ _-]?id){_SEPARATOR}([0-9A-Za-z_-]{{10,64}})\b",
+    ), numbered=True, is_value=_has_figures),
+    Kind("id", (r"\b([a-z]{2,12}[_-][0-9A-Za-z]{16,64})\b",), numbered=True, is_value=_is_random),
+    Kind("hex", (r"\b([0-9a-fA-F]{16,128})\b",), numbered=True, is_value=_is_hex_id),
+    Kind("pid", (rf"\b(?:p?pid|pgid|process(?: group)?(?: id)?){_SEPARATOR}(\d{{1,7}})\b",
+         r"(?m:^)\[\d+\] (\d{3,7})(?m:$)"),
+         labelled=True, ignore_case=True),
+    Kind("port", (r"(?:\b(?:localhost|127\.0\.0\.1|0\.0\.0\.0)|\[::1?\]):(\d{4,5})\b",), labelled=True,
+         ignore_case=True),
+    Kind("duration", (
+        rf"\b(?:wall time|duration|took|elapsed(?: time)?|finished in|completed in|done in|total time){_SEPARATOR}"
+        r"(\d+(?:\.\d+)?)\s?(?:ns|µs|us|ms|s|secs?|seconds?|minutes?)\b",
+        r"\bin (\d+\.\d+)\s?(?:ms|s|sec|seconds)\b",
+        r"(?m:^)(?:real|user|sys)\s+(\d+m\d+\.\d+s)",
+    ), ignore_case=True),
+    Kind("kernel", (
+        r"\b(?:Linux|Darwin) (?:[\w.-]+ )?(\d+\.\d+\.\d+[\w.+~-]* #\d[^\n<>\x00]{0,120}) (?:x86_64|aarch64|arm64)\b",
+    ), labelled=True),
+    Kind("commit", (
+        r"\bgit (?:commit )?hash" + _SEPARATOR + r"([0-9a-f]{7,40})\b",
+        r"\[[\w./-]+(?: \(root-commit\))? ([0-9a-f]{7,12})\] ",
+        r"\bHEAD is now at ([0-9a-f]{7,12})\b",
+    ), labelled=True, ignore_case=True),
+)  # fmt: skip
+CALL = Kind("call", numbered=True)
+"""The ids of calls and items, by the places in which the API has them."""
+
+
+class Kinds:
+    """The kinds of one agent: those above, and the patterns of its profile."""
+
+    def __init__(self, more: Iterable[Kind] = ()) -> None:
+        every = (*more, *_BUILT_IN)
+        self._by_name: Mapping[str, Kind] = {kind.name: kind for kind in (*every, CALL)}
+        self._groups = [(kind, pattern) for kind in every for pattern in kind.patterns]
+
+    @cached_property
+    def _patterns(self) -> tuple[Any, re.Pattern[bytes]]:
+        """One that finds the values in linear time, and one that tells which it is that was found, and its borders.
+
+        RE2 takes most of its time for groups, so it is not asked for them.
+        """
+        every = "|".join(f"(?{'i' if kind.ignore_case else ''}:{pattern})" for kind, pattern in self._groups)
+        return compiled(every, groups=False), re.compile(every.encode())
+
+    def named(self, name: str) -> Kind:
+        """The kind of that name; one without a pattern here (`tmp name`) is numbered."""
+        return self._by_name.get(name) or Kind(name, numbered=True)
+
+    def find(self, text: bytes) -> Iterator[tuple[int, int, Kind]]:
+        """Where the values stand in UTF-8 text: start, end, kind; in order, none in another."""
+        finder, teller = self._patterns
+        at = 0
+        while found := finder.search(text, at):
+            at = found.end()
+            told = teller.match(text, *found.span())
+            if told is None or told.lastindex is None:
+                continue
+            start, end = told.span(told.lastindex)
+            kind = self._groups[told.lastindex - 1][0]
+            if kind.is_value is None:
+                continue
+            if kind.is_value(text[start:end].decode("utf-8", "replace")):
+                yield start, end, kind
+            else:
+                at = found.start() + 1  # it may hold a value of another kind
+
+
+def compiled(pattern: str, encoding: str = "utf-8", *, groups: bool = True) -> Any:
+    """A pattern of RE2, which takes linear time, over bytes. Raises ValueError."""
+    options = re2.Options()
+    options.log_errors = False
+    options.encoding = re2.Options.Encoding.LATIN1
+    options.never_capture = not groups
+    options.max_mem = 256 << 20
+    try:
+        return re2.compile(pattern.encode(encoding), options)
+    except re2.error as error:
+        raise ValueError(error.args[0].decode("utf-8", "replace")) from None
+
+
+_PARTS = re.compile(rf"(?i)\b(?:{MONTH}|{WEEKDAY}|[ap]m)\b|\d+")
+
+
+def have_one_form(one: str, other: str) -> bool:
+    """Whether two times or dates are written in the same way: they differ only in figures and names."""
+    return any(_form(one, may) == _form(other, may) for may in ("short", "long"))
+
+
+def _form(text: str, may: str) -> str:
+    """A time or date without its figures and names; `may` is what May is, as it is the same in full."""
+
+    def part(found: re.Match[str]) -> str:
+        name = found[0].lower()
+        if name.isdigit():
+            return "0"
+        if name in ("am", "pm"):
+            return "am"
+        return may if name == "may" else "short" if len(name) == 3 else "long"
+
+    return _PARTS.sub(part, text)

@@ -1,0 +1,131 @@
+"""Conversations with credentials: everything that is stored has `<secret n>` in their place, and what is served has the
+caller's own.
+
+A credential is never a value of a template: requests are concealed before their key is made, so which credential it was
+does not matter to the key.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+from computer_use_cache.formats.base import Format, Json
+from computer_use_cache.models import Event
+from computer_use_cache.rebinding.answers import Rebound, rewritten
+from computer_use_cache.rebinding.kinds import Kinds
+from computer_use_cache.rebinding.moves import SPECIAL, Move, Moves
+from computer_use_cache.rebinding.refusal import Cause, Refusal
+from computer_use_cache.rebinding.template import Value
+
+type Finder = Callable[[str], Iterable[tuple[int, int]]]
+"""Where credentials stand in a text: start and end of each, in order, none in another."""
+
+_MARK = re.compile(r"<secret \d+[^>]{0,20}>")
+_SHORTEST = 6
+_WINDOW, _STRIDE = 12, 4
+"""What an answer may not hold of a credential: any stretch of this length, of those that begin every so often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Concealed:
+    """A request's body without its credentials, and those by their number. They are for the present answer only: never
+    store, log or show them."""
+
+    body: Json
+    secrets: tuple[str, ...] = field(repr=False)
+
+
+def conceal(body: Json, find: Finder) -> Concealed | Refusal:
+    """The body with `<secret n>` for each credential; the body itself where there is none."""
+    found: dict[str, int] = {}
+    concealed = _concealed(body, find, found)
+    if not found:
+        return Concealed(body, ())
+    if _MARK.search(json.dumps(body, ensure_ascii=False)):
+        return Refusal(Cause.MARKED)
+    return Concealed(concealed, tuple(found))
+
+
+def conceal_answer(
+    format: Format, answer: Json | Sequence[Event], secrets: Sequence[str], *, with_usage: bool = True
+) -> Rebound | Refusal:
+    """An answer as it may be stored; refused if a part or another form of a credential would be left in it."""
+    texts = {
+        text.encode("utf-8", "surrogatepass"): Move("secret", mark.encode())
+        for number, secret in enumerate(secrets, 1)
+        for text, mark in _marks(number, secret)
+    }
+    traces = [trace for secret in secrets for trace in _traces(secret) if len(trace) >= _SHORTEST]
+
+    def judge(rests: Sequence[bytes]) -> Refusal | None:
+        together = b"".join(rests)
+        return Refusal(Cause.OTHER_FORM) if any(trace in together for trace in traces) else None
+
+    return rewritten(format, answer, _moves(texts), judge=judge, with_usage=with_usage)
+
+
+def reveal_answer(
+    format: Format, answer: Json | Sequence[Event], secrets: Sequence[str], *, with_usage: bool = True
+) -> Rebound | Refusal:
+    """A stored answer with the credentials of the present request."""
+    texts = {
+        mark.encode(): Move("secret", text.encode("utf-8", "surrogatepass"))
+        for number, secret in enumerate(secrets, 1)
+        for text, mark in _marks(number, secret)
+    }
+    return rewritten(format, answer, _moves(texts), with_usage=with_usage)
+
+
+def _moves(texts: dict[bytes, Move]) -> Moves:
+    return Moves(Kinds(), texts=texts, pairs=tuple((Value("secret", ""), "") for _ in texts))
+
+
+def _concealed(value: Any, find: Finder, found: dict[str, int]) -> Any:
+    match value:
+        case str():
+            return _concealed_text(value, find, found)
+        case list():
+            return [_concealed(item, find, found) for item in value]
+        case dict():
+            # In the order of their names, as what is numbered must not depend on the order of members.
+            return {_concealed_text(name, find, found): _concealed(value[name], find, found) for name in sorted(value)}
+    return value
+
+
+def _concealed_text(text: str, find: Finder, found: dict[str, int]) -> str:
+    parts, at = [], 0
+    for start, end in find(text):
+        secret = text[start:end]
+        number = found.setdefault(secret, len(found) + 1)
+        parts += [text[at:start], next(_marks(number, secret))[1]]
+        at = end
+    return "".join((*parts, text[at:])) if parts else text
+
+
+def _marks(number: int, secret: str) -> Iterator[tuple[str, str]]:
+    """How a credential is written in texts, in JSON inside them and in JSON inside that, and what stands for each."""
+    if not SPECIAL.search(secret):
+        yield secret, f"<secret {number}>"
+        return
+    for place in ("text", "JSON", "JSON in JSON"):
+        yield secret, f"<secret {number} in {place}>"
+        secret = json.dumps(secret, ensure_ascii=False)[1:-1]
+
+
+def _traces(secret: str) -> Iterator[bytes]:
+    """Stretches of a credential, and the forms in which it may have been written: base64, hex, in a URL."""
+    data = secret.encode("utf-8", "surrogatepass")
+    yield from (data[at : at + _WINDOW] for at in range(0, max(1, len(data) - _WINDOW + 1), _STRIDE))
+    yield from (data.hex().encode(), data.hex().upper().encode(), data[::-1])
+    yield from (form.encode() for form in (quote(data, safe=""), quote_plus(data)))
+    for before in range(3):  # base64 of a longer text that holds it, wherever in that it stands
+        encoded = base64.b64encode(b"\0" * before + data)
+        inner = encoded[(0, 2, 3)[before] : len(encoded) - 4 if len(encoded) > 8 else None]
+        yield inner
+        yield inner.replace(b"+", b"-").replace(b"/", b"_")

@@ -1,0 +1,219 @@
+"""A request's template: the request with the values that move taken out, and those values in their order.
+
+Two requests have the same template when they differ in nothing but such values. Like everything in a key, a template
+errs towards a miss: what is not clearly a value stays in it.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+from computer_use_cache.formats.base import EXACT_MEMBERS, REFERENCE_TYPES, Format, Json, tree_of
+from computer_use_cache.keys.key import remove_pointers
+from computer_use_cache.rebinding.bindings import CONSTANT, Bindings
+from computer_use_cache.rebinding.kinds import CALL, Kinds
+from computer_use_cache.rebinding.literals import Literals
+from computer_use_cache.rebinding.profiles import NONE, Profile
+
+_VERSION = 1
+"""Enters every template: raise it when a kind or a form changes, and no older template is found."""
+_MARK = b"\0"
+_SHORTEST = 4
+"""No value that is looked for in a request is shorter."""
+_LONG_DATA = re.compile(r"(?:data:[^,]{0,200},)?[A-Za-z0-9+/_=-]{512}")
+_MOST_ECHOES = 1000
+_SPEAKING_ID = re.compile(rb"[a-z]{2,12}[_-]")
+"""The beginning of an id that is known wherever it stands."""
+
+
+class Value(NamedTuple):
+    """One value; plain data, to be kept with an entry."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """`body` is what to hash, as a request's is hashed; `values` what was taken out: the bindings, then the values in
+    the order of the request, of numbered kinds each once. `text` is all the request's text, and is not to be kept."""
+
+    body: Json
+    values: tuple[Value, ...]
+    text: bytes
+
+
+class _Span(NamedTuple):
+    start: int
+    end: int
+    kind: str
+    form: str | None = None
+    """For a binding, the form in which it stands."""
+
+
+def template_of(format: Format, body: Json, bindings: Bindings, profile: Profile = NONE) -> Template:
+    """The template of a request; `body` is the part that enters the key (`Format.key_body`), and is left alone."""
+    texts = _Texts(tree_of(format.call_id_places), format.argument_objects)
+    copy = texts.copied(remove_pointers(body, profile.leave_out))
+    blob = _MARK.join(texts.pieces)
+    spans = _spans(blob, texts.call_spans(), bindings, profile.kinds)
+    values = [Value(name, text) for name, text in bindings.values.items() if name in CONSTANT]
+    texts.fill(_replaced(blob, spans, profile.kinds, values))
+    whole = {"version": _VERSION, "profile": f"{profile.name} {profile.version}", "request": copy}
+    return Template(whole, tuple(values), blob)
+
+
+class _Texts:
+    """The texts of a request in a fixed order, each with where it goes in the copy of the request."""
+
+    def __init__(self, call_ids: Json, argument_objects: frozenset[str]) -> None:
+        self.pieces: list[bytes] = []
+        self._owners: list[tuple[Any, Any]] = []
+        self._calls: list[int] = []
+        self._has_mark = False
+        self._call_ids = call_ids
+        self._argument_objects = argument_objects
+
+    def copied(self, body: Json) -> Json:
+        copy: Json = self._copied(body, self._call_ids, EXACT_MEMBERS)
+        return copy
+
+    def _copied(self, value: Any, tree: Json | None, exact: frozenset[str]) -> Any:
+        """A copy of `value` that `fill` changes; `exact` members are taken as they are."""
+        if isinstance(value, dict):
+            if value.get("type") in REFERENCE_TYPES:
+                return value
+            copy = {}
+            for name in sorted(value):
+                member = value[name]
+                below = tree.get(name) if tree else None
+                if isinstance(member, str):
+                    copy[name] = member
+                    if name not in exact:
+                        self._add(copy, name, member, below == {})
+                elif isinstance(member, (dict, list)):
+                    free = name in self._argument_objects
+                    copy[name] = self._copied(member, below, frozenset() if free else exact)
+                else:
+                    copy[name] = member
+            return copy
+        below = tree.get("*") if tree else None
+        items = list(value)
+        for index, item in enumerate(items):
+            if isinstance(item, str):
+                self._add(items, index, item, below == {})
+            elif isinstance(item, (dict, list)):
+                items[index] = self._copied(item, below, exact)
+        return items
+
+    def _add(self, owner: Any, place: Any, text: str, is_call: bool) -> None:
+        if len(text) < _SHORTEST or (len(text) > 512 and _LONG_DATA.match(text)):
+            return
+        if is_call:
+            self._calls.append(len(self.pieces))
+        self._has_mark |= "\0" in text
+        self.pieces.append(text.encode("utf-8", "surrogatepass"))
+        self._owners.append((owner, place))
+
+    def call_spans(self) -> list[_Span]:
+        """Where the ids of calls stand in the joined texts."""
+        starts = self._starts
+        return [_Span(starts[at], starts[at] + len(self.pieces[at]), CALL.name) for at in self._calls]
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        """Where each text begins when they are joined."""
+        return list(accumulate((len(piece) + 1 for piece in self.pieces), initial=0))
+
+    def fill(self, changes: Iterator[tuple[_Span, bytes]]) -> None:
+        """Put the texts with their changes into the copy; the changes come in order."""
+        starts = self._starts
+        changed: dict[int, list[tuple[_Span, bytes]]] = {
+            at: [] for at in range(len(self.pieces)) if self._has_mark and _MARK in self.pieces[at]
+        }
+        for span, mark in changes:
+            changed.setdefault(bisect_right(starts, span.start) - 1, []).append((span, mark))
+        for at, marks in changed.items():
+            owner, place = self._owners[at]
+            owner[place] = _marked(self.pieces[at], starts[at], marks)
+
+
+def _marked(piece: bytes, start: int, marks: Sequence[tuple[_Span, bytes]]) -> str:
+    """A text with marks for its values; a NUL in it is doubled, so that no text can look like another with a mark."""
+    parts, at = [], 0
+    for span, mark in marks:
+        parts += [piece[at : span.start - start].replace(_MARK, _MARK * 2), _MARK, mark, _MARK]
+        at = span.end - start
+    parts.append(piece[at:].replace(_MARK, _MARK * 2))
+    return b"".join(parts).decode("utf-8", "surrogatepass")
+
+
+def _spans(blob: bytes, calls: Sequence[_Span], bindings: Bindings, kinds: Kinds) -> list[_Span]:
+    """All values in order, none in another: bindings before calls before kinds, the longer before the shorter."""
+    bound = [_Span(*found) for found in bindings.find(blob)]
+    found = [_Span(start, end, kind.name) for start, end, kind in kinds.find(blob)]
+    known = _apart(bound, calls, found)
+    return _apart(known, list(_echoes(blob, known, kinds)))
+
+
+def _apart(*groups: Sequence[_Span]) -> list[_Span]:
+    """The spans of the first group, of the others those that overlap none before; in order."""
+    ranked = ((span.start, -span.end, rank, span) for rank, group in enumerate(groups) for span in group)
+    kept: list[tuple[int, _Span]] = []
+    for _, _, rank, span in sorted(ranked, key=lambda item: item[:3]):
+        while kept and span.start < kept[-1][1].end and rank < kept[-1][0]:
+            kept.pop()
+        if not kept or span.start >= kept[-1][1].end:
+            kept.append((rank, span))
+    return [span for _, span in kept]
+
+
+def _echoes(blob: bytes, spans: Sequence[_Span], kinds: Kinds) -> Iterator[_Span]:
+    """Where values known by place or label stand without it, and the random names of folders without a path."""
+    echoes: dict[bytes, str] = {}
+    for span in spans:
+        text = blob[span.start : span.end]
+        if span.form is None and (name := echo_of(span.kind, text, kinds)):
+            echoes[name[1]] = name[0]
+    if not echoes or len(echoes) > _MOST_ECHOES:
+        return
+    others = bytearray(blob)
+    for span in spans:
+        others[span.start : span.end] = _MARK * (span.end - span.start)
+    for start, end in Literals(echoes).find(bytes(others)):
+        yield _Span(start, end, echoes[blob[start:end]])
+
+
+def echo_of(kind: str, text: bytes, kinds: Kinds) -> tuple[str, bytes] | None:
+    """What a value of this kind is elsewhere, without its label or path: kind and text; None if it cannot be told."""
+    if kind == "tmp":
+        name = re.split(rb"[/\\]", text)[-1]
+        is_telling = len(name) >= 6 and re.search(rb"\d|[a-z][A-Z]|[A-Z][a-z]+[A-Z]", name)
+        return ("tmp name", name) if is_telling else None
+    if kinds.named(kind).labelled and kinds.named(kind).is_telling(text.decode("utf-8", "replace")):
+        return kind, text
+    return (kind, text) if kind == "id" and not _SPEAKING_ID.match(text) else None
+
+
+def _replaced(blob: bytes, spans: Sequence[_Span], kinds: Kinds, values: list[Value]) -> Iterator[tuple[_Span, bytes]]:
+    """Each span with its mark; its value is added to `values`."""
+    numbers: dict[str, int] = {}
+    for span in spans:
+        if span.form is not None:
+            yield span, f"{span.kind} {span.form}".encode()
+            continue
+        text = blob[span.start : span.end].decode("utf-8", "surrogatepass")
+        if not kinds.named(span.kind).numbered:
+            values.append(Value(span.kind, text))
+            yield span, span.kind.encode()
+            continue
+        if text not in numbers:
+            numbers[text] = len(numbers) + 1
+            values.append(Value(span.kind, text))
+        yield span, f"{span.kind} {numbers[text]}".encode()

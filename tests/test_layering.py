@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "formats": VALUES,
     "screens": VALUES | {"formats"},
     "keys": VALUES | {"formats", "screens", "settings"},
-    "rebinding": VALUES | {"formats", "keys"},
+    "rebinding": VALUES | {"formats", "screens", "keys"},
     "credentials": VALUES | {"formats"},
     "network": VALUES,
     "settings": VALUES | {"keys", "screens"},

@@ -9,9 +9,10 @@ import pytest
 pytest.importorskip("PIL", reason="Pillow is not installed (scripts/setup dev)")
 
 from computer_use_cache import formats
+from computer_use_cache.rebinding import Bindings, Template, template_of
 from computer_use_cache.screens.blanking import blanked
 from computer_use_cache.screens.picture import Picture
-from screenshots import coded, png, screen
+from screenshots import coded, png, scaled, screen
 
 PICTURE = coded(png(screen()))
 URL = "data:image/png;base64,"
@@ -58,6 +59,23 @@ def test_a_picture_gives_way_to_its_size_in_every_place(name: str, body: dict[st
     assert digests == (Picture(PICTURE).digest,)
     assert repr(found) == before.replace(PICTURE, "<picture 640x480>")
     assert repr(body) == before
+
+
+def test_a_template_has_pictures_apart_from_its_values() -> None:
+    """So that entries recorded with another screen can be found, and approved picture by picture."""
+
+    def template(picture: str) -> Template:
+        content = [
+            {"type": "text", "text": "see /tmp/tmp8x2k1q"},
+            {"type": "image", "source": DATA | {"data": picture}},
+        ]
+        body = {"model": "m", "messages": [{"role": "user", "content": content}]}
+        return template_of(formats.by_name("messages"), body, Bindings())
+
+    one, other, smaller = (template(coded(png(page))) for page in (screen(), screen(price="9.80"), scaled(screen())))
+    assert one.body == other.body != smaller.body
+    assert one.values == other.values
+    assert one.pictures == (Picture(PICTURE).digest,) != other.pictures
 
 
 @pytest.mark.parametrize(

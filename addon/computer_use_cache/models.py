@@ -175,7 +175,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     recorded stream, empty for a JSON answer. `created_at` and `expires_at` are in Unix seconds; an entry without
     `expires_at` never expires. `seconds` is how long the upstream took, and `with_usage` says whether its stream was
     asked for usage. Only headers that clients read are kept. The tokens and `usd` make up its `cost`, which is worked
-    out once, when the answer is recorded.
+    out once, when the answer is recorded. `template` is the digest of the request with its moving values replaced, and
+    `bindings` are those values as plain data in msgpack; both are empty if the entry was recorded without them.
     """
 
     key: str
@@ -193,6 +194,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     input_tokens: int = 0
     output_tokens: int = 0
     usd: float | None = None
+    template: str = ""
+    bindings: bytes = b""
 
     @property
     def cost(self) -> Cost:

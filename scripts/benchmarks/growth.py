@@ -1,4 +1,4 @@
-"""How the store grows: lookups, upkeep beside a running event loop, and size on disk."""
+"""How the store grows: lookups, upkeep and bulk work beside a running event loop, and size on disk."""
 
 from __future__ import annotations
 
@@ -12,9 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 
+import orjson
+
 from benchmarks import traffic
 from benchmarks.figures import Run
+from computer_use_cache.settings import Settings
+from computer_use_cache.store.base import Choice
 from computer_use_cache.store.disk import DiskStore
+from computer_use_cache.transfer import jsonl
+from computer_use_cache.transfer.recordings import EXPORT_MARK, importing_cache, keep_all
 
 _FILLED_PER_SECOND = 2000
 """Entries a second, less than any machine reaches: it sets the second in which all entries of a store expire."""
@@ -27,6 +33,7 @@ def measure(bench: Run) -> None:
     """Add the rows."""
     _lookups(bench)
     _upkeep(bench)
+    _bulk(bench)
     _size(bench)
 
 
@@ -92,7 +99,11 @@ def _upkeep(bench: Run) -> None:
 
 def _evict(store: DiskStore) -> None:
     """Evicts everything, by a size limit of zero."""
-    smaller = DiskStore(store.folder, 0)
+    _shrink(store, 0)
+
+
+def _shrink(store: DiskStore, size_limit: int) -> None:
+    smaller = DiskStore(store.folder, size_limit)
     smaller.maintain()
     smaller.close()
 
@@ -129,6 +140,66 @@ async def _longest_gap(store: DiskStore, running: asyncio.Future[object]) -> flo
 def _waited_for_a_core() -> float:
     """Seconds for which this thread was ready to run but had no core."""
     return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+
+
+# -- bulk work
+
+
+def _bulk(bench: Run) -> None:
+    """Entries with their requests, as an export brings them: imported, cleared by model, and ten times too many."""
+    number, folder = 3000 if bench.quick else 100_000, bench.folder / "bulk"
+    export, filled = bench.folder / "bulk.jsonl", folder / "imported"
+    _write_export(export, number)
+    works: tuple[tuple[str, int, Callable[[DiskStore], object]], ...] = (
+        ("imported", 60, lambda store: _import(store, export)),
+        ("cleared by model", 10, lambda store: store.clear(Choice(model=traffic.MODEL))),
+        ("brought under a tenth of their size", 60, lambda store: _shrink(store, store.size().bytes // 10)),
+    )
+    for name, goal, work in works:
+        place = folder / name
+        if filled.exists():
+            shutil.copytree(filled, place)
+        store = DiskStore(place, 2**40)
+        worst, idle, took = asyncio.run(_worst_stall(store, work))
+        left = store.size().entries
+        store.close()
+        detail = f"{left:,} entries after it; {number / took:,.0f} entries a second"
+        bench.add(f"{number:,} entries {name}", took, "s", f"<= {goal * number / 100_000:g}", detail)
+        detail = f"{idle:.1f} ms with nothing to do"
+        bench.add(f"longest wait of a hit while {number:,} are {name}", worst, "ms", "<= 20", detail)
+    shutil.rmtree(folder)
+    export.unlink()
+
+
+def _write_export(path: Path, number: int) -> None:
+    answers = [traffic.answer(item).decode() for item in range(500)]
+    before, after = traffic.template("S")
+    request = {"upstream": _URL, "path": traffic.CHAT_PATH, "query": "", "headers": {}}
+    line = {
+        "format": "chat_completions",
+        "model": traffic.MODEL,
+        "namespace": "",
+        "created_at": 1.7e9,
+        "expires_at": None,
+        "seconds": 1.0,
+        "shape": "json",
+        "with_usage": True,
+        "headers": {"content-type": "application/json"},
+        "chunks": [],
+    }
+    with path.open("wb") as file:
+        file.write(orjson.dumps({EXPORT_MARK: 1}) + b"\n")
+        for item in range(number):
+            body = orjson.loads(before + traffic.digits(item) + after)
+            own = {"key": traffic.key(item), "body": answers[item % 500], "request": request | {"body": body}}
+            file.write(orjson.dumps(line | own) + b"\n")
+
+
+def _import(store: DiskStore, export: Path) -> None:
+    settings = Settings.load({"UPSTREAM_BASE_URL": _URL, "CACHE_DIR": str(store.folder)})
+    cache = importing_cache(settings, store, loopback=True)
+    summary = keep_all(cache, jsonl.read(export, cache), time.time())
+    assert not summary.skipped, summary.skipped
 
 
 # -- size

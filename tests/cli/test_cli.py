@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
@@ -194,11 +195,45 @@ def test_clear_removes_what_all_options_match(
     assert left() == kept
 
 
-def test_clear_asks_first_and_without_an_answer_removes_nothing() -> None:
+@pytest.mark.parametrize(("typed", "kept"), [("n", ["0", "1", "2"]), ("y", [])])
+def test_clear_asks_on_a_terminal(typed: str, kept: list[str]) -> None:
     fill()
-    done = commands.run_module("clear")
-    assert done.returncode == 1
-    assert "--yes" in done.stderr
+    inside, terminal = os.openpty()
+    try:
+        os.write(terminal, f"{typed}\n".encode())
+        command = [sys.executable, "-m", "computer_use_cache", "clear"]
+        done = subprocess.run(command, stdin=inside, capture_output=True, text=True, check=False)
+    finally:
+        os.close(inside)
+        os.close(terminal)
+    assert (done.returncode, "--yes does not ask" in done.stderr) == (0 if typed == "y" else 1, True)
+    assert left() == kept
+
+
+def test_clear_asks_nobody_where_there_is_no_terminal() -> None:
+    fill()
+    done = subprocess.run([sys.executable, "-m", "computer_use_cache", "clear"], stdin=subprocess.DEVNULL, check=False)
+    assert (done.returncode, left()) == (0, [])
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_clear_takes_one_answer_back(running: bool, capsys: Output) -> None:
+    fill()
+    with contextlib.ExitStack() as stack:
+        url = ["--url", stack.enter_context(commands.started()).url] if running else []
+        with contextlib.closing(DiskStore(Path(".computer-use-cache"), 2**30)) as store:
+            key = next(store.entries()).key
+        assert main(["clear", "--key", key, *url]) == 0
+        assert "Removed the entry" in capsys.readouterr().out
+        assert main(["clear", "--key", key, *url]) == 1
+        assert f"there is no entry {key}" in capsys.readouterr().err
+    assert len(left()) == 2
+
+
+def test_one_key_goes_with_no_other_choice(capsys: Output) -> None:
+    fill()
+    assert main(["clear", "--key", "0" * 64, "--model", "m"]) == 2
+    assert "--key" in capsys.readouterr().err
     assert left() == ["0", "1", "2"]
 
 
@@ -365,7 +400,7 @@ def test_import_tells_what_it_kept_and_what_it_skipped(capsys: Output) -> None:
 def test_what_is_no_store_is_an_error_that_says_so(capsys: Output) -> None:
     Path("notes.txt").write_text("hello")
     assert main(["import", "notes.txt"]) == 1
-    assert "notes.txt is none of these: " in capsys.readouterr().err
+    assert "notes.txt is not one of these: " in capsys.readouterr().err
 
 
 def har_file(name: str) -> str:
@@ -399,7 +434,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_imported(capsys: Output) -
         "Skipped 1: expired",
         "Damaged: anything: entry 2: KeyError 'request'",
     ]
-    assert told.err.startswith("Error: notes.txt is none of these: ")
+    assert told.err.startswith("Error: notes.txt is not one of these: ")
     assert main(["import", "anything", "--json"]) == 0
     again = json.loads(capsys.readouterr().out)
     assert again["damaged"] == [{"where": "anything: entry 2", "why": "KeyError 'request'"}]

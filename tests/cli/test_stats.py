@@ -70,7 +70,7 @@ def test_money_and_time_are_shown_in_total_and_of_each_model(ledger: Ledger, cap
         ["half", "0", "2", "$0.00, 0 ms", "> $0.50, 4.0 s"],
         ["[red]?[31m", "0", "1", "$0.00, 0 ms", "price unknown, 3.3 min"],
     ]
-    assert ["The price of some answers is not known; their money is in no sum."] in lines
+    assert ["The price of some answers is not known; the sums leave them out."] in lines
 
 
 def test_a_long_name_is_there_to_its_end_where_only_ascii_can_be_written(

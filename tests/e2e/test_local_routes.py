@@ -85,6 +85,38 @@ def test_entries_are_listed_newest_first_in_pages_shown_and_deleted(proxy: Proxy
     assert proxy.chat("4").cache == "MISS"
 
 
+def test_an_answer_is_taken_back_and_the_next_call_asks_upstream(proxy: Proxy, upstream: Upstream) -> None:
+    key = proxy.chat("one").headers["x-computer-use-cache-key"]
+    other = proxy.chat("other")
+    assert proxy.chat("one").cache == "HIT"
+    assert proxy.ask("POST", f"/cache/entries/{key}/reject").json() == {"ok": True, "deleted": 1}
+    assert proxy.ask("POST", f"/cache/entries/{key}/reject").status == 404
+    assert [proxy.chat("one").cache for _ in range(2)] == ["MISS", "HIT"]
+    assert proxy.chat("other").body == other.body
+    assert len(upstream.asked) == 3
+
+
+def test_a_request_takes_back_an_answer_it_names(proxy: Proxy, upstream: Upstream) -> None:
+    key = proxy.chat("one").headers["x-computer-use-cache-key"]
+    other = proxy.chat("other").headers["x-computer-use-cache-key"]
+    assert [proxy.chat(text).cache for text in ("one", "one", "other")] == ["HIT", "HIT", "HIT"]
+    again = proxy.chat("one", {"X-Cache-Reject": key})
+    assert (again.cache, again.headers["x-computer-use-cache-key"]) == ("MISS", key)
+    assert [proxy.chat("one").cache, proxy.chat("other").cache] == ["HIT", "HIT"]
+    assert proxy.chat("one", {"X-Cache-Reject": other}).cache == "HIT", "the answer to another question is taken back"
+    assert proxy.chat("other").cache == "MISS"
+    assert proxy.chat("one", {"X-Cache-Reject": "0" * 64}).cache == "HIT"
+    assert not any("x-cache-reject" in asked.headers for asked in upstream.asked)
+
+
+@pytest.mark.parametrize("mode", ["readonly", "offline", "off"])
+def test_nothing_is_taken_back_where_the_mode_writes_nothing(proxy: Proxy, mode: str) -> None:
+    key = proxy.chat("one").headers["x-computer-use-cache-key"]
+    refused = proxy.chat("one", {"X-Cache-Reject": key, "X-Cache-Mode": mode})
+    assert (refused.status, "X-Cache-Reject" in refused.json()["error"]["message"]) == (400, True)
+    assert proxy.chat("one").cache == "HIT"
+
+
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
@@ -93,6 +125,7 @@ def test_entries_are_listed_newest_first_in_pages_shown_and_deleted(proxy: Proxy
         ("GET", "/cache/clear", "POST"),
         ("DELETE", "/cache/entries", "GET, HEAD"),
         ("POST", "/cache/entries/x", "GET, HEAD, DELETE"),
+        ("DELETE", "/cache/entries/x/reject", "POST"),
     ],
 )
 def test_another_method_on_a_local_route_is_refused_and_goes_nowhere(
@@ -103,7 +136,12 @@ def test_another_method_on_a_local_route_is_refused_and_goes_nowhere(
     assert upstream.asked == []
 
 
-ADMIN_ROUTES = [("POST", "/cache/clear"), ("GET", "/cache/entries"), ("DELETE", "/cache/entries/x")]
+ADMIN_ROUTES = [
+    ("POST", "/cache/clear"),
+    ("GET", "/cache/entries"),
+    ("DELETE", "/cache/entries/x"),
+    ("POST", "/cache/entries/x/reject"),
+]
 
 
 def test_administration_needs_the_admin_token_when_one_is_set(tmp_path: Path, upstream: Upstream) -> None:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,6 @@ from computer_use_cache.models import Entry, Shape
 from computer_use_cache.settings import Settings
 from computer_use_cache.store import opening
 from computer_use_cache.store.base import Store
-from computer_use_cache.store.hot import HotEntries
 from tls import certificate, tls_front
 
 redis_store = pytest.importorskip("computer_use_cache.store.redis", reason="the redis package is not installed")
@@ -121,19 +121,9 @@ def test_changes_of_another_proxy_are_seen_when_the_copy_is_too_old(make: Any, m
     assert mine.get(KEY) == entry(b"1")
     theirs.delete(KEY)
     assert mine.get(KEY) == entry(b"1"), "a copy"
-    monkeypatch.setattr("computer_use_cache.store.hot._SECONDS", 0.0)
+    later = time.monotonic() + 1.1
+    monkeypatch.setattr(time, "monotonic", lambda: later)
     assert mine.get(KEY) is None
-
-
-def test_copies_take_no_more_memory_than_they_may(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("computer_use_cache.store.hot._MOST_BYTES", 1000)
-    monkeypatch.setattr("computer_use_cache.store.hot._SECONDS", 3600.0)
-    hot = HotEntries()
-    for number in range(10):
-        hot.add(entry(bytes(300), f"{number}"))
-    assert [number for number in range(10) if hot.get(f"{number}")] == [7, 8, 9]
-    hot.add(entry(bytes(1001), "large"))
-    assert hot.get("large") is None
 
 
 # -- leases

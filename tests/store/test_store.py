@@ -22,65 +22,18 @@ from pathlib import Path
 
 import diskcache
 import pytest
-from msgspec.structs import replace
 
 from computer_use_cache.errors import StoreError
-from computer_use_cache.models import Entry, RequestRecord, Shape
-from computer_use_cache.settings import Settings
-from computer_use_cache.store import opening
+from computer_use_cache.models import Entry, RequestRecord
 from computer_use_cache.store.base import KEPT_MISSES, NEAR_CANDIDATES, NEWEST_OF_PART, Choice, Store
 from computer_use_cache.store.disk import DiskLeases, DiskStore
 from computer_use_cache.store.media_store import Media
+from computer_use_cache.store.raw_disk import RawDisk
 from computer_use_cache.store.request_log import Requests
-from computer_use_cache.store.sqlite import RawDisk
+from made import LIMIT, Opener, entry, large, record
 
 ADDON = Path(__file__).parents[2] / "addon"
-LIMIT = 2**25
 CROWDED_LIMIT = 2**23
-
-type Opener = Callable[..., Store]
-
-
-@pytest.fixture(params=["disk", "redis"])
-def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
-    """Opens the same entries again and again."""
-    opened: list[Store] = []
-
-    def open_again(size_limit: int = LIMIT) -> Store:
-        changes = {} if request.param == "disk" else {"CACHE_STORE_URL": server.connection_url}
-        given = {"CACHE_DIR": str(tmp_path / "store"), "CACHE_SIZE_LIMIT": str(size_limit)}
-        opened.append(opening.open_store(Settings.load(given | changes)))
-        return opened[-1]
-
-    server = request.getfixturevalue("store_server") if request.param == "redis" else None
-    yield open_again
-    for store in opened:
-        store.close()
-
-
-@pytest.fixture
-def store(open_store: Opener) -> Store:
-    return open_store()
-
-
-def entry(number: int, **changes: object) -> Entry:
-    made = Entry(
-        key=f"{number:064x}",
-        format="chat_completions",
-        shape=Shape.JSON,
-        model=f"model-{number % 2}",
-        namespace="",
-        headers=(("content-type", "application/json"),),
-        body=b"%d" % number,
-        created_at=1_700_000_000.0 + number,
-        expires_at=None,
-        seconds=1.0,
-    )
-    return replace(made, **changes)  # type: ignore[arg-type]
-
-
-def large(number: int, size: int = 100_000) -> Entry:
-    return entry(number, body=random.Random(number).randbytes(size))
 
 
 def test_a_new_store_is_empty(store: Store) -> None:
@@ -581,15 +534,11 @@ def test_its_files_are_for_its_owner_only_whatever_the_umask(tmp_path: Path, uma
         store.put(entry(1), None)
         store.put(large(2), None, showing(1))
         files = [path for path in (tmp_path / FOLDER).rglob("*") if path.is_file()]
-        assert {path.suffix for path in files} == {".db", ".db-wal", ".db-shm", ".val"}
+        assert {path.suffix for path in files} == {".db", ".db-wal", ".db-shm", ".val", ".reserve"}
         assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
         store.close()
     finally:
         os.umask(before)
-
-
-def record(number: int, *parts: int) -> RequestRecord:
-    return RequestRecord("https://api.test/v1", "/chat/completions", "", (), b'{"n": %d}' % number, parts)
 
 
 def test_a_request_is_kept_beside_its_entry_and_goes_with_it(store: Store) -> None:
@@ -667,11 +616,10 @@ def test_the_log_of_misses_holds_the_last_ones(store: Store) -> None:
 def test_requests_on_disk_expire_and_the_oldest_go_when_they_are_too_much(tmp_path: Path) -> None:
     media = Media(tmp_path / "media", 2**20)
     requests = Requests(tmp_path / "requests.db", 2**20, media)
-    requests.put("expired", record(0, 1), -1.0)
+    requests.put([("expired", record(0, 1), -1.0)])
     for number in range(40):
-        requests.put(
-            str(number), dataclasses.replace(record(number, 2), body=random.Random(number).randbytes(40_000)), 60.0
-        )
+        long = dataclasses.replace(record(number, 2), body=random.Random(number).randbytes(40_000))
+        requests.put([(str(number), long, 60.0)])
     requests.maintain()
     kept = [number for number in range(40) if requests.get(str(number))]
     assert requests.get("expired") is None
@@ -743,8 +691,8 @@ def test_a_corrupt_file_of_requests_gives_way_to_an_empty_one(tmp_path: Path, at
     media = Media(tmp_path / "media", 2**20)
     first = Requests(path, 2**20, media)
     for number in range(50):
-        first.put(str(number), record(number, *range(number * 40, number * 40 + 40)), None)
-    first.put("with a picture", showing(1), None)
+        first.put([(str(number), record(number, *range(number * 40, number * 40 + 40)), None)])
+    first.put([("with a picture", showing(1), None)])
     first.close()
     second = None if at_start else Requests(path, 2**20, media)
     path.write_bytes(b"no database " * 4096)
@@ -753,7 +701,7 @@ def test_a_corrupt_file_of_requests_gives_way_to_an_empty_one(tmp_path: Path, at
     else:
         with pytest.raises(StoreError, match="cannot be used"):
             second.maintain()
-    second.put("1", record(1, 5), None)
+    second.put([("1", record(1, 5), None)])
     assert second.near([5]) == ["1"]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert media.get(digest_of(picture(1))) is None, "what no request holds goes"
@@ -767,7 +715,7 @@ def test_an_entry_is_kept_where_its_request_cannot_be(tmp_path: Path, caplog: py
         other.execute("DROP TABLE parts")
     assert store.put(entry(1), None, record(1, 5)) is False
     assert store.get(entry(1).key) == entry(1)
-    assert "is kept without its request" in caplog.text
+    assert "stored without their requests" in caplog.text
     store.close()
 
 

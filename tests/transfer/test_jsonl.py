@@ -101,6 +101,18 @@ def test_every_request_is_the_same_hit_as_before(stream: bool, full: Cache, empt
         assert answers[0] == answers[1] is not None
 
 
+def test_a_template_is_exported_only_where_there_is_one(full: Cache, empty: Cache, tmp_path: Path) -> None:
+    old = written(full, tmp_path / "old").read_bytes()
+    assert b"template" not in old
+    bound = replace(next(full.store.entries()), template="0a" * 16, bindings=bytes(range(256)))
+    full.store.put(bound, None)
+    summary = recordings.keep_all(empty, jsonl.read(written(full, tmp_path / "new"), empty), NOW)
+    assert summary.skipped == {}
+    assert empty.store.get(bound.key) == bound
+    assert empty.store.with_template(bound.template) == [bound.key]
+    assert [found.key for found in empty.store.entries() if not found.template]
+
+
 def test_what_is_asked_of_an_imported_request_is_what_was_asked(full: Cache, empty: Cache, tmp_path: Path) -> None:
     recordings.keep_all(empty, jsonl.read(written(full, tmp_path / "x"), empty), NOW)
     for each in RECORDINGS:
@@ -204,7 +216,7 @@ DAMAGED: dict[str, tuple[dict[str, Any], str]] = {
     "headers as a list": ({"headers": []}, "headers"),
     "body that is no text": ({"body": {}}, "body"),
     "lone surrogate": ({"body": "\ud800"}, "neither text nor base64"),
-    "no base64": ({"body_base64": "?"}, "neither text nor base64"),
+    "no base64": ({"body_base64": "?"}, "is not base64"),
     "time of no number": ({"created_at": "noon"}, "created_at"),
     "time before 1970": ({"created_at": -1}, "created_at"),
     "endless time": ({"created_at": float("inf")}, "created_at"),
@@ -277,7 +289,10 @@ def test_times_decide_what_is_taken(full: Cache, empty: Cache, tmp_path: Path) -
     def kept(**change: Any) -> Entry | Skipped:
         found = outcome(empty, tmp_path / "x", line_of(full) | change)
         assert isinstance(found, Exported)
-        return recordings.keep_exported(empty, found, NOW)
+        importer = recordings.Importer(empty, NOW)
+        kept = importer.keep_exported(found)
+        importer.flush()
+        return kept
 
     assert kept(expires_at=NOW - 1) == Skipped("expired")
     assert kept(created_at=NOW + 10**6) == Skipped("recorded in the future")

@@ -21,12 +21,12 @@ class _Collector(Collector):
     def collect(self) -> Iterator[Metric]:
         stats = self._stats
         yield GaugeMetricFamily(_PREFIX + "entries", "Entries in the store.", value=stats.entries)
-        yield GaugeMetricFamily(_PREFIX + "bytes", "Bytes the store takes.", value=stats.bytes)
+        yield GaugeMetricFamily(_PREFIX + "bytes", "Bytes that the store takes.", value=stats.bytes)
         requests = CounterMetricFamily(_PREFIX + "requests", "Requests by outcome, bypasses aside.", labels=["outcome"])
         for name in ("hits", "misses", "stale", "coalesced", "refusals"):
             requests.add_metric([name], getattr(stats, name))
         yield requests
-        yield _by_reason("bypasses", "Requests sent past the cache, by reason.", stats.bypasses)
+        yield _by_reason("bypasses", "Requests that bypassed the cache, by reason.", stats.bypasses)
         yield CounterMetricFamily(_PREFIX + "stored", "Answers stored.", value=stats.stored)
         yield _by_reason("skips", "Answers of misses that were not stored, by reason.", stats.skips)
         for book, by_whom in _BOOKS.items():
@@ -47,7 +47,7 @@ class _Collector(Collector):
             tokens.add_metric([model, "input"], sums.input_tokens)
             tokens.add_metric([model, "output"], sums.output_tokens)
             seconds.add_metric([model], sums.seconds)
-            if counted.priced or sums.usd:  # 0 would say that it is free
+            if counted.priced or sums.usd:  # 0 would mean that it is free
                 usd.add_metric([model], sums.usd)
         yield from (tokens, usd, seconds)
 

@@ -5,6 +5,7 @@ It knows no mitmproxy and reads no clock; the proxy, the importers and the tests
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
 from collections.abc import Iterator
@@ -36,7 +37,7 @@ from computer_use_cache.models import (
 from computer_use_cache.screens.picture import map_pictures, without_metadata
 from computer_use_cache.setting_values import Scope
 from computer_use_cache.settings import Settings
-from computer_use_cache.store.base import Store
+from computer_use_cache.store.base import Slow, Store
 
 OFFLINE_MISS = "cache_offline_miss"
 """The code of `offline_error`."""
@@ -124,6 +125,8 @@ class Cache:
                 computed = self._key(route, parted.body, parted.credentials)
             except (FormatError, RecursionError) as error:
                 verdict = Bypass(Reason.FORM, str(error))
+        if computed and computed == controls.reject:
+            verdict = dataclasses.replace(controls, read_ban="X-Cache-Reject")
         if isinstance(verdict, Bypass) and not controls.upstream:
             raise offline_error(controls.upstream_ban, f"this request is never cached ({verdict})")
         return Plan(
@@ -140,8 +143,10 @@ class Cache:
 
     def _key(self, route: Route, body: Json, held: tuple[str, ...]) -> str:
         """The key of a request; `held` are the credentials that its body held, which count as the caller's does."""
-        counted = caller.digest("\0".join(held)) if held and self._counts_credentials(route.request) else ""
-        return key.finish(route.key_beginning, self.key_body(route.format, body), counted)
+        return key.finish(route.key_beginning, self.key_body(route.format, body), self._counted(route, held))
+
+    def _counted(self, route: Route, held: tuple[str, ...]) -> str:
+        return caller.digest("\0".join(held)) if held and self._counts_credentials(route.request) else ""
 
     def _bypass(self, format: Format, length: int, body: Json, model: str) -> Bypass | None:
         if length > self.settings.max_input_chars:
@@ -177,40 +182,32 @@ class Cache:
         assert isinstance(plan.verdict, Controls), "a bypass has no parts"
         return replace(plan, key=self._key(plan.route, body, plan.credentials), body=body)
 
-    def lookup(self, plan: Plan, now: float, *, by_earlier_keys: bool = True) -> Entry | Absent:
-        """The entry that may answer the plan at `now`, or why there is none; raises StoreError.
+    def lookup(self, plan: Plan, now: float) -> Entry | Absent:
+        """The entry that may answer the plan at `now`, or why there is none. Blocks; raises StoreError."""
+        return _unread(plan) or _usable(plan, self._stored(plan), now)
 
-        `by_earlier_keys`: also one that an earlier version or setting stored under another key.
-        """
-        controls = plan.verdict
-        if isinstance(controls, Bypass):
-            return Absent(controls.fwd)
-        if controls.read_ban:
-            return Absent(Fwd.REQUEST, controls.read_ban)
-        entry = self._stored(plan, by_earlier_keys=by_earlier_keys)
-        if entry is None:
-            return _NOT_STORED
-        if not entry.is_fresh(now):
-            return _EXPIRED
-        if controls.max_age is not None and now - entry.created_at > controls.max_age:
-            return Absent(Fwd.REQUEST, f"Cache-Control: max-age={controls.max_age}")
-        return entry
-
-    def has_earlier_keys(self, plan: Plan) -> bool:
-        """Whether `lookup` hashes the body of a request that is not found by its key."""
-        return next(self._earlier_bodies(plan), None) is not None
+    def lookup_quickly(self, plan: Plan, now: float) -> Entry | Absent | Slow:
+        """As `lookup`, on the event loop: SLOW if `lookup` must be used in a thread instead, because the entry takes
+        too long to read, or the body must be hashed again."""
+        if absent := _unread(plan):
+            return absent
+        entry = self.store.get_quickly(plan.key)
+        if entry is Slow.SLOW or (entry is None and next(self._earlier_bodies(plan), None) is not None):
+            return Slow.SLOW
+        return _usable(plan, entry if entry and entry.key == plan.key else None, now)
 
     def lookup_stale(self, plan: Plan, now: float) -> Entry | None:
-        """The entry that answers the plan at `now` when the upstream has failed, if there is one; raises StoreError."""
+        """The entry that answers the plan at `now` after the upstream has failed, if there is one. Blocks; raises
+        StoreError."""
         if isinstance(plan.verdict, Bypass) or not plan.verdict.stale_seconds:
             return None
         entry = self._stored(plan)
         return entry if entry and entry.is_fresh(now - plan.verdict.stale_seconds) else None
 
-    def _stored(self, plan: Plan, *, by_earlier_keys: bool = True) -> Entry | None:
-        bodies = self._earlier_bodies(plan) if by_earlier_keys else iter(())
-        keys = itertools.chain([plan.key], (key.finish(plan.route.key_beginning, body) for body in bodies))
-        found = ((name, self.store.get(name)) for name in keys)
+    def _stored(self, plan: Plan) -> Entry | None:
+        counted = self._counted(plan.route, plan.credentials)
+        earlier = (key.finish(plan.route.key_beginning, body, counted) for body in self._earlier_bodies(plan))
+        found = ((name, self.store.get(name)) for name in itertools.chain([plan.key], earlier))
         return next((entry for name, entry in found if entry and entry.key == name), None)
 
     def _earlier_bodies(self, plan: Plan) -> Iterator[Json]:
@@ -219,11 +216,11 @@ class Cache:
         if not plan.body:
             return
         exact = self._exact_body(plan.format, plan.body)
+        if self.settings.normalize:
+            yield exact
         whole = self._normalized(exact)
         if map_pictures(whole, plan.format.image_places, without_metadata) is not whole:
             yield whole
-        if self.settings.normalize:
-            yield exact
 
     def credential(self, plan: Plan) -> Bypass | None:
         """The verdict on a request whose text holds a credential, one of its tools' perhaps.
@@ -273,16 +270,37 @@ class Cache:
         return prices.cost_of(plan.format, plan.upstream, plan.model, shape, response, now=now)
 
     def keep(self, entry: Entry, now: float, record: RequestRecord | None = None) -> bool:
-        """Write an entry and the request it answers; True when it replaced another. Raises StoreError.
+        """Write an entry and the request it answers; True when it replaced another. Raises StoreError."""
+        return self.store.put(entry, self.keep_seconds(entry, now), record)
 
-        It stays for a while after it expires, so that a miss can be reported as stale.
-        """
-        keep_seconds = None
-        if entry.expires_at is not None:
-            fresh_seconds = entry.expires_at - now
-            known_seconds = min(max(fresh_seconds, _LEAST_KNOWN), _MOST_KNOWN) if fresh_seconds > 0 else 0.0
-            keep_seconds = max(fresh_seconds + max(self.settings.stale_if_error_seconds, known_seconds), 0.0)
-        return self.store.put(entry, keep_seconds, record)
+    def keep_seconds(self, entry: Entry, now: float) -> float | None:
+        """How long the store keeps an entry from `now` on (None: forever): until some time after it expires, so that a
+        miss can be reported as stale."""
+        if entry.expires_at is None:
+            return None
+        fresh_seconds = entry.expires_at - now
+        known_seconds = min(max(fresh_seconds, _LEAST_KNOWN), _MOST_KNOWN) if fresh_seconds > 0 else 0.0
+        return max(fresh_seconds + max(self.settings.stale_if_error_seconds, known_seconds), 0.0)
+
+
+def _unread(plan: Plan) -> Absent | None:
+    """Why the store is not to answer a plan, if it is not."""
+    if isinstance(plan.verdict, Bypass):
+        return Absent(plan.verdict.fwd)
+    return Absent(Fwd.REQUEST, plan.verdict.read_ban) if plan.verdict.read_ban else None
+
+
+def _usable(plan: Plan, entry: Entry | None, now: float) -> Entry | Absent:
+    """The entry, if it answers the plan and is fresh enough for it, else why it may not be served."""
+    assert isinstance(plan.verdict, Controls), "a bypass is not looked up"
+    if entry is None:
+        return _NOT_STORED
+    if not entry.is_fresh(now):
+        return _EXPIRED
+    limit = plan.verdict.max_age
+    if limit is not None and now - entry.created_at > limit:
+        return Absent(Fwd.REQUEST, f"Cache-Control: max-age={limit}")
+    return entry
 
 
 def offline_error(ban: str, why: str) -> RequestError:

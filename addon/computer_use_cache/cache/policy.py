@@ -24,6 +24,7 @@ CONTROL_HEADERS = (
     "x-cache-ttl",
     "x-cache-namespace",
     "x-cache-sample",
+    "x-cache-reject",
     "x-cache-admin-token",
     "cache-control",
 )
@@ -33,6 +34,9 @@ ONLY_IF_CACHED = "Cache-Control: only-if-cached"
 
 NAMESPACE = re.compile(r"([!-~]([ -~]{0,198}[!-~])?)?")
 """A namespace, or the "" of none."""
+
+KEY = re.compile(r"[0-9a-f]{64}")
+"""The key of an entry, as the Key header gives it."""
 
 _CONTROL_FIELDS = ("cache", "cache_control", "metadata")
 """Where a body may hold controls."""
@@ -59,6 +63,8 @@ class Controls:
     ttl: int | None
     namespace: str
     sample: int
+    reject: str
+    """The key of an entry to remove before the request is looked up, "" for none."""
 
     @property
     def read(self) -> bool:
@@ -98,6 +104,7 @@ def read_controls(headers: Mapping[str, str], settings: Settings) -> Controls:
         ttl=_whole(headers, "x-cache-ttl", 0),
         namespace=_namespace(headers),
         sample=_whole(headers, "x-cache-sample", 1) or 1,
+        reject=_rejected_key(headers, mode),
     )
 
 
@@ -157,6 +164,17 @@ def _namespace(headers: Mapping[str, str]) -> str:
     if "x-cache-namespace" in headers and not (text and NAMESPACE.fullmatch(text)):
         raise RequestError(400, "X-Cache-Namespace: give 1 to 200 printable ASCII characters.")
     return text
+
+
+def _rejected_key(headers: Mapping[str, str], mode: Mode) -> str:
+    text = headers.get("x-cache-reject")
+    if text is None:
+        return ""
+    if not KEY.fullmatch(text.strip()):
+        raise RequestError(400, f"X-Cache-Reject: {text!r} is not a key: 64 hexadecimal digits, in lower case.")
+    if mode not in _STORING_MODES:
+        raise RequestError(400, f"X-Cache-Reject: no entry may be removed while the cache mode is {mode}.")
+    return text.strip()
 
 
 def _title(name: str) -> str:

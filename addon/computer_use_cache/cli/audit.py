@@ -1,4 +1,4 @@
-"""`audit`: asks the upstream a sample of the stored requests again, and counts the answers that changed."""
+"""`audit`: repeats a sample of the stored requests upstream, and counts the answers that changed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from computer_use_cache.store.base import Store
 
 _AT_ONCE = 4
 _NEWEST = 10_000
-"""The sample is taken of so many entries: reading a million would take a minute."""
+"""How many entries the sample is taken from: reading a million would take a minute."""
 
 
 @click.command()
@@ -40,12 +40,12 @@ _NEWEST = 10_000
 @click.option("--yes", is_flag=True, help="Do not ask whether to spend the money.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def audit(sample: int, model: str | None, yes: bool, as_json: bool) -> None:
-    """Ask the upstream a sample of the stored requests again, and report how many answers changed.
+    """Send a sample of the stored requests to the upstream again, and report how many answers changed.
 
-    The store stays as it is. Requests whose pictures are not kept are left out (those that were imported, those of a
-    shared store, and the oldest of many), and so are those of another upstream than UPSTREAM_BASE_URL, to which
-    UPSTREAM_API_KEY goes. What changes at every call (ids, times, usage) does not count. A model that is asked with a
-    temperature above 0 seldom says the same thing twice.
+    The store does not change. Left out are requests whose screenshots are not stored (imported ones, those of a shared
+    store, and the oldest of a large one) and requests to an upstream other than UPSTREAM_BASE_URL, since that is where
+    UPSTREAM_API_KEY goes. Ids, times and usage change at every call and do not count. A model with a temperature above
+    0 seldom says the same thing twice.
     """
     settings = Settings.load(os.environ)
     with opened_store(settings) as store:
@@ -68,7 +68,7 @@ def audit(sample: int, model: str | None, yes: bool, as_json: bool) -> None:
 
 
 def _sampled(store: Store, settings: Settings, size: int, model: str | None) -> tuple[list[Question], dict[str, int]]:
-    """A random sample of what can be asked, and how many of those looked at can not, by reason."""
+    """A random sample of the requests that can be repeated, and how many could not be, by reason."""
     now, left_out = time.time(), Counter[str]()
     entries = [entry.key for entry in islice(store.entries(), _NEWEST) if _is_meant(entry, model, now)]
     found: list[Question] = []

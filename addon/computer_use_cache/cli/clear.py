@@ -1,10 +1,10 @@
-"""`clear`, and how commands reach the entries: they ask the running proxy when there is one, and open the store's
-folder when there is none."""
+"""`clear`, and how commands reach the entries: through the running proxy if there is one, else by opening the store."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,28 +22,49 @@ url_option = click.option("--url", help="The proxy to ask, such as http://127.0.
 
 
 @click.command()
+@click.option("--key", metavar="KEY", help="Only this entry: it is taken back, and the next call asks upstream.")
 @click.option("--model", help="Only entries of this model.")
 @click.option("--older-than", type=click.FloatRange(min=0), metavar="SECONDS", help="Only entries recorded before.")
 @click.option("--namespace", help="Only entries of this namespace.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @url_option
-def clear(model: str | None, older_than: float | None, namespace: str | None, yes: bool, url: str | None) -> None:
-    """Remove all entries, or those that every given option matches."""
+def clear(
+    *, key: str | None, model: str | None, older_than: float | None, namespace: str | None, yes: bool, url: str | None
+) -> None:
+    """Remove all entries, or those that every given option matches. On a terminal it asks first."""
     settings = Settings.load(os.environ)
     given = {"model": model, "older_than": older_than, "namespace": namespace}
-    wish = {name: value for name, value in given.items() if value is not None}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if key is not None and chosen:
+        raise click.UsageError("--key names one entry: leave the other options out")
     health = health_of(url, settings)
-    folder = health["cache"]["cache_dir"] if health else settings.store_place
-    if not yes:
-        which = ", ".join(f"{name} {value}" for name, value in wish.items()) or "all"
+    folder = health["cache"].get("cache_dir", settings.store_place) if health else settings.store_place
+    if not yes and sys.stdin.isatty():
+        conditions = chosen | ({"key": key} if key else {})
+        which = ", ".join(f"{name} {value}" for name, value in conditions.items()) or "all"
         click.confirm(f"Remove entries ({which}) of {folder}? (--yes does not ask)", abort=True, err=True)
+    if key is not None:
+        _reject(key, _place(url, settings) if health else None, settings)
+        click.echo(f"Removed the entry from {folder}.")
+        return
     if health:
-        deleted = client.clear(_place(url, settings), wish, settings)
+        deleted = client.clear(_place(url, settings), chosen, settings)
     else:
         with opened_store(settings) as store:
             before = None if older_than is None else time.time() - older_than
-            deleted = store.clear(Choice(model, namespace, before) if wish else None)
-    click.echo(f"Removed {deleted} entries of {folder}.")
+            deleted = store.clear(Choice(model, namespace, before) if chosen else None)
+    click.echo(f"Removed {deleted} entries from {folder}.")
+
+
+def _reject(key: str, place: str | None, settings: Settings) -> None:
+    """Remove one entry, through the proxy at `place` if there is one. Raises ClickException if there is no entry."""
+    if place:
+        removed = client.reject(place, key, settings)
+    else:
+        with opened_store(settings) as store:
+            removed = store.delete(key)
+    if not removed:
+        raise click.ClickException(f"there is no entry {key}; a response names its own in X-Computer-Use-Cache-Key")
 
 
 def _place(url: str | None, settings: Settings) -> str:
@@ -51,7 +72,8 @@ def _place(url: str | None, settings: Settings) -> str:
 
 
 def health_of(url: str | None, settings: Settings) -> Json | None:
-    """What `/healthz` answers at `url`, or at HOST and PORT: there None where no proxy runs. Raises ClickException."""
+    """What `/healthz` answers at `url`, or else at HOST and PORT, where None means that no proxy runs. Raises
+    ClickException."""
     health = client.health(_place(url, settings), settings)
     if url and not health:
         raise click.ClickException(f"no cache answers at {url}; start one, or leave --url out to read the folder")

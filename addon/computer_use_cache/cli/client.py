@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib import error, request
+from urllib import error, parse, request
 
 import click
 
@@ -17,6 +17,8 @@ from computer_use_cache.formats.base import Json
 from computer_use_cache.settings import Settings
 
 _SECONDS = 10.0
+_CLEARING_SECONDS = 600.0
+"""A large store is cleared in many short steps."""
 
 
 def address_options[F: Callable[..., Any]](command: F) -> F:
@@ -51,25 +53,41 @@ def bind_error(settings: Settings) -> str | None:
 
 
 def health(url: str, settings: Settings) -> Json | None:
-    """What `/healthz` answers at `url`, None when nothing answers or it is not one of ours (or not for this caller)."""
+    """What `/healthz` answers at `url`; None if nothing answers, or not one of our proxies, or not for this caller."""
     try:
         status, answer = fetch(url + "/healthz", headers=authorization(settings))
     except CacheError:
         return None
-    ours = status == 200 and isinstance(answer, dict) and isinstance(answer.get("cache"), dict)
-    # The original tool has this route too, but counts no hit rate.
-    return answer if ours and "hit_rate" in answer["cache"] else None
+    if status != 200 or not isinstance(answer, dict) or not isinstance(cache := answer.get("cache"), dict):
+        return None
+    # The original tool has this route too, but no hit rate. A store that fails, on a full disk say, gives an error.
+    return None if cache.keys().isdisjoint(("hit_rate", "error")) else answer
 
 
-def clear(url: str, wish: Json, settings: Settings) -> int:
-    """Have the proxy at `url` clear what `wish` names; how many entries there were. Raises CacheError."""
-    headers = {"content-type": "application/json", "x-cache-admin-token": settings.admin_token}
-    headers |= authorization(settings)
-    status, answer = fetch(url + "/cache/clear", json.dumps(wish).encode(), headers)
+def clear(url: str, chosen: Json, settings: Settings) -> int:
+    """Have the proxy at `url` clear the chosen entries; how many there were. Raises CacheError."""
+    status, answer = _post(url + "/cache/clear", chosen, settings, _CLEARING_SECONDS)
     if status != 200 or not isinstance(answer, dict):
-        told = answer.get("error", {}).get("message", "") if isinstance(answer, dict) else ""
-        raise CacheError(f"the proxy at {url} did not clear its cache ({status}): {told or answer}")
+        raise CacheError(f"the proxy at {url} did not clear its cache ({status}): {_message(answer)}")
     return int(answer["deleted"])
+
+
+def reject(url: str, key: str, settings: Settings) -> bool:
+    """Have the proxy at `url` remove one entry; False if it has no such entry. Raises CacheError."""
+    status, answer = _post(f"{url}/cache/entries/{parse.quote(key, safe='')}/reject", {}, settings, _SECONDS)
+    if status not in (200, 404):
+        raise CacheError(f"the proxy at {url} did not remove the entry ({status}): {_message(answer)}")
+    return status == 200
+
+
+def _post(url: str, body: Json, settings: Settings, seconds: float) -> tuple[int, Any]:
+    headers = {"content-type": "application/json", "x-cache-admin-token": settings.admin_token}
+    return fetch(url, json.dumps(body).encode(), headers | authorization(settings), seconds)
+
+
+def _message(answer: Any) -> str:
+    told = answer.get("error", {}).get("message", "") if isinstance(answer, dict) else ""
+    return str(told or answer)
 
 
 def authorization(settings: Settings) -> dict[str, str]:
@@ -77,14 +95,16 @@ def authorization(settings: Settings) -> dict[str, str]:
     return {"authorization": f"Bearer {settings.client_token[0][1]}"} if settings.client_token else {}
 
 
-def fetch(url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> tuple[int, Any]:
+def fetch(
+    url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None, seconds: float = _SECONDS
+) -> tuple[int, Any]:
     """The status, and the JSON of the answer (None for anything else). Raises CacheError when there is no answer.
 
     Asks a cache, usually on this machine, so it ignores the HTTP proxies that the environment names.
     """
     opener = request.build_opener(request.ProxyHandler({}))
     try:
-        with opener.open(request.Request(url, body, dict(headers or {})), timeout=_SECONDS) as answer:  # noqa: S310
+        with opener.open(request.Request(url, body, dict(headers or {})), timeout=seconds) as answer:  # noqa: S310
             return answer.status, _json(answer.read())
     except error.HTTPError as answer:
         with answer:

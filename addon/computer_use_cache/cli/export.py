@@ -1,4 +1,4 @@
-"""`export`: the cache as a file that people can read and repositories can keep."""
+"""`export`: writes the cache to a file that people can read and a repository can hold."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from computer_use_cache.transfer import jsonl
 @click.option("--model", help="Only entries of this model.")
 @click.option("--namespace", help="Only entries of this namespace.")
 def export_entries(path: Path | None, model: str | None, namespace: str | None) -> None:
-    """Write the entries as JSON lines, to PATH or to standard output; `import` reads them again.
+    """Write the entries as JSON lines to PATH, or to standard output; `import` reads them back.
 
-    One entry a line, sorted by key: the same entries give the same bytes. There are no credentials in it, but prompts
-    and answers as they were. An entry takes the time at which it expires with it; recorded with CACHE_TTL_SECONDS=0, it
-    never does.
+    There is one entry per line, sorted by key, so the same entries give the same bytes. The file holds prompts and
+    answers unchanged, but no credentials. Each entry keeps the time at which it expires; one that was recorded with
+    CACHE_TTL_SECONDS=0 never does.
     """
     settings = Settings.load(os.environ)
     with opened_store(settings) as store:

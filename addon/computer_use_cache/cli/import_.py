@@ -1,4 +1,4 @@
-"""`import`: fills the cache from recordings. The addon does the same for CACHE_DB_PATH."""
+"""`import`: fills the cache from recordings. The addon does the same with the file that CACHE_DB_PATH names."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ type Read = Recording | Exported | Skipped | Damaged
 def import_recordings(sources: tuple[Path, ...], as_json: bool) -> None:
     """Fill the cache from recorded traffic.
 
-    Taken are what `export` wrote, mitmproxy's flow files, HAR files, and the stores of the original tool (its SQLite
-    file, its npm cache folder; their answers are taken to be of the current upstream, UPSTREAM_BASE_URL). What live
-    traffic would not be stored for is skipped. An answer keeps the time it was recorded at, and expires counted from
-    then; an exported one when its line says. Nothing that is stored already is replaced by something older.
+    Sources are exports, mitmproxy's flow files, HAR files, and the stores of the original tool (its SQLite file and its
+    npm cache folder, whose answers are assumed to come from UPSTREAM_BASE_URL). Whatever would not be stored live is
+    skipped. An answer keeps its recording time and expires counted from then; an exported one when its line says so. A
+    stored entry is never replaced by an older one.
     """
     settings = Settings.load(os.environ)
     unreadable: list[str] = []

@@ -1,5 +1,4 @@
-"""`stats`: what the cache holds, what it did, and what that saved; from the running proxy, or from the store's folder
-when there is none."""
+"""`stats`: what the cache holds, what it did, and what that saved. Asks the running proxy, or reads the store."""
 
 from __future__ import annotations
 
@@ -31,21 +30,21 @@ _BOOKS = ("saved", "spent")
 @click.command()
 @url_option
 @click.option("--json", "as_json", is_flag=True, help="Print what /cache/stats answers.")
-@click.option("--watch", is_flag=True, help="Show them anew until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Show them again and again, until Ctrl-C.")
 @click.option(
     "--interval",
     type=click.FloatRange(min=0.1, max=3600),
     default=2.0,
     metavar="SECONDS",
-    help="How often --watch looks.  [2]",
+    help="How often --watch refreshes.  [2]",
 )
 def stats(url: str | None, as_json: bool, watch: bool, interval: float) -> None:
     """Print what the cache holds, what it did and what that saved."""
     settings = Settings.load(os.environ)
     if watch and as_json:
-        raise click.UsageError("--watch is for a terminal: leave it or --json out")
+        raise click.UsageError("--watch is for a terminal: leave out either it or --json")
     if watch and not sys.stdout.isatty():
-        raise click.UsageError("--watch needs a terminal as standard output: without it the numbers are printed once")
+        raise click.UsageError("--watch needs a terminal as standard output; leave it out to print the numbers once")
     if watch:
         _watch(url, settings, interval)
     elif as_json:
@@ -61,12 +60,14 @@ def _watch(url: str | None, settings: Settings, interval: float) -> None:
                 live.update(_shown(_counted(url, settings)), refresh=True)
                 time.sleep(interval)
     except KeyboardInterrupt:
-        pass  # it is how a watch ends
+        pass  # the way to end --watch
 
 
 def _counted(url: str | None, settings: Settings) -> Statistics:
     """What `/cache/stats` answers, or would."""
     if health := health_of(url, settings):
+        if "error" in health["cache"]:
+            raise click.ClickException(health["cache"]["error"])
         return msgspec.convert(health["cache"], Statistics)
     with opened_store(settings) as store:
         return Ledger(store).statistics(settings, time.time())
@@ -77,7 +78,7 @@ def _shown(counted: Statistics) -> RenderableType:
     if models:
         parts.append(_models(models))
     if not all(model.priced for model in models.values()):
-        parts.append("The price of some answers is not known; their money is in no sum.")
+        parts.append("The price of some answers is not known; the sums leave them out.")
     if counted.history:
         parts.append(_history(counted.history[-_HOURS:]))
     return Group(*parts)
@@ -133,7 +134,7 @@ def _money_and_time(book: Book, priced: bool) -> str:
 
 
 def _models(models: dict[str, ModelStatistics]) -> Table:
-    """A row for each model, the one that was asked most first."""
+    """A row per model, the most used first."""
     table = Table()
     table.add_column("model", overflow="fold")
     for heading in ("hits", "misses", *_BOOKS):
@@ -146,7 +147,7 @@ def _models(models: dict[str, ModelStatistics]) -> Table:
 
 
 def _history(hours: list[Hour]) -> Table:
-    """A bar for each hour: its length tells how much was asked, its filled part what of that were hits."""
+    """A bar per hour, as long as there were requests, filled as far as they were hits."""
     table = Table("hour", box=None)
     for heading in ("hits", "misses"):
         table.add_column(heading, justify="right")

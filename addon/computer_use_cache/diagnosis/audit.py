@@ -13,7 +13,7 @@ from computer_use_cache.diagnosis.request_record import bytes_with_media
 from computer_use_cache.errors import FormatError
 from computer_use_cache.models import Entry, RequestRecord, Response, Shape, Skipped
 from computer_use_cache.settings import Settings
-from computer_use_cache.store.base import Store
+from computer_use_cache.store.base import RequestLog
 
 _VOLATILE = frozenset(
     {
@@ -36,7 +36,7 @@ class Question:
     body: bytes
 
 
-def question(store: Store, entry: Entry, settings: Settings) -> Question | Skipped:
+def question(store: RequestLog, entry: Entry, settings: Settings) -> Question | Skipped:
     """The request to repeat for an entry, or Skipped if that is impossible. Blocks; raises StoreError.
 
     Entries of other upstreams are skipped, because the credential belongs to the configured one.

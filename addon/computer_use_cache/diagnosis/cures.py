@@ -19,7 +19,7 @@ from computer_use_cache.formats.base import Json, load_object
 from computer_use_cache.keys import canonical_json, normalizers
 from computer_use_cache.models import Entry, RequestRecord, Shape
 from computer_use_cache.screens.pixels import can_decode
-from computer_use_cache.store.base import Store
+from computer_use_cache.store.base import RequestLog, Store
 
 _MOST_PICTURES = 8
 """Decoding is slow; this allows four pictures of each request."""
@@ -77,7 +77,7 @@ def _are_enough(names: Iterable[str], pair: tuple[Json, Json]) -> bool:
     return canonical_json.canonical(one) == canonical_json.canonical(other)
 
 
-def _with_pixels(store: Store, asked: Side, stored: Side) -> tuple[Json, Json] | None:
+def _with_pixels(store: RequestLog, asked: Side, stored: Side) -> tuple[Json, Json] | None:
     """Both bodies with differing pictures replaced by digests of their pixels, which takes tens of milliseconds each.
 
     None if something besides pictures differs for good, or if a picture is no longer stored.

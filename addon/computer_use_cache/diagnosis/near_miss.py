@@ -18,7 +18,7 @@ from computer_use_cache.errors import FormatError, StoreError
 from computer_use_cache.formats.base import Json, dump, load_object
 from computer_use_cache.keys import canonical_json, key, normalizers
 from computer_use_cache.models import Bypass, RequestRecord
-from computer_use_cache.store.base import Store
+from computer_use_cache.store.base import RequestLog
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ def as_json(near: Near) -> Json:
     return {"near": near.key, "differences": found, "normalizers": list(near.normalizers)}
 
 
-def misses(store: Store, since: float) -> list[Json]:
+def misses(store: RequestLog, since: float) -> list[Json]:
     """The near misses logged after `since` (Unix seconds), newest first. Blocks; raises StoreError.
 
     Each has `at`, `model`, `key` and the members of `as_json`.

@@ -8,6 +8,7 @@ containment of documents", 1997). Tool call ids differ in every run and are left
 
 from __future__ import annotations
 
+import functools
 import re
 import zlib
 from collections.abc import Iterator
@@ -84,7 +85,13 @@ def _lengths(number: int) -> Iterator[int]:
 
 def _shingles(text: bytes) -> list[bytes]:
     half = _TEXT_BYTES // 2
-    words = re.findall(rb"[^\W_]+", text if len(text) <= _TEXT_BYTES else text[:half] + text[-half:])
+    return _chosen_shingles(text if len(text) <= _TEXT_BYTES else text[:half] + text[-half:])
+
+
+@functools.lru_cache(maxsize=512)
+def _chosen_shingles(text: bytes) -> list[bytes]:
+    """Remembered because the steps of a task share their tools and their first item."""
+    words = re.findall(rb"[^\W_]+", text)
     starts = range(len(words) - _WORDS_PER_SHINGLE + 1)
     runs = {b" ".join(words[start : start + _WORDS_PER_SHINGLE]) for start in starts}
     return [b"shingle" + run for run in sorted(runs, key=zlib.crc32)[:_SHINGLES]]

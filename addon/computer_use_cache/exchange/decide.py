@@ -7,6 +7,8 @@ Then come the calls that are under way, and the upstream last. The normal way, t
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from computer_use_cache.cache.batches import Batch, join_known
 from computer_use_cache.cache.cache import Cache, offline_error
 from computer_use_cache.cache.plan import Plan
@@ -17,6 +19,7 @@ from computer_use_cache.exchange.decisions import Decision, Follow, Forward, Pos
 from computer_use_cache.exchange.failure_log import FailureLog
 from computer_use_cache.flights.flight import Flights
 from computer_use_cache.models import Absent, Bypass, Entry, Fwd
+from computer_use_cache.store.base import Slow
 
 
 class Decider:
@@ -29,19 +32,12 @@ class Decider:
 
     def decide(self, plan: Plan, now: float, batch: Batch | None = None) -> Decision:
         """Blocks and computes: call it off the event loop, unless `decide_at_once` has said otherwise."""
-        return self._decide(plan, self._entry(plan, now, batch))
+        return self._decide(plan, self._entry(self._cache.lookup, plan, now, batch))
 
     def decide_at_once(self, plan: Plan, now: float) -> Decision | Postpone:
         """The same for the event loop: POSTPONE if deciding would take long."""
-        if not self._cache.store.is_quick:
-            return Postpone.POSTPONE
-        is_small = self._cache.plans_quickly(len(plan.forward))
-        entry = self._entry(plan, now, None, by_earlier_keys=is_small)
-        if isinstance(entry, Entry):
-            is_quick = replays_quickly(plan, entry)
-        else:
-            is_quick = is_small or not self._cache.has_earlier_keys(plan)
-        if not is_quick:
+        entry = self._entry(self._cache.lookup_quickly, plan, now, None)
+        if entry is Slow.SLOW or (isinstance(entry, Entry) and not replays_quickly(plan, entry)):
             return Postpone.POSTPONE
         return self._decide(plan, entry)
 
@@ -86,10 +82,12 @@ class Decider:
         pieces = replay(plan, entry) if entry else None
         return None if entry is None or pieces is None else Serve(entry, pieces)
 
-    def _entry(self, plan: Plan, now: float, batch: Batch | None, *, by_earlier_keys: bool = True) -> Entry | Absent:
+    def _entry[Found: Entry | Absent | Slow](
+        self, lookup: Callable[[Plan, float], Found], plan: Plan, now: float, batch: Batch | None
+    ) -> Found | Entry | Absent:
         """The entry that answers a request; for a batch whose inputs are all known, one made of theirs."""
         try:
-            found = self._cache.lookup(plan, now, by_earlier_keys=by_earlier_keys)
+            found = lookup(plan, now)
             if isinstance(found, Absent) and batch and batch.known:
                 return Absent(Fwd.PARTIAL) if batch.unseen else join_known(batch)
         except StoreError as error:

@@ -14,6 +14,7 @@ call counts.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from typing import assert_never
@@ -25,6 +26,7 @@ from computer_use_cache.cache.batches import Batch
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.cache.replay import replay, replays_quickly
 from computer_use_cache.diagnosis.near_miss import Study
+from computer_use_cache.errors import StoreError
 from computer_use_cache.exchange import batching, report
 from computer_use_cache.exchange.decisions import (
     Again,
@@ -65,6 +67,8 @@ from computer_use_cache.models import (
     Skip,
     Skipped,
 )
+
+logger = logging.getLogger(__name__)
 
 
 class State(Enum):
@@ -115,6 +119,8 @@ class Exchange:
 
     async def resolve(self) -> Answer | Forward:
         """Find the answer, waiting for another request's call if need be; Forward if it takes a call of its own."""
+        if rejected := self.plan.route.controls.reject:
+            await self._reject(rejected)
         self.batch = await batching.opened(self._shared, self.plan)
         while True:
             decision = await self._decide()
@@ -132,6 +138,15 @@ class Exchange:
                     self._enter(State.DECIDING)
                 case _:
                     assert_never(decision)
+
+    async def _reject(self, key: str) -> None:
+        """Remove the entry that the client takes back. If that fails, its own request still goes upstream."""
+        try:
+            removed = await self._shared.run.write(self._shared.cache.store.delete, key)
+        except StoreError as error:
+            self._shared.storing.failed(error)
+        else:
+            logger.info("%.8s rejected%s", key, "" if removed else ": there is no such entry")
 
     async def _decide(self) -> Decision:
         decider = self._shared.decider

@@ -93,7 +93,7 @@ class ComputerUseCache:
                 await self._parts.write(self._parts.ledger.flush, time.time())
                 flushes += 1
                 if flushes % _FLUSHES_PER_MAINTENANCE == 0:
-                    await self._parts.write(self._parts.cache.store.maintain)
+                    await self._parts.upkeep(self._parts.cache.store.maintain)
             except Exception as error:
                 upkeep.failed(error)
             else:

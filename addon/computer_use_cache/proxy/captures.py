@@ -1,6 +1,6 @@
 """Recorded traffic as recordings of model calls: mitmproxy's flow files, HAR files, and flows that mitmproxy loads.
 
-A capture is judged like live traffic, but for the guard: its operator chose it.
+A capture is judged like live traffic, except by the guard: the operator chose it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from computer_use_cache.settings import Settings
 from computer_use_cache.transfer.recordings import Damaged, Recording
 
 _LONGEST_PREFIX = 12
-"""Digits of a flow's length in a flow file."""
+"""The most digits that a flow's length has in a flow file."""
 
 
 def read_flow_file(path: Path, settings: Settings) -> Iterator[Recording | Skipped | Damaged]:
@@ -40,18 +40,18 @@ def read_flow_file(path: Path, settings: Settings) -> Iterator[Recording | Skipp
             where = f"{path}: flow {number}"
             frame = _frame(first, file, size)
             if frame is None:
-                yield Damaged(where, "the file is cut or not a flow file from here on")
+                yield Damaged(where, "the file is truncated, or not a flow file, from here on")
                 return
             try:
                 outcome = recording_of(next(iter(FlowReader(io.BytesIO(frame)).stream())), settings)
-            except Exception as error:  # what a damaged flow raises is anything
-                yield Damaged(where, _told(error))
+            except Exception as error:  # a damaged flow may raise anything
+                yield Damaged(where, _message(error))
             else:
                 yield outcome
 
 
 def _frame(first: bytes, file: BinaryIO, size: int) -> bytes | None:
-    """One flow as it lies in the file, from its `first` byte on: a length, a colon, so many bytes and one more."""
+    """The bytes of one flow in the file, from its `first` byte on: its length, a colon, its data, and a type byte."""
     digits, more = first, file.read(1)
     while more.isdigit() and len(digits) < _LONGEST_PREFIX:
         digits, more = digits + more, file.read(1)
@@ -61,9 +61,9 @@ def _frame(first: bytes, file: BinaryIO, size: int) -> bytes | None:
 
 
 def read_har(path: Path, settings: Settings) -> Iterator[Recording | Skipped | Damaged]:
-    """The model calls in an HTTP archive, as browsers' developer tools save it. Entries count from 1.
+    """The model calls in an HTTP archive, as browsers' developer tools save them. Entries count from 1.
 
-    Raises FormatError when it is none.
+    Raises FormatError if the file is not one.
     """
     try:
         entries = list(json.loads(path.read_text(encoding="utf-8-sig"))["log"]["entries"])
@@ -72,14 +72,14 @@ def read_har(path: Path, settings: Settings) -> Iterator[Recording | Skipped | D
     for number, entry in enumerate(entries, 1):
         try:
             outcome = recording_of(request_to_flow(_as_utf8(entry)), settings)
-        except Exception as error:  # what a damaged entry raises is anything
-            yield Damaged(f"{path}: entry {number}", _told(error))
+        except Exception as error:  # a damaged entry may raise anything
+            yield Damaged(f"{path}: entry {number}", _message(error))
         else:
             yield outcome
 
 
 def _as_utf8(entry: Any) -> Any:
-    """A HAR's entry, its texts to be read as UTF-8: without a charset mitmproxy takes them for Latin-1."""
+    """A HAR entry whose texts will be read as UTF-8: mitmproxy would assume Latin-1 where no charset is given."""
     posted = entry["request"].get("postData", {})
     if isinstance(posted.get("text"), str):
         posted["text"] = posted["text"].encode("utf-8", "surrogatepass")
@@ -87,14 +87,14 @@ def _as_utf8(entry: Any) -> Any:
     return entry
 
 
-def _told(error: Exception) -> str:
+def _message(error: Exception) -> str:
     if isinstance(error, exceptions.FlowReadException):
         return str(error)
     return f"{type(error).__name__} {error}"
 
 
 def recording_of(found: flow.Flow, settings: Settings) -> Recording | Skipped:
-    """The model call that a flow is, when it is a whole one that an upstream answered."""
+    """The model call in a flow, if it is complete and an upstream answered it."""
     if not isinstance(found, http.HTTPFlow) or found.request.method != "POST":
         return Skipped("not a call of a cached API")
     request, response = found.request, found.response
@@ -114,7 +114,7 @@ def recording_of(found: flow.Flow, settings: Settings) -> Recording | Skipped:
     try:
         asked = Request(base, below, query, flows.lower_headers(request.headers), body_of(request))
         body = response.get_content(strict=True)
-    except (RequestError, ValueError, TypeError) as error:  # a TypeError for a coding that mitmproxy misunderstands
+    except (RequestError, ValueError, TypeError) as error:  # TypeError: a coding that mitmproxy misunderstands
         return Skipped(str(error))
     started, ended = request.timestamp_start, response.timestamp_end or response.timestamp_start
     headers = flows.lower_headers(response.headers)
@@ -123,9 +123,10 @@ def recording_of(found: flow.Flow, settings: Settings) -> Recording | Skipped:
 
 
 def _origin(found: http.HTTPFlow) -> str:
-    """Where a captured request went. Raises ValueError when that is not clear.
+    """Where a captured request went. Raises ValueError if that is not clear.
 
-    Not by its URL alone: a reverse mode that loads a flow puts its own target there. The Host header proves nothing.
+    The URL alone does not tell, because a reverse mode that loads a flow puts its own target there. The Host header
+    proves nothing.
     """
     connection, named, request = found.server_conn, found.request.pretty_host.lower(), found.request
     address = connection.address

@@ -16,6 +16,7 @@ from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.layers.http import HTTPMode
 
 from computer_use_cache.cache.plan import Plan
+from computer_use_cache.exchange.decisions import Postpone
 from computer_use_cache.network import Proxies
 from computer_use_cache.proxy.connections import Connections
 from computer_use_cache.proxy.fast_path.lookup import Admitted, FastLane, Hit, line_of
@@ -104,10 +105,11 @@ class FastHttpLayer(CacheHttpLayer):
             return known
         assert intake.admitted
         search = Search(lane, intake.admitted, intake.body())
-        if lane.is_quick(intake.length):
-            search.found = lane.find(search.admitted, search.body)
-        else:
+        quick = lane.find_quickly(search.admitted, search.body) if lane.is_quick(intake.length) else Postpone.POSTPONE
+        if quick is Postpone.POSTPONE:
             yield CacheFindHook(search)
+        else:
+            search.found = quick
         if isinstance(search.found, Hit):
             return lane.serve(search.found, intake.digest)
         if search.found:

@@ -1,6 +1,6 @@
 """Flows that mitmproxy loads from a file (`mitmdump -nr`, mitmweb's "open file") fill the cache.
 
-They are counted as stored, and as nothing else: nobody asked for them here.
+They only count as stored, since nobody asked for them here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class LoadedFlows:
-    """Takes over loaded flows. `write` runs a function of the core in the one thread that writes."""
+    """Puts loaded flows into the cache. `write` runs a blocking function in the thread that writes."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class LoadedFlows:
         self._skipped = Counter[str]()
 
     async def take(self, flow: http.HTTPFlow) -> None:
-        """Put the model call that a loaded flow is into the cache; a failure is one more that is skipped."""
+        """Put a loaded flow into the cache if it is a model call. A failure counts as one more skipped flow."""
         try:
             check_shared(self._settings, loopback=self._loopback)
             cache = importing_cache(self._settings, self._store, loopback=self._loopback)
@@ -55,7 +55,7 @@ class LoadedFlows:
         except SettingError as error:
             outcome = Skipped(str(error))
         except Exception as error:
-            logger.exception("the cache failed; a loaded flow was not taken over")
+            logger.exception("the cache failed; a loaded flow was not stored")
             outcome = Skipped(str(error))
         if isinstance(outcome, Skipped):
             self._skipped[outcome.detail] += 1
@@ -64,6 +64,6 @@ class LoadedFlows:
             self._ledger.stored(time.time())
 
     def close(self) -> None:
-        """Tell what became of the flows."""
+        """Log what became of the flows."""
         if self._kept or self._skipped:
             logger.info("loaded flows: %d stored, skipped %s", self._kept, dict(self._skipped) or "none")

@@ -1,4 +1,4 @@
-"""The routes that the proxy answers itself, when it is asked itself."""
+"""The routes that the proxy answers itself when a request is addressed to it."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from computer_use_cache.store.base import Choice
 logger = logging.getLogger(__name__)
 
 _ENTRIES = "/cache/entries"
+_REJECT = "/reject"
 _FIXED = {
     "/": "GET",
     "/healthz": "GET",
@@ -51,29 +52,42 @@ _ENDPOINTS = (
     "/cache/stats",
     "/cache/clear",
     "/cache/entries",
+    "/cache/entries/{key}/reject",
     "/metrics",
 )
 _MOST_ENTRIES = 1000
 
 
 def is_local(path: str) -> bool:
-    """Whether the proxy itself answers on this path."""
+    """True if the proxy itself answers this path."""
     return path in _FIXED or path.startswith(_ENTRIES + "/")
 
 
 def _methods(path: str) -> tuple[str, ...]:
-    """What may be asked on a local path."""
-    method = _FIXED.get(path)
-    return (method,) if method == "POST" else ("GET", "HEAD") if method else ("GET", "HEAD", "DELETE")
+    """The methods that a local path takes."""
+    if (method := _FIXED.get(path)) is None:
+        method = "POST" if path.endswith(_REJECT) else "DELETE"
+    match method:
+        case "GET":
+            return ("GET", "HEAD")
+        case "DELETE":
+            return ("GET", "HEAD", "DELETE")
+        case _:
+            return (method,)
+
+
+type InThread = Callable[..., Awaitable[Any]]
 
 
 class LocalRoutes:
-    """Answers of the proxy itself. `write` runs a blocking function in the thread that writes."""
+    """Answers of the proxy itself. `write` runs a blocking function in the thread that writes, `upkeep` in another one:
+    its work may take minutes."""
 
-    def __init__(self, cache: Cache, ledger: Ledger, write: Callable[..., Awaitable[Any]], *, loopback: bool) -> None:
+    def __init__(self, cache: Cache, ledger: Ledger, write: InThread, upkeep: InThread, *, loopback: bool) -> None:
         self._cache = cache
         self._ledger = ledger
         self._write = write
+        self._upkeep = upkeep
         self._loopback = loopback
 
     async def answer(self, flow: http.HTTPFlow) -> http.Response | None:
@@ -131,7 +145,7 @@ class LocalRoutes:
         return found
 
     async def _health(self) -> Json:
-        """The statistics, or why there are none: a proxy without its store still serves."""
+        """The statistics, or why there are none: a proxy serves even without its store."""
         try:
             return msgspec.to_builtins(await self._stats())  # type: ignore[no-any-return]
         except StoreError as error:
@@ -145,11 +159,11 @@ class LocalRoutes:
         return responses.json_response(200, {"ok": True})
 
     async def _clear(self, flow: http.HTTPFlow) -> http.Response:
-        wish = _clear_wish(flow)
-        older_than = wish.pop("older_than", None)
+        wanted = _wanted(flow)
+        older_than = wanted.pop("older_than", None)
         before = None if older_than is None else time.time() - older_than
-        chosen = Choice(**wish, before=before)
-        deleted = await self._write(self._cache.store.clear, None if chosen == Choice() else chosen)
+        chosen = Choice(**wanted, before=before)
+        deleted = await self._upkeep(self._cache.store.clear, None if chosen == Choice() else chosen)
         logger.info("cleared %d entries", deleted)
         return responses.json_response(200, {"ok": True, "deleted": deleted})
 
@@ -160,27 +174,30 @@ class LocalRoutes:
         after = flow.request.query.get("after", "")
         found = await self._write(self._page, int(limit), after)
         path = f"{_ENTRIES}?limit={limit}&after={found[-2].key}" if len(found) > int(limit) else None
-        return responses.json_response(200, {"entries": [_told(entry) for entry in found[: int(limit)]], "next": path})
+        return responses.json_response(
+            200, {"entries": [_described(entry) for entry in found[: int(limit)]], "next": path}
+        )
 
     def _page(self, limit: int, after: str) -> list[Entry]:
-        """The page's entries, and one more when there is a next page."""
+        """The entries of the page, and one more if there is a next page."""
         entries = self._cache.store.entries()
         if after and not any(entry.key == after for entry in entries):
             raise RequestError(404, f"There is no entry {after!r} to go on after.", param="after")
         return list(islice(entries, limit + 1))
 
     async def _entry(self, method: str, key: str) -> http.Response:
-        if method == "DELETE":
-            deleted = await self._write(self._cache.store.delete, key)
-            if deleted:
+        if method in ("DELETE", "POST"):
+            key = key.removesuffix(_REJECT)
+            if await self._write(self._cache.store.delete, key):
+                logger.info("%s %s", key[:8], "deleted" if method == "DELETE" else "rejected")
                 return responses.json_response(200, {"ok": True, "deleted": 1})
         elif entry := await self._write(self._cache.store.get, key):
             body = entry.body.decode("utf-8", "replace")
-            return responses.json_response(200, _told(entry) | {"headers": dict(entry.headers), "body": body})
+            return responses.json_response(200, _described(entry) | {"headers": dict(entry.headers), "body": body})
         raise RequestError(404, f"There is no entry {key!r}.", code="not_found")
 
 
-def _told(entry: Entry) -> Json:
+def _described(entry: Entry) -> Json:
     return {
         "key": entry.key,
         "format": entry.format,
@@ -194,10 +211,10 @@ def _told(entry: Entry) -> Json:
     }
 
 
-def _clear_wish(flow: http.HTTPFlow) -> dict[str, Any]:
-    """What to clear, from the JSON body or the query; raises RequestError for a wish that cannot be understood,
-    because understanding it as everything would lose what was to be kept."""
-    wish: dict[str, Any] = dict(flow.request.query)
+def _wanted(flow: http.HTTPFlow) -> dict[str, Any]:
+    """What to clear, from the JSON body or the query. Raises RequestError for anything it does not understand: taking
+    that for "everything" would lose what the caller wants to keep."""
+    wanted: dict[str, Any] = dict(flow.request.query)
     if sent := body_of(flow.request):
         try:
             body = json.loads(sent)
@@ -205,15 +222,15 @@ def _clear_wish(flow: http.HTTPFlow) -> dict[str, Any]:
             raise RequestError(400, "The request body is not valid JSON.") from None
         if not isinstance(body, dict):
             raise RequestError(400, "The request body must be a JSON object.")
-        wish |= body
-    for name, value in wish.items():
+        wanted |= body
+    for name, value in wanted.items():
         if name not in ("model", "namespace", "older_than"):
             raise RequestError(400, f"{name}: only model, namespace and older_than choose what to clear.", param=name)
         if name == "older_than":
-            wish[name] = _seconds(value)
+            wanted[name] = _seconds(value)
         elif not isinstance(value, str):
             raise RequestError(400, f"{name}: give text.", param=name)
-    return wish
+    return wanted
 
 
 def _seconds(value: object) -> float:

@@ -39,9 +39,11 @@ class Parts:
         self.shared = Shared(self.cache, self.ledger, Runners(asyncio.to_thread, self.write, self.study, time.time))
         self.exchanges = FlowExchanges(self.shared)
         self.lane = FastLane(self.shared, self.gate)
-        self.local = LocalRoutes(self.cache, self.ledger, self.write, loopback=loopback)
+        self.local = LocalRoutes(self.cache, self.ledger, self.write, self.upkeep, loopback=loopback)
         self.loaded = LoadedFlows(settings, self.cache.store, self.ledger, self.write, loopback=loopback)
         self._writer = ThreadPoolExecutor(1, "cache-writer")
+        # A thread of its own, so that no answer waits to be stored until a large store is cleared.
+        self._keeper = ThreadPoolExecutor(1, "cache-upkeep")
         # One thread is enough: each thread that computes takes the interpreter from the event loop for milliseconds.
         self._student = ThreadPoolExecutor(1, "cache-study")
 
@@ -57,6 +59,10 @@ class Parts:
         """`write`, but the event loop waits for it: for mitmproxy's commands, which cannot return a value later."""
         return self._writer.submit(partial(function, *arguments, **named)).result()
 
+    async def upkeep[**P, R](self, function: Callable[P, R], /, *arguments: P.args, **named: P.kwargs) -> R:
+        """Run what may take minutes, such as clearing the store, in a thread of its own."""
+        return await _run(self._keeper, partial(function, *arguments, **named))
+
     async def study[**P, R](self, function: Callable[P, R], /, *arguments: P.args, **named: P.kwargs) -> R:
         """Run a long computation that nobody waits for at once, in a thread of its own."""
         return await _run(self._student, partial(function, *arguments, **named))
@@ -67,6 +73,7 @@ class Parts:
         self.loaded.close()
         self._student.shutdown(wait=True)
         self._writer.shutdown(wait=True)
+        self._keeper.shutdown(wait=True)
         try:
             self.ledger.flush(time.time())
             self.cache.store.close()

@@ -1,34 +1,48 @@
-"""Where entries are kept: the Store protocol, which every store fulfils and one suite of tests checks."""
+"""The protocols that every store fulfils. One suite of tests checks them on each store (tests/store/test_store.py).
+
+A store is one object with several roles. Code that uses it names the role it needs: `EntryStore` for recorded answers,
+`RequestLog` for the requests behind them, `Counters` for statistics, `Leases` for work shared between proxies. Only
+code that opens, passes on or closes a whole store names `Store`.
+
+Methods may be called from any thread and raise StoreError when the store cannot be used. All of them block, so the
+event loop calls them in a thread; the one exception is `get_quickly`.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from enum import Enum
+from typing import NamedTuple, Protocol
 
 from computer_use_cache.models import Entry, RequestRecord
 
 NEWEST_OF_PART = 16
-"""Of the requests that share a part, so many are looked at: what all share (a model, tools) tells nothing."""
+"""How many requests are compared for each part they share. A part that more of them share says little."""
+NEWEST_OF_TEMPLATE = 16
 NEAR_CANDIDATES = 4
 KEPT_MISSES = 1000
 LEASE_SECONDS = 10
 
 
-def weigh[Holder](holders: Iterable[Sequence[Holder]]) -> Counter[Holder]:
-    """How much each holder shares, given the holders of each part (`NEWEST_OF_PART` at most): what few share counts
-    for more, and what all share for so little that all of it together does not weigh as much as one part of two."""
-    shared: Counter[Holder] = Counter()
-    for found in holders:
-        for holder in found:
-            shared[holder] += 1 / len(found) ** 2  # type: ignore[assignment]  # a Counter's values may be fractions
-    return shared
+class Slow(Enum):
+    """What `get_quickly` returns in place of an entry that takes too long to read on the event loop."""
+
+    SLOW = "slow"
+
+
+class NewEntry(NamedTuple):
+    """An entry to store, for how long (None: forever), and the request that it answers, if that is known."""
+
+    entry: Entry
+    keep_seconds: float | None
+    record: RequestRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much a store holds: `entries`, and the `bytes` they take."""
+    """How many entries a store holds, and how many bytes it takes."""
 
     entries: int
     bytes: int
@@ -36,7 +50,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which entries are meant: every condition that is not None must hold; `before` is in Unix seconds."""
+    """Selects entries: every condition that is not None must hold. `before` is in Unix seconds."""
 
     model: str | None = None
     namespace: str | None = None
@@ -50,86 +64,109 @@ class Choice:
         )
 
 
+class EntryStore(Protocol):
+    """Recorded answers by key."""
+
+    def get(self, key: str) -> Entry | None:
+        """The entry, fresh or not; None if there is none or it cannot be read."""
+
+    def get_quickly(self, key: str) -> Entry | Slow | None:
+        """As `get`, on the event loop: SLOW if reading the entry would hold it up, and `get` must be used instead."""
+
+    def put(self, entry: Entry, keep_seconds: float | None, record: RequestRecord | None = None) -> bool:
+        """Store an entry for so long (None: forever), and the request that it answers; True if it replaced another."""
+
+    def put_all(self, batch: Sequence[NewEntry]) -> None:
+        """Store many entries at the cost of a few transactions. They count as equally new; of several with one key, the
+        last stays."""
+
+    def with_template(self, template: str) -> list[str]:
+        """The keys of the newest `NEWEST_OF_TEMPLATE` entries with that template, newest first."""
+
+    def delete(self, key: str) -> bool:
+        """Remove an entry, everything known about it included; True if there was one."""
+
+    def entries(self) -> Iterator[Entry]:
+        """Every readable entry, the most recently stored first."""
+
+    def clear(self, chosen: Choice | None = None) -> int:
+        """Remove the chosen entries, or all, in short transactions; the number of entries removed."""
+
+    def probe(self) -> None:
+        """Write something and remove it again, to find out if that is possible."""
+
+    def size(self) -> Size:
+        """How much is stored."""
+
+    def maintain(self) -> None:
+        """Remove what has expired, then the oldest while the store is over its limit, in short transactions."""
+
+
+class RequestLog(Protocol):
+    """The requests behind the entries, and a log of misses. It explains misses and audits hits; serving needs none."""
+
+    def request(self, key: str) -> RequestRecord | None:
+        """The request that an entry answers; None if it is not known."""
+
+    def media(self, digest: str) -> str | None:
+        """The base64 text with that digest, such as a screenshot, that recorded requests refer to; None if the store
+        does not have it. A store need not keep any."""
+
+    def near(self, parts: Sequence[int]) -> list[str]:
+        """The keys of the `NEAR_CANDIDATES` entries whose requests share most of `parts`, the best first."""
+
+    def add_miss(self, data: bytes) -> None:
+        """Append to the log of misses, which keeps the last `KEPT_MISSES`."""
+
+    def misses(self) -> list[bytes]:
+        """The log of misses, newest first."""
+
+
+class Counters(Protocol):
+    """Numbers by name that survive a restart and are shared by every process that uses the store."""
+
+    def add_counts(self, counts: Mapping[str, float], latest: Mapping[str, float]) -> None:
+        """Add `counts` to the counters, and raise those in `latest` to at least the value given: all of it or none."""
+
+    def counts(self) -> dict[str, float]:
+        """All counters."""
+
+    def forget_counts(self, names: Iterable[str]) -> None:
+        """Remove counters. Names that are not there are ignored."""
+
+
 class Leases(Protocol):
-    """Who, of all that share a store, makes the upstream call of a key. Every method blocks and raises StoreError."""
+    """Decides which of the proxies that share a store makes the upstream call for a key."""
 
     def take(self, key: str, owner: str) -> str:
-        """Take a key's lease for ten seconds unless another holds it; the owner who holds it now."""
+        """Take the lease for `LEASE_SECONDS` unless another owner holds it; returns whoever holds it now."""
 
     def renew(self, key: str, owner: str) -> None:
-        """Ten seconds more, if `owner` still holds it."""
+        """Extend the lease by `LEASE_SECONDS` if `owner` still holds it."""
 
     def release(self, key: str, owner: str) -> None:
-        """Give it back, if `owner` still holds it."""
+        """Give the lease back if `owner` still holds it."""
 
 
-class Store(Protocol):
-    """Entries by key, and counters by name.
-
-    Every method blocks, may be called from any thread, and raises StoreError when the store cannot be used. All but a
-    quick `get` belong in a thread.
-    """
-
-    @property
-    def is_quick(self) -> bool:
-        """Whether `get` is quick enough for the event loop."""
+class Store(EntryStore, RequestLog, Counters, Protocol):
+    """A whole store."""
 
     @property
     def leases(self) -> Leases | None:
-        """The leases of a store that several proxies share, None where one has it for itself."""
-
-    def get(self, key: str) -> Entry | None:
-        """The entry, fresh or not; None when there is none or it cannot be read."""
-
-    def put(self, entry: Entry, keep_seconds: float | None, record: RequestRecord | None = None) -> bool:
-        """Keep the entry, and its request where it is known, for so long (None: for ever); True when it took the place
-        of another."""
-
-    def request(self, key: str) -> RequestRecord | None:
-        """The request that the entry answers; None when it is not known."""
-
-    def media(self, digest: str) -> str | None:
-        """The long base64 text (a picture, say) of that digest out of the requests that are kept; None where it is not
-        kept. A store may keep none."""
-
-    def near(self, parts: Sequence[int]) -> list[str]:
-        """The keys of at most `NEAR_CANDIDATES` entries whose requests share most of `parts`, the best first."""
-
-    def add_miss(self, data: bytes) -> None:
-        """Add to the log of misses, which holds the last `KEPT_MISSES`."""
-
-    def misses(self) -> list[bytes]:
-        """The log of misses, the newest first."""
-
-    def delete(self, key: str) -> bool:
-        """True when there was such an entry."""
-
-    def entries(self) -> Iterator[Entry]:
-        """Every readable entry, the one stored last first."""
-
-    def clear(self, chosen: Choice | None = None) -> int:
-        """Remove the chosen entries, or all; how many there were. Works in short pieces."""
-
-    def probe(self) -> None:
-        """Write and remove something, to see that it can be done."""
-
-    def size(self) -> Size:
-        """How much is kept."""
-
-    def maintain(self) -> None:
-        """Expire what is too old and evict what is too much, in short pieces."""
-
-    def add_counts(self, counts: Mapping[str, float], latest: Mapping[str, float]) -> None:
-        """Add `counts` to the counters and raise those in `latest` to at least that value.
-
-        They survive a restart and are shared by all who use the store; all change together or none does.
-        """
-
-    def counts(self) -> dict[str, float]:
-        """The counters."""
-
-    def forget_counts(self, names: Iterable[str]) -> None:
-        """Remove counters; those that are not there are passed over."""
+        """The leases of a store that several proxies share; None for a store with a single user."""
 
     def close(self) -> None:
-        """Let go of files and connections; the store is not used afterwards."""
+        """Release files and connections. The store cannot be used afterwards."""
+
+
+def weigh[Holder](holders: Iterable[Sequence[Holder]]) -> Counter[Holder]:
+    """Scores holders by the parts they share, given the holders of each part (at most `NEWEST_OF_PART`).
+
+    A part counts for more the fewer hold it: all the parts that everybody holds together weigh less than one part that
+    only two hold.
+    """
+    shared: Counter[Holder] = Counter()
+    for found in holders:
+        for holder in found:
+            shared[holder] += 1 / len(found) ** 2  # type: ignore[assignment]  # a Counter's values may be fractions
+    return shared

@@ -1,10 +1,10 @@
 """An entry, or the record of its request, as bytes: a version byte, then a zstd frame with a checksum. Never pickle.
-A long base64 text, as the bytes that it stands for.
+A long base64 text is stored as the bytes it encodes.
 
-What cannot be read (another version, a truncated or flipped frame) is None, so that it counts as a miss.
+Bytes that cannot be read (another version, a truncated or damaged frame) decode to None, which counts as a miss.
 
-zstd is given a dictionary of what the APIs' bodies have in common: a small one takes a third less. A version's
-dictionary never changes: another dictionary is another version.
+The frames use a dictionary of what the APIs' bodies have in common, which makes small ones a third smaller. The
+dictionary of a version never changes: another dictionary is another version.
 """
 
 from __future__ import annotations
@@ -25,19 +25,20 @@ from computer_use_cache.models import Entry, RequestRecord, Shape
 
 _VERSION = b"\x02"
 _READABLE = (_VERSION, b"\x01")
-"""The first version had no dictionary; such a frame is read the same way."""
+"""The first version had no dictionary; its frames are read the same way."""
 _LEVEL = 3
 _DICTIONARY = zstandard.ZstdCompressionDict(
     Path(__file__).with_name("codec_dictionary.txt").read_bytes(), dict_type=zstandard.DICT_TYPE_RAWCONTENT
 )
 _DICTIONARY.precompute_compress(level=_LEVEL)
 _UNREADABLE = (zstandard.ZstdError, ValueError, TypeError, KeyError, MemoryError, msgpack.UnpackException)
-"""MemoryError: a damaged frame may say that it holds any number of bytes."""
+"""MemoryError: a damaged frame may claim to hold any number of bytes."""
 _SHAPES = {str(shape): shape for shape in Shape}
+_PLAIN_FIELDS = Entry.__struct_fields__.index("template")
 
 
 class _Contexts(threading.local):
-    """zstd's contexts must not be shared between threads, and making one costs more than a small entry."""
+    """zstd's contexts must not be shared between threads, and creating one costs more than coding a small entry."""
 
     def __init__(self) -> None:
         self.compressor = zstandard.ZstdCompressor(
@@ -50,8 +51,9 @@ _contexts = _Contexts()
 
 
 def encode(entry: Entry) -> bytes:
-    """The bytes to store."""
-    return _frame(astuple(entry))
+    """The bytes to store. An entry without a template has the same bytes as before there were templates."""
+    fields = astuple(entry)
+    return _frame(fields if entry.template or entry.bindings else fields[:_PLAIN_FIELDS])
 
 
 def encode_request(record: RequestRecord) -> bytes:
@@ -59,9 +61,17 @@ def encode_request(record: RequestRecord) -> bytes:
     return _frame((record.upstream, record.path, record.query, record.headers, record.body, record.parts))
 
 
+def decoded_size(data: bytes) -> int:
+    """How many bytes `data` will be when it is decompressed, by its own account; 0 if it does not say."""
+    try:
+        return max(zstandard.frame_content_size(data[1:65]), 0)
+    except zstandard.ZstdError:
+        return 0
+
+
 def encode_media(text: str) -> bytes | None:
-    """What a base64 text stands for, in either alphabet, padded or not; None where the very text could not be made of
-    that again."""
+    """The bytes that a base64 text encodes, in either alphabet, padded or not; None if they would not give back exactly
+    the same text."""
     try:
         data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_")
     except binascii.Error:
@@ -70,7 +80,7 @@ def encode_media(text: str) -> bytes | None:
 
 
 def decode(data: bytes) -> Entry | None:
-    """The entry in `data`, or None when it is not one that this version can read whole."""
+    """The entry in `data`, or None if this version cannot read all of it."""
     try:
         key, format_name, shape, *rest = _fields(data)
         return Entry(key, format_name, _SHAPES[shape], *rest)
@@ -79,7 +89,7 @@ def decode(data: bytes) -> Entry | None:
 
 
 def decode_request(data: bytes) -> RequestRecord | None:
-    """The record in `data`, or None when it is not one that this version can read whole."""
+    """The record in `data`, or None if this version cannot read all of it."""
     try:
         return RequestRecord(*_fields(data))
     except _UNREADABLE:
@@ -87,7 +97,7 @@ def decode_request(data: bytes) -> RequestRecord | None:
 
 
 def decode_media(data: bytes, digest: str) -> str | None:
-    """The base64 text of that SHA-256 (in hex) that stands for `data`; None where there is none."""
+    """The base64 text that encodes `data` and has that SHA-256 (in hex); None if there is none."""
     return next((text for text in _spellings(data) if hashlib.sha256(text.encode()).hexdigest() == digest), None)
 
 

@@ -1,130 +1,181 @@
-"""Entries in a folder, by diskcache: raw bytes only, no write on a read, every write a short transaction."""
+"""Entries in a folder: raw bytes in SQLite, no write on a read, every write a short transaction."""
 
 from __future__ import annotations
 
 import heapq
+import itertools
 import logging
 import math
+import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from computer_use_cache.errors import StoreError
 from computer_use_cache.models import Entry, RequestRecord
 from computer_use_cache.store import codec
-from computer_use_cache.store.base import LEASE_SECONDS, Choice, Size
+from computer_use_cache.store.base import LEASE_SECONDS, NEWEST_OF_TEMPLATE, Choice, NewEntry, Size, Slow
 from computer_use_cache.store.media_store import Media
-from computer_use_cache.store.recurring import Recurring
+from computer_use_cache.store.memory import MOST_SEEN, BoundedMemory
 from computer_use_cache.store.request_log import Requests
-from computer_use_cache.store.sqlite import Database, failures
-from computer_use_cache.store.unchanged import UnchangedEntries, state_of
+from computer_use_cache.store.reserve import Reserve
+from computer_use_cache.store.sqlite import Database, State, failures
 
 logger = logging.getLogger(__name__)
 
 _SHARDS = 8
 """Each shard is a database of its own, so that two writers seldom wait for each other."""
 _ENTRIES_SHARE, _REQUESTS_SHARE, _MEDIA_SHARE = 0.8, 0.1, 0.1
-"""The parts of the size limit: the entries, their requests, and the pictures in these."""
+"""How the size limit is divided: entries, their requests, and the screenshots in those."""
+_QUICK_BYTES = 256 * 1024
+"""An entry up to this size is decompressed on the event loop."""
+_COPIES_BYTES = 32 * 1024 * 1024
+_BYTES_BESIDE_BODY = 2048
+_KEYS_PER_DELETION, _BYTES_PER_DELETION = 200, 256 * 1024
+"""What one transaction deletes at most: a full disk has little room for what SQLite writes meanwhile."""
+
+type _Copy = tuple[State, Entry]
 
 
 class DiskStore:
-    """The default store. `size_limit` is in bytes. Several processes may use one folder."""
+    """The default store. `size_limit` is in bytes. Several processes may use one folder.
 
-    is_quick = True
+    An entry that is read again is kept in memory. The copy is served while SQLite reports that nothing in the entry's
+    database has changed, so every hit still asks the disk.
+    """
 
     def __init__(self, folder: Path, size_limit: int, *, leases: bool = False) -> None:
-        """Opens or makes the folder, readable by its owner only; raises StoreError.
+        """Opens or creates the folder, readable by its owner only; raises StoreError.
 
-        With `leases`, processes that use it at the same time make one call of identical ones.
+        With `leases`, processes that use it at the same time make one call for identical requests.
         """
         with failures(folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.chmod(0o700)
         self.folder = folder
+        self._reserve = Reserve(folder / "space.reserve")
+        try:
+            self._open(folder, size_limit, leases)
+        except StoreError:
+            with self._reserve.lent():  # it may be the disk that is full
+                self._open(folder, size_limit, leases)
+        self._reserve.refill()
+        self._copies = BoundedMemory[str, _Copy](_COPIES_BYTES, _weight)
+        self._seen = BoundedMemory[str, bool](MOST_SEEN)
+
+    def _open(self, folder: Path, size_limit: int, leases: bool) -> None:
         self._shards = [
             Database(
                 folder / "entries" / str(number),
+                tagged=True,
                 size_limit=int(size_limit * _ENTRIES_SHARE) // _SHARDS,
                 eviction_policy="least-recently-stored",
             )
             for number in range(_SHARDS)
         ]
-        self._unchanged = UnchangedEntries()
-        self._recurring = Recurring()
         self._counters = Database(folder / "counters", eviction_policy="none")
         self.leases = DiskLeases(folder / "leases") if leases else None
         self._media = Media(folder / "media", int(size_limit * _MEDIA_SHARE))
         self._requests = Requests(folder / "requests.db", int(size_limit * _REQUESTS_SHARE), self._media)
 
     def _shard(self, key: str) -> Database:
-        return self._shards[zlib.crc32(key.encode()) % _SHARDS]
+        return self._shards[_shard_number(key)]
+
+    # -- entries
 
     def get(self, key: str) -> Entry | None:
+        entry = self._read(key, math.inf)
+        assert not isinstance(entry, Slow)
+        return entry
+
+    def get_quickly(self, key: str) -> Entry | Slow | None:
+        return self._read(key, _QUICK_BYTES)
+
+    def _read(self, key: str, most_bytes: float) -> Entry | Slow | None:
         database, state = self._shard(key), None
-        if self._recurring.comes_again(key):
-            with database.use() as shard:
-                state = state_of(shard)  # a copy must have been read after the state that it is good for
-            if (copy := self._unchanged.get(key, state)) is not None:
-                return copy
-        data, expires_at = database.read(key)
+        if is_repeated := self._seen.get(key):
+            state = database.state()  # taken first: the copy belongs to the state that it was read in
+            if (copy := self._copies.get(key, time.time())) and copy[0] == state:
+                return copy[1]
+        if (row := database.read_row(key)) is None:
+            return None
+        data, expires_at = row
+        if (codec.decoded_size(data) if isinstance(data, bytes) else math.inf) > most_bytes:
+            return Slow.SLOW
+        if data is None:
+            data = database.read_file(key)
         entry = codec.decode(data) if isinstance(data, bytes) else None
-        if state and entry and entry.key == key:
-            # What is no number is later than any, for SQLite as well.
-            self._unchanged.add(entry, state, expires_at if isinstance(expires_at, float) else math.inf)
+        if entry and entry.key == key:
+            if state:
+                # SQLite, too, takes a value that is not a number for later than any.
+                until = expires_at if isinstance(expires_at, float) else math.inf
+                self._copies.put(key, (state, entry), until)
+            elif not is_repeated:
+                self._seen.put(key, True)
         return entry
 
     def put(self, entry: Entry, keep_seconds: float | None, record: RequestRecord | None = None) -> bool:
-        data = codec.encode(entry)
-        with self._shard(entry.key).use() as shard:
-            # A row keeps its place when it is overwritten: deleting it first keeps the rows in order of age.
-            replaced = shard.delete(entry.key)
-            shard.set(entry.key, data, expire=keep_seconds)
-        if record:
-            try:
-                self._requests.put(entry.key, record, keep_seconds)
-            except StoreError as error:
-                logger.warning("entry %s is kept without its request: %s", entry.key[:8], error)
-        return bool(replaced)
+        return self._put([NewEntry(entry, keep_seconds, record)]) == 1
 
-    def request(self, key: str) -> RequestRecord | None:
-        return self._requests.get(key)
+    def put_all(self, batch: Sequence[NewEntry]) -> None:
+        self._put({new.entry.key: new for new in batch}.values())
 
-    def media(self, digest: str) -> str | None:
-        return self._media.get(digest)
+    def _put(self, batch: Collection[NewEntry]) -> int:
+        """Store entries with different keys; how many took the place of another."""
+        rows: dict[int, list[tuple[str, bytes, float | None, str]]] = defaultdict(list)
+        for entry, keep_seconds, _ in batch:
+            row = entry.key, codec.encode(entry), keep_seconds, entry.template
+            rows[_shard_number(entry.key)].append(row)
+        replaced = sum(self._shards[number].put(of_shard) for number, of_shard in rows.items())
+        records = [(entry.key, record, keep_seconds) for entry, keep_seconds, record in batch if record]
+        try:
+            if records:
+                self._requests.put(records)
+        except StoreError as error:
+            logger.warning("%d entries are stored without their requests: %s", len(records), error)
+        return replaced
 
-    def near(self, parts: Sequence[int]) -> list[str]:
-        return self._requests.near(parts)
-
-    def add_miss(self, data: bytes) -> None:
-        self._requests.add_miss(data)
-
-    def misses(self) -> list[bytes]:
-        return self._requests.misses()
+    def with_template(self, template: str) -> list[str]:
+        found = (database.tagged_with(template, NEWEST_OF_TEMPLATE) for database in self._shards)
+        newest = sorted(itertools.chain.from_iterable(found), key=lambda item: -item[1])
+        return [key for key, _ in newest[:NEWEST_OF_TEMPLATE]]
 
     def delete(self, key: str) -> bool:
-        self._requests.delete(key)
-        with self._shard(key).use() as shard:
-            return bool(shard.delete(key))
+        try:
+            return self._delete(self._shard(key), [key]) == 1
+        except StoreError:
+            with self._reserve.lent():
+                return self._delete(self._shard(key), [key]) == 1
+
+    def _delete(self, database: Database, keys: Sequence[str]) -> int:
+        self._requests.delete(keys)
+        return database.delete(keys)
 
     def entries(self) -> Iterator[Entry]:
-        return heapq.merge(*map(self._newest_first, self._shards), key=_age_order)
-
-    def _newest_first(self, database: Database) -> Iterator[Entry]:
-        with database.use() as shard:
-            for key in reversed(shard):
-                data = shard.get(key)
-                if isinstance(data, bytes) and (entry := codec.decode(data)) is not None:
-                    yield entry
+        return heapq.merge(*map(_newest_first, self._shards), key=lambda entry: -entry.created_at)
 
     def clear(self, chosen: Choice | None = None) -> int:
-        if chosen is None:
-            self._requests.clear()
-            return sum(map(self._clear, self._shards))
-        return sum(self.delete(entry.key) for entry in self.entries() if chosen(entry))
+        with self._reserve.lent():
+            if chosen is None:
+                self._requests.clear()
+                return sum(database.clear() for database in self._shards)
+            removed = sum(self._clear_chosen(database, chosen) for database in self._shards)
+            if removed:
+                self._requests.sweep()
+            return removed
 
-    def _clear(self, database: Database) -> int:
-        with database.use() as shard:
-            return int(shard.clear())
+    def _clear_chosen(self, database: Database, chosen: Choice) -> int:
+        removed, keys, size = 0, list[str](), 0
+        for rows in database.walk():
+            for key, data in rows:
+                if (entry := codec.decode(data)) and chosen(entry):
+                    keys.append(key)
+                    size += len(data)
+            if len(keys) >= _KEYS_PER_DELETION or size >= _BYTES_PER_DELETION:
+                removed += self._delete(database, keys)
+                keys, size = [], 0
+        return removed + (self._delete(database, keys) if keys else 0)
 
     def probe(self) -> None:
         with self._counters.use() as counters:
@@ -141,11 +192,30 @@ class DiskStore:
 
     def maintain(self) -> None:
         for database in self._shards:
-            with database.use() as shard:
-                shard.cull()  # expires first
-                database.remove_orphans()
+            database.cull()
+            database.remove_orphans()
         self._requests.maintain()
         self._media.maintain()
+        self._reserve.refill()
+
+    # -- requests
+
+    def request(self, key: str) -> RequestRecord | None:
+        return self._requests.get(key)
+
+    def media(self, digest: str) -> str | None:
+        return self._media.get(digest)
+
+    def near(self, parts: Sequence[int]) -> list[str]:
+        return self._requests.near(parts)
+
+    def add_miss(self, data: bytes) -> None:
+        self._requests.add_miss(data)
+
+    def misses(self) -> list[bytes]:
+        return self._requests.misses()
+
+    # -- counters
 
     def add_counts(self, counts: Mapping[str, float], latest: Mapping[str, float]) -> None:
         with self._counters.use() as counters, counters.transact():
@@ -164,7 +234,7 @@ class DiskStore:
                 counters.delete(name)
 
     def close(self) -> None:
-        self._unchanged.clear()
+        self._copies.clear()  # they hold connections
         self._requests.close()
         self._media.close()
         if self.leases:
@@ -178,7 +248,7 @@ class DiskLeases:
     """The leases of processes on one machine."""
 
     def __init__(self, folder: Path) -> None:
-        """Opens or makes the folder; raises StoreError."""
+        """Opens or creates the folder; raises StoreError."""
         self._leases = Database(folder, eviction_policy="none")
 
     def take(self, key: str, owner: str) -> str:
@@ -200,10 +270,21 @@ class DiskLeases:
                 leases.delete(key)
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Release the files."""
         with self._leases.use() as leases:
             leases.close()
 
 
-def _age_order(entry: Entry) -> float:
-    return -entry.created_at
+def _shard_number(key: str) -> int:
+    return zlib.crc32(key.encode()) % _SHARDS
+
+
+def _newest_first(database: Database) -> Iterator[Entry]:
+    for rows in database.walk():
+        for _, data in rows:
+            if (entry := codec.decode(data)) is not None:
+                yield entry
+
+
+def _weight(copy: _Copy) -> int:
+    return _BYTES_BESIDE_BODY + len(copy[1].body)

@@ -1,10 +1,11 @@
-"""The pictures, and other long base64 texts, of the requests on disk: each once, as the bytes that it stands for.
+"""Screenshots and other long base64 texts of recorded requests, each stored once, as the bytes it encodes.
 
-Which requests hold one, `Requests` knows. All of it only explains and audits: a text that is gone is no harm.
+`Requests` knows which requests refer to one. They only serve to explain and audit, so losing one does no harm.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from computer_use_cache.store import codec
@@ -12,42 +13,40 @@ from computer_use_cache.store.sqlite import Database
 
 
 class Media:
-    """The database in `folder`; `size_limit` is in bytes. Several processes may use it, and any thread. Every method
+    """The database in `folder`; `size_limit` is in bytes. Several processes and any thread may use it. Every method
     raises StoreError."""
 
     def __init__(self, folder: Path, size_limit: int) -> None:
-        """Opens or makes it, readable by its owner only."""
+        """Opens or creates it, readable by its owner only."""
         self._database = Database(folder, size_limit=size_limit, eviction_policy="least-recently-stored")
 
     def add(self, digest: str, text: str) -> None:
-        """Keep a base64 text under its digest, unless it is kept already or could not be given back as it is."""
+        """Store a base64 text under its digest, unless it is there already or could not be restored exactly."""
         with self._database.use() as media:
             if digest not in media and (data := codec.encode_media(text)) is not None:
                 media.set(digest, data)
 
     def get(self, digest: str) -> str | None:
-        """The text of that digest."""
+        """The text with that digest."""
         with self._database.use() as media:
             data = media.get(digest)
         return codec.decode_media(data, digest) if isinstance(data, bytes) else None
 
-    def remove(self, digest: str) -> None:
-        """Forget the text of that digest."""
-        with self._database.use() as media:
-            media.delete(digest)
+    def remove(self, digests: Sequence[str]) -> None:
+        """Remove the texts with these digests."""
+        if digests:
+            self._database.delete(digests)
 
     def clear(self) -> None:
-        """Forget all, in short pieces."""
-        with self._database.use() as media:
-            media.clear()
+        """Remove everything, in short transactions."""
+        self._database.clear()
 
     def maintain(self) -> None:
-        """Forget the oldest when it is too much, in short pieces."""
-        with self._database.use() as media:
-            media.cull()
+        """Remove the oldest texts while they are over the limit, in short transactions."""
+        self._database.cull()
         self._database.remove_orphans()
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Release the files."""
         with self._database.use() as media:
             media.close()

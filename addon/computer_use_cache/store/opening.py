@@ -1,4 +1,4 @@
-"""The store that the settings name."""
+"""Opens the store that the settings name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from computer_use_cache.store.disk import DiskStore
 
 
 def open_store(settings: Settings) -> Store:
-    """Opens it; raises StoreError, and SettingError when the library it needs is not installed."""
+    """Opens it; raises StoreError, or SettingError if the library it needs is not installed."""
     if settings.store_url == "disk":
         return DiskStore(Path(settings.dir), settings.size_limit, leases=settings.workers > 1)
     try:

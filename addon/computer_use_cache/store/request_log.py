@@ -1,7 +1,7 @@
-"""The requests of the entries on disk, in one SQLite file: found by key, or by what they share with another request.
+"""The requests behind the entries on disk, in one SQLite file, found by key or by what they share with other requests.
 
-It also keeps the log of the last misses. All of it only explains: where the file is corrupt, an empty one takes its
-place, and no entry is harmed.
+The file also holds the log of misses. All of it only explains: if it is corrupt, an empty one replaces it, and no entry
+is harmed.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from computer_use_cache.models import RequestRecord
 from computer_use_cache.store import codec
 from computer_use_cache.store.base import KEPT_MISSES, NEAR_CANDIDATES, NEWEST_OF_PART, weigh
 from computer_use_cache.store.media_store import Media
-from computer_use_cache.store.sqlite import make_private
+from computer_use_cache.store.sqlite import make_private, trim_log
 
 logger = logging.getLogger(__name__)
 
 _BUSY_SECONDS = 5.0
-_ROWS_PER_PIECE = 20
+_MOST_DELETED = 200
+"""Requests per transaction."""
+_LEFT_AFTER_EVICTION = 0.95
+"""Of the size limit: a sweep of all parts follows each eviction, so it is worth making some room."""
 _TABLES = """
 PRAGMA page_size = 8192;  -- of a new file: two records of 1.6 KB would leave a fifth of a smaller page empty
 PRAGMA journal_mode = WAL;
@@ -38,16 +41,28 @@ CREATE TABLE IF NOT EXISTS holds (id INTEGER, digest BLOB, PRIMARY KEY (id, dige
 CREATE INDEX IF NOT EXISTS held_by ON holds (digest);
 CREATE TABLE IF NOT EXISTS misses (id INTEGER PRIMARY KEY AUTOINCREMENT, data BLOB NOT NULL);
 """
+_NEWEST_OF_PART = f"""
+SELECT parts.id FROM parts CROSS JOIN requests ON requests.id = parts.id
+WHERE part = ? ORDER BY parts.id DESC LIMIT {NEWEST_OF_PART}
+"""  # noqa: S608
+_SWEPT_AT_ONCE = 64
+"""In how many pieces the parts are swept."""
+_SWEEP = """
+DELETE FROM parts WHERE part BETWEEN ? AND ? AND NOT EXISTS (SELECT 1 FROM requests WHERE requests.id = parts.id)
+"""
 
 
 class Requests:
-    """The file `path`; `size_limit` is in bytes. Several processes may use it, and any thread.
+    """The file `path`; `size_limit` is in bytes. Several processes and any thread may use it. Every method raises
+    StoreError.
 
-    What long texts the requests hold is kept in `media` for as long as one of them does.
+    Deleting a request leaves its parts behind, which are scattered over their table and would be slow to remove one by
+    one. `near` skips them, and a sweep in the table's order removes them. The texts in `media` go with the last request
+    that refers to them.
     """
 
     def __init__(self, path: Path, size_limit: int, media: Media) -> None:
-        """Opens or makes the file, readable by its owner only; raises StoreError."""
+        """Opens or creates the file, readable by its owner only."""
         self._path = path
         self._media = media
         self._size_limit = size_limit
@@ -56,7 +71,7 @@ class Requests:
             try:
                 self._database = self._open()
             except sqlite3.DatabaseError as error:
-                self._begin_anew(error)
+                self._replace(error)
 
     def _open(self) -> sqlite3.Connection:
         make_private(self._path)
@@ -64,8 +79,8 @@ class Requests:
         database.executescript(_TABLES)
         return database
 
-    def _begin_anew(self, why: Exception) -> None:
-        logger.warning("the recorded requests in %s cannot be read (%s): an empty file begins", self._path, why)
+    def _replace(self, why: Exception) -> None:
+        logger.warning("the recorded requests in %s cannot be read (%s): replaced by an empty file", self._path, why)
         for path in self._path.parent.glob(self._path.name + "*"):
             path.unlink()
         self._database = self._open()
@@ -84,9 +99,9 @@ class Requests:
             try:
                 yield self._database
             except sqlite3.DatabaseError as error:
-                if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                if _is_corrupt(error):
                     self._database.close()
-                    self._begin_anew(error)
+                    self._replace(error)
                 raise
 
     @contextlib.contextmanager
@@ -96,63 +111,87 @@ class Requests:
             try:
                 yield database
             except BaseException:
-                database.execute("ROLLBACK")
+                with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back already, on a full disk for one
+                    database.execute("ROLLBACK")
                 raise
             database.execute("COMMIT")
 
-    def put(self, key: str, record: RequestRecord, keep_seconds: float | None) -> None:
-        """Keep the request of an entry as long as the entry; raises StoreError, as all methods do."""
-        expires_at = None if keep_seconds is None else time.time() + keep_seconds
-        data = codec.encode_request(record)
+    # -- requests
+
+    def put(self, records: Sequence[tuple[str, RequestRecord, float | None]]) -> None:
+        """Store the requests of entries by key, each for as many seconds as its entry (None: forever)."""
+        now = time.time()
         with self._change() as database:
-            held = _delete(database, database.execute("SELECT id, data FROM requests WHERE key = ?", (key,)).fetchall())
-            row = database.execute(
-                "INSERT INTO requests (key, data, expires_at) VALUES (?, ?, ?)", (key, data, expires_at)
-            )
-            number = row.lastrowid
-            database.executemany("INSERT OR IGNORE INTO parts VALUES (?, ?)", [(part, number) for part in record.parts])
-            digests = [(number, bytes.fromhex(digest)) for digest in record.media]
-            database.executemany("INSERT INTO holds VALUES (?, ?)", digests)
-            self._remove_unheld(database, held)
-        # A process that dies here leaves a request without its pictures, and no picture without a request.
-        for digest, text in record.media.items():
-            self._media.add(digest, text)
+            replaced = _delete(database, "key", [key for key, _, _ in records])
+            for key, record, keep_seconds in records:
+                expires_at = None if keep_seconds is None else now + keep_seconds
+                row = (key, codec.encode_request(record), expires_at)
+                number = database.execute(
+                    "INSERT INTO requests (key, data, expires_at) VALUES (?, ?, ?)", row
+                ).lastrowid
+                database.executemany("INSERT OR IGNORE INTO parts VALUES (?, ?)", ((p, number) for p in record.parts))
+                digests = ((number, bytes.fromhex(digest)) for digest in record.media)
+                database.executemany("INSERT INTO holds VALUES (?, ?)", digests)
+            self._remove_unheld(database, replaced)
+        # If the process dies here, a request lacks its pictures; a picture never lacks its request.
+        for _, record, _ in records:
+            for digest, text in record.media.items():
+                self._media.add(digest, text)
 
     def get(self, key: str) -> RequestRecord | None:
-        """The request of an entry, None when it is not known."""
+        """The request of an entry; None if it is not known."""
         with self._use() as database:
             row = database.execute("SELECT data FROM requests WHERE key = ?", (key,)).fetchone()
         return codec.decode_request(row[0]) if row else None
 
     def near(self, parts: Sequence[int]) -> list[str]:
-        """The keys of the requests that share most with `parts`, the best first; of equals, the newest."""
-        newest = f"SELECT id FROM parts WHERE part = ? ORDER BY id DESC LIMIT {NEWEST_OF_PART}"  # noqa: S608
+        """The keys of the requests that share most with `parts`, the best first; among equals, the newest."""
         with self._use() as database:
-            holders = [[number for (number,) in database.execute(newest, (part,))] for part in parts]
+            holders = [[number for (number,) in database.execute(_NEWEST_OF_PART, (part,))] for part in parts]
             shared = weigh(holders)
             best = sorted(shared, key=lambda number: (-shared[number], -number))[:NEAR_CANDIDATES]
             keys = (database.execute("SELECT key FROM requests WHERE id = ?", (number,)).fetchone() for number in best)
             return [row[0] for row in keys if row]
 
-    def delete(self, key: str) -> None:
-        """Forget the request of an entry."""
+    def delete(self, keys: Sequence[str]) -> None:
+        """Remove the requests of some hundred entries at most."""
         with self._change() as database:
-            rows = database.execute("SELECT id, data FROM requests WHERE key = ?", (key,)).fetchall()
-            self._remove_unheld(database, _delete(database, rows))
+            self._remove_unheld(database, _delete(database, "key", keys))
+        self._trim_log()
 
     def clear(self) -> None:
-        """Forget all requests and misses, in short pieces."""
-        while self._delete_piece("1"):
+        """Remove all requests and misses, in short transactions."""
+        while self._delete_some("1", _MOST_DELETED):
             pass
+        self.sweep()
         with self._change() as database:
             database.execute("DELETE FROM misses")
 
     def maintain(self) -> None:
-        """Forget what has expired, and the oldest when it is too much, in short pieces."""
-        while self._delete_piece(f"expires_at < {time.time()!r}"):
+        """Remove what has expired, then the oldest while they are over the limit, in short transactions."""
+        while self._delete_some(f"expires_at < {time.time()!r}", _MOST_DELETED):
             pass
-        while self._size() > self._size_limit and self._delete_piece("1"):
-            pass
+        if self._size() <= self._size_limit:
+            return
+        self.sweep()
+        wanted = self._size_limit * _LEFT_AFTER_EVICTION
+        while (size := self._size()) > wanted and (number := self._number()):
+            surplus = int(number * (size - wanted) / size) + 1
+            while surplus > 0 and (deleted := self._delete_some("1", min(surplus, _MOST_DELETED))):
+                surplus -= deleted
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Remove the parts of deleted requests."""
+        step = 2**64 // _SWEPT_AT_ONCE
+        for start in range(-(2**63), 2**63, step):
+            with self._change() as database:
+                database.execute(_SWEEP, (start, start + step - 1))
+            self._trim_log()
+
+    def _number(self) -> int:
+        with self._use() as database:
+            return int(database.execute("SELECT count(*) FROM requests").fetchone()[0])
 
     def _size(self) -> int:
         with self._use() as database:
@@ -162,43 +201,52 @@ class Requests:
             )
         return int((pages - free) * size)
 
-    def _delete_piece(self, condition: str) -> int:
+    def _delete_some(self, condition: str, number: int) -> int:
+        """Delete the oldest requests that meet a condition, `number` of them at most; how many there were."""
+        chosen = f"SELECT id FROM requests WHERE {condition} ORDER BY id LIMIT {number}"  # noqa: S608
         with self._change() as database:
-            chosen = f"SELECT id, data FROM requests WHERE {condition} ORDER BY id LIMIT {_ROWS_PER_PIECE}"  # noqa: S608
-            rows = database.execute(chosen).fetchall()
-            self._remove_unheld(database, _delete(database, rows))
-        return len(rows)
+            numbers = [number for (number,) in database.execute(chosen)]
+            self._remove_unheld(database, _delete(database, "id", numbers))
+        self._trim_log()
+        return len(numbers)
+
+    def _trim_log(self) -> None:
+        with self._use() as database:
+            trim_log(database, self._path)
 
     def _remove_unheld(self, database: sqlite3.Connection, digests: Iterable[bytes]) -> None:
-        for digest in digests:
-            if database.execute("SELECT 1 FROM holds WHERE digest = ?", (digest,)).fetchone() is None:
-                self._media.remove(digest.hex())
+        held = "SELECT 1 FROM holds WHERE digest = ?"
+        self._media.remove([each.hex() for each in digests if database.execute(held, (each,)).fetchone() is None])
+
+    # -- misses
 
     def add_miss(self, data: bytes) -> None:
-        """Add a line to the log of misses; the oldest beyond `KEPT_MISSES` goes."""
+        """Append to the log of misses, which keeps the last `KEPT_MISSES`."""
         with self._change() as database:
             number = database.execute("INSERT INTO misses (data) VALUES (?)", (data,)).lastrowid
             database.execute("DELETE FROM misses WHERE id <= ?", ((number or 0) - KEPT_MISSES,))
 
     def misses(self) -> list[bytes]:
-        """The log of misses, the newest first."""
+        """The log of misses, newest first."""
         with self._use() as database:
             return [row[0] for row in database.execute("SELECT data FROM misses ORDER BY id DESC")]
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Release the file."""
         with self._use() as database:
             database.close()
 
 
-def _delete(database: sqlite3.Connection, rows: Sequence[tuple[int, bytes]]) -> set[bytes]:
-    """Delete the rows and what belongs to them; the digests that they held."""
-    held: set[bytes] = set()
-    for number, data in rows:
-        record = codec.decode_request(data)
-        pairs = [(part, number) for part in record.parts] if record else []
-        database.executemany("DELETE FROM parts WHERE part = ? AND id = ?", pairs)
-        held.update(digest for (digest,) in database.execute("SELECT digest FROM holds WHERE id = ?", (number,)))
-        database.execute("DELETE FROM holds WHERE id = ?", (number,))
-        database.execute("DELETE FROM requests WHERE id = ?", (number,))
-    return held
+def _is_corrupt(error: sqlite3.DatabaseError) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _delete(database: sqlite3.Connection, column: str, values: Sequence[object]) -> set[bytes]:
+    """Delete the requests whose `column` has one of the values; the digests that they referred to."""
+    marks = ", ".join("?" * len(values))
+    numbers = [str(n) for (n,) in database.execute(f"SELECT id FROM requests WHERE {column} IN ({marks})", values)]  # noqa: S608
+    rows = f"IN ({', '.join(numbers)})"
+    digests = {digest for (digest,) in database.execute(f"SELECT digest FROM holds WHERE id {rows}")}  # noqa: S608
+    database.execute(f"DELETE FROM holds WHERE id {rows}")  # noqa: S608
+    database.execute(f"DELETE FROM requests WHERE id {rows}")  # noqa: S608
+    return digests

@@ -1,7 +1,7 @@
-"""One SQLite database with the files beside it, by diskcache: raw bytes only, and what is corrupt is set aside.
+"""One SQLite database and the files beside it, managed by diskcache. Values are raw bytes, never pickles.
 
-A database that cannot be read is renamed to `<name>.corrupt-<n>` and an empty one takes its place, at the start or at
-whichever use finds it out. Its owner alone can read what is here.
+A database that cannot be read is renamed to `<name>.corrupt-<n>` and replaced by an empty one, at the start or whenever
+it is found out. Only the owner can read its files.
 """
 
 from __future__ import annotations
@@ -10,86 +10,66 @@ import contextlib
 import logging
 import os
 import random
+import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count, cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import diskcache
 
 from computer_use_cache.errors import StoreError
+from computer_use_cache.store.raw_disk import RawDisk
 
 logger = logging.getLogger(__name__)
 
 _FILE = "cache.db"
-"""diskcache's own name for it."""
+"""diskcache's name for it."""
 _BUSY_SECONDS = 5.0
 _FILE_FROM_BYTES = 64 * 1024
-"""Larger values are files of their own beside the database."""
+"""Larger values get a file of their own beside the database."""
 _CACHED_PAGES = 256
-"""Of 4 KiB, in each thread. diskcache's 8192 grow to hundreds of megabytes in eight shards, and are no quicker: the
-file is mapped, and the system keeps its pages."""
+"""Of 4 KiB, per thread. diskcache's default of 8192 grows to hundreds of megabytes over eight shards and is no faster:
+the file is memory-mapped, and the system caches its pages."""
 _ORPHAN_SECONDS = 3600.0
-"""A value's file is written before its row: a younger file may still get one."""
-_READ = """
-SELECT value, expire_time FROM Cache
-WHERE key = ? AND raw = 1 AND (expire_time IS NULL OR expire_time > ?) AND (mode = 1 OR value IS NULL)
-"""
-"""Bytes in the row itself; NULL for a value in a file of its own."""
+"""A value's file is written before its row, so a younger file may still get one."""
+_SCARCE_BYTES = 16 * 1024 * 1024
+_ROWS_READ, _ROWS_DELETED = 20, 200
+"""Rows per query: a row that is read may hold 64 KiB."""
+
+_ALIVE = "raw = 1 AND (expire_time IS NULL OR expire_time > ?)"
+_READ = f"SELECT value, expire_time FROM Cache WHERE key = ? AND {_ALIVE} AND (mode = 1 OR value IS NULL)"  # noqa: S608
+"""The value is NULL if it has a file of its own."""
+_WALK = f"""
+SELECT rowid, key, mode, filename, value FROM Cache WHERE rowid < ? AND {_ALIVE} ORDER BY rowid DESC LIMIT {_ROWS_READ}
+"""  # noqa: S608
+_TAGGED = f"SELECT key, store_time FROM Cache WHERE tag = ? AND {_ALIVE} ORDER BY store_time DESC LIMIT ?"  # noqa: S608
+_TAG_INDEX = "CREATE INDEX IF NOT EXISTS Cache_tag_time ON Cache (tag, store_time) WHERE tag IS NOT NULL"
+"""diskcache's own index of tags would hold a row for every value without one."""
+_OLDEST = "SELECT rowid, filename FROM Cache ORDER BY store_time LIMIT ?"
+_LAST = "SELECT rowid, filename FROM Cache ORDER BY rowid DESC LIMIT ?"
+_LAST_ROW = 2**63 - 1
+
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _FAILURES = (OSError, sqlite3.Error, diskcache.Timeout, TypeError, UnicodeDecodeError)
-"""What diskcache raises; the last two come of harmed settings and names in the database."""
+"""What diskcache raises; the last two come from damaged settings and file names in the database."""
 
 
-class RawDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
-    """Text keys and bytes values only: what diskcache would pickle is refused, read or written (CVE-2025-69872).
+class State(NamedTuple):
+    """The state of a database as one connection sees it: it is equal to an earlier one only if nothing has changed."""
 
-    A value's file bears its key, so that one without a row can be found.
-    """
-
-    def put(self, key: str) -> tuple[str, bool]:
-        if type(key) is not str:
-            raise TypeError(f"keys are text, not {type(key).__name__}")
-        return key, True
-
-    def get(self, key: Any, raw: bool) -> str:
-        if not raw or type(key) is not str:
-            return ""  # not written by this program: names no entry
-        return key
-
-    def store(self, value: Any, read: bool, key: str = "") -> Any:
-        if type(value) not in (bytes, int, float):
-            raise TypeError(f"values are bytes or numbers, not {type(value).__name__}")
-        return super().store(value, read, key)
-
-    def filename(self, key: str = "", value: Any = None) -> tuple[str, str]:
-        name = os.path.join(key[:2], key[2:4], f"{key}-{os.urandom(8).hex()}.val")
-        return name, os.path.join(self._directory, name)
-
-    def _write(self, full_path: str, iterator: Iterable[bytes], mode: str, encoding: str | None = None) -> Any:
-        try:
-            size = super()._write(full_path, iterator, mode, encoding)
-            os.chmod(full_path, 0o600)
-        except OSError:  # on a full disk half a file would be left
-            with contextlib.suppress(OSError):
-                os.remove(full_path)
-            raise
-        return size
-
-    def fetch(self, mode: int, filename: Any, value: Any, read: bool) -> Any:
-        if mode == diskcache.core.MODE_RAW:
-            return super().fetch(mode, filename, value, read)
-        if mode == diskcache.core.MODE_BINARY and type(filename) is str and "\0" not in filename:
-            return super().fetch(mode, filename, value, read)
-        return None
+    connection: sqlite3.Connection
+    data_version: int
+    """Changes when another connection, of this process or another, has changed the database."""
+    own_changes: int
 
 
 class Use:
-    """One use of a diskcache, for `with`: every hit that comes again makes one, and a generator would take three times
-    as long."""
+    """One use of a diskcache, for `with`. A class because every repeated hit makes one, and a generator-based context
+    manager takes three times as long."""
 
     __slots__ = ("_cache", "_failed")
 
@@ -106,21 +86,22 @@ class Use:
 
 
 class Database:
-    """A diskcache in `folder`."""
+    """A diskcache in `folder`. Every method raises StoreError."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
-        """Opens or makes it; `settings` are diskcache's. Raises StoreError."""
+    def __init__(self, folder: Path, *, tagged: bool = False, **settings: Any) -> None:
+        """Opens or creates it. `tagged`: values have tags that are searched for. `settings` are diskcache's."""
         self._folder = folder
+        self._tagged = tagged
         self._settings = settings
         self._lock = threading.Lock()
-        # A proxy that runs for minutes only is to come round everywhere, too.
+        # In random order, so that even proxies that run for minutes cover all places between them.
         self._places = cycle(f"{number:02x}" for number in random.sample(range(256), 256))
         with failures(folder):
             if (folder.exists() and not folder.is_dir()) or (folder / _FILE).is_dir():
-                self._set_aside("it is none")
+                self._set_aside("not a database")
             try:
                 self._cache = self._open()
-            except Exception as error:  # harmed settings can make diskcache raise anything
+            except Exception as error:  # damaged settings can make diskcache raise anything
                 if not _is_corrupt(error):
                     raise
                 self._set_aside(error)
@@ -132,7 +113,7 @@ class Database:
         for path in (self._folder, *self._folder.glob(_FILE + "*")):
             path.chmod(0o700 if path == self._folder else 0o600)
         self._number = (self._folder / _FILE).stat().st_ino
-        return diskcache.Cache(
+        cache = diskcache.Cache(
             str(self._folder),
             timeout=_BUSY_SECONDS,
             disk=RawDisk,
@@ -140,23 +121,120 @@ class Database:
             sqlite_cache_size=_CACHED_PAGES,
             **self._settings,
         )
+        if self._tagged:
+            cache._con.execute(_TAG_INDEX)
+        trim_log(cache._con, self._folder / _FILE)
+        return cache
 
-    def read(self, key: str) -> tuple[Any, Any]:
-        """A key's value, and until when it is kept (Unix seconds), or (None, None). A small value is read more quickly
-        than by `use` and diskcache's `get`; the failures are the same."""
+    # -- reading
+
+    def read_row(self, key: str) -> tuple[Any, Any] | None:
+        """A key's value, None if it has a file of its own, and until when it is kept (Unix seconds, None: forever).
+
+        Faster than diskcache's `get`.
+        """
         cache = self._cache
         try:
             found: tuple[Any, Any] | None = cache._con.execute(_READ, (key, time.time())).fetchone()
-            if found and found[0] is None:
-                found = cache.get(key, expire_time=True)
-            return found or (None, None)
         except _FAILURES as error:
             self._failed(cache, error)
             raise
+        return found
+
+    def read_file(self, key: str) -> Any:
+        """The value of a key that has a file of its own."""
+        with self.use() as cache:
+            return cache.get(key)
+
+    def walk(self) -> Iterator[list[tuple[str, bytes]]]:
+        """All keys and values, the last stored first, a few at a time. The database may change meanwhile."""
+        below = _LAST_ROW
+        while True:
+            with self.use() as cache:
+                rows = cache._con.execute(_WALK, (below, time.time())).fetchall()
+                found = [(key, _fetched(cache, *stored)) for _, key, *stored in rows]
+            if not rows:
+                return
+            below = rows[-1][0]
+            yield [(key, value) for key, value in found if type(key) is str and type(value) is bytes]
+
+    def tagged_with(self, tag: str, limit: int) -> list[tuple[str, float]]:
+        """The keys of the newest values with a tag, and when each was stored (Unix seconds), newest first."""
+        with self.use() as cache:
+            return list(cache._con.execute(_TAGGED, (tag, time.time(), limit)))
+
+    def state(self) -> State:
+        """The state that this thread's connection sees now."""
+        with self.use() as cache:
+            connection = cache._con
+            (data_version,) = connection.execute("PRAGMA data_version").fetchone()
+            return State(connection, data_version, connection.total_changes)
+
+    # -- writing
+
+    def put(self, items: Iterable[tuple[str, bytes, float | None, str]]) -> int:
+        """Store values in one transaction; how many took the place of another. Each has a key, a value, the seconds for
+        which it is kept (None: forever), and a tag ("": none)."""
+        replaced = 0
+        with self.use() as cache, cache.transact():
+            for key, value, keep_seconds, tag in items:
+                # A row keeps its place when it is overwritten. Deleted first, rows stay in the order of their storing.
+                replaced += bool(cache.delete(key))
+                cache.set(key, value, expire=keep_seconds, tag=tag or None)
+        return replaced
+
+    def delete(self, keys: Sequence[str]) -> int:
+        """Remove some hundred keys at most, in one transaction; how many of them were there."""
+        marks = ", ".join("?" * len(keys))
+        return self._delete(f"SELECT rowid, filename FROM Cache WHERE raw = 1 AND key IN ({marks})", keys)  # noqa: S608
+
+    def clear(self) -> int:
+        """Remove everything, in short transactions; how much there was.
+
+        The last rows go first: the file then ends where the remaining ones do, and SQLite, which keeps it compact, need
+        not move them. On a full disk there would be no room for that.
+        """
+        removed = 0
+        while number := self._delete(_LAST, (_ROWS_DELETED,)):
+            removed += number
+        return removed
+
+    def cull(self) -> None:
+        """Remove what has expired, then what was stored first until the rest is within `size_limit`."""
+        with self.use() as cache:
+            cache.expire()
+            while (volume := cache.volume()) > cache.size_limit and (rows := len(cache)):
+                surplus = int(rows * (volume - cache.size_limit) / volume)
+                if not self._delete(_OLDEST, (min(max(surplus, 1), _ROWS_DELETED),)):
+                    return
+
+    def _delete(self, chosen: str, arguments: Sequence[Any]) -> int:
+        with self.use() as cache:
+            with cache.transact():
+                rows = cache._con.execute(chosen, arguments).fetchall()
+                numbers = ", ".join(str(number) for number, _ in rows)
+                cache._con.execute(f"DELETE FROM Cache WHERE rowid IN ({numbers})")  # noqa: S608
+            for _, filename in rows:
+                if type(filename) is str:
+                    cache.disk.remove(filename)
+            trim_log(cache._con, self._folder / _FILE)
+        return len(rows)
+
+    def remove_orphans(self) -> None:
+        """Remove files without a row, which a killed process leaves behind: in one place of 256 at each call."""
+        limit = time.time() - _ORPHAN_SECONDS  # the clock of the files' times
+        for path in (self._folder / next(self._places)).glob("*/*-*.val"):
+            with self.use() as cache:
+                named = _file_of(cache, path.name.partition("-")[0])
+            with contextlib.suppress(FileNotFoundError):  # its row may be gone by now, and the file with it
+                if path != named and path.stat().st_mtime < limit:
+                    path.unlink()
+
+    # -- failures
 
     def use(self) -> Use:
-        """The diskcache, whose failures become StoreErrors. When it turns out to be corrupt, this use fails and the
-        next one has an empty one."""
+        """The diskcache, whose failures become StoreErrors. If it turns out to be corrupt, this use fails and the next
+        one gets an empty database."""
         return Use(self._cache, self._failed)
 
     def _failed(self, cache: Any, error: BaseException) -> None:
@@ -170,7 +248,7 @@ class Database:
             if self._cache is not cache:
                 return
             with contextlib.suppress(FileNotFoundError):
-                if (self._folder / _FILE).stat().st_ino == self._number:  # else another process has done it
+                if (self._folder / _FILE).stat().st_ino == self._number:  # else another process has replaced it
                     self._set_aside(why)
             self._cache = self._open()
 
@@ -179,28 +257,34 @@ class Database:
         aside = next(name for name in names if not name.exists())
         self._folder.rename(aside)
         logger.warning(
-            "the database %s is corrupt (%s): set aside as %s, an empty one begins", self._folder, why, aside
+            "the database %s is corrupt (%s): moved to %s and replaced by an empty one", self._folder, why, aside
         )
 
-    def remove_orphans(self) -> None:
-        """Remove the files that no row names, which a killed process leaves; one part in 256 of them a call."""
-        limit = time.time() - _ORPHAN_SECONDS  # the clock of the files' times
-        for path in (self._folder / next(self._places)).glob("*/*-*.val"):
-            with self.use() as cache:
-                named = _file_of(cache, path.name.partition("-")[0])
-            with contextlib.suppress(FileNotFoundError):  # its row may be gone by now, and the file with it
-                if path != named and path.stat().st_mtime < limit:
-                    path.unlink()
+
+def trim_log(connection: sqlite3.Connection, path: Path) -> None:
+    """Return the space of a database's write-ahead log to a file system that is nearly full.
+
+    SQLite reuses the log but never shrinks it, and lets it grow to several megabytes.
+    """
+    if shutil.disk_usage(path.parent).free < _SCARCE_BYTES:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def make_private(path: Path) -> None:
-    """Make a database's file if it is new, readable by its owner only: SQLite gives its other files the same mode.
+    """Create a database's file, if it is new, readable by its owner only: SQLite gives its other files the same mode.
 
-    One that is there must not be opened and closed here: that would take away the locks of those in this process who
-    use it (POSIX), and another process would then delete the log they write to.
+    An existing file must not be opened and closed here: closing releases the locks of everyone in this process who uses
+    it (POSIX), and another process would then delete the log they write to.
     """
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+def _fetched(cache: Any, mode: int, filename: Any, value: Any) -> Any:
+    """The value of a row; None if its file is gone."""
+    with contextlib.suppress(FileNotFoundError):
+        return cache.disk.fetch(mode, filename, value, False)
+    return None
 
 
 def _file_of(cache: Any, key: str) -> Path | None:
@@ -213,7 +297,7 @@ def _file_of(cache: Any, key: str) -> Path | None:
 
 
 def _is_corrupt(error: BaseException) -> bool:
-    """Whether the file is no database, or not one of ours: then our statements are errors (SQLITE_ERROR)."""
+    """True if the file is not a database, or not one of ours: then our statements fail with SQLITE_ERROR."""
     cause = _cause(error)
     if not isinstance(cause, sqlite3.Error):
         return not isinstance(cause, (OSError, diskcache.Timeout))
@@ -222,7 +306,7 @@ def _is_corrupt(error: BaseException) -> bool:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """What diskcache hides behind its Timeout, or behind a rollback that was not needed any more."""
+    """What diskcache hides behind its Timeout, or behind a rollback that was no longer needed."""
     while isinstance(error.__context__, (OSError, sqlite3.Error)):
         error = error.__context__
     return error
@@ -230,7 +314,7 @@ def _cause(error: BaseException) -> BaseException:
 
 @contextlib.contextmanager
 def failures(folder: Path) -> Iterator[None]:
-    """Raise StoreError, with what to do, for what goes wrong with the files in `folder`."""
+    """Turn whatever goes wrong with the files in `folder` into a StoreError that says what to do."""
     try:
         yield
     except _FAILURES as error:

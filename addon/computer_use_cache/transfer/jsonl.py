@@ -1,6 +1,6 @@
-"""Entries as JSON lines, fit for a repository: one entry a line, sorted by key, the same bytes for the same entries.
+"""Entries as JSON lines, suited to a repository: one entry per line, sorted by key, the same entries as the same bytes.
 
-What is read back may have been edited: a line is taken only if everything in it is what this cache could have stored.
+A file that is read back may have been edited: a line is accepted only if this cache could have stored all that it says.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from computer_use_cache.store.base import Choice, Store
 from computer_use_cache.transfer.recordings import EXPORT_MARK, Damaged, Exported
 
 _VERSION = 1
+_TEMPLATE = re.compile(r"[!-~]{1,200}")
 _LINE_PER_BODY = 8
-"""How much longer a line may be than the largest request and answer: JSON escapes a byte in six characters."""
+"""How much longer a line may be than the largest request and answer: JSON may escape a byte as six characters."""
 
 
 def lines(store: Store, chosen: Choice, now: float) -> Iterator[bytes]:
-    """The export of the chosen entries that are fresh at `now` (Unix seconds): a heading, then a line for each.
+    """The export of the chosen entries that are fresh at `now` (Unix seconds): a heading, then a line per entry.
 
     Raises StoreError.
     """
@@ -45,7 +46,7 @@ def lines(store: Store, chosen: Choice, now: float) -> Iterator[bytes]:
 
 
 def write(path: Path, content: Iterable[bytes]) -> int:
-    """Write an export, all of it or nothing; how many entries it has. Raises OSError."""
+    """Write an export to a file, all of it or nothing; returns how many entries it has. Raises OSError."""
     count = -1  # the heading
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:
@@ -61,7 +62,7 @@ def write(path: Path, content: Iterable[bytes]) -> int:
 
 
 def _line(entry: Entry, record: RequestRecord | None) -> Json:
-    return {
+    line = {
         "key": entry.key,
         "format": entry.format,
         "model": entry.model,
@@ -76,6 +77,9 @@ def _line(entry: Entry, record: RequestRecord | None) -> Json:
         **_text("body", entry.body),
         "chunks": entry.chunks,
     }
+    if entry.template:
+        line |= {"template": entry.template, "bindings_base64": base64.b64encode(entry.bindings).decode()}
+    return line
 
 
 def _text(name: str, data: bytes) -> Json:
@@ -111,7 +115,8 @@ def _canonical(body: bytes) -> bytes:
 
 
 def read(path: Path, into: Cache) -> Iterator[Exported | Skipped | Damaged]:
-    """The entries in an export, checked for `into`. Lines count from 1; what cannot be read comes as a Damaged."""
+    """The entries in an export, checked against the settings of `into`. Lines count from 1; a line that cannot be read
+    comes as a Damaged."""
     settings = into.settings
     longest = _LINE_PER_BODY * (settings.max_input_chars + settings.max_response_chars)
     with path.open("rb") as file:
@@ -128,7 +133,7 @@ def read(path: Path, into: Cache) -> Iterator[Exported | Skipped | Damaged]:
                 if version is None:
                     yield _entry(found, into)
                 elif version != _VERSION:
-                    yield Damaged(where, f"version {version} of an export is not known here")
+                    yield Damaged(where, f"version {version} of an export is not supported")
                     return
             except (FormatError, RequestError) as error:
                 yield Damaged(where, str(error))
@@ -149,16 +154,18 @@ def _entry(line: Json, into: Cache) -> Exported | Skipped:
         seconds=_seconds(line, "seconds"),
         with_usage=_checked(line, "with_usage", bool),
         chunks=_chunks(line),
+        template=_checked(line, "template", str, _TEMPLATE) if "template" in line else "",
+        bindings=_base64(line, "bindings_base64") if "template" in line else b"",
     )
     if entry.chunks and sum(size for size, _ in entry.chunks) != len(entry.body):
-        raise FormatError("the chunks are not those of the body")
+        raise FormatError("the chunks do not add up to the body")
     if bypass := policy.model_verdict(entry.model, into.settings):
         return Skipped(str(bypass))
     shape = policy.judge_answer(format, Response(200, dict(entry.headers), entry.body, 0.0), entry.shape, into.settings)
     if isinstance(shape, Skipped):
         return shape
     if shape is not entry.shape:
-        raise FormatError(f"the shape is {entry.shape}, but the content type is that of {shape}")
+        raise FormatError(f"the shape is {entry.shape}, but the content type is for {shape}")
     record = None if line.get("request") is None else _record(_checked(line, "request", dict), entry, format, into)
     if isinstance(record, Skipped):
         return record
@@ -173,7 +180,7 @@ def _record(request: Json, entry: Entry, format: Format, into: Cache) -> Request
     data = body.encode("utf-8", "replace") if isinstance(body, str) else dump(_checked(request, "body", dict))
     path = _checked(request, "path", str)
     if format.match(path) is None:
-        raise FormatError(f"the request's path is none of {format.name}")
+        raise FormatError(f"the request's path does not belong to {format.name}")
     if len(data) > into.settings.max_input_chars:
         return Skipped("request is larger than CACHE_MAX_INPUT_CHARS")
     parsed = canonical_json.parse_body(data)
@@ -181,7 +188,7 @@ def _record(request: Json, entry: Entry, format: Format, into: Cache) -> Request
         return Skipped("request holds a credential: a tool's")
     if found := next(detection.find_in_body(parsed), None):
         return Skipped(f"request holds a credential: {found.secrets[0].kind}")
-    # The scope is in the key only; nearness is looked for among shared entries.
+    # Only the key knows the scope; near entries are searched for among shared ones.
     group = ("", entry.namespace, "1", format.name)
     return RequestRecord(
         upstream=_checked(request, "upstream", str),
@@ -196,7 +203,7 @@ def _record(request: Json, entry: Entry, format: Format, into: Cache) -> Request
 def _checked(line: Json, name: str, kind: type[Any], pattern: re.Pattern[str] | None = None) -> Any:
     value: Any = line.get(name)
     if type(value) is not kind or (pattern and not pattern.fullmatch(value)):
-        raise FormatError(f"{name} is missing or not what it should be")
+        raise FormatError(f"{name} is missing or malformed")
     return value
 
 
@@ -223,22 +230,29 @@ def _seconds(line: Json, name: str) -> float:
 
 
 def _headers(line: Json, is_known: Callable[[str], bool]) -> tuple[tuple[str, str], ...]:
-    """They are sent to clients: what could end a header line must not get in."""
+    """Checked strictly because they are sent to clients: nothing in them may end a header line."""
     headers = _checked(line, "headers", dict)
     for name, value in headers.items():
         if not is_known(name) or not isinstance(value, str) or not re.fullmatch(r"[\t -~]*", value):
-            raise FormatError(f"header {name!r} is not one that is kept, or its value is none")
+            raise FormatError(f"header {name!r} is not a recorded one, or its value is malformed")
     return tuple(sorted(headers.items()))
 
 
 def _body(line: Json) -> bytes:
+    if "body_base64" in line:
+        return _base64(line, "body_base64")
     try:
-        if "body_base64" in line:
-            return base64.b64decode(_checked(line, "body_base64", str), validate=True)
         body: bytes = _checked(line, "body", str).encode()
     except ValueError:
         raise FormatError("the body is neither text nor base64") from None
     return body
+
+
+def _base64(line: Json, name: str) -> bytes:
+    try:
+        return base64.b64decode(_checked(line, name, str), validate=True)
+    except ValueError:
+        raise FormatError(f"{name} is not base64") from None
 
 
 def _chunks(line: Json) -> tuple[tuple[int, int], ...]:

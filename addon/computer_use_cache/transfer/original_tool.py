@@ -1,7 +1,7 @@
 """Reads the stores of the original tool of this name; it never writes to them.
 
 The Python tool kept a SQLite file (table `completions`), the npm tool a folder with a JSON file per answer. Their keys
-are of no use here, so ours are computed anew; they name no upstream, so the current one is taken.
+are useless here, so ours are computed from the requests. They name no upstream, so the current one is assumed.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from computer_use_cache.transfer.recordings import Recording, Summary, check_sha
 
 _PATHS = {"chat": "/chat/completions", "completion": "/completions"}
 _OWN_FIELDS = ("mode", "cache_key", "credential_scope")
-"""Put beside the body's fields by the original; its later versions add a digest of upstream and key."""
+"""Fields that the original tool added to the body; later versions also add a digest of the upstream and the key."""
 _END_OF_TIME = 1e11
 _QUERY = "SELECT mode, request_json, response_json, updated_at FROM completions"
 
 
 def read(path: Path, upstream: str) -> Iterator[Recording | Skipped]:
-    """The recordings in a SQLite file or an npm cache folder, taken to be of the API at the base URL `upstream`.
+    """The recordings in a SQLite file or an npm cache folder, assumed to come from the API at the base URL `upstream`.
 
-    What cannot be read of it comes as a Skipped. Raises FormatError when `path` is no such store.
+    A recording that cannot be read comes as a Skipped. Raises FormatError if `path` is not such a store.
     """
     rows = _folder_rows(path) if path.is_dir() else _sqlite_rows(path)
     for row in rows:
@@ -52,7 +52,7 @@ def _sqlite_rows(path: Path) -> Iterator[Json | Skipped]:
 def _open(path: Path) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
-        # Text comes as bytes: SQLite would end the whole reading at the first that is not UTF-8.
+        # Read text as bytes: otherwise SQLite stops reading at the first value that is not UTF-8.
         connection.text_factory = bytes
         connection.execute(_QUERY).close()
     except sqlite3.Error as error:
@@ -77,7 +77,7 @@ def _recording(row: Json, upstream: str) -> Recording | Skipped:
         case {"mode": "chat" | "completion" as mode, "request": dict(request), "response": dict(response)}:
             at = row.get("updated_at")
         case _:
-            return Skipped("damaged: a field is missing or not of its kind")
+            return Skipped("damaged: a field is missing or of the wrong type")
     if not isinstance(at, int | float) or not 0 <= at < _END_OF_TIME:
         return Skipped("damaged: updated_at is not a time in seconds")
     body = dump({name: value for name, value in request.items() if name not in _OWN_FIELDS})
@@ -86,9 +86,9 @@ def _recording(row: Json, upstream: str) -> Recording | Skipped:
 
 
 def import_once(settings: Settings, store: Store, *, loopback: bool, now: float) -> Summary | None:
-    """Import the file or folder that CACHE_DB_PATH names, unless that was done since it last changed.
+    """Import the file or folder that CACHE_DB_PATH names, unless it has not changed since it was last imported.
 
-    None when there is nothing to do. Raises FormatError, SettingError and StoreError.
+    Returns None if there is nothing to do. Raises FormatError, SettingError and StoreError.
     """
     path = Path(settings.db_path).resolve()
     if not settings.db_path or not path.exists():

@@ -1,4 +1,4 @@
-"""Puts recordings from elsewhere into the cache: judged like answers that have just come, but as old as they are."""
+"""Puts recordings from elsewhere into the cache. They are judged like live answers, but keep the age they have."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import assert_never
 
 from computer_use_cache.cache.batches import split_recorded
 from computer_use_cache.cache.cache import Cache
@@ -17,18 +18,21 @@ from computer_use_cache.errors import FormatError, RequestError, SettingError
 from computer_use_cache.models import Entry, Request, RequestRecord, Response, Skipped
 from computer_use_cache.setting_values import Mode, Scope
 from computer_use_cache.settings import Settings
-from computer_use_cache.store.base import Store
+from computer_use_cache.store.base import NewEntry, Store
 
 EXPORT_MARK = "computer_use_cache_export"
-"""The one field of an export's first line."""
+"""The only field in an export's first line."""
 
 _CLOCKS_DIFFER = 86400.0
-"""Seconds: a recording from further in the future has a damaged time, and would not expire for as long."""
+"""Seconds by which clocks may differ. A recording from further in the future has a damaged time, and would expire as
+much too late."""
+_ENTRIES_AT_ONCE, _BYTES_AT_ONCE = 200, 8 * 1024 * 1024
+"""A batch is written when it reaches either."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One request to a cached API and its answer, as they were recorded at `at` (Unix seconds)."""
+    """A request to a cached API and its answer, recorded at `at` (Unix seconds)."""
 
     request: Request
     response: Response
@@ -37,7 +41,7 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """An entry as this cache exported it, checked, and the record of its request where that is known."""
+    """An entry from an export, checked, and the record of its request if the export has it."""
 
     entry: Entry
     record: RequestRecord | None
@@ -45,7 +49,7 @@ class Exported:
 
 @dataclass(frozen=True, slots=True)
 class Damaged:
-    """A part of a file that cannot be read: `where` it is, and `why`."""
+    """A part of a file that cannot be read: where it is, and why."""
 
     where: str
     why: str
@@ -53,7 +57,7 @@ class Damaged:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What became of recordings: how many were `kept`, how many `skipped` for which reason, and what was `damaged`."""
+    """What became of recordings: how many were kept, how many were skipped for each reason, and what was damaged."""
 
     kept: int
     skipped: dict[str, int]
@@ -61,7 +65,7 @@ class Summary:
 
 
 class Kind(StrEnum):
-    """What recordings are read from."""
+    """What recordings can be read from."""
 
     ORIGINAL = "the original tool's SQLite file or npm folder"
     EXPORT = "an export of this cache"
@@ -70,7 +74,7 @@ class Kind(StrEnum):
 
 
 def kind_of(path: Path) -> Kind:
-    """What a file or folder holds, by its first bytes. Raises FormatError when it is nothing that can be read."""
+    """What a file or folder holds, judged by its first bytes. Raises FormatError if it is none of the kinds."""
     if path.is_dir():
         return Kind.ORIGINAL
     try:
@@ -86,73 +90,104 @@ def kind_of(path: Path) -> Kind:
         return Kind.EXPORT
     if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
         return Kind.HAR
-    raise FormatError(f"{path} is none of these: {', '.join(Kind)}")
+    raise FormatError(f"{path} is not one of these: {', '.join(Kind)}")
 
 
 def importing_cache(settings: Settings, store: Store, *, loopback: bool) -> Cache:
-    """The cache to import into: whatever the mode allows requests, the operator's own import writes."""
+    """The cache to import into. The mode restricts requests, not the operator's own import."""
     return Cache(dataclasses.replace(settings, mode=Mode.READWRITE, enabled=True), store, loopback=loopback)
 
 
 def check_shared(settings: Settings, *, loopback: bool) -> None:
-    """Raise SettingError where callers share nothing: recordings name no caller, so nobody would be served them."""
+    """Raise SettingError if callers share nothing: recordings name no caller, so nobody would ever be served them."""
     if settings.scope is Scope.CREDENTIAL or (settings.scope is Scope.AUTO and not loopback):
         raise SettingError("CACHE_SCOPE: recordings name no caller; import them with CACHE_SCOPE=shared")
 
 
-def keep(cache: Cache, recording: Recording, now: float) -> Entry | Skipped:
-    """Put a recording into the cache; `now` is in Unix seconds.
+class Importer:
+    """Puts recordings into a cache as of `now` (Unix seconds). A recording replaces a stored entry only if it is newer.
 
-    An entry that is as new or newer stays. Raises StoreError.
+    Entries are written in batches, the last one by `flush`. Methods raise StoreError.
     """
-    try:
-        plan = cache.plan(recording.request)
-        if bypass := cache.credential(plan):
-            return Skipped(str(bypass))
-        entry = cache.judge(plan, recording.response, recording.at)
-        if isinstance(entry, Skipped):
-            return entry
-        record = request_record.record(cache, plan)
-        parts = split_recorded(cache, plan, recording.response, recording.at)
-    except (RequestError, FormatError) as error:
-        return Skipped(str(error))
-    outcome = keep_exported(cache, Exported(entry, record), now)
-    if not isinstance(outcome, Skipped):
-        for part in parts:
-            keep_exported(cache, Exported(part, None), now)
+
+    def __init__(self, cache: Cache, now: float) -> None:
+        self._cache = cache
+        self._now = now
+        self._batch: dict[str, NewEntry] = {}
+        self._bytes = 0
+
+    def keep(self, recording: Recording) -> Entry | Skipped:
+        """Judge a recording and put it into the cache, with the parts of a batch of embeddings."""
+        cache = self._cache
+        try:
+            plan = cache.plan(recording.request)
+            if bypass := cache.credential(plan):
+                return Skipped(str(bypass))
+            entry = cache.judge(plan, recording.response, recording.at)
+            if isinstance(entry, Skipped):
+                return entry
+            record = request_record.record(cache, plan)
+            parts = split_recorded(cache, plan, recording.response, recording.at)
+        except (RequestError, FormatError) as error:
+            return Skipped(str(error))
+        outcome = self.keep_exported(Exported(entry, record))
+        if not isinstance(outcome, Skipped):
+            for part in parts:
+                self.keep_exported(Exported(part, None))
+        return outcome
+
+    def keep_exported(self, exported: Exported) -> Entry | Skipped:
+        """Put an entry into the cache under the key it has."""
+        entry = exported.entry
+        if entry.created_at > self._now + _CLOCKS_DIFFER:
+            return Skipped("recorded in the future")
+        if not entry.is_fresh(self._now):
+            return Skipped("expired")
+        waiting = self._batch.get(entry.key)
+        held = waiting.entry if waiting else self._cache.store.get(entry.key)
+        if held and held.created_at >= entry.created_at:
+            return Skipped("stored already")
+        keep_seconds = self._cache.keep_seconds(entry, self._now)
+        self._batch[entry.key] = NewEntry(entry, keep_seconds, exported.record)
+        self._bytes += len(entry.body) + (len(exported.record.body) if exported.record else 0)
+        if len(self._batch) >= _ENTRIES_AT_ONCE or self._bytes >= _BYTES_AT_ONCE:
+            self.flush()
+        return entry
+
+    def flush(self) -> None:
+        """Write what has not been written yet."""
+        if self._batch:
+            self._cache.store.put_all(list(self._batch.values()))
+        self._batch, self._bytes = {}, 0
+
+
+def keep(cache: Cache, recording: Recording, now: float) -> Entry | Skipped:
+    """Put one recording into the cache; raises StoreError."""
+    importer = Importer(cache, now)
+    outcome = importer.keep(recording)
+    importer.flush()
     return outcome
 
 
-def keep_exported(cache: Cache, exported: Exported, now: float) -> Entry | Skipped:
-    """Put an entry into the cache under the key that it has; as `keep`."""
-    entry = exported.entry
-    if entry.created_at > now + _CLOCKS_DIFFER:
-        return Skipped("recorded in the future")
-    if not entry.is_fresh(now):
-        return Skipped("expired")
-    held = cache.store.get(entry.key)
-    if held and held.created_at >= entry.created_at:
-        return Skipped("stored already")
-    cache.keep(entry, now, exported.record)
-    return entry
-
-
 def keep_all(cache: Cache, recordings: Iterable[Recording | Exported | Skipped | Damaged], now: float) -> Summary:
-    """Put recordings into the cache; what becomes of one does not touch the others. Raises StoreError."""
-    kept, skipped, damaged = 0, Counter[str](), list[Damaged]()
+    """Put recordings into the cache, each independently of the others. Raises StoreError."""
+    importer, kept, skipped, damaged = Importer(cache, now), 0, Counter[str](), list[Damaged]()
     for recording in recordings:
         match recording:
             case Recording():
-                outcome = keep(cache, recording, now)
+                outcome = importer.keep(recording)
             case Exported():
-                outcome = keep_exported(cache, recording, now)
+                outcome = importer.keep_exported(recording)
+            case Skipped():
+                outcome = recording
             case Damaged():
                 damaged.append(recording)
                 continue
             case _:
-                outcome = recording
+                assert_never(recording)
         if isinstance(outcome, Skipped):
             skipped[outcome.detail] += 1
         else:
             kept += 1
+    importer.flush()
     return Summary(kept, dict(skipped), tuple(damaged))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Concatenate
@@ -22,7 +21,7 @@ from msgspec.structs import replace
 from computer_use_cache import formats
 from computer_use_cache.cache.plan import Plan, Route
 from computer_use_cache.errors import RequestError, StoreError
-from computer_use_cache.exchange.decisions import Serve
+from computer_use_cache.exchange.decisions import Decision, Postpone, Serve
 from computer_use_cache.exchange.failure_log import FailureLog
 from computer_use_cache.exchange.shared import Shared
 from computer_use_cache.keys import upstream
@@ -33,7 +32,8 @@ from computer_use_cache.proxy.guard import host_of
 from computer_use_cache.proxy.replayer import Replayer
 from computer_use_cache.proxy.request_head import Head
 from computer_use_cache.setting_values import BaseUrl
-from computer_use_cache.store.recurring import Recurring
+from computer_use_cache.store.base import Slow
+from computer_use_cache.store.memory import MOST_SEEN, BoundedMemory
 
 _HEAD = re.compile(
     rb"POST (/[!\"$-~]*) HTTP/1\.1\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*\r\n)+)\r\n",
@@ -142,12 +142,11 @@ class FastLane:
         self._cache = shared.cache
         self._gate = gate
         self._replayer = Replayer(shared.cache.settings)
-        self._heads: OrderedDict[bytes, Admitted] = OrderedDict()
-        self._hits: OrderedDict[bytes, Hit] = OrderedDict()
-        self._lengths: Counter[int] = Counter()
-        """The lengths of their requests' bodies: what is as long as none of them need not be hashed."""
-        self._bytes = 0
-        self._recurring = Recurring()
+        self._heads = BoundedMemory[bytes, Admitted](_MOST_HEADS)
+        self._hits = BoundedMemory[bytes, Hit](_MOST_BYTES, _weight)
+        self._lengths = BoundedMemory[int, bool](MOST_SEEN)
+        """The lengths of the bodies of remembered requests: a body of any other length need not be hashed."""
+        self._seen = BoundedMemory[str, bool](MOST_SEEN)
         self.trouble = FailureLog("the fast lane")
 
     # -- heads
@@ -164,9 +163,7 @@ class FastLane:
             admitted = self._admit(line, head, hashlib.sha256(name))
             if admitted is None:
                 return None
-            self._heads[name] = admitted
-            if len(self._heads) > _MOST_HEADS:
-                self._heads.popitem(last=False)
+            self._heads.put(name, admitted)
         return admitted, length
 
     @_safely
@@ -185,9 +182,10 @@ class FastLane:
         if request is None or formats.match(request.path) is None:
             return None
         try:
-            return Admitted(self._cache.route(request), digest)
+            route = self._cache.route(request)
         except RequestError:
             return None
+        return None if route.controls.reject else Admitted(route, digest)
 
     def _request_of_proxy(self, head: Head) -> Request | None:
         try:
@@ -212,72 +210,74 @@ class FastLane:
 
     def is_quick(self, length: int) -> bool:
         """Whether to look for the answer to a body of so many bytes on the event loop; else in a thread."""
-        return self._cache.store.is_quick and self._cache.plans_quickly(length)
+        return self._cache.plans_quickly(length)
 
     def known(self, length: int, digest: Callable[[], bytes]) -> bytes | None:
         """The answer to a request that was answered here before, if the store still has the same; it is counted.
 
         `length` is its body's; the `digest` is only asked for where one as long is remembered.
         """
-        return self._known(digest()) if length in self._lengths else None
+        return self._known(digest()) if self._lengths.get(length) else None
 
     @_safely
     def _known(self, digest: bytes) -> bytes | None:
         known = self._hits.get(digest)
-        if known is None or not self._cache.store.is_quick:
+        if known is None:
             return None
         now = time.time()
         try:
-            entry = self._cache.lookup(known.plan, now)
+            entry = self._cache.lookup_quickly(known.plan, now)
         except StoreError:
             return None
+        if entry is Slow.SLOW:
+            return None
         if entry != known.serve.entry:
-            self._forget(digest)
+            self._hits.drop(digest)
             return None
         if now >= known.until:
             known.wire = self._replayer.hit(known.plan, known.serve, now)
             known.until = _until(known.serve.entry, now)
-        self._hits.move_to_end(digest)
         self._shared.conclude_hit(known.plan, known.serve.entry)
         return known.wire
 
     @_safely
     def find(self, admitted: Admitted, body: bytes) -> Hit | Plan | None:
-        """The hit, or the plan of a request that is none; for any thread."""
+        """The hit, or the plan of a request that is not one. Blocks: call it in a thread."""
         now = time.time()
         try:
             plan = self._cache.plan_body(admitted.route, body)
         except RequestError:
             return None
-        serve = self._shared.decider.decide_at_once(plan, now)
-        if not isinstance(serve, Serve) or self._replayer.paced(plan, serve.entry, serve.pieces):
+        return self._hit(len(body), plan, self._shared.decider.decide(plan, now), now)
+
+    @_safely
+    def find_quickly(self, admitted: Admitted, body: bytes) -> Hit | Plan | Postpone | None:
+        """As `find`, on the event loop; POSTPONE if that would take long, and `find` must be used."""
+        now = time.time()
+        try:
+            plan = self._cache.plan_body(admitted.route, body)
+        except RequestError:
+            return None
+        decision = self._shared.decider.decide_at_once(plan, now)
+        return decision if decision is Postpone.POSTPONE else self._hit(len(body), plan, decision, now)
+
+    def _hit(self, length: int, plan: Plan, decision: Decision, now: float) -> Hit | Plan:
+        if not isinstance(decision, Serve) or self._replayer.paced(plan, decision.entry, decision.pieces):
             return plan
-        return Hit(len(body), plan, serve, self._replayer.hit(plan, serve, now))
+        return Hit(length, plan, decision, self._replayer.hit(plan, decision, now))
 
     @_safely
     def serve(self, hit: Hit, digest: Callable[[], bytes]) -> bytes:
         """The bytes of a hit that was found, which is counted and, if it was asked for before, remembered."""
-        if self._recurring.comes_again(hit.plan.key):
-            self._remember(digest(), hit)
+        if self._seen.get(hit.plan.key):
+            hit.plan = hit.plan.without_bodies()
+            self._hits.put(digest(), hit)
+            self._lengths.put(hit.length, True)
+        else:
+            self._seen.put(hit.plan.key, True)
         self._shared.conclude_hit(hit.plan, hit.serve.entry)
         self.trouble.worked()
         return hit.wire
-
-    def _remember(self, digest: bytes, hit: Hit) -> None:
-        self._forget(digest)
-        hit.plan = hit.plan.without_bodies()
-        self._hits[digest] = hit
-        self._lengths[hit.length] += 1
-        self._bytes += _weight(hit)
-        while self._bytes > _MOST_BYTES:
-            self._forget(next(iter(self._hits)))
-
-    def _forget(self, digest: bytes) -> None:
-        if hit := self._hits.pop(digest, None):
-            self._bytes -= _weight(hit)
-            self._lengths[hit.length] -= 1
-            if not self._lengths[hit.length]:
-                del self._lengths[hit.length]
 
 
 def _until(entry: Entry, now: float) -> float:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import cast
 
 from computer_use_cache.cache.plan import Plan
+from computer_use_cache.exchange.decisions import Postpone
 from computer_use_cache.proxy.connections import Connections
 from computer_use_cache.proxy.fast_path.lookup import FastLane, Hit, Line
 from computer_use_cache.proxy.fast_path.reader import Intake, Step
@@ -74,8 +75,8 @@ class Front(asyncio.Protocol):
             wire = lane.known(self._intake.length, self._intake.digest)
             if wire is None and lane.is_quick(self._intake.length):
                 assert self._intake.admitted
-                wire = self._served(lane, lane.find(self._intake.admitted, self._intake.body()))
-                if wire is None:
+                found = lane.find_quickly(self._intake.admitted, self._intake.body())
+                if found is not Postpone.POSTPONE and (wire := self._served(lane, found)) is None:
                     self._hand_over()
                     return
             if wire is None:

@@ -63,6 +63,11 @@ class Commands:
         """Remove the entries that answer these flows."""
         self._begin(_evict(self._needed(), _model_calls(flows)))
 
+    @command.command("cache.reject")
+    def reject(self, flows: Sequence[flow.Flow]) -> None:
+        """Take back the answers to these flows: the next call asks upstream."""
+        self._begin(_reject(self._needed(), _model_calls(flows)))
+
     @command.command("cache.refresh")
     def refresh(self, flows: Sequence[flow.Flow]) -> None:
         """Send the requests of these flows upstream again, and store the new answers."""
@@ -114,7 +119,7 @@ def _stats(found: Statistics) -> str:
 
 
 async def _clear(parts: Parts) -> str:
-    return f"cleared {await parts.write(parts.cache.store.clear)} entries"
+    return f"cleared {await parts.upkeep(parts.cache.store.clear)} entries"
 
 
 async def _export(parts: Parts, path: pathlib.Path) -> str:
@@ -127,9 +132,17 @@ async def _export(parts: Parts, path: pathlib.Path) -> str:
 
 
 async def _evict(parts: Parts, flows: Sequence[http.HTTPFlow]) -> str:
+    return f"evicted {await _removed(parts, flows)}"
+
+
+async def _reject(parts: Parts, flows: Sequence[http.HTTPFlow]) -> str:
+    return f"rejected {await _removed(parts, flows)}; the next call asks upstream"
+
+
+async def _removed(parts: Parts, flows: Sequence[http.HTTPFlow]) -> str:
     keys = {key for flow in flows if (key := flow.metadata.get("cache_key"))}
-    evicted = [key for key in sorted(keys) if await parts.write(parts.cache.store.delete, key)]
-    return f"evicted {len(evicted)} of {len(keys)} entries"
+    removed = [key for key in sorted(keys) if await parts.write(parts.cache.store.delete, key)]
+    return f"{len(removed)} of {len(keys)} entries"
 
 
 def _explain(parts: Parts, one: http.HTTPFlow) -> str:

@@ -1,0 +1,67 @@
+"""Memory that cannot outgrow its bound: what was used least recently goes first.
+
+Everything in the package that remembers something between requests uses this class. It is safe to use from any thread.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+
+MOST_SEEN = 32_768
+"""How many keys to remember for telling one that is asked for again from one that is asked for once, as most steps of
+a long run are: only the former is worth memory."""
+
+
+def _one(_: object) -> int:
+    return 1
+
+
+class BoundedMemory[Key, Value]:
+    """Values by key. Their weights, as `weigh` gives them (by default 1 each), never add up to more than `limit`."""
+
+    def __init__(self, limit: int, weigh: Callable[[Value], int] = _one) -> None:
+        self._limit = limit
+        self._weigh = weigh
+        self._lock = threading.Lock()
+        self._held: OrderedDict[Key, tuple[Value, int, float]] = OrderedDict()
+        self._weight = 0
+
+    def get(self, key: Key, now: float = 0.0) -> Value | None:
+        """The value, unless it expired before `now`, on whatever clock `put` was given its time."""
+        with self._lock:
+            held = self._held.get(key)
+            if held is None:
+                return None
+            if held[2] <= now:
+                self._drop(key)
+                return None
+            self._held.move_to_end(key)
+            return held[0]
+
+    def put(self, key: Key, value: Value, until: float = math.inf) -> None:
+        """Remember a value until it expires or has to make room. One heavier than the limit is not kept."""
+        weight = self._weigh(value)
+        with self._lock:
+            self._drop(key)
+            self._held[key] = value, weight, until
+            self._weight += weight
+            while self._weight > self._limit:
+                self._drop(next(iter(self._held)))
+
+    def drop(self, key: Key) -> None:
+        """Forget one value, if it is there."""
+        with self._lock:
+            self._drop(key)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._held.clear()
+            self._weight = 0
+
+    def _drop(self, key: Key) -> None:
+        if held := self._held.pop(key, None):
+            self._weight -= held[1]

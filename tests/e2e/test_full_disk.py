@@ -1,0 +1,108 @@
+"""A disk that is full: calls are answered, `clear` makes room, and then answers are stored again. One that cannot be
+written is named."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import random
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import commands
+from support import Asked, Proxy, Send, Upstream, completion, response, running_proxy
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A file system of 4 MB, on which commands find the cache."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], check=False)
+    if mounted.returncode:
+        pytest.skip("no small file system can be mounted: that takes root on Linux")
+    commands.isolate(monkeypatch, tmp_path)
+    monkeypatch.setenv("CACHE_DIR", str(folder / "store"))
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    """Answers are as long as their question says, and do not compress."""
+    provider = Upstream()
+
+    async def answer(asked: Asked, send: Send) -> None:
+        size = int(json.loads(asked.body)["messages"][0]["content"].split()[1])
+        text = base64.b64encode(random.Random(len(provider.asked)).randbytes(size)).decode()
+        await send(response(json.dumps(completion(text)).encode()))
+
+    provider.handler = answer
+    yield provider
+    provider.close()
+
+
+def fill(proxy: Proxy, size: int) -> None:
+    """Ask until an answer is not stored."""
+    for number in range(2000):
+        answer = proxy.chat(f"{number} {size}")
+        assert answer.status == 200
+        if answer.headers["x-computer-use-cache-store"].startswith("skipped"):
+            return
+    raise AssertionError("the disk did not become full")
+
+
+def clear(*arguments: str) -> str:
+    done = commands.run_module("clear", "--yes", *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@contextlib.contextmanager
+def proxy_on(disk: Path, upstream: Upstream) -> Iterator[Proxy]:
+    with running_proxy(disk.parent, upstream.url, CACHE_DIR=str(disk / "store")) as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize("size", [4000, 30_000, 150_000], ids=["small answers", "large rows", "answers in files"])
+@pytest.mark.parametrize("how", [(), ("--model", "gpt-test")], ids=["all", "by model"])
+def test_a_full_disk_is_cleared_and_used_again(disk: Path, upstream: Upstream, size: int, how: tuple[str, ...]) -> None:
+    with proxy_on(disk, upstream) as proxy:
+        fill(proxy, size)
+        assert [proxy.chat(f"{number} {size}").status for number in range(3)] == [200, 200, 200]
+        assert "Removed" in clear("--url", f"http://127.0.0.1:{proxy.port}", *how)
+        assert [proxy.chat("after 100").cache for _ in range(2)] == ["MISS", "HIT"]
+
+
+def test_a_disk_that_is_full_at_the_start_is_cleared_without_a_proxy(disk: Path, upstream: Upstream) -> None:
+    with proxy_on(disk, upstream) as proxy:
+        fill(proxy, 30_000)
+    with proxy_on(disk, upstream) as proxy:
+        assert proxy.chat("0 30000").cache == "HIT"
+        assert proxy.chat("new 30000").status == 200
+    clear()
+    with proxy_on(disk, upstream) as proxy:
+        assert [proxy.chat("after 100").cache for _ in range(2)] == ["MISS", "HIT"]
+
+
+def test_an_answer_can_be_taken_back_on_a_full_disk(disk: Path, upstream: Upstream) -> None:
+    with proxy_on(disk, upstream) as proxy:
+        fill(proxy, 30_000)
+        hit = proxy.chat("0 30000")
+        assert hit.cache == "HIT"
+        assert proxy.chat("0 30000", {"X-Cache-Reject": hit.headers["x-computer-use-cache-key"]}).cache == "MISS"
+        assert proxy.ask("GET", f"/cache/entries/{hit.headers['x-computer-use-cache-key']}").status in (200, 404)
+
+
+def test_a_folder_that_cannot_be_written_is_named_at_the_start(disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    done = commands.run_module("start")
+    assert done.returncode == 1
+    assert str(disk / "store") in done.stderr
+    assert "CACHE_DIR" in done.stderr
+    assert os.listdir(disk) == []

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from computer_use_cache.errors import SettingError
-from computer_use_cache.setting_values import BaseUrl, Mode, Scope, Speed
+from computer_use_cache.models import Ending
+from computer_use_cache.setting_values import BaseUrl, HitUsage, Mode, Scope, Speed
 from computer_use_cache.settings import Declaration, Settings, Surface
 
 DECLARATIONS = {declaration.name: declaration for declaration in Settings.declarations()}
@@ -110,6 +111,8 @@ def test_an_option_gives_no_setting_that_has_none() -> None:
         ("CACHE_ENABLED", " Yes ", True),
         ("CACHE_ENABLED", "off", False),
         ("CACHE_MODE", " Offline ", Mode.OFFLINE),
+        ("CACHE_SKIP", "Length, refusal", frozenset({Ending.LENGTH, Ending.REFUSAL})),
+        ("CACHE_HIT_USAGE", "zero", HitUsage.ZERO),
         ("CACHE_SCOPE", "shared", Scope.SHARED),
         ("CACHE_TTL_SECONDS", "0", 0),
         ("CACHE_SIZE_LIMIT", "1", 1),
@@ -165,6 +168,8 @@ BAD_VALUES = [
     ("CACHE_MAX_INPUT_CHARS", "1k", "a whole number"),
     ("CACHE_MAX_RESPONSE_CHARS", "-1", "a whole number"),
     *(("CACHE_SIZE_LIMIT", text, "bytes above 0") for text in ("0", "-1", "1.5GiB", "4GiBs", "much")),
+    ("CACHE_SKIP", "length,stop", "any of length, content_filter, refusal, separated by commas"),
+    ("CACHE_HIT_USAGE", "none", "recorded, zero"),
     ("CACHE_SCOPE", "private", "auto, shared, credential"),
     *(("CACHE_REPLAY_SPEED", text, "tokens a second") for text in ("0", "-1", "fast")),
     ("CACHE_KEEP_CONNECTION_STRATEGY", "lazy", "1, true, yes or on"),

@@ -10,6 +10,8 @@ CacheError
 
 import logging
 
+from computer_use_cache.models import Skip
+
 
 class CacheError(Exception):
     """Base class of all exceptions that this package raises on purpose."""
@@ -35,7 +37,11 @@ class RequestError(CacheError):
 
 
 class FormatError(CacheError):
-    """A body is incomplete, malformed, or not valid for its API. The message says which."""
+    """A body is incomplete, malformed, or not valid for its API: `reason` in a word, the message in full."""
+
+    def __init__(self, message: str, reason: Skip = Skip.MALFORMED) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class StoreError(CacheError):

@@ -88,8 +88,17 @@ class Skip(StrEnum):
     STATUS = "status is not 200"
     TOO_LARGE = "answer is larger than CACHE_MAX_RESPONSE_CHARS"
     LENGTH = "length differs from its header"
+    CODING = "body does not decode as its content encoding says"
     CONTENT_TYPE = "content type is not the API's"
-    UNFIT = "answer is not whole or not valid"
+    NOT_JSON = "body is not JSON"
+    MALFORMED = "body is not what the API sends"
+    ERROR = "answer holds an error"
+    FAILED = "finish reason is a failure"
+    UNFINISHED = "answer never finished"
+    SILENT = "answer says nothing; only offline mode replays it"
+    CHOSEN = "CACHE_SKIP"
+    EXPIRED = "answer names something that has expired"
+    CREDENTIAL = "answer repeats a credential of the request"
     FORBIDDEN = "storing is not allowed"
     STORE = "the store cannot be written"
     UPSTREAM = "the upstream failed"
@@ -108,6 +117,14 @@ class Skipped:
 
     def __str__(self) -> str:
         return f"skipped: {self.detail}"
+
+
+class Ending(StrEnum):
+    """Endings of an answer that is whole, but perhaps not wanted again; the values are those of CACHE_SKIP."""
+
+    LENGTH = "length"
+    CONTENT_FILTER = "content_filter"
+    REFUSAL = "refusal"
 
 
 class Shape(StrEnum):
@@ -146,22 +163,31 @@ class Request(msgspec.Struct, frozen=True, gc=False):
 
 
 class Response(msgspec.Struct, frozen=True, gc=False):
-    """An upstream's answer with its body decoded. `chunks` are as in `Entry`; `seconds` is how long it took."""
+    """An upstream's answer with its body decoded. `chunks` are as in `Entry`; `seconds` is how long it took.
+
+    `ended` is True if the end of the body was marked, by HTTP/2, a length or a last chunk. A body that ends where the
+    connection closes may have been cut.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     seconds: float
     chunks: tuple[tuple[int, int], ...] = ()
+    ended: bool = False
 
 
 class Cost(msgspec.Struct, frozen=True, gc=False):
-    """What an answer cost: input and output tokens, US dollars (None if the price is not known), and seconds."""
+    """What an answer cost: input and output tokens, US dollars (None if the price is not known), and seconds.
+
+    `at_list_price` is True if the upstream's own prices are not known and those of the model's maker were taken.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     usd: float | None = None
     seconds: float = 0.0
+    at_list_price: bool = False
 
 
 NOTHING = Cost(usd=0.0)
@@ -174,9 +200,16 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     `body` holds the upstream's bytes unchanged. `chunks` are the (bytes, milliseconds since the previous chunk) of a
     recorded stream, empty for a JSON answer. `created_at` and `expires_at` are in Unix seconds; an entry without
     `expires_at` never expires. `seconds` is how long the upstream took, and `with_usage` says whether its stream was
-    asked for usage. Only headers that clients read are kept. The tokens and `usd` make up its `cost`, which is worked
-    out once, when the answer is recorded. `template` is the digest of the request with its moving values replaced, and
-    `bindings` are those values as plain data in msgpack; both are empty if the entry was recorded without them.
+    asked for usage. Only headers that clients read are kept. The tokens, `usd` and `at_list_price` make up its `cost`,
+    which is worked out once, when the answer is recorded.
+
+    `offline_only` is True for an answer that says nothing: it may be a run's rightful last turn, but a live call asks
+    again. `usable_until` (Unix seconds) is when something that the answer names expires at the provider, after which
+    not even a failing upstream makes it useful. `asked_form` is the form that was asked for when the answer came in
+    another one (see `Format.unasked_form`).
+
+    `template` is the digest of the request with its moving values replaced, and `bindings` are those values as plain
+    data in msgpack; both are empty if the entry was recorded without them.
     """
 
     key: str
@@ -194,18 +227,32 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     input_tokens: int = 0
     output_tokens: int = 0
     usd: float | None = None
+    at_list_price: bool = False
+    offline_only: bool = False
+    usable_until: float | None = None
+    asked_form: str = ""
     template: str = ""
     bindings: bytes = b""
 
     @property
     def cost(self) -> Cost:
         """What the answer cost when it was recorded, which is what a hit saves."""
-        return Cost(self.input_tokens, self.output_tokens, self.usd, self.seconds)
+        return Cost(self.input_tokens, self.output_tokens, self.usd, self.seconds, self.at_list_price)
 
     def costing(self, cost: Cost) -> Entry:
         """The same answer with another cost."""
-        seconds, tokens = cost.seconds, (cost.input_tokens, cost.output_tokens)
-        return replace(self, seconds=seconds, input_tokens=tokens[0], output_tokens=tokens[1], usd=cost.usd)
+        return replace(
+            self,
+            seconds=cost.seconds,
+            input_tokens=cost.input_tokens,
+            output_tokens=cost.output_tokens,
+            usd=cost.usd,
+            at_list_price=cost.at_list_price,
+        )
+
+    def is_usable(self, now: float) -> bool:
+        """Whether everything that the answer names still exists at `now` (Unix seconds)."""
+        return self.usable_until is None or now < self.usable_until
 
     def is_fresh(self, now: float) -> bool:
         """Whether the entry may be served at `now` (Unix seconds)."""

@@ -54,6 +54,13 @@ class Floor:
     seconds: float
 
 
+class HitUsage(StrEnum):
+    """The usage that a hit reports."""
+
+    RECORDED = "recorded"
+    ZERO = "zero"
+
+
 PORTS = {"http": 80, "https": 443}
 """The port that each scheme has when none is given."""
 
@@ -164,6 +171,18 @@ def one_of[T: StrEnum](kind: type[T]) -> Callable[[str], T]:
             return kind(text.strip().lower())
         except ValueError:
             raise ValueError(", ".join(kind)) from None
+
+    return parse
+
+
+def some_of[T: StrEnum](kind: type[T]) -> Callable[[str], frozenset[T]]:
+    """The reader of any number of these words, separated by commas."""
+
+    def parse(text: str) -> frozenset[T]:
+        try:
+            return frozenset(kind(item.lower()) for item in items(text))
+        except ValueError:
+            raise ValueError(f"any of {', '.join(kind)}, separated by commas") from None
 
     return parse
 

@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 from computer_use_cache import setting_values
 from computer_use_cache.errors import SettingError
 from computer_use_cache.keys.normalizers import Normalizer, normalizers
+from computer_use_cache.models import Ending
 from computer_use_cache.screens.masks import Mask, masks
-from computer_use_cache.setting_values import BaseUrl, Floor, Mode, Scope, Speed, Switch
+from computer_use_cache.setting_values import BaseUrl, Floor, HitUsage, Mode, Scope, Speed, Switch
 
 
 class Surface(StrEnum):
@@ -246,6 +247,18 @@ class Settings:
         "Rectangles of the screen whose pixels do not count, by the size of the picture: 1024x768:895,737,1024,768; "
         "*:top 34. A ! after one lets it hide more than 2 % of the picture; `1024x768 scaled:` widens it by 8 pixels, "
         "as is done for JPEG.",
+    )
+    skip: frozenset[Ending] = _setting(
+        "CACHE_SKIP",
+        "",
+        setting_values.some_of(Ending),
+        "More answers that are not to be stored, separated by commas: length, content_filter, refusal.",
+    )
+    hit_usage: HitUsage = _setting(
+        "CACHE_HIT_USAGE",
+        "recorded",
+        setting_values.one_of(HitUsage),
+        "The usage that a hit reports: recorded, or zero, for those who bill by it.",
     )
     scope: Scope = _setting(
         "CACHE_SCOPE",

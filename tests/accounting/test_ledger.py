@@ -78,7 +78,15 @@ EVERYTHING: dict[str, Any] = {
     "skips": {Skip.STATUS: 2, Skip.CLIENT: 1},
     "last_updated_at": 20.0,
     "models": {
-        "": {"hits": 0, "misses": 1, "stale": 0, "saved": ZERO, "spent": ZERO | {"seconds": 1.0}, "priced": False},
+        "": {
+            "hits": 0,
+            "misses": 1,
+            "stale": 0,
+            "saved": ZERO | {"usd": None},
+            "spent": ZERO | {"usd": None, "seconds": 1.0},
+            "priced": False,
+            "list_price": False,
+        },
         "m": {
             "hits": 3,
             "misses": 1,
@@ -86,6 +94,7 @@ EVERYTHING: dict[str, Any] = {
             "saved": {"input_tokens": 60, "output_tokens": 30, "usd": 1.5, "seconds": 10.0},
             "spent": {"input_tokens": 10, "output_tokens": 5, "usd": 0.25, "seconds": 2.0},
             "priced": True,
+            "list_price": False,
         },
     },
     "history": [{"from": HOUR * 3600, "hits": 3, "misses": 2}],

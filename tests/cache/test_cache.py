@@ -18,6 +18,7 @@ from computer_use_cache.cache.cache import OFFLINE_MISS, Cache
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.cache.replay import replay as replayed
 from computer_use_cache.cache.replay import replays_quickly
+from computer_use_cache.diagnosis.request_record import record
 from computer_use_cache.errors import RequestError
 from computer_use_cache.keys import key
 from computer_use_cache.models import (
@@ -132,7 +133,7 @@ def test_what_was_stored_under_an_earlier_key_is_found(store: DiskStore, stored_
     plan = core.plan(request)
     body = plan.format.key_body(plan.body)
     for normalizer in Settings.load({"CACHE_NORMALIZE": stored_with}).normalize:
-        body = normalizer.apply(body)
+        body = normalizer.apply(plan.format, body)
     entry = kept(core, replace(plan, key=key.finish(plan.route.key_beginning, body)), answer())
     assert core.lookup(plan, NOW) == entry
     assert core.lookup(core.plan(shown(png("9:42"))), NOW) == Absent(Fwd.URI_MISS)
@@ -144,6 +145,18 @@ def test_what_was_stored_before_a_normaliser_was_set_is_found(store: DiskStore) 
     core = cache(store, CACHE_NORMALIZE="uuids")
     assert core.plan(request).key != entry.key
     assert core.lookup(core.plan(request), NOW) == entry
+
+
+def test_an_earlier_key_keeps_the_holders_of_other_credentials_apart(store: DiskStore) -> None:
+    plain, core = (cache(store, CACHE_SCOPE="credential", CACHE_NORMALIZE=rules) for rules in ("", "uuids"))
+    one, other = (
+        with_server(token, messages=[{"role": "user", "content": "ping 550e8400-e29b-41d4-a716-446655440000"}])
+        for token in ("opaque-one", "opaque-two")
+    )
+    entry = kept(plain, plain.plan(one), answer())
+    assert core.plan(one).key != entry.key
+    assert core.lookup(core.plan(one), NOW) == entry
+    assert core.lookup(core.plan(other), NOW) == Absent(Fwd.URI_MISS)
 
 
 def test_a_plan_without_its_body_has_no_earlier_keys(store: DiskStore) -> None:
@@ -418,8 +431,9 @@ def test_a_credential_in_a_request_is_a_bypass_that_names_its_kind_only(store: D
 
 
 def with_server(token: str, **members: Any) -> Request:
-    server = {"type": "mcp", "server_url": "https://m.example/sse", "headers": {"Authorization": f"Bearer {token}"}}
-    return chat(tools=[server], **members)
+    """A request with a tool that has a credential. Not a remote MCP server: such a request is bypassed."""
+    search = {"type": "search", "url": "https://m.example/sse", "headers": {"Authorization": f"Bearer {token}"}}
+    return chat(tools=[search], **members)
 
 
 def test_a_tools_credential_is_forwarded_and_neither_recorded_nor_a_reason_to_bypass(store: DiskStore) -> None:
@@ -427,13 +441,13 @@ def test_a_tools_credential_is_forwarded_and_neither_recorded_nor_a_reason_to_by
     plan = core.plan(with_server("opaque-one", temperature=0.25))
     assert core.credential(plan) is None
     assert b"opaque-one" in plan.forward
-    assert json.loads(core.record(plan).body) == {
+    assert json.loads(record(core, plan).body) == {
         "model": "m",
         "messages": [{"role": "user", "content": "ping"}],
-        "tools": [{"type": "mcp", "server_url": "https://m.example/sse"}],
+        "tools": [{"type": "search", "url": "https://m.example/sse"}],
         "temperature": 0.25,
     }
-    assert "opaque-one" not in repr(core.record(plan))
+    assert "opaque-one" not in repr(record(core, plan))
 
 
 @pytest.mark.parametrize(("scope", "equal"), [("shared", True), ("auto", True), ("credential", False)])
@@ -446,7 +460,7 @@ def test_a_tools_credential_counts_in_the_key_as_the_callers_does(store: DiskSto
 def test_the_record_of_a_request_with_a_tools_credential_has_its_key_in_the_shared_scope(store: DiskStore) -> None:
     core = cache(store)
     plan = core.plan(with_server("opaque-one"))
-    assert core.plan(replace(chat(), body=core.record(plan).body)).key == plan.key
+    assert core.plan(replace(chat(), body=record(core, plan).body)).key == plan.key
 
 
 def test_a_tools_credential_in_a_text_too_is_a_bypass(store: DiskStore) -> None:
@@ -520,9 +534,6 @@ def test_an_entry_that_cannot_be_read_as_its_format_is_no_answer(store: DiskStor
     [
         replace(chat(), body=b"[]"),
         replace(chat(), body=b"{"),
-        replace(chat(), body=b'{"messages": [1]}'),
-        replace(chat(), body=b'{"model": "m"}'),
-        replace(chat(), body=b'{"model": "m"}', path="/completions"),
         chat({"x-cache-sample": "0"}),
     ],
 )
@@ -530,6 +541,13 @@ def test_a_bad_request_is_refused(store: DiskStore, request_: Request) -> None:
     with pytest.raises(RequestError) as caught:
         cache(store).plan(request_)
     assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("body", [b'{"messages": [1]}', b'{"model": "m"}', b"{}", b'{"messages": [], "model": 1}'])
+@pytest.mark.parametrize("path", ["/chat/completions", "/completions", "/responses", "/messages", "/embeddings"])
+def test_what_the_provider_may_know_better_is_passed_on(store: DiskStore, path: str, body: bytes) -> None:
+    plan = cache(store).plan(replace(chat(), path=path, body=body))
+    assert (plan.forward, bool(plan.key)) == (body, True)
 
 
 def test_a_gemini_stream_may_be_an_array(store: DiskStore) -> None:

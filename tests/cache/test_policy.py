@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from computer_use_cache import formats
-from computer_use_cache.cache.policy import body_bypass, judge_answer, model_verdict, read_controls, without_controls
+from computer_use_cache.cache.policy import (
+    Storable,
+    body_bypass,
+    judge_answer,
+    model_verdict,
+    read_controls,
+    without_controls,
+)
 from computer_use_cache.errors import RequestError
 from computer_use_cache.models import Bypass, Reason, Response, Shape, Skipped
 from computer_use_cache.settings import Settings
@@ -230,8 +237,8 @@ def named(*data: Json) -> bytes:
 
 JSON, SSE = "application/json", "text/event-stream; charset=utf-8"
 ANSWER: Json = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "x"}, "finish_reason": "stop"}]}
-CHUNK: Json = {"choices": [{"index": 0, "delta": {"content": "x"}}]}
-START: Json = {"type": "message_start", "message": {"type": "message", "content": []}}
+CHUNK: Json = {"choices": [{"index": 0, "delta": {"content": "x"}, "finish_reason": "stop"}]}
+START: Json = {"type": "message_start", "message": {"type": "message", "content": [], "stop_reason": "end_turn"}}
 STOP: Json = {"type": "message_stop"}
 CANDIDATE: Json = {"candidates": [{"content": {"parts": [{"text": "x"}]}, "finishReason": "STOP"}]}
 UNFINISHED: Json = {"candidates": [{"content": {"parts": [{"text": "x"}]}}]}
@@ -247,6 +254,8 @@ def responses(status: str) -> Json:
     return {"status": status, "output": []}
 
 
+SILENT = ("responses", "messages")
+"""The APIs whose answers here say nothing."""
 STORED = [
     ("chat_completions", response(dumped(ANSWER)), Shape.JSON),
     ("chat_completions", response(dumped(ANSWER), "application/problem+json"), Shape.JSON),
@@ -267,7 +276,7 @@ STORED = [
         response(named({"type": "response.incomplete", "response": responses("incomplete")}), SSE),
         Shape.SSE,
     ),
-    ("messages", response(dumped({"type": "message", "content": []})), Shape.JSON),
+    ("messages", response(dumped({"type": "message", "content": [], "stop_reason": "end_turn"})), Shape.JSON),
     ("messages", response(named(START, STOP), SSE), Shape.SSE),
     ("gemini", response(dumped(CANDIDATE)), Shape.JSON),
     ("gemini", response(stream(CANDIDATE, done=False), SSE), Shape.SSE),
@@ -277,7 +286,7 @@ STORED = [
 
 @pytest.mark.parametrize(("api", "answer", "shape"), STORED)
 def test_a_complete_answer_is_stored_in_the_shape_it_came(api: str, answer: Response, shape: Shape) -> None:
-    assert judge_answer(formats.by_name(api), answer, shape, settings()) is shape
+    assert judge_answer(formats.by_name(api), answer, shape, settings()) == Storable(shape, offline_only=api in SILENT)
 
 
 NEVER_STORED = [
@@ -340,4 +349,4 @@ def test_an_answer_over_the_limit_is_not_stored(limit: int, is_stored: bool) -> 
     body = dumped(ANSWER)
     bounded = settings(CACHE_MAX_RESPONSE_CHARS=str(len(body) + limit))
     verdict = judge_answer(formats.by_name("chat_completions"), response(body), Shape.JSON, bounded)
-    assert isinstance(verdict, Shape) is is_stored
+    assert isinstance(verdict, Storable) is is_stored

@@ -326,7 +326,7 @@ async def an_answer_that_is_not_stored(house: House) -> None:
     for response, skip in (
         (failure(500), Skip.STATUS),
         (Response(200, {"content-type": "text/html"}, b"<html>", 1.0), Skip.CONTENT_TYPE),
-        (Response(200, GOOD.headers, b"{}", 1.0), Skip.UNFIT),
+        (Response(200, GOOD.headers, b"{}", 1.0), Skip.MALFORMED),
         (Response(200, GOOD.headers, b" " * 20_000_000, 1.0), Skip.TOO_LARGE),
     ):
         report = await house.answered(house.asks(), response)

@@ -68,7 +68,7 @@ def test_a_bypass_has_no_key(reason: Reason, fwd: str) -> None:
         ({"said": "Cache-Control: no-cache", "storing": Storing.UPDATED}, "Cache-Control: no-cache"),
         ({"storing": Storing.STORED}, None),
         ({"storing": Skipped("content type is a\r\nb\u00e9", Skip.CONTENT_TYPE)}, "content type is a??b?"),
-        ({"storing": Skipped("x" * 1000, Skip.UNFIT)}, "x" * 300),
+        ({"storing": Skipped("x" * 1000, Skip.MALFORMED)}, "x" * 300),
     ],
     ids=str,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from computer_use_cache.flights.recorder import Recorder
+from computer_use_cache.models import Skip
 
 STREAM = b"event: a\r\ndata: {}\r\n\r\ndata: \xe2\x82\xac\n\ndata: [DONE]\n\n"
 
@@ -16,7 +17,7 @@ def test_every_split_gives_the_same_body_and_pace(split: int) -> None:
     recorder.feed(STREAM[split:], 11.0)
     assert recorder.body == STREAM
     assert recorder.pace == ((split, 250), (len(STREAM) - split, 750))
-    assert not recorder.overflowed
+    assert recorder.given_up is None
 
 
 @pytest.mark.parametrize("gap", [0.0004, 0.0006, 0.001, 0.25])
@@ -30,7 +31,7 @@ def test_the_pace_adds_up_to_the_time_it_took(gap: float) -> None:
 
 def test_nothing_was_recorded_at_first() -> None:
     recorder = Recorder(10, started=0.0)
-    assert (recorder.body, recorder.pace, recorder.chunks, recorder.overflowed) == (b"", (), [], False)
+    assert (recorder.body, recorder.pace, recorder.chunks, recorder.given_up) == (b"", (), [], None)
 
 
 @pytest.mark.parametrize("chunks", [[b"12345", b"6"], [b"123456"], [b"1", b"2345", b"6"]])
@@ -38,7 +39,7 @@ def test_what_is_over_the_limit_is_forgotten(chunks: list[bytes]) -> None:
     recorder = Recorder(5, started=0.0)
     for chunk in (*chunks, b"", b"7"):
         recorder.feed(chunk, 1.0)
-    assert recorder.overflowed
+    assert recorder.given_up is Skip.TOO_LARGE
     assert (recorder.body, recorder.pace) == (b"", ())
 
 
@@ -47,13 +48,13 @@ def test_what_fills_the_limit_is_kept() -> None:
     recorder.feed(b"123", 1.0)
     recorder.feed(b"45", 1.0)
     assert recorder.body == b"12345"
-    assert not recorder.overflowed
+    assert recorder.given_up is None
 
 
 def test_giving_up_forgets_what_was_recorded_and_what_comes() -> None:
     recorder = Recorder(100, started=0.0)
     recorder.feed(b"1", 1.0)
-    recorder.give_up()
+    recorder.give_up(Skip.CODING)
     recorder.feed(b"2", 2.0)
-    assert recorder.overflowed
+    assert recorder.given_up is Skip.CODING
     assert (recorder.body, recorder.pace, recorder.chunks) == (b"", (), [])

@@ -11,7 +11,7 @@ from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 
 import corpus
-from computer_use_cache.errors import FormatError, RequestError
+from computer_use_cache.errors import FormatError
 from computer_use_cache.formats import sse
 from computer_use_cache.formats.chat_completions import ChatCompletions
 from computer_use_cache.models import Event
@@ -443,7 +443,7 @@ def test_a_stream_that_is_not_whole_is_refused(events: list[Event]) -> None:
 
 
 def test_a_whole_stream_is_accepted() -> None:
-    CHAT.check_events(stream(chunk({"content": "a"}) | {"error": None}))
+    CHAT.check_events(stream(chunk({"content": "a"}, finish_reason="stop") | {"error": None}))
 
 
 @pytest.mark.parametrize("body", [{}, {"choices": []}, {"choices": None}, ANSWERS["text"] | {"error": {"code": 502}}])
@@ -492,28 +492,6 @@ def test_usage_is_wanted_only_when_include_usage_is_true(options: object, wanted
     assert CHAT.wants_usage({"stream_options": options}) is wanted
 
 
-@pytest.mark.parametrize(
-    ("body", "param"),
-    [
-        (REQUEST | {"model": ""}, "model"),
-        (REQUEST | {"model": None}, "model"),
-        ({"messages": REQUEST["messages"]}, "model"),
-        ({"model": "tiny-1"}, "messages"),
-        (REQUEST | {"messages": []}, "messages"),
-        (REQUEST | {"messages": "hi"}, "messages"),
-    ],
-)
-def test_a_request_without_model_or_messages_is_refused(body: Json, param: str) -> None:
-    with pytest.raises(RequestError) as caught:
-        CHAT.check_request(body, "")
-    assert (caught.value.status, caught.value.param) == (400, param)
-
-
-def test_the_model_may_stand_in_the_path() -> None:
-    CHAT.check_request({"messages": REQUEST["messages"]}, "deployment-1")
-    CHAT.check_request(REQUEST, "")
-
-
 def test_the_key_leaves_out_what_does_not_change_the_answer() -> None:
     left_out = ("stream", "stream_options", "cache_control", "metadata", "user", "safety_identifier")
     names = (*left_out, "prompt_cache_key", "prompt_cache_retention", "temperature")
@@ -528,11 +506,14 @@ def test_only_its_own_path_matches(path: str, resource: str | None) -> None:
 
 
 def test_recorded_traffic_goes_both_ways_without_loss() -> None:
-    changed = []
+    changed, refused = [], []
     for row in corpus.exchanges("chat"):
         if row["stream"]:
             events = list(sse.parse(row["resp_body"].encode()))
-            CHAT.check_events(events)
+            try:
+                CHAT.check_events(events)
+            except FormatError:
+                refused.append(row["id"])
             whole = CHAT.assemble(events)
         else:
             whole = json.loads(row["resp_body"])
@@ -546,6 +527,8 @@ def test_recorded_traffic_goes_both_ways_without_loss() -> None:
             changed.append(row["id"])
     # 10 details with one index twice, 2 answers without `object`, 1 without `content`, 1 without `message`.
     assert len(changed) <= 14
+    # OpenRouter's call of Novita, which ends with [DONE] and never gives a finish reason.
+    assert len(refused) == 2
 
 
 def essence(folded: Json) -> list[Any]:
@@ -577,3 +560,30 @@ def test_recorded_streams_are_the_same_to_the_sdk_after_a_change_of_shape() -> N
         assert replayed == expected, row["id"]
         compared += 1
     assert compared >= 515
+
+
+@pytest.mark.parametrize("padding", ["obfuscation", "p"])
+def test_padding_of_chunks_is_in_no_answer(padding: str) -> None:
+    padded = [chunk({"content": "a"}) | {padding: "xyz"}, chunk({"content": "b"}) | {padding: "x"}]
+    whole = CHAT.assemble(stream(*padded))
+    assert padding not in whole
+    assert whole["choices"][0]["message"]["content"] == "ab"
+
+
+def test_together_repeats_the_delta_as_text_beside_it() -> None:
+    first, second = chunk({"content": "a"}), chunk({"content": "b"})
+    first["choices"][0]["text"], second["choices"][0]["text"] = "a", "b"
+    (choice,) = CHAT.assemble(stream(first, second))["choices"]
+    assert "text" not in choice
+
+
+def test_cache_control_of_content_parts_is_not_in_the_key() -> None:
+    marked = {"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}}
+    plain = {"type": "text", "text": "hi"}
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"cache_control": {}}}}]
+
+    def key_of(part: Json) -> Json:
+        return CHAT.key_body({"model": "m", "messages": [{"role": "user", "content": [part]}], "tools": tools})
+
+    assert key_of(marked) == key_of(plain)
+    assert key_of(marked)["tools"] == tools

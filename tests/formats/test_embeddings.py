@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import corpus
-from computer_use_cache.errors import FormatError, RequestError
+from computer_use_cache.errors import FormatError
 from computer_use_cache.formats.base import dump
 from computer_use_cache.formats.embeddings import Embeddings
 from computer_use_cache.models import Shape
@@ -104,30 +104,6 @@ def test_the_request_is_left_alone() -> None:
     body = request(["x"], encoding_format="base64", user="u")
     EMBEDDINGS.key_body(body)
     assert body == request(["x"], encoding_format="base64", user="u")
-
-
-@pytest.mark.parametrize(
-    ("body", "resource", "param"),
-    [
-        ({"input": "x"}, "", "model"),
-        ({"input": "x", "model": 1}, "", "model"),
-        ({"model": "m"}, "", "input"),
-        ({"model": "m", "input": None}, "", "input"),
-        ({}, "a-deployment", "input"),
-    ],
-)
-def test_a_request_without_model_or_input_is_refused(body: dict[str, Any], resource: str, param: str) -> None:
-    with pytest.raises(RequestError) as refused:
-        EMBEDDINGS.check_request(body, resource)
-    error = EMBEDDINGS.error(refused.value)["error"]
-    assert (refused.value.status, error["type"], error["param"]) == (400, "invalid_request_error", param)
-
-
-@pytest.mark.parametrize(
-    ("body", "resource"), [(request("x"), ""), (request([]), ""), (request([{}]), ""), ({"input": "x"}, "a-deployment")]
-)
-def test_what_the_provider_should_judge_is_let_through(body: dict[str, Any], resource: str) -> None:
-    EMBEDDINGS.check_request(body, resource)
 
 
 @pytest.mark.parametrize(
@@ -379,3 +355,31 @@ def test_every_recorded_answer_survives_recoding_and_batches() -> None:
             different.append(row["id"])
     assert rows
     assert different == []
+
+
+FLOATS, BASE64 = b'{"data": [{"index": 0, "embedding": [0.5]}]}', b'{"data": [{"index": 0, "embedding": "AAAAPw=="}]}'
+
+
+@pytest.mark.parametrize(
+    ("body", "asked", "unasked"),
+    [
+        (FLOATS, None, ""),
+        (FLOATS, "float", ""),
+        (BASE64, "base64", ""),
+        (BASE64, None, "float"),
+        (BASE64, "float", "float"),
+        (FLOATS, "base64", "base64"),
+        (BASE64, "base64_int8", ""),
+    ],
+)
+def test_a_form_that_nobody_asked_for_is_noticed(body: bytes, asked: str | None, unasked: str) -> None:
+    assert EMBEDDINGS.unasked_form(body, {"model": "m", "input": "a", "encoding_format": asked}) == unasked
+
+
+def test_what_came_unasked_is_replayed_unchanged_or_not_at_all() -> None:
+    floats, base64_ = ({"model": "m", "input": "a", "encoding_format": form} for form in ("float", "base64"))
+    assert EMBEDDINGS.adapt_answer(BASE64, floats, "float") == BASE64
+    with pytest.raises(FormatError, match="not asked for"):
+        EMBEDDINGS.adapt_answer(BASE64, base64_, "float")
+    assert EMBEDDINGS.adapt_answer(FLOATS, base64_, "base64") == FLOATS
+    assert EMBEDDINGS.adapt_answer(FLOATS, floats, "base64") == FLOATS

@@ -122,19 +122,6 @@ def test_controls_are_not_in_the_key_but_all_else_is() -> None:
     assert GEMINI.key_body(counted | left_out) == counted
 
 
-@pytest.mark.parametrize("body", [{}, {"contents": None}, {"contents": "hi"}, {"contents": {"parts": []}}])
-def test_a_request_without_contents_is_refused_in_googles_form(body: dict[str, Any]) -> None:
-    with pytest.raises(RequestError) as refused:
-        GEMINI.check_request(body, "models/m")
-    assert GEMINI.error(refused.value) == {
-        "error": {"code": 400, "message": "`contents` must be an array", "status": "INVALID_ARGUMENT"}
-    }
-
-
-def test_empty_contents_are_for_google_to_judge() -> None:
-    GEMINI.check_request({"contents": []}, "models/m")
-
-
 @pytest.mark.parametrize(
     ("status", "name"),
     [(401, "UNAUTHENTICATED"), (403, "PERMISSION_DENIED"), (504, "DEADLINE_EXCEEDED"), (500, "INTERNAL")],

@@ -14,7 +14,7 @@ from openai.lib.streaming.responses._responses import ResponseStreamState
 from openai.types.responses import ResponseStreamEvent
 
 import corpus
-from computer_use_cache.errors import FormatError, RequestError
+from computer_use_cache.errors import FormatError
 from computer_use_cache.formats import sse
 from computer_use_cache.formats.base import dump
 from computer_use_cache.formats.responses import Responses
@@ -307,7 +307,11 @@ def test_an_item_survives_the_stream(name: str) -> None:
     item, _ = ITEMS[name]
     whole = answer(item, MESSAGE | {"id": "msg_last"})
     events = explode(whole)
-    FORMAT.check_events(events)
+    if name.endswith("that failed"):  # older entries may hold such items
+        with pytest.raises(FormatError):
+            FORMAT.check_events(events)
+    else:
+        FORMAT.check_events(events)
     assert FORMAT.assemble(events) == whole
 
 
@@ -527,32 +531,6 @@ def test_only_its_own_path_matches(path: str, expected: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "body",
-    [
-        {"model": "m", "input": "hi"},
-        {"prompt": {"id": "pmpt_1"}},
-        {"previous_response_id": "resp_1", "input": "more"},
-    ],
-)
-def test_a_request_that_the_provider_may_accept_goes_through(body: Json) -> None:
-    FORMAT.check_request(body, "")
-
-
-def test_a_request_that_names_no_model_is_refused_as_openai_does() -> None:
-    with pytest.raises(RequestError) as caught:
-        FORMAT.check_request({"input": "hi"}, "")
-    assert caught.value.status == 400
-    assert FORMAT.error(caught.value) == {
-        "error": {
-            "message": "Missing required parameter: 'model'.",
-            "type": "invalid_request_error",
-            "param": "model",
-            "code": "missing_required_parameter",
-        }
-    }
-
-
-@pytest.mark.parametrize(
     ("fields", "cached"),
     [
         ({}, True),
@@ -607,7 +585,6 @@ def loop_turns() -> Iterator[tuple[Json, Json]]:
 def test_a_computer_use_loop_replays_in_both_shapes() -> None:
     keys = []
     for request, whole in loop_turns():
-        FORMAT.check_request(request, "")
         assert FORMAT.bypass_reason(request) is None
         assert FORMAT.key_body(request | {"stream": True}) == request
         keys.append(json.dumps(FORMAT.key_body(request)))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import corpus
 from computer_use_cache import formats
 from computer_use_cache.formats import transcript
+from computer_use_cache.formats.base import Format
 from computer_use_cache.models import Shape
 from pictures import PNG, coded
 
@@ -106,6 +107,31 @@ GEMINI = {
 }
 
 
+API_OF = {
+    "prompt": "completions",
+    "input": "responses",
+    "contents": "gemini",
+    "system": "messages",
+    "output": "responses",
+    "content": "messages",
+    "candidates": "gemini",
+    "data": "embeddings",
+}
+
+
+def api_of(body: dict[str, Any]) -> Format:
+    """The API that has the fields of a body."""
+    return formats.by_name(next((API_OF[name] for name in body if name in API_OF), "chat_completions"))
+
+
+def of_request(body: dict[str, Any]) -> str:
+    return transcript.of_request(api_of(body), body)
+
+
+def of_answer(answer: dict[str, Any]) -> str:
+    return transcript.of_answer(api_of(answer), answer)
+
+
 @pytest.mark.parametrize(
     ("request_body", "more"),
     [
@@ -124,7 +150,7 @@ GEMINI = {
     ],
 )
 def test_a_conversation_can_be_read(request_body: dict[str, Any], more: tuple[str, ...]) -> None:
-    told = transcript.of_request(request_body)
+    told = of_request(request_body)
     for text in ("Be brief.", "── [0]", "Look:", "[reasoning] A button.", CALL_TOLD, CLICK_TOLD, *more):
         assert text in told, text
     assert coded(PNG) not in told
@@ -141,7 +167,7 @@ def test_a_conversation_can_be_read(request_body: dict[str, Any], more: tuple[st
     ],
 )
 def test_inputs_are_shown_in_a_line_each(body: dict[str, Any], lines: list[str]) -> None:
-    assert transcript.of_request(body).split("\n")[-len(lines) :] == lines
+    assert of_request(body).split("\n")[-len(lines) :] == lines
 
 
 @pytest.mark.parametrize(
@@ -182,8 +208,9 @@ def test_inputs_are_shown_in_a_line_each(body: dict[str, Any], lines: list[str])
 )
 def test_an_answer_can_be_read(answer: dict[str, Any], texts: tuple[str, ...]) -> None:
     usage = {"input_tokens": 5, "details": {"cached": 3, "other": None}}
-    told = transcript.of_answer(answer | {"usage": usage})
-    for text in (*texts, "usage: input_tokens 5, details (cached 3)"):
+    name = api_of(answer).usage_places[0]
+    told = of_answer(answer | {name: usage})
+    for text in (*texts, f"{name}: input_tokens 5, details (cached 3)"):
         assert text in told, text
 
 
@@ -196,7 +223,7 @@ def test_an_answer_can_be_read(answer: dict[str, Any], texts: tuple[str, ...]) -
     ids=repr,
 )
 def test_a_request_that_makes_no_sense_is_shown_all_the_same(name: str, odd: object) -> None:
-    transcript.of_request({name: odd})
+    of_request({name: odd})
 
 
 @pytest.mark.parametrize("name", ["choices", "output", "content", "candidates", "data", "usage"])
@@ -204,7 +231,7 @@ def test_a_request_that_makes_no_sense_is_shown_all_the_same(name: str, odd: obj
     "odd", [None, 1, "x", {}, [], [None], [1], [{}], [{"message": 1}], [{"content": {"parts": 1}}]], ids=repr
 )
 def test_an_answer_that_makes_no_sense_is_shown_all_the_same(name: str, odd: object) -> None:
-    transcript.of_answer({name: odd})
+    of_answer({name: odd})
 
 
 NAMES = st.sampled_from(
@@ -247,8 +274,8 @@ VALUES = st.recursive(
 
 @given(st.dictionaries(NAMES, VALUES))
 def test_nothing_that_is_json_fails(body: dict[str, Any]) -> None:
-    transcript.of_request(body)
-    transcript.of_answer(body)
+    of_request(body)
+    of_answer(body)
 
 
 @pytest.mark.parametrize(
@@ -262,14 +289,14 @@ def test_nothing_that_is_json_fails(body: dict[str, Any]) -> None:
     ],
 )
 def test_the_text_is_bounded(body: dict[str, Any]) -> None:
-    assert len(transcript.of_request(body)) < 510_000
+    assert len(of_request(body)) < 510_000
 
 
 @pytest.mark.parametrize("name", ["chat", "completions", "responses", "messages", "gemini", "embeddings"])
 def test_recorded_answers_can_be_read(name: str) -> None:
     format = formats.by_name("chat_completions" if name == "chat" else name)
     for row in corpus.exchanges(name):
-        transcript.of_request(row["req_body"])
+        of_request(row["req_body"])
         if row["stream"]:
             answer = format.assemble(format.split_stream(row["resp_body"].encode(), Shape.SSE))
-            assert "── " in transcript.of_answer(answer)
+            assert "── " in of_answer(answer)

@@ -15,8 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from computer_use_cache import formats
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.errors import SettingError
+from computer_use_cache.formats.base import Format
 from computer_use_cache.keys import canonical_json
 from computer_use_cache.keys.normalizers import NAMES, normalizers
 from computer_use_cache.models import Request
@@ -26,10 +28,19 @@ from computer_use_cache.store.disk import DiskStore
 ONE, TWO = "550e8400-e29b-41d4-a716-446655440000", "9b1deb4d-3b7d-4bad-9bdd-2b0d7b3dcb6d"
 
 
+def api_of(body: dict[str, Any]) -> Format:
+    """The API that has the fields of a body."""
+    if "messages" in body:
+        written = json.dumps(body)
+        is_anthropic = any(word in written for word in ("tool_use", "tool_result", '"source"', '"caller"'))
+        return formats.by_name("messages" if is_anthropic else "chat_completions")
+    return formats.by_name("gemini" if "contents" in body else "responses")
+
+
 def canonical(rules: str, body: dict[str, Any]) -> bytes:
     """What is hashed of a body."""
     for normalizer in normalizers(rules):
-        body = normalizer.apply(body)
+        body = normalizer.apply(api_of(body), body)
     return canonical_json.canonical(body)
 
 
@@ -310,7 +321,7 @@ def test_what_cannot_be_decoded_stays_as_it_is() -> None:
     apply = normalizers("image-pixels")[0].apply
     for name, data in undecodable().items():
         for _ in range(2):
-            assert apply(gemini_image(data)) == gemini_image(data), name
+            assert apply(formats.by_name("gemini"), gemini_image(data)) == gemini_image(data), name
 
 
 # -- the setting

@@ -37,6 +37,7 @@ class _Tally:
     seconds: float = 0.0
     usd: float = 0.0
     unpriced: int = 0
+    at_list_price: int = 0
 
     def add(self, cost: Cost) -> None:
         self.input_tokens += cost.input_tokens
@@ -46,6 +47,7 @@ class _Tally:
             self.unpriced += 1
         else:
             self.usd += cost.usd
+        self.at_list_price += cost.at_list_price
 
 
 class Ledger:
@@ -134,6 +136,8 @@ class Ledger:
         pending["models", label, book, "usd"] += tally.usd  # type: ignore[assignment]
         if tally.unpriced:
             pending["models", label, "unpriced"] += tally.unpriced
+        if tally.at_list_price:
+            pending["models", label, "at_list_price"] += tally.at_list_price
 
     def flush(self, now: float) -> None:
         """Move the counts into the store at `now` (Unix seconds). Raises StoreError, and then keeps them."""

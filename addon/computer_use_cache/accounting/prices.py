@@ -1,21 +1,21 @@
-"""What an answer cost: its usage as its API spells it, priced by genai-prices. What is not known is not guessed.
+"""What an answer cost: the usage that it reports, priced by genai-prices.
 
-The prices are those that the package brings; nothing is fetched. Its import takes longer than a hundred hits, so it
-waits for the first answer, which is judged off the event loop.
+A model behind a gateway or on this machine is priced as its maker lists it, and marked so. An unknown model has no
+price: nothing is guessed. The prices are those that the package brings; nothing is fetched. Importing it takes longer
+than a hundred hits, so that waits for the first answer, which is judged off the event loop.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from computer_use_cache.errors import FormatError
-from computer_use_cache.formats.base import Format, Json, load_object
+from computer_use_cache.formats.base import Format, Json, UsageFlavor, load_object
 from computer_use_cache.models import Cost, Response, Shape
 
 if TYPE_CHECKING:
@@ -24,27 +24,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MOST_TOKENS = 10**12
-"""An upstream may send any number; larger ones are nonsense, and no number for a counter."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Spelling:
-    """How genai-prices calls the usage of an API: `own` at providers that differ, and where the plain one is found."""
-
-    own: tuple[str, ...]
-    provider: str
-    flavor: str
-
-
-_CHAT = _Spelling(("chat", "default"), "openai", "chat")
-_SPELLINGS = {
-    "chat_completions": _CHAT,
-    "completions": _CHAT,
-    "responses": _Spelling(("responses",), "openai", "responses"),
-    "messages": _Spelling(("anthropic",), "anthropic", "default"),
-    "gemini": _Spelling((), "google", "default"),
-    "embeddings": _Spelling(("embeddings",), "openai", "embeddings"),
-}
+"""An upstream may send any number. Larger ones are nonsense, and too large for a counter."""
+_MAKERS = ("anthropic", "cohere", "deepseek", "google", "mistral", "moonshotai", "openai", "perplexity", "x-ai")
+"""The providers whose price is the list price of a model: those who make it."""
+_PREFIXES = {"mistralai": "mistral", "xai": "x-ai", "deepseek-ai": "deepseek"}
+"""Makers as gateways write them before a model's name, where genai-prices has another id."""
 
 
 def cost_of(format: Format, upstream: str, model: str, shape: Shape, response: Response, *, now: float) -> Cost:
@@ -53,8 +37,8 @@ def cost_of(format: Format, upstream: str, model: str, shape: Shape, response: R
     `model` is the one that the request named; the answer may name it more exactly. Without usage in the answer the
     tokens are 0, and without a price `usd` is None.
     """
-    if b"usage" not in response.body and rb"\u00" not in response.body:
-        # So are most of OpenAI's streams: to put thousands of events together would hold up their end for nothing.
+    if format.usage_places[0].encode() not in response.body and rb"\u00" not in response.body:
+        # True of most of OpenAI's streams. Assembling thousands of events would delay their end for nothing.
         return Cost(seconds=response.seconds)
     try:
         if shape is Shape.JSON:
@@ -67,7 +51,10 @@ def cost_of(format: Format, upstream: str, model: str, shape: Shape, response: R
         asked, answered = int(usage.reported_value("input_tokens")), int(usage.reported_value("output_tokens"))
         if not (0 <= asked <= _MOST_TOKENS and 0 <= answered <= _MOST_TOKENS):
             return Cost(seconds=response.seconds)
-        return Cost(asked, answered, _usd(usage, upstream, answer, model, now), response.seconds)
+        priced = _priced(upstream, (answer.get("model"), answer.get("modelVersion"), model))
+        usd = _usd(format, usage, priced, answer, now) if priced else None
+        is_listed = usd is not None and priced is not None and priced.is_listed
+        return Cost(asked, answered, usd, response.seconds, is_listed)
     except FormatError:
         return Cost(seconds=response.seconds)
     except Exception:  # of a library, about data that anybody may have sent: an answer is kept all the same
@@ -76,7 +63,7 @@ def cost_of(format: Format, upstream: str, model: str, shape: Shape, response: R
 
 
 def _usage(format: Format, upstream: str, answer: Json) -> Usage | None:
-    for provider, flavor in _extractors(format.name, upstream):
+    for provider, flavor in _extractors(format.usage_flavor, upstream):
         try:
             return provider.extract_usage(answer, api_flavor=flavor)[1]
         except ValueError:  # not in this spelling
@@ -84,40 +71,53 @@ def _usage(format: Format, upstream: str, answer: Json) -> Usage | None:
     return None
 
 
-def _extractors(format_name: str, upstream: str) -> Iterator[tuple[Provider, str]]:
-    spelling, provider = _SPELLINGS[format_name], _provider_at(upstream)
+def _extractors(spelling: UsageFlavor, upstream: str) -> Iterator[tuple[Provider, str]]:
+    provider = _provider_at(upstream)
     flavors = {extractor.api_flavor for extractor in (provider.extractors or ())} if provider else set()
     if provider:
         yield from ((provider, flavor) for flavor in spelling.own if flavor in flavors)
-    yield next(provider for provider in _providers() if provider.id == spelling.provider), spelling.flavor
+    yield next(provider for provider in _providers() if provider.id == spelling.provider), spelling.name
 
 
-def _usd(usage: Usage, upstream: str, answer: Json, model: str, now: float) -> float | None:
+class _Priced(NamedTuple):
+    """A model as one provider prices it; `is_listed` if that is the model's maker and not the upstream itself."""
+
+    provider: Provider
+    info: ModelInfo
+    is_listed: bool
+
+
+def _priced(upstream: str, names: Iterable[object]) -> _Priced | None:
+    """The model that has the first of these names that is known."""
+    known = [name for name in names if isinstance(name, str) and name]
     provider = _provider_at(upstream)
-    names = (answer.get("model"), answer.get("modelVersion"), model)
-    found = (_model_at(upstream, name) for name in names if isinstance(name, str) and name)
-    info = next((info for info in found if info), None)
-    if provider is None or info is None:
-        return None
+    if provider is None:
+        return next(filter(None, map(_listed, known)), None)
+    info = next(filter(None, (_model_at(upstream, name) for name in known)), None)
+    return _Priced(provider, info, is_listed=False) if info else None
+
+
+def _usd(format: Format, usage: Usage, priced: _Priced, answer: Json, now: float) -> float | None:
     try:
-        price = info.calc_price(
+        price = priced.info.calc_price(
             usage,
-            provider,
+            priced.provider,
             genai_request_timestamp=datetime.fromtimestamp(now, UTC),
-            price_context=_price_context(answer),
+            price_context=_price_context(format, answer),
         )
     except ValueError:  # parts of the usage are more than the whole
         return None
-    is_listed = any(value is not None for value in price.model_price.__dict__.values())
-    return float(price.total_price) if is_listed or info.id.endswith(":free") else None
+    has_price = any(value is not None for value in price.model_price.__dict__.values())
+    return float(price.total_price) if has_price or priced.info.id.endswith(":free") else None
 
 
-def _price_context(answer: Json) -> dict[str, str]:
-    """What beside the tokens decides the price: how fast the provider says that it answered."""
-    usage, google = answer.get("usage"), answer.get("usageMetadata")
+def _price_context(format: Format, answer: Json) -> dict[str, str]:
+    """What decides the price besides the tokens: the tier and the speed that the provider names."""
+    reported = answer.get(format.usage_places[0])
+    usage = reported if isinstance(reported, dict) else {}
     context = {
-        "service_tier": google.get("serviceTier") if isinstance(google, dict) else answer.get("service_tier"),
-        "speed": usage.get("speed") if isinstance(usage, dict) else None,
+        "service_tier": usage.get("serviceTier") or answer.get("service_tier"),
+        "speed": usage.get("speed"),
     }
     return {name: value for name, value in context.items() if isinstance(value, str)}
 
@@ -138,3 +138,24 @@ def _provider_at(upstream: str) -> Provider | None:
 def _model_at(upstream: str, name: str) -> ModelInfo | None:
     provider = _provider_at(upstream)
     return provider.find_model(name, all_providers=_providers()) if provider else None
+
+
+@lru_cache(maxsize=1024)
+def _listed(name: str) -> _Priced | None:
+    """A model that its maker lists under this very name, with or without a prefix: `openai/gpt-5`, `gpt-5`."""
+    prefix, _, bare = name.lower().rpartition("/")
+    wanted = (_PREFIXES.get(prefix, prefix),) if prefix else _MAKERS
+    for provider in _providers():
+        if provider.id in _MAKERS and provider.id in wanted:
+            info = provider.find_model(bare, all_providers=_providers())
+            if info and _is_known_as(info, bare):
+                return _Priced(provider, info, is_listed=True)
+    return None
+
+
+def _is_known_as(info: ModelInfo, name: str) -> bool:
+    """Whether a model has this very name, or its id with a date or version. genai-prices finds some models by how their
+    names begin, which would price someone's own `deepseek-chat-uncensored` like the original."""
+    if re.fullmatch(re.escape(info.id) + r"(-(latest|preview|v?[0-9][0-9.-]*))*", name):
+        return True
+    return not info.match.is_match(f"{name}-other")

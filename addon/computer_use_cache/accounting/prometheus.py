@@ -48,7 +48,7 @@ class _Collector(Collector):
             tokens.add_metric([model, "output"], sums.output_tokens)
             seconds.add_metric([model], sums.seconds)
             if counted.priced or sums.usd:  # 0 would mean that it is free
-                usd.add_metric([model], sums.usd)
+                usd.add_metric([model], sums.usd or 0.0)
         yield from (tokens, usd, seconds)
 
 

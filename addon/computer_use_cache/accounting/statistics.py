@@ -20,8 +20,8 @@ class Book(msgspec.Struct, frozen=True):
 
     input_tokens: int = 0
     output_tokens: int = 0
-    usd: float = 0.0
-    """US dollars, as far as prices are known."""
+    usd: float | None = 0.0
+    """US dollars, as far as prices are known; null if none is, as 0 would say that it was free."""
     seconds: float = 0.0
     """Time spent waiting for the upstream."""
 
@@ -38,6 +38,8 @@ class ModelStatistics(msgspec.Struct, frozen=True):
     """Spent on misses."""
     priced: bool = True
     """False if the price of some answer is not known; its money is in no sum."""
+    list_price: bool = False
+    """True if the upstream's own prices are not known, and those of the model's maker are counted."""
 
 
 class Hour(msgspec.Struct, frozen=True, rename={"start": "from"}):
@@ -121,11 +123,21 @@ def _models(counts: Mapping[str, float]) -> dict[str, ModelStatistics]:
         match words:
             case ["unpriced"]:
                 fields["priced"] = False
+            case ["at_list_price"]:
+                fields["list_price"] = True
             case ["saved" | "spent" as book, counted]:
                 fields.setdefault(book, {})[counted] = count if counted in ("usd", "seconds") else int(count)
             case [outcome]:
                 fields[outcome] = int(count)
-    return {model: msgspec.convert(fields, ModelStatistics) for model, fields in found.items()}
+    return {model: msgspec.convert(_with_known_prices(fields), ModelStatistics) for model, fields in found.items()}
+
+
+def _with_known_prices(fields: dict[str, Any]) -> dict[str, Any]:
+    """A model's counts, without money in a book of which no price is known."""
+    if fields.get("priced", True):
+        return fields
+    books = {name: fields.get(name, {}) for name in ("saved", "spent")}
+    return fields | {name: book | {"usd": book.get("usd") or None} for name, book in books.items()}
 
 
 def _history(counts: Mapping[str, float]) -> list[Hour]:

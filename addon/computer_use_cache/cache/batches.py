@@ -10,9 +10,10 @@ from msgspec.structs import replace
 
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan
+from computer_use_cache.errors import FormatError
 from computer_use_cache.formats.base import Json, dump, load_object
 from computer_use_cache.formats.embeddings import Embeddings
-from computer_use_cache.models import Cost, Entry, Response
+from computer_use_cache.models import Absent, Cost, Entry, Response
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +46,21 @@ def open_batch(cache: Cache, plan: Plan, now: float) -> Batch | None:
     if not isinstance(plan.format, Embeddings) or not (inputs := plan.format.inputs(plan.body)):
         return None
     parts = _parts(cache, plan.format, plan, inputs)
-    found = ((part.key, cache.lookup(part, now)) for part in parts)
-    known = {key: entry for key, entry in found if isinstance(entry, Entry)}
+    known = {part.key: entry for part in parts if (entry := _known(cache, part, now))}
     unseen = [one for one, part in zip(inputs, parts, strict=True) if part.key not in known]
     subset = plan.format.subset(plan.body, unseen) if unseen else None
     return Batch(plan.format, plan, parts, known, subset)
+
+
+def _known(cache: Cache, part: Plan, now: float) -> Entry | None:
+    """The entry of one input, in the form that the batch asks for; None if it is not to be had in that form."""
+    entry = cache.lookup(part, now)
+    if isinstance(entry, Absent):
+        return None
+    try:
+        return replace(entry, body=part.format.adapt_answer(entry.body, part.body, entry.asked_form))
+    except FormatError:
+        return None
 
 
 def _parts(cache: Cache, format: Embeddings, plan: Plan, inputs: Sequence[Any]) -> tuple[Plan, ...]:
@@ -59,8 +70,13 @@ def _parts(cache: Cache, format: Embeddings, plan: Plan, inputs: Sequence[Any]) 
 def join_known(batch: Batch) -> Entry:
     """The entry of a batch whose inputs are all known, as old as the oldest of them; raises FormatError."""
     oldest = min(batch.known.values(), key=lambda entry: entry.created_at)
-    joined = replace(oldest, key=batch.plan.key, body=_join(batch, {}))
+    joined = replace(oldest, key=batch.plan.key, body=_join(batch, {}), asked_form=_asked_form(batch))
     return joined.costing(total(batch.known[part.key].cost for part in batch.parts))
+
+
+def _asked_form(batch: Batch) -> str:
+    """The joined answer is in the form asked for as far as its parts could be, and is not to be converted again."""
+    return next((entry.asked_form for entry in batch.known.values() if entry.asked_form), "")
 
 
 def total(costs: Iterable[Cost]) -> Cost:
@@ -72,13 +88,13 @@ def total(costs: Iterable[Cost]) -> Cost:
         sum(cost.output_tokens for cost in costs),
         sum(prices) if len(prices) == len(costs) else None,
         max((cost.seconds for cost in costs), default=0.0),
+        any(cost.at_list_price for cost in costs),
     )
 
 
 def _join(batch: Batch, new: dict[str, Json]) -> bytes:
     answers = new | {key: load_object(entry.body) for key, entry in batch.known.items()}
-    joined = batch.format.join([answers[part.key] for part in batch.parts])
-    return batch.format.adapt_answer(dump(joined), batch.plan.body)
+    return dump(batch.format.join([answers[part.key] for part in batch.parts]))
 
 
 def complete(cache: Cache, batch: Batch, response: Response, now: float) -> tuple[bytes, list[Entry]]:

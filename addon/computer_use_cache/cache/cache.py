@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import re
 from collections.abc import Iterator
 
 from msgspec.structs import replace
@@ -31,6 +30,7 @@ from computer_use_cache.models import (
     Request,
     RequestRecord,
     Response,
+    Shape,
     Skip,
     Skipped,
 )
@@ -43,9 +43,6 @@ OFFLINE_MISS = "cache_offline_miss"
 """The code of `offline_error`."""
 
 _QUICK_BYTES = 128 * 1024
-
-_DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)$")
-"""Azure names the model in the path."""
 
 _NOT_STORED, _EXPIRED = Absent(Fwd.URI_MISS), Absent(Fwd.STALE)
 
@@ -82,8 +79,7 @@ class Cache:
         found = formats.match(request.path)
         assert found is not None, request.path
         format, resource = found
-        if not resource and (deployment := _DEPLOYMENT.search(request.upstream)):
-            resource = deployment[1]
+        resource = resource or format.model_in_base(request.upstream)
         controls = policy.read_controls(request.headers, self.settings)
         beginning = key.begin(
             scope=self.scope(request),
@@ -104,8 +100,6 @@ class Cache:
             sent = canonical_json.parse_body(sent_body)
         except FormatError as error:
             sent, unreadable = {}, Bypass(Reason.FORM, str(error))
-        else:
-            format.check_request(sent, route.resource)
         body = policy.without_controls(sent)
         try:
             parted = places.part(body)
@@ -157,15 +151,15 @@ class Cache:
 
     def key_body(self, format: Format, body: Json) -> Json:
         """What of a request's body (as `canonical_json.parse_body` gives it) enters the key."""
-        counted = self._normalized(self._exact_body(format, body))
-        return map_pictures(counted, format.image_places, without_metadata)
+        counted = self._normalized(format, self._exact_body(format, body))
+        return map_pictures(format, counted, without_metadata)
 
     def _exact_body(self, format: Format, body: Json) -> Json:
         return key.remove_pointers(format.key_body(body), self.settings.ignore_keys)
 
-    def _normalized(self, body: Json) -> Json:
+    def _normalized(self, format: Format, body: Json) -> Json:
         for normalizer in self.settings.normalize:
-            body = normalizer.apply(body)
+            body = normalizer.apply(format, body)
         return body
 
     def scope(self, request: Request) -> str:
@@ -202,7 +196,9 @@ class Cache:
         if isinstance(plan.verdict, Bypass) or not plan.verdict.stale_seconds:
             return None
         entry = self._stored(plan)
-        return entry if entry and entry.is_fresh(now - plan.verdict.stale_seconds) else None
+        if entry is None or entry.offline_only or not entry.is_usable(now):
+            return None
+        return entry if entry.is_fresh(now - plan.verdict.stale_seconds) else None
 
     def _stored(self, plan: Plan) -> Entry | None:
         counted = self._counted(plan.route, plan.credentials)
@@ -218,8 +214,8 @@ class Cache:
         exact = self._exact_body(plan.format, plan.body)
         if self.settings.normalize:
             yield exact
-        whole = self._normalized(exact)
-        if map_pictures(whole, plan.format.image_places, without_metadata) is not whole:
+        whole = self._normalized(plan.format, exact)
+        if map_pictures(plan.format, whole, without_metadata) is not whole:
             yield whole
 
     def credential(self, plan: Plan) -> Bypass | None:
@@ -238,25 +234,33 @@ class Cache:
             return Skipped(str(plan.verdict), Skip.FORBIDDEN)
         if plan.verdict.write_ban:
             return Skipped(f"{plan.verdict.write_ban} forbids storing", Skip.FORBIDDEN)
-        shape = policy.judge_answer(plan.format, response, plan.shape, self.settings)
-        if isinstance(shape, Skipped):
-            return shape
+        verdict = policy.judge_answer(plan.format, response, plan.shape, self.settings)
+        if isinstance(verdict, Skipped):
+            return verdict
         if any(places.is_repeated(each, response.body.decode("utf-8", "replace")) for each in plan.credentials):
-            return Skipped("the answer repeats a credential of the request")
+            return Skipped(Skip.CREDENTIAL, Skip.CREDENTIAL)
+        usable_until = verdict.usable_until
+        if usable_until is not None and usable_until <= now:
+            return Skipped(Skip.EXPIRED, Skip.EXPIRED)
         ttl = self.settings.ttl_seconds if plan.verdict.ttl is None else plan.verdict.ttl
+        ends = [time for time in (now + ttl if ttl else None, usable_until) if time is not None]
+        is_json = verdict.shape is Shape.JSON
         entry = Entry(
             key=plan.key,
             format=plan.format.name,
-            shape=shape,
+            shape=verdict.shape,
             model=plan.model,
             namespace=plan.verdict.namespace,
             headers=tuple(item for item in sorted(response.headers.items()) if is_kept(item[0])),
             body=response.body,
             created_at=now,
-            expires_at=now + ttl if ttl else None,
+            expires_at=min(ends, default=None),
             seconds=response.seconds,
             with_usage=plan.with_usage,
             chunks=response.chunks,
+            offline_only=verdict.offline_only,
+            usable_until=usable_until,
+            asked_form=plan.format.unasked_form(response.body, plan.body) if is_json else "",
         )
         return entry.costing(self.cost(plan, response, now))
 
@@ -270,7 +274,12 @@ class Cache:
         return prices.cost_of(plan.format, plan.upstream, plan.model, shape, response, now=now)
 
     def keep(self, entry: Entry, now: float, record: RequestRecord | None = None) -> bool:
-        """Write an entry and the request it answers; True when it replaced another. Raises StoreError."""
+        """Write an entry and the request it answers; True when it replaced another. Raises StoreError.
+
+        An answer that says nothing never replaces one that says something.
+        """
+        if entry.offline_only and (held := self.store.get(entry.key)) and not held.offline_only and held.is_fresh(now):
+            return False
         return self.store.put(entry, self.keep_seconds(entry, now), record)
 
     def keep_seconds(self, entry: Entry, now: float) -> float | None:
@@ -293,7 +302,7 @@ def _unread(plan: Plan) -> Absent | None:
 def _usable(plan: Plan, entry: Entry | None, now: float) -> Entry | Absent:
     """The entry, if it answers the plan and is fresh enough for it, else why it may not be served."""
     assert isinstance(plan.verdict, Controls), "a bypass is not looked up"
-    if entry is None:
+    if entry is None or (entry.offline_only and plan.verdict.upstream):
         return _NOT_STORED
     if not entry.is_fresh(now):
         return _EXPIRED

@@ -127,4 +127,4 @@ def _summary(before: Statistics | None, after: Statistics | None) -> str:
 
 def _saved(counted: Statistics) -> float:
     """US dollars."""
-    return sum((model.saved.usd for model in counted.models.values()), 0.0)
+    return sum((model.saved.usd or 0.0 for model in counted.models.values()), 0.0)

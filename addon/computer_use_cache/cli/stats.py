@@ -92,7 +92,8 @@ def _totals(counted: Statistics) -> Table:
         total = _total(counted.models.values(), book)
         tokens = f"{total.input_tokens:,} tokens in, {total.output_tokens:,} out"
         priced = all(_is_priced(model, book) for model in counted.models.values())
-        table.add_row(book, f"{_money_and_time(total, priced)}, {tokens}")
+        is_listed = any(model.list_price for model in counted.models.values())
+        table.add_row(book, f"{_money_and_time(total, priced, is_listed)}, {tokens}")
     stored_at = counted.last_updated_at
     last = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(stored_at)) if stored_at else "never"
     table.add_row("entries", f"{counted.entries:,} ({decimal(counted.bytes)}), last stored: {last}")
@@ -116,20 +117,22 @@ def _total(models: Iterable[ModelStatistics], book: str) -> Book:
     return Book(
         sum(one.input_tokens for one in books),
         sum(one.output_tokens for one in books),
-        sum(one.usd for one in books),
+        sum(one.usd or 0.0 for one in books),
         sum(one.seconds for one in books),
     )
 
 
 def _is_priced(model: ModelStatistics, book: str) -> bool:
     """Whether the price of everything in a model's book is known; an empty one costs nothing."""
-    return model.priced or getattr(model, book) == Book()
+    return model.priced or getattr(model, book) in (Book(), Book(usd=None))
 
 
-def _money_and_time(book: Book, priced: bool) -> str:
-    money = dollars(book.usd)
+def _money_and_time(book: Book, priced: bool, is_listed: bool) -> str:
+    money = dollars(book.usd or 0.0)
     if not priced:
         money = f"> {money}" if book.usd else "price unknown"
+    if is_listed and book.usd:
+        money += " (list price)"
     return f"{money}, {duration(book.seconds)}"
 
 
@@ -141,7 +144,7 @@ def _models(models: dict[str, ModelStatistics]) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for name, model in sorted(models.items(), key=lambda item: -(item[1].hits + item[1].misses)):
         shown = "".join(letter if letter.isprintable() else "?" for letter in name)  # a client may have sent anything
-        books = (_money_and_time(getattr(model, book), _is_priced(model, book)) for book in _BOOKS)
+        books = (_money_and_time(getattr(model, book), _is_priced(model, book), model.list_price) for book in _BOOKS)
         table.add_row(Text(shown), f"{model.hits:,}", f"{model.misses:,}", *books)
     return table
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from computer_use_cache import formats
 from computer_use_cache.cache.policy import judge_answer
@@ -11,19 +10,10 @@ from computer_use_cache.diagnosis.cures import answer_of
 from computer_use_cache.diagnosis.differences import Difference, differences
 from computer_use_cache.diagnosis.request_record import bytes_with_media
 from computer_use_cache.errors import FormatError
+from computer_use_cache.formats import walking
 from computer_use_cache.models import Entry, RequestRecord, Response, Shape, Skipped
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import RequestLog
-
-_VOLATILE = frozenset(
-    {
-        *("id", "call_id", "tool_call_id", "responseId", "request_id", "previous_response_id", "item_id"),
-        *("created", "created_at", "completed_at", "createTime", "expires_at"),
-        *("usage", "usageMetadata", "timings", "x_groq"),
-        *("system_fingerprint", "service_tier", "provider", "modelVersion", "signature", "encrypted_content"),
-    }
-)
-"""Fields that change with every call. The content of an answer is in the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,21 +59,13 @@ def changed(asked: Question, answer: Response, settings: Settings) -> Difference
     """
     format = formats.by_name(asked.entry.format)
     wanted = asked.entry.shape if asked.entry.shape is not Shape.SSE else Shape.ARRAY
-    shape = judge_answer(format, answer, wanted, settings)
-    if isinstance(shape, Skipped):
-        return shape
+    verdict = judge_answer(format, answer, wanted, settings)
+    if isinstance(verdict, Skipped):
+        return verdict
     try:
-        now = answer_of(asked.entry.format, answer.body, shape)
+        now = answer_of(asked.entry.format, answer.body, verdict.shape)
         recorded = answer_of(asked.entry.format, asked.entry.body, asked.entry.shape)
     except FormatError as error:
         return Skipped(str(error))
-    return next(differences(_without_volatile(now), _without_volatile(recorded)), None)
-
-
-def _without_volatile(value: Any) -> Any:
-    match value:
-        case dict():
-            return {name: _without_volatile(item) for name, item in value.items() if name not in _VOLATILE}
-        case list():
-            return [_without_volatile(item) for item in value]
-    return value
+    said = (walking.without_members(one, format.volatile_members) for one in (now, recorded))
+    return next(differences(*said), None)

@@ -10,12 +10,12 @@ import functools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from computer_use_cache import formats
 from computer_use_cache.diagnosis.request_record import digests, with_media
 from computer_use_cache.errors import FormatError
-from computer_use_cache.formats.base import Json, load_object
+from computer_use_cache.formats import walking
+from computer_use_cache.formats.base import Format, Json, load_object
 from computer_use_cache.keys import canonical_json, normalizers
 from computer_use_cache.models import Entry, RequestRecord, Shape
 from computer_use_cache.screens.pixels import can_decode
@@ -35,8 +35,9 @@ _LONG_WORD = 5
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of two compared requests: its record, and its body as it enters the key."""
+    """One of two compared requests to an API: its record, and its body as it enters the key."""
 
+    format: Format
     record: RequestRecord
     body: Json
 
@@ -47,33 +48,33 @@ def cure(store: Store, asked: Side, stored: Side, key: str) -> tuple[str, ...]:
     Empty if none do, or if the answer stored under `key` could be wrong for `asked`. Blocks; raises StoreError.
     """
     pair, pixels = (asked.body, stored.body), tuple[str, ...]()
-    if not _are_enough(_TEXT_NAMES, pair):
+    if not _are_enough(asked.format, _TEXT_NAMES, pair):
         decoded = _with_pixels(store, asked, stored)
-        if decoded is None or not _are_enough(_TEXT_NAMES, decoded):
+        if decoded is None or not _are_enough(asked.format, _TEXT_NAMES, decoded):
             return ()
         pair, pixels = decoded, ("image-pixels",)
     entry = store.get(key)
     if entry is None or _repeats(entry, _differing_words(*pair)):
         return ()
-    return (*_fewest(pair), *pixels)
+    return (*_fewest(asked.format, pair), *pixels)
 
 
-def _fewest(pair: tuple[Json, Json]) -> tuple[str, ...]:
+def _fewest(format: Format, pair: tuple[Json, Json]) -> tuple[str, ...]:
     """None or one if that is enough, else all without those that can be spared."""
     for few in ((), *((name,) for name in _TEXT_NAMES)):
-        if _are_enough(few, pair):
+        if _are_enough(format, few, pair):
             return few
     names = list(_TEXT_NAMES)
     for name in _TEXT_NAMES:
-        if _are_enough(others := [other for other in names if other != name], pair):
+        if _are_enough(format, others := [other for other in names if other != name], pair):
             names = others
     return tuple(names)
 
 
-def _are_enough(names: Iterable[str], pair: tuple[Json, Json]) -> bool:
+def _are_enough(format: Format, names: Iterable[str], pair: tuple[Json, Json]) -> bool:
     one, other = pair
     for name in names:
-        one, other = _normalizer(name).apply(one), _normalizer(name).apply(other)
+        one, other = _normalizer(name).apply(format, one), _normalizer(name).apply(format, other)
     return canonical_json.canonical(one) == canonical_json.canonical(other)
 
 
@@ -85,12 +86,14 @@ def _with_pixels(store: RequestLog, asked: Side, stored: Side) -> tuple[Json, Js
     differing = digests(asked.record.body) ^ digests(stored.record.body)
     if not 0 < len(differing) <= _MOST_PICTURES or not can_decode():
         return None
-    if not _are_enough(_TEXT_NAMES, (with_media(asked.body, lambda _: ""), with_media(stored.body, lambda _: ""))):
+    blank = with_media(asked.body, lambda _: ""), with_media(stored.body, lambda _: "")
+    if not _are_enough(asked.format, _TEXT_NAMES, blank):
         return None
     texts = {digest: asked.record.media.get(digest) or store.media(digest) for digest in differing}
 
     def decoded(body: Json) -> Json:
-        return _normalizer("image-pixels").apply(with_media(body, lambda digest: texts.get(digest) or digest))
+        with_pictures = with_media(body, lambda digest: texts.get(digest) or digest)
+        return _normalizer("image-pixels").apply(asked.format, with_pictures)
 
     return decoded(asked.body), decoded(stored.body)
 
@@ -125,21 +128,9 @@ def _repeats(entry: Entry, words: Iterator[str]) -> bool:
         answer = answer_of(entry.format, entry.body, entry.shape)
     except FormatError:
         return True
-    text = _ESCAPE.sub(" ", "\n".join(_strings(answer))).lower()
+    text = _ESCAPE.sub(" ", "\n".join(walking.texts(answer))).lower()
     spoken = set(_WORD.findall(text))
     return any(word in spoken or (len(word) >= _LONG_WORD and word in text) for word in map(str.lower, words))
-
-
-def _strings(value: Any) -> Iterator[str]:
-    match value:
-        case str():
-            yield value
-        case dict():
-            for item in value.values():
-                yield from _strings(item)
-        case list():
-            for item in value:
-                yield from _strings(item)
 
 
 def answer_of(format_name: str, body: bytes, shape: Shape) -> Json:

@@ -13,7 +13,6 @@ from computer_use_cache.cache.policy import Controls
 from computer_use_cache.diagnosis import request_record
 from computer_use_cache.diagnosis.cures import Side, cure
 from computer_use_cache.diagnosis.differences import Difference, differences, without_credentials
-from computer_use_cache.diagnosis.similarity import CONVERSATIONS
 from computer_use_cache.errors import FormatError, StoreError
 from computer_use_cache.formats.base import Json, dump, load_object
 from computer_use_cache.keys import canonical_json, key, normalizers
@@ -93,7 +92,11 @@ def nearest(cache: Cache, plan: Plan, record: RequestRecord) -> Near | None:
         first = _first(asked, stored)
         # Call ids differ in every run. They count only if nothing else differs.
         deciding = _first(_without_call_ids(asked), _without_call_ids(stored)) or first
-        if deciding and not _continues(deciding) and all(one.alike >= _LEAST_ALIKE for one in deciding):
+        if (
+            deciding
+            and not _continues(deciding, plan.format.conversation)
+            and all(one.alike >= _LEAST_ALIKE for one in deciding)
+        ):
             rank = (any(one.path.startswith(_SETTLED_FIRST) for one in deciding), len(deciding))
             found.append((rank, Near(other, first), stored))
             if rank <= (False, 1):
@@ -126,11 +129,11 @@ def misses(store: RequestLog, since: float) -> list[Json]:
 
 
 def _side(cache: Cache, plan: Plan, record: RequestRecord) -> Side:
-    return Side(record, cache.key_body(plan.format, canonical_json.parse_body(record.body)))
+    return Side(plan.format, record, cache.key_body(plan.format, canonical_json.parse_body(record.body)))
 
 
 def _without_call_ids(side: Side) -> Side:
-    return replace(side, body=normalizers.without_call_ids(side.body))
+    return replace(side, body=normalizers.without_call_ids(side.format, side.body))
 
 
 def _first(asked: Side, stored: Side) -> tuple[Difference, ...]:
@@ -146,10 +149,10 @@ def _outside(asked: RequestRecord, stored: RequestRecord) -> Iterator[Difference
         yield from differences(dict(asked.headers).get(name, ""), dict(stored.headers).get(name, ""), f"header {name}")
 
 
-def _continues(found: tuple[Difference, ...]) -> bool:
+def _continues(found: tuple[Difference, ...], conversation: str) -> bool:
     """True if the only difference is one more item at the end of the conversation."""
     match found:
         case [Difference(path, None, asked, None)] if asked is not None:
             name, _, index = path.removeprefix("/").partition("/")
-            return name in CONVERSATIONS and index.isdecimal()
+            return name == conversation and index.isdecimal()
     return False

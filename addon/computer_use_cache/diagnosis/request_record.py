@@ -15,6 +15,7 @@ from computer_use_cache.cache.plan import Plan
 from computer_use_cache.cache.policy import Controls
 from computer_use_cache.credentials import places
 from computer_use_cache.diagnosis import similarity
+from computer_use_cache.formats import walking
 from computer_use_cache.formats.base import load_object
 from computer_use_cache.keys import canonical_json, key
 from computer_use_cache.models import RequestRecord
@@ -55,22 +56,21 @@ def record(cache: Cache, plan: Plan) -> RequestRecord:
         headers=key.relevant_headers(request.headers),
         body=(not plan.credentials and bytes_without_media(plan.forward, taken))
         or canonical_json.write(body, lambda: without_media(places.part(load_object(plan.forward)).body, [])),
-        parts=similarity.parts(group, cache.key_body(plan.format, body)),
+        parts=similarity.parts(plan.format, group, cache.key_body(plan.format, body)),
         media={each.digest: each.text for each in taken},
     )
 
 
 def without_media(value: Any, taken: list[Taken]) -> Any:
     """A copy of `value` (JSON) with placeholders for long base64 texts, which are appended to `taken` in order."""
-    match value:
-        case str() if len(value) > _LONG and (found := _base64(value)):
-            taken.append(found)
-            return found.before + found.name
-        case dict():
-            return {name: without_media(item, taken) for name, item in value.items()}
-        case list():
-            return [without_media(item, taken) for item in value]
-    return value
+
+    def named(text: str) -> str:
+        if len(text) <= _LONG or (found := _base64(text)) is None:
+            return text
+        taken.append(found)
+        return found.before + found.name
+
+    return walking.map_texts(value, named)
 
 
 def _base64(text: str) -> Taken | None:
@@ -121,11 +121,4 @@ def bytes_with_media(body: bytes, find: Callable[[str], str | None]) -> bytes | 
 
 def with_media(value: Any, text_of: Callable[[str], str]) -> Any:
     """A copy of a recorded `value` (JSON) with `text_of(digest)` in place of each placeholder."""
-    match value:
-        case str():
-            return _DIGEST.sub(lambda found: text_of(found[1]), value)
-        case dict():
-            return {name: with_media(item, text_of) for name, item in value.items()}
-        case list():
-            return [with_media(item, text_of) for item in value]
-    return value
+    return walking.map_texts(value, lambda text: _DIGEST.sub(lambda found: text_of(found[1]), text))

@@ -13,12 +13,10 @@ import re
 import zlib
 from collections.abc import Iterator
 from hashlib import blake2b
-from typing import Any
 
+from computer_use_cache.formats.base import Format, Json
 from computer_use_cache.keys import canonical_json, normalizers
 
-CONVERSATIONS = ("messages", "input", "contents")
-"""The fields that hold a conversation, over all APIs."""
 _PLACES = 3
 """How many leading and trailing items become features of their own."""
 _SHINGLES = 4
@@ -27,23 +25,23 @@ _TEXT_BYTES = 8192
 """Of longer texts only the beginning and the end are read."""
 
 
-def parts(group: tuple[str, ...], body: dict[str, Any]) -> tuple[int, ...]:
-    """The features of a body as it enters the key (see `Cache.key_body`).
+def parts(format: Format, group: tuple[str, ...], body: Json) -> tuple[int, ...]:
+    """The features of the body of a request to this API, as it enters the key (see `Cache.key_body`).
 
     Requests of different groups share none. Raises FormatError for a body without a canonical form.
     """
     salt = blake2b("\0".join(group).encode("utf-8", "surrogatepass"), digest_size=16).digest()
     found = (
         int.from_bytes(blake2b(part, key=salt, digest_size=8).digest(), signed=True)
-        for part in _parts(normalizers.without_call_ids(body))
+        for part in _parts(format.conversation, normalizers.without_call_ids(format, body))
     )
     return tuple(dict.fromkeys(found))
 
 
-def _parts(body: dict[str, Any]) -> Iterator[bytes]:
+def _parts(conversation: str, body: Json) -> Iterator[bytes]:
     for name, value in body.items():
         text = canonical_json.canonical(value)
-        items = value if name in CONVERSATIONS and isinstance(value, list) and value else None
+        items = value if name == conversation and isinstance(value, list) and value else None
         if items is None:
             yield b"field" + name.encode("utf-8", "surrogatepass") + text
             yield from _shingles(text)

@@ -37,13 +37,15 @@ class Decider:
     def decide_at_once(self, plan: Plan, now: float) -> Decision | Postpone:
         """The same for the event loop: POSTPONE if deciding would take long."""
         entry = self._entry(self._cache.lookup_quickly, plan, now, None)
-        if entry is Slow.SLOW or (isinstance(entry, Entry) and not replays_quickly(plan, entry)):
+        if entry is Slow.SLOW or (
+            isinstance(entry, Entry) and not replays_quickly(plan, entry, self._cache.settings.hit_usage)
+        ):
             return Postpone.POSTPONE
         return self._decide(plan, entry)
 
     def _decide(self, plan: Plan, found: Entry | Absent) -> Decision:
         if isinstance(found, Entry):
-            pieces = replay(plan, found)
+            pieces = replay(plan, found, self._cache.settings.hit_usage)
             if pieces is not None:
                 return Serve(found, pieces)
             found = Absent(Fwd.URI_MISS)

@@ -261,9 +261,9 @@ class Exchange:
         study = await self._heed_study()
         if self.bypass:
             return Bypassed(self.bypass)
-        if self.recorder and self.recorder.overflowed:
+        if self.recorder and self.recorder.given_up:
             self._cost = Cost(seconds=response.seconds)
-            return Skipped(Skip.TOO_LARGE, Skip.TOO_LARGE)
+            return Skipped(self.recorder.given_up, self.recorder.given_up)
         recorded = await self._shared.run.write(
             keep, self._shared, self.plan, response, study=study, parts=parts, now=self._now()
         )

@@ -53,6 +53,8 @@ def _store(
 ) -> Stored | Updated | Skipped:
     try:
         replaced = shared.cache.keep(entry, now, study.record)
+        if entry.offline_only:
+            return Skipped(Skip.SILENT, Skip.SILENT)
         for part in parts:
             shared.cache.keep(part, now)
     except StoreError as error:

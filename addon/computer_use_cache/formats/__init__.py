@@ -1,4 +1,4 @@
-"""The APIs whose answers are cached, one file each."""
+"""The APIs whose answers are cached, one file each. An API is added by one file, and its name in `FORMATS`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,9 @@ _GEMINI = re.compile(r"/(?:models|tunedModels|cachedContents)\b.*:\w+$|^/v1(?:be
 
 FORMATS: tuple[Format, ...] = (ChatCompletions(), Completions(), Embeddings(), Responses(), Messages(), Gemini())
 
-IMAGE_PLACES = tuple(place for format in FORMATS for place in format.image_places)
-"""Where the requests of all APIs have pictures, for what does not know which API is asked."""
-
 
 def match(path: str) -> tuple[Format, str] | None:
-    """The API that a path below an API's base belongs to, and what of the path belongs to the key."""
+    """The API that a path below an API's base belongs to, and the part of the path that belongs to the key."""
     found = ((format, format.match(path)) for format in FORMATS)
     return next(((format, resource) for format, resource in found if resource is not None), None)
 

@@ -1,7 +1,8 @@
-"""What every API's format answers: its route, its request's shape, and how its two shapes turn into each other.
+"""What the rest of the package may ask about an API: its routes, where things stand in its bodies, what a good answer
+is, and how its two shapes, JSON and stream, turn into each other.
 
-A format is pure: bodies in, bodies out. It raises FormatError where a body is not complete or not the
-API's, and RequestError where a request is refused here; everything the provider should judge is let through.
+A format is pure: bodies in, bodies out. It raises FormatError for a body that is incomplete or not the API's. It never
+refuses a request: that is for the provider to do.
 """
 
 from __future__ import annotations
@@ -9,34 +10,20 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, NoReturn
 
 import msgspec
 
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats import sse
-from computer_use_cache.models import Event, Query, Shape
+from computer_use_cache.formats import sse, state
+from computer_use_cache.formats.judging import Findings
+from computer_use_cache.models import Event, Query, Shape, Skip
 
 Json = dict[str, Any]
 
 _QUICK_DECODER = msgspec.json.Decoder()
-"""Five times as quick: thousands of events are read before the client of a stream gets its end."""
-
-
-OPENAI_EXCLUDED = frozenset(
-    {
-        "stream",
-        "stream_options",
-        "cache_control",
-        "metadata",
-        "user",
-        "safety_identifier",
-        "prompt_cache_key",
-        "prompt_cache_retention",
-    }
-)
-"""The `key_excluded` of OpenAI's APIs that answer with text."""
-
+"""Five times as fast as `json`: thousands of events are read before the client of a stream gets its end."""
 
 EXACT_MEMBERS = frozenset(
     (
@@ -48,16 +35,14 @@ EXACT_MEMBERS = frozenset(
 """Members of a request that name something elsewhere (a model's date is no date of the run), or hold no text."""
 REFERENCE_TYPES = ("item_reference", "image_generation_call")
 """Items whose id names what the provider keeps."""
-
-
-def tree_of(places: Iterable[str]) -> Json:
-    """Places (`messages/*/tool_call_id`) by their first part; a place ends where the tree does."""
-    tree: Json = {}
-    for place in places:
-        below = tree
-        for part in place.split("/"):
-            below = below.setdefault(part, {})
-    return tree
+VOLATILE = frozenset(
+    (
+        *("id", "call_id", "tool_call_id", "request_id", "previous_response_id", "item_id"),
+        *("created", "created_at", "completed_at", "expires_at", "usage", "timings", "x_groq"),
+        *("system_fingerprint", "service_tier", "provider", "signature", "encrypted_content"),
+    )
+)
+"""The `volatile_members` of most APIs."""
 
 
 def dump(value: object) -> bytes:
@@ -74,49 +59,87 @@ def dump(value: object) -> bytes:
 
 
 def load_object(data: bytes) -> Json:
-    """The JSON object in `data`; FormatError when it is anything else."""
+    """The JSON object in `data`; raises FormatError for anything else, NaN and Infinity included."""
     try:
         value = _QUICK_DECODER.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         try:
-            value = json.loads(data)  # lone surrogates and NaN are for the standard library only
+            value = json.loads(data, parse_constant=refuse_constant)  # msgspec refuses lone surrogates
         except (ValueError, RecursionError) as error:
-            raise FormatError("the body is not JSON") from error
+            raise FormatError("the body is not JSON", Skip.NOT_JSON) from error
     if not isinstance(value, dict):
         raise FormatError("the body is not a JSON object")
     return value
 
 
+def refuse_constant(name: str) -> NoReturn:
+    """For json.loads, which takes NaN and Infinity otherwise."""
+    raise ValueError(f"{name} is not JSON")
+
+
 def load_objects(events: Iterable[Event]) -> list[Json]:
-    """The JSON objects of a stream; the `[DONE]` that OpenRouter sends at the end of any is none."""
+    """The JSON objects of a stream, without the `[DONE]` with which OpenRouter ends the streams of all APIs."""
     return [load_object(event.data) for event in events if event.data.strip() != b"[DONE]"]
 
 
+@dataclass(frozen=True, slots=True)
+class UsageFlavor:
+    """Where genai-prices describes how an API spells its usage: for which provider, and under which name. `own` are the
+    names to try first at providers that spell it in their own way."""
+
+    provider: str
+    name: str
+    own: tuple[str, ...] = ()
+
+
 class Format(ABC):
-    """One API. Instances hold no state."""
+    """One API. Instances hold no state. A place is a path of member names, with `*` for every item of a list."""
 
     name: ClassVar[str]
     """Enters the key and the entries; never change it."""
     key_excluded: ClassVar[frozenset[str]]
     """Top-level fields of the request that do not change the answer."""
 
+    routes: ClassVar[tuple[str, ...]] = ()
+    """The API's paths below its base, if they are fixed ones."""
+    origin_paths: ClassVar[tuple[str, ...]] = ()
+    """Beginnings of paths that stay on the upstream's origin instead of going below its base path."""
     terminal_is_final: ClassVar[bool] = True
     """Whether a stream is whole once its terminal event was seen, even if the connection breaks right after it."""
     credential_header: ClassVar[str] = "authorization"
     """Where the API carries the caller's key when the caller sent none."""
+
+    conversation: ClassVar[str] = "messages"
+    """The request's field that holds what was said so far."""
+    instructions: ClassVar[tuple[str, ...]] = ()
+    """The request's fields that hold the system prompt beside the conversation."""
+    answered: ClassVar[str] = "choices"
+    """The answer's field that holds what the model said."""
+    image_places: ClassVar[tuple[str, ...]] = ()
+    """Where a request has pictures, as base64 or as URLs."""
+    usage_places: ClassVar[tuple[str, ...]] = ("usage",)
+    """Where an answer or an event has its usage; the first one is that of a whole answer."""
+    usage_flavor: ClassVar[UsageFlavor]
+    """How that usage is to be read."""
+    volatile_members: ClassVar[frozenset[str]] = VOLATILE
+    """Members of an answer that differ between two calls that say the same."""
+    foreign_history: ClassVar[tuple[str, ...]] = ()
+    """Texts in a provider's error that mean: this conversation holds something that another account was given."""
     call_id_places: ClassVar[tuple[str, ...]] = ()
-    """Where a request has the ids of calls and items: member names, and `*` for every item of a list."""
+    """Where a request has the ids of calls and items."""
     argument_objects: ClassVar[frozenset[str]] = frozenset()
     """Members that hold a tool's arguments as JSON, where they are not JSON inside a string."""
     answers_in_text: ClassVar[bool] = True
     """Whether a value of the question that the answer repeats can be seen in it."""
-    image_places: ClassVar[tuple[str, ...]] = ()
-    """Where a request has pictures, as base64 or data URLs: member names, and `*` for every item of a list."""
 
-    @abstractmethod
     def match(self, path: str) -> str | None:
-        """For a path below the API's base (`/chat/completions`, no query): what of it belongs to the
-        key ("" when nothing does, as the model in Gemini's path does), or None when it is not this API's."""
+        """For a path below the API's base (`/chat/completions`, no query): the part of it that belongs to the
+        key ("" if none does; Gemini's path names the model), or None when it is not this API's."""
+        return "" if path in self.routes else None
+
+    def model_in_base(self, base: str) -> str:
+        """The model that the API's base URL names, "" if it names none."""
+        return ""
 
     def model(self, body: Json, resource: str) -> str:
         """The model a request names, else the one its path does (`resource`, what `match` gave)."""
@@ -140,12 +163,9 @@ class Format(ABC):
         """The part of the request that decides the answer (a new object; `body` is left alone)."""
         return {name: value for name, value in body.items() if name not in self.key_excluded}
 
-    def check_request(self, body: Json, resource: str) -> None:
-        """Raise RequestError for what can be refused here without asking the provider."""
-
     def bypass_reason(self, body: Json) -> str | None:
         """Why this request must not be cached (state on the provider's side), or None."""
-        return None
+        return state.handle(body)
 
     def keeps_answer(self, body: Json) -> bool:
         """Whether the provider keeps the answer, so that a later request can name it by its id."""
@@ -157,12 +177,13 @@ class Format(ABC):
         return ()
 
     @abstractmethod
-    def check_answer(self, answer: Json) -> None:
-        """Raise FormatError when a JSON answer must not be stored (an error inside, nothing in it)."""
+    def check_answer(self, answer: Json) -> Findings:
+        """What was found in a JSON answer. Raises FormatError if it is not good: an error in it, not finished."""
 
     @abstractmethod
-    def check_events(self, events: Sequence[Event]) -> None:
-        """Raise FormatError unless the stream is whole: every event well-formed, no error, its terminal event seen."""
+    def check_events(self, events: Sequence[Event], *, ended: bool = False) -> Findings:
+        """What was found in a stream. Raises FormatError unless it is good and whole: every event well-formed, no
+        error, everything finished, and the terminal event seen, or else `ended` as in `Response`."""
 
     @abstractmethod
     def assemble(self, events: Sequence[Event]) -> Json:
@@ -172,20 +193,25 @@ class Format(ABC):
     def explode(self, answer: Json, *, with_usage: bool) -> list[Event]:
         """The stream that the provider would have sent instead of this JSON answer."""
 
+    def unasked_form(self, answer: bytes, request: Json) -> str:
+        """The form that a request asked for if its JSON answer came in another, else "" (embeddings: `float`)."""
+        return ""
+
     def adapts_answer(self, answer: bytes, request: Json) -> bool:
         """Whether `adapt_answer` writes this answer anew."""
         return False
 
-    def adapt_answer(self, answer: bytes, request: Json) -> bytes:
-        """A recorded JSON answer as this request wants it written (embeddings: floats or base64)."""
+    def adapt_answer(self, answer: bytes, request: Json, asked_form: str = "") -> bytes:
+        """A recorded JSON answer in the form that this request wants (embeddings: floats or base64). `asked_form` is
+        what `unasked_form` gave when it was recorded. Raises FormatError if it cannot be had."""
         return answer
 
     def reshape_events(self, events: Sequence[Event], *, with_usage: bool) -> Sequence[Event] | None:
-        """A stream recorded with the other wish for usage; None when usage is wanted and was not recorded."""
+        """A stream with its usage, or without; None when usage is wanted and was not recorded."""
         return events
 
     def split_stream(self, body: bytes, shape: Shape) -> list[Event]:
-        """The events of a recorded stream. Raises FormatError when it is not a stream of this shape, or not whole."""
+        """The events of a recorded stream. Raises FormatError when it is not a whole stream of this shape."""
         return list(sse.parse(body))
 
     def join_stream(self, events: Sequence[Event], shape: Shape) -> list[bytes]:
@@ -195,20 +221,3 @@ class Format(ABC):
     @abstractmethod
     def error(self, error: RequestError) -> Json:
         """The API's own error object."""
-
-
-class OpenAIErrors:
-    """OpenAI's error object, which most other providers share."""
-
-    _TYPES: ClassVar[dict[int, str]] = {
-        400: "invalid_request_error",
-        401: "authentication_error",
-        403: "permission_error",
-        413: "invalid_request_error",
-        502: "upstream_error",
-        504: "upstream_error",
-    }
-
-    def error(self, error: RequestError) -> Json:
-        kind = self._TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
-        return {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}}

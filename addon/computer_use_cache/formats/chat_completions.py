@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from types import NoneType
 from typing import Any
 
-from computer_use_cache.errors import FormatError, RequestError
+from computer_use_cache.errors import FormatError
 from computer_use_cache.formats.base import Json
 from computer_use_cache.formats.openai_choices import ChoiceFormat, join_extras, without
 from computer_use_cache.models import Event
@@ -22,13 +22,15 @@ _LABELS = frozenset({"role", "id", "type", "name", "format"})
 """Strings that come whole. Some servers repeat them in every delta, so they must not grow."""
 _TEXTS = ("reasoning", "reasoning_content", "content", "refusal")
 """Strings of a message that get a delta of their own, in the order in which a model writes them."""
+_COMMENTS = frozenset({"role", "name", "annotations", "citations", "provider_specific_fields"})
+"""Members of a message that say nothing by themselves."""
 
 
 class ChatCompletions(ChoiceFormat):
     """`/chat/completions`."""
 
     name = "chat_completions"
-    path = "/chat/completions"
+    routes = ("/chat/completions",)
     answer_object = "chat.completion"
     chunk_object = "chat.completion.chunk"
     image_places = ("messages/*/content/*/image_url/url", "messages/*/content/*/file/file_data")
@@ -42,11 +44,16 @@ class ChatCompletions(ChoiceFormat):
                 return ("data", "transcript")
         return ()
 
-    def check_request(self, body: Json, resource: str) -> None:
-        super().check_request(body, resource)
-        messages = body.get("messages")
-        if not isinstance(messages, list) or not messages:
-            raise RequestError(400, "`messages` must be an array with at least one message", param="messages")
+    def key_body(self, body: Json) -> Json:
+        """Leaves out Anthropic's `cache_control` of content parts too, which OpenRouter takes: it is about billing."""
+        key = super().key_body(body)
+        if isinstance(key.get("messages"), list):
+            key["messages"] = [_uncontrolled(message) for message in key["messages"]]
+        return key
+
+    def said(self, part: Json) -> Json:
+        said = part.get("message") or part.get("delta") or {}
+        return {name: value for name, value in said.items() if name not in _COMMENTS} if isinstance(said, dict) else {}
 
     def assemble(self, events: Sequence[Event]) -> Json:
         answer = super().assemble(events)
@@ -65,8 +72,8 @@ class ChatCompletions(ChoiceFormat):
         if not isinstance(delta, dict):
             raise FormatError("the `delta` of a choice is not an object")
         choice["message"] = _joined_object(message, delta)
-        # Perplexity repeats the message so far beside each delta.
-        join_extras(choice, without(part, "delta", "message"))
+        # Perplexity repeats the message so far beside each delta, Together the delta's own text.
+        join_extras(choice, without(part, "delta", "message", "text"))
 
     def split_choice(self, choice: Json) -> list[Json]:
         message = choice.get("message") or {}
@@ -83,6 +90,14 @@ class ChatCompletions(ChoiceFormat):
             spoken = (part for part in parts[1:] if part["delta"].keys() & {"content", "refusal"})
             next(spoken, parts[0])["logprobs"] = choice["logprobs"]
         return parts
+
+
+def _uncontrolled(message: Any) -> Any:
+    match message:
+        case {"content": list(parts)}:
+            plain = [without(part, "cache_control") if isinstance(part, dict) else part for part in parts]
+            return message | {"content": plain}
+    return message
 
 
 def _split_message(message: Json) -> list[Json]:

@@ -5,7 +5,7 @@ Rules: https://platform.openai.com/docs/api-reference/completions
 
 from __future__ import annotations
 
-from computer_use_cache.errors import FormatError, RequestError
+from computer_use_cache.errors import FormatError
 from computer_use_cache.formats.base import Json
 from computer_use_cache.formats.openai_choices import ChoiceFormat, join_extras, without
 
@@ -14,14 +14,16 @@ class Completions(ChoiceFormat):
     """`/completions`."""
 
     name = "completions"
-    path = "/completions"
+    routes = ("/completions",)
+    conversation = "prompt"
     answer_object = "text_completion"
     chunk_object = "text_completion"
 
-    def check_request(self, body: Json, resource: str) -> None:
-        super().check_request(body, resource)
-        if "prompt" not in body:
-            raise RequestError(400, "`prompt` is missing", param="prompt")
+    def said(self, part: Json) -> Json:
+        return {"text": part.get("text")}
+
+    def says(self, said: Json) -> bool:
+        return bool(said["text"])  # white space may be the very text to fill in
 
     def join_part(self, choice: Json, part: Json) -> None:
         text = part.get("text") or ""

@@ -15,8 +15,11 @@ from collections.abc import Sequence
 from functools import reduce
 from typing import Any, NoReturn
 
-from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats.base import Format, Json, OpenAIErrors, dump, load_object
+from computer_use_cache.errors import FormatError
+from computer_use_cache.formats import judging
+from computer_use_cache.formats.base import Format, Json, UsageFlavor, dump, load_object
+from computer_use_cache.formats.judging import Findings
+from computer_use_cache.formats.openai import OpenAI
 from computer_use_cache.models import Event, Query, Shape
 
 Input = str | list[int]
@@ -26,7 +29,7 @@ _FLOATS = re.compile(rb'"embedding"\s*:\s*\[')
 _SMALLEST_NORMAL = 2.0**-126
 
 
-class Embeddings(OpenAIErrors, Format):
+class Embeddings(OpenAI, Format):
     """The embeddings API, with the methods that take a batch apart and put it together.
 
     For a batch: `inputs`, then per input the key of `single`; `subset` is forwarded for those not seen,
@@ -35,11 +38,12 @@ class Embeddings(OpenAIErrors, Format):
 
     name = "embeddings"
     key_excluded = frozenset({"user", "cache_control", "metadata", "stream", "stream_options"})
+    routes = ("/embeddings",)
+    conversation = "input"
+    answered = "data"
+    usage_flavor = UsageFlavor("openai", "embeddings", ("embeddings",))
     answers_in_text = False
     _openai_fields = key_excluded | {"model", "input", "dimensions", "encoding_format"}
-
-    def match(self, path: str) -> str | None:
-        return "" if path == "/embeddings" else None
 
     def wanted_shape(self, body: Json, path: str, query: Query) -> Shape:
         return Shape.JSON
@@ -54,25 +58,21 @@ class Embeddings(OpenAIErrors, Format):
             kept["input"] = inputs[0] if len(inputs) == 1 else body["input"]
         return kept
 
-    def check_request(self, body: Json, resource: str) -> None:
-        if not resource and not self.model(body, resource):
-            raise RequestError(400, "`model` must be a string that names a model", param="model")
-        if body.get("input") is None:
-            raise RequestError(400, "`input` is missing", param="input")
-
-    def check_answer(self, answer: Json) -> None:
-        if answer.get("error"):
-            raise FormatError("the answer holds an error")
+    def check_answer(self, answer: Json) -> Findings:
+        judging.refuse_error(answer, "answer")
         data = answer.get("data")
         if not isinstance(data, list) or not data:
             raise FormatError("the answer has no data")
         for item in data:
             if not isinstance(item, dict) or type(item.get("index")) is not int:
                 raise FormatError("an embedding has no integer index")
-            if not item.get("embedding") or not isinstance(item["embedding"], (list, str)):
-                raise FormatError("`data` holds something else than embeddings")
+            judging.refuse_error(item, "embedding")
+            embedding = item.get("embedding")
+            if not embedding or not (isinstance(embedding, str) or _holds_values(embedding)):
+                raise FormatError("`data` holds something that is not an embedding")
+        return Findings()
 
-    def check_events(self, events: Sequence[Event]) -> NoReturn:
+    def check_events(self, events: Sequence[Event], *, ended: bool = False) -> NoReturn:
         raise FormatError("embeddings are not streamed")
 
     def assemble(self, events: Sequence[Event]) -> NoReturn:
@@ -81,22 +81,29 @@ class Embeddings(OpenAIErrors, Format):
     def explode(self, answer: Json, *, with_usage: bool) -> NoReturn:
         raise FormatError("embeddings are not streamed")
 
+    def unasked_form(self, answer: bytes, request: Json) -> str:
+        """Such an answer is replayed unchanged: base64 that nobody asked for may hold any numbers, not only float32."""
+        return _wanted(request) if self.adapts_answer(answer, request) else ""
+
     def adapts_answer(self, answer: bytes, request: Json) -> bool:
         """Whether an embedding is not in the encoding asked for.
 
-        Most are, and reading some thousand floats only to see that takes longer than the rest of a hit.
+        Most are, and decoding thousands of floats just to see that would take longer than the rest of a hit.
         """
-        unwanted = _FLOATS if request.get("encoding_format") == "base64" else _BASE64
+        unwanted = _FLOATS if _wanted(request) == "base64" else _BASE64
         return self._is_recodable(request) and bool(unwanted.search(answer))
 
-    def adapt_answer(self, answer: bytes, request: Json) -> bytes:
-        """The same bytes, or the answer written anew where an embedding is not in the encoding asked for.
+    def adapt_answer(self, answer: bytes, request: Json, asked_form: str = "") -> bytes:
+        """The answer with each embedding in the encoding asked for; the same bytes if they are.
 
-        Raises FormatError for numbers that have no float32 and for base64 that holds none.
+        Raises FormatError for numbers that are not float32, for base64 that is not of such numbers, and for an answer
+        that came in a form that its own request had not asked for.
         """
-        if not self.adapts_answer(answer, request):
+        wanted = _wanted(request)
+        if asked_form not in ("", wanted) and _BASE64.search(answer):
+            raise FormatError("the recorded base64 was not asked for, so that nobody knows what numbers it holds")
+        if asked_form == wanted or not self.adapts_answer(answer, request):
             return answer
-        wanted = request.get("encoding_format") or "float"
         body = load_object(answer)
         for item in body["data"]:
             if wanted == "base64" and isinstance(item["embedding"], list):
@@ -151,6 +158,15 @@ class Embeddings(OpenAIErrors, Format):
         base64 is not that of float32; then `encoding_format` stays in the key and answers stay as they are.
         """
         return request.keys() <= self._openai_fields and request.get("encoding_format") in (None, "float", "base64")
+
+
+def _wanted(request: Json) -> str:
+    return request.get("encoding_format") or "float"
+
+
+def _holds_values(embedding: Any) -> bool:
+    """Whether it is a list of numbers, or of objects and lists as some providers send sparse and multiple vectors."""
+    return isinstance(embedding, list) and None not in embedding
 
 
 def _inputs(request: Json) -> list[Any]:

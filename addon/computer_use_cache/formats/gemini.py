@@ -10,19 +10,41 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 from urllib.parse import unquote
 
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats.base import Format, Json, dump, load_object
-from computer_use_cache.models import Event, Query, Shape
+from computer_use_cache.formats import judging
+from computer_use_cache.formats.base import (
+    VOLATILE,
+    Format,
+    Json,
+    UsageFlavor,
+    dump,
+    load_object,
+    load_objects,
+    refuse_constant,
+)
+from computer_use_cache.formats.judging import Findings
+from computer_use_cache.models import Ending, Event, Query, Shape, Skip
 
 _STREAMED = ":streamGenerateContent"
 _PLACE = "(?:projects/[^/]+/locations/[^/]+/)?(?:publishers/google/)?"
 _ROUTE = re.compile(rf"/(?P<resource>{_PLACE}(?:models|tunedModels)/.+)(?::generateContent|{_STREAMED})")
 _CONTINUED = frozenset({"citations", "citationSources", "topCandidates", "chosenCandidates"})
 """Lists of which every chunk brings the next items: citations, and log probabilities by decoding step."""
+
+_NUMBERED = {
+    2: "MAX_TOKENS",
+    3: "SAFETY",
+    4: "RECITATION",
+    5: "OTHER",
+    9: "MALFORMED_FUNCTION_CALL",
+    10: "MALFORMED_FUNCTION_CALL",
+}
+"""Finish reasons as numbers (`enum-encoding=int`). Gemini and Vertex AI count differently from 6 on: where one has a
+malformed call, the other has a filter, which is not worth keeping either."""
 
 _STATUSES = {
     400: "INVALID_ARGUMENT",
@@ -42,12 +64,23 @@ class Gemini(Format):
     name = "gemini"
     key_excluded = frozenset({"cache_control", "metadata"})
     """The API has none of these. `cachedContent` is part of the prompt."""
+    origin_paths = ("/v1beta/",)
+    conversation = "contents"
+    instructions = ("systemInstruction", "system_instruction")
+    answered = "candidates"
+    image_places = tuple(
+        f"contents/*/parts/*/{place}"
+        for place in (
+            *("inlineData/data", "functionResponse/parts/*/inlineData/data"),
+            *("inline_data/data", "function_response/parts/*/inline_data/data"),
+        )
+    )
+    usage_places = ("usageMetadata",)
+    usage_flavor = UsageFlavor("google", "default")
+    volatile_members = VOLATILE | {"responseId", "createTime", "usageMetadata", "modelVersion"}
+    foreign_history = ("hought signature", "hought_signature", "CachedContent not found")
     terminal_is_final = False  # some versions send a finishReason with every chunk
     credential_header = "x-goog-api-key"
-    image_places = (
-        *("contents/*/parts/*/inlineData/data", "contents/*/parts/*/functionResponse/parts/*/inlineData/data"),
-        *("contents/*/parts/*/inline_data/data", "contents/*/parts/*/function_response/parts/*/inline_data/data"),
-    )
     call_id_places = tuple(
         f"contents/*/parts/*/{name}/id"
         for name in ("functionCall", "functionResponse", "function_call", "function_response")
@@ -79,27 +112,17 @@ class Gemini(Format):
         alt = asked.get("alt") or asked.get("$alt") or ""
         return Shape.SSE if alt.startswith("sse") else Shape.ARRAY
 
-    def check_request(self, body: Json, resource: str) -> None:
-        if not isinstance(body.get("contents"), list):
-            raise RequestError(400, "`contents` must be an array", param="contents")
+    def check_answer(self, answer: Json) -> Findings:
+        """Without candidates, as a blocked prompt is answered, an answer is not good: Google may decide otherwise the
+        next time."""
+        return _check([answer])
 
-    def check_answer(self, answer: Json) -> None:
-        """Raise FormatError for an error and for no candidates, which a blocked prompt gives too: whether
-        it is blocked again is for Google to say."""
-        if not _candidates(answer):
-            raise FormatError("the answer has no candidates")
-
-    def check_events(self, events: Sequence[Event]) -> None:
-        """Raise FormatError unless every candidate seen has a `finishReason`; that the stream came to a clean
-        end is for the transport (SSE) or `split_stream` (array) to say."""
-        finished: dict[int, bool] = {}
-        for event in events:
-            for index, candidate in _candidates(load_object(event.data)):
-                finished[index] = finished.get(index, False) or bool(candidate.get("finishReason"))
-        if not finished:
-            raise FormatError("the stream has no candidates")
-        if not all(finished.values()):
-            raise FormatError("the stream ends before every candidate has a finishReason")
+    def check_events(self, events: Sequence[Event], *, ended: bool = False) -> Findings:
+        """Every candidate needs a `finishReason`. Whether the stream ended cleanly is for the transport (SSE) or
+        `split_stream` (array) to say."""
+        if any(event.name == "error" for event in events):
+            raise FormatError("there is an error in the stream", Skip.ERROR)
+        return _check(load_objects(events))
 
     def assemble(self, events: Sequence[Event]) -> Json:
         """The chunks added up: lists of parts, citations, sources and log probabilities go on, of other fields the
@@ -127,9 +150,9 @@ class Gemini(Format):
         if shape is not Shape.ARRAY:
             return super().split_stream(body, shape)
         try:
-            chunks = json.loads(body)
+            chunks = json.loads(body, parse_constant=refuse_constant)
         except (ValueError, RecursionError) as error:
-            raise FormatError("the streamed array is not complete JSON") from error
+            raise FormatError("the streamed array is not complete JSON", Skip.UNFINISHED) from error
         if not isinstance(chunks, list):
             raise FormatError("the streamed body is not a JSON array")
         return [Event("", dump(chunk)) for chunk in chunks]
@@ -146,13 +169,32 @@ class Gemini(Format):
         return {"error": {"code": error.status, "message": error.message, "status": status}}
 
 
+def _check(chunks: Iterable[Json]) -> Findings:
+    finished: dict[int, bool] = {}
+    endings: set[Ending] = set()
+    is_silent = True
+    for index, candidate in (found for chunk in chunks for found in _candidates(chunk)):
+        judging.refuse_error(candidate, "candidate")
+        reason: Any = candidate.get("finishReason")
+        if isinstance(reason, int):
+            reason = _NUMBERED.get(reason, reason)
+        endings.update(judging.endings((reason,)))
+        content = candidate.get("content")
+        is_silent = is_silent and not (isinstance(content, dict) and judging.says(content.get("parts")))
+        finished[index] = finished.get(index, False) or bool(reason and reason != "FINISH_REASON_UNSPECIFIED")
+    if not finished:
+        raise FormatError("the answer has no candidates")
+    if not all(finished.values()):
+        raise FormatError("a candidate never got a finishReason", Skip.UNFINISHED)
+    return Findings(is_silent, frozenset(endings))
+
+
 def _candidates(chunk: Json) -> list[tuple[int, Json]]:
     """The candidates of an answer or chunk, each with its index; raises FormatError for an error or nonsense.
 
     Vertex AI leaves `index` out where it is 0, some servers always: then the position counts.
     """
-    if chunk.get("error"):
-        raise FormatError("the answer holds an error")
+    judging.refuse_error(chunk, "answer")
     candidates = enumerate(_objects(chunk, "candidates"))
     indexed = [(candidate.get("index", position), candidate) for position, candidate in candidates]
     if not all(isinstance(index, int) for index, _ in indexed):

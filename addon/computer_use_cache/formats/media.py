@@ -1,6 +1,6 @@
-"""What a picture, sound or file inside a request is, told in a few words: type, bytes, pixels.
+"""Describes a picture, sound or file inside a request in a few words: type, bytes, pixels.
 
-Only the head of its data is decoded: a screenshot has a million characters, and they are never shown.
+Only the head of its data is decoded, and none of it is shown: a screenshot has a million characters.
 """
 
 from __future__ import annotations
@@ -8,19 +8,19 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-import re
 
 import imagesize
 
-_DATA_URL = re.compile(r"data:([^,]{0,200}),")
+from computer_use_cache.formats import data_url
+
 _HEAD = 512 * 1024
-"""Characters of base64 (a multiple of 4) to find the pixels in: a JPEG may begin with a preview of 64 KiB."""
+"""Characters of base64 (a multiple of 4) in which to look for the size: a JPEG may begin with a preview of 64 KiB."""
 _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF")
 _LONGEST_LINK = 300
 
 
 def of_part(part: object) -> str | None:
-    """What a part of a message is, in the spellings of all APIs; None for one that is no picture, sound or file."""
+    """Describes a part of a message, in the spellings of all APIs; None if it is not a picture, sound or file."""
     match part:
         case {"image_url": {"url": str(url)}} | {"image_url": str(url)} | {"video_url": {"url": str(url)}}:
             return describe_url(url)
@@ -40,20 +40,19 @@ def of_part(part: object) -> str | None:
 
 
 def describe(kind: str, data: str) -> str:
-    """`[image/png, 182,344 bytes, 1280 x 800 pixels]`: the type `kind` and what base64 `data` says."""
+    """`[image/png, 182,344 bytes, 1280 x 800 pixels]`, for base64 `data` of the type `kind`."""
     size = len(data) * 3 // 4 - data[-2:].count("=")
     pixels = pixel_size(data)
     return f"[{kind or 'data'}, {size:,} bytes{f', {pixels[0]} x {pixels[1]} pixels' if pixels else ''}]"
 
 
 def describe_url(url: str) -> str:
-    """The same for a data URL; any other URL is shown."""
-    found = _DATA_URL.match(url)
-    if found is None:
+    """The same for a data URL; any other URL is shown as it is."""
+    head, kind, is_base64 = data_url.split(url)
+    if not head:
         return f"[{url[:_LONGEST_LINK]}{'…' if len(url) > _LONGEST_LINK else ''}]"
-    kind, *parameters = found[1].split(";")
-    data = url[found.end() :]
-    return describe(kind, data) if "base64" in parameters else f"[{kind or 'data'}, {len(data):,} characters]"
+    data = url[len(head) :]
+    return describe(kind, data) if is_base64 else f"[{kind or 'data'}, {len(data):,} characters]"
 
 
 def pixel_size(data: str) -> tuple[int, int] | None:

@@ -9,9 +9,11 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats.base import Format, Json, dump, load_object, load_objects
+from computer_use_cache.formats import judging
+from computer_use_cache.formats.base import Format, Json, UsageFlavor, dump, load_object, load_objects
+from computer_use_cache.formats.judging import Findings
 from computer_use_cache.formats.partial_json import load_cut
-from computer_use_cache.models import Event
+from computer_use_cache.models import Event, Skip
 
 # https://docs.anthropic.com/en/api/errors
 _ERROR_TYPES = {
@@ -24,16 +26,16 @@ _ERROR_TYPES = {
     504: "timeout_error",
     529: "overloaded_error",
 }
-# The fields of a block that travel as deltas, in Anthropic's order; all else stands in content_block_start.
+# The fields of a block that travel as deltas, in Anthropic's order. All others are in content_block_start.
 _STREAMED = {
     "text": ("citations", "text"),
     "thinking": ("thinking", "signature"),
     "tool_use": ("input",),
     "server_tool_use": ("input",),
 }
-# The events that hold something of the message.
+# The events that hold a part of the message.
 _TOLD = ("message_start", "content_block_start", "content_block_delta", "message_delta")
-# What is known only when the message ends, and so is null at its start.
+# Fields that are known only when the message ends, and are null at its start.
 _ENDING = ("stop_reason", "stop_sequence", "stop_details", "container")
 # The parts of usage that message_delta gives; the late ones are not in message_start.
 _LATE_TOTALS = ("server_tool_use", "output_tokens_details")
@@ -55,7 +57,13 @@ class Messages(Format):
     offline_status = 400
     credential_header = "x-api-key"
     key_excluded = frozenset({"stream", "cache_control", "metadata"})
+    routes = ("/messages",)
+    instructions = ("system",)
+    answered = "content"
     image_places = ("messages/*/content/*/source/data", "messages/*/content/*/content/*/source/data")
+    usage_places = ("usage", "message/usage")
+    usage_flavor = UsageFlavor("anthropic", "default", ("anthropic",))
+    foreign_history = ("`signature` in `thinking`", "`data` in `redacted_thinking`")
     call_id_places = (
         "messages/*/content/*/id",
         "messages/*/content/*/tool_use_id",
@@ -65,9 +73,6 @@ class Messages(Format):
 
     def signed_members(self, part: Json) -> Collection[str]:
         return part.keys() if part.get("type") in ("thinking", "redacted_thinking") else ()
-
-    def match(self, path: str) -> str | None:
-        return "" if path == "/messages" else None
 
     def key_body(self, body: Json) -> Json:
         """Leaves out `cache_control` of system, message and tool blocks too: it changes billing, not the answer."""
@@ -84,34 +89,38 @@ class Messages(Format):
             ]
         return key
 
-    def check_request(self, body: Json, resource: str) -> None:
-        """RequestError (400) without a model or without a list of messages."""
-        if not self.model(body, resource):
-            raise RequestError(400, "model: Field required")
-        if not isinstance(body.get("messages"), list):
-            raise RequestError(400, "messages: a list is required")
-
-    def bypass_reason(self, body: Json) -> str | None:
-        return "container is mutable state" if body.get("container") else None
-
-    def check_answer(self, answer: Json) -> None:
-        if answer.get("type") == "error" or answer.get("error"):
-            raise FormatError("the answer holds an error")
+    def check_answer(self, answer: Json) -> Findings:
+        _refuse_error(answer)
         if answer.get("type") != "message":
             raise FormatError("the answer is not a message")
         content = answer.get("content")
         if not isinstance(content, list) or not all(isinstance(block, dict) for block in content):
             raise FormatError("the message has no list of content blocks")
+        for block in content:
+            _refuse_error(block)
+        return _findings(answer.get("stop_reason"), is_silent=not any(map(_says, content)))
 
-    def check_events(self, events: Sequence[Event]) -> None:
-        payloads = load_objects(events)
-        if any(event.name == "error" for event in events) or any(
-            payload.get("type") == "error" or payload.get("error") for payload in payloads
-        ):
-            raise FormatError("the stream holds an error")
-        types = [payload.get("type") for payload in payloads]
-        if "message_start" not in types or "message_stop" not in types:
-            raise FormatError("the stream does not go from message_start to message_stop")
+    def check_events(self, events: Sequence[Event], *, ended: bool = False) -> Findings:
+        if any(event.name == "error" for event in events):
+            raise FormatError("there is an error in the stream", Skip.ERROR)
+        types: set[Any] = set()
+        stop_reason, is_silent = None, True
+        for payload in load_objects(events):
+            _refuse_error(payload)
+            types.add(payload.get("type"))
+            match payload:
+                case {"message": dict(start)}:
+                    stop_reason = start.get("stop_reason")
+                case {"content_block": dict(block)}:
+                    _refuse_error(block)
+                    is_silent = is_silent and not _says(block)
+                case {"type": "content_block_delta", "delta": dict(delta)}:
+                    is_silent = is_silent and not judging.says(delta)
+                case {"type": "message_delta", "delta": dict(delta)}:
+                    stop_reason = delta.get("stop_reason") or stop_reason
+        if not types >= {"message_start", "message_stop"}:
+            raise FormatError("the stream does not go from message_start to message_stop", Skip.UNFINISHED)
+        return _findings(stop_reason, is_silent=is_silent)
 
     def assemble(self, events: Sequence[Event]) -> Json:
         """The message of a complete stream; FormatError for an event or delta that could not be kept."""
@@ -148,6 +157,23 @@ class Messages(Format):
         return {"type": "error", "error": {"type": kind, "message": error.message}}
 
 
+def _findings(stop_reason: Any, *, is_silent: bool) -> Findings:
+    if not stop_reason:
+        raise FormatError("the message never got a stop reason", Skip.UNFINISHED)
+    return Findings(is_silent, frozenset(judging.endings((stop_reason,))))
+
+
+def _refuse_error(owner: Json) -> None:
+    judging.refuse_error(owner, "answer")
+    if owner.get("type") == "error":
+        raise FormatError("the answer is an error", Skip.ERROR)
+
+
+def _says(block: Json) -> bool:
+    """Whether a block says anything: text and thinking only if there is some, and any other block by being there."""
+    return block.get("type") not in ("text", "thinking") or judging.says(block)
+
+
 class _Block:
     """One content block while its deltas arrive."""
 
@@ -176,7 +202,7 @@ class _Block:
         self._block.update(rest)
 
     def finished(self) -> Json:
-        """The whole block, of a tool's input what came of it; FormatError when that is no JSON object."""
+        """The whole block. A tool's input may have been cut at max_tokens; FormatError if it is no JSON object."""
         for field, pieces in self._pieces.items():
             value = "".join(pieces)
             if field != "input":

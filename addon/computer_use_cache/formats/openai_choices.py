@@ -12,22 +12,26 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, repeat
 from typing import Any, ClassVar
 
-from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats.base import OPENAI_EXCLUDED, Format, Json, OpenAIErrors, dump, load_object
-from computer_use_cache.models import Event
+from computer_use_cache.errors import FormatError
+from computer_use_cache.formats import judging
+from computer_use_cache.formats.base import Format, Json, UsageFlavor, dump, load_object
+from computer_use_cache.formats.judging import Findings
+from computer_use_cache.formats.openai import EXCLUDED, OpenAI
+from computer_use_cache.models import Ending, Event, Skip
 
 _DONE = b"[DONE]"
-_PADDING = "obfuscation"
-"""Random text that hides the length of a chunk; it means nothing and no JSON answer has it."""
+_PADDING = ("obfuscation", "p")
+"""Random text with which OpenAI and Mistral hide the length of a chunk. No JSON answer has it."""
 
 
-class ChoiceFormat(OpenAIErrors, Format):
+class ChoiceFormat(OpenAI, Format):
     """An API whose answers and chunks hold `choices`; what is inside a choice is for the subclass."""
 
-    path: ClassVar[str]
     answer_object: ClassVar[str]
     chunk_object: ClassVar[str]
-    key_excluded = OPENAI_EXCLUDED
+    key_excluded = EXCLUDED
+    usage_places = ("usage", "x_groq/usage")
+    usage_flavor = UsageFlavor("openai", "chat", ("chat", "default"))
 
     @abstractmethod
     def join_part(self, choice: Json, part: Json) -> None:
@@ -37,28 +41,48 @@ class ChoiceFormat(OpenAIErrors, Format):
     def split_choice(self, choice: Json) -> list[Json]:
         """The parts in which a stream carries this choice, without `index`; FormatError when it cannot."""
 
-    def match(self, path: str) -> str | None:
-        return "" if path == self.path else None
+    @abstractmethod
+    def said(self, part: Json) -> Json:
+        """What the model says in a choice, or in a chunk's part of one."""
+
+    def says(self, said: Json) -> bool:
+        """Whether that is anything at all."""
+        return judging.says(said)
 
     def wants_usage(self, body: Json) -> bool:
         options = body.get("stream_options")
         return isinstance(options, dict) and options.get("include_usage") is True
 
-    def check_request(self, body: Json, resource: str) -> None:
-        if not resource and not self.model(body, resource):
-            raise RequestError(400, "`model` must be a string that names a model", param="model")
-
-    def check_answer(self, answer: Json) -> None:
+    def check_answer(self, answer: Json) -> Findings:
         _refuse_error(answer)
-        if not _choices(answer):
-            raise FormatError("the answer has no choices")
+        # Some providers give no finish reasons at all; null is what an answer has that never finished.
+        return self._check_parts(_choices(answer), is_whole=True)
 
-    def check_events(self, events: Sequence[Event]) -> None:
-        parts = [part for chunk in _chunks(events) for part in _choices(chunk)]
-        if not parts:
-            raise FormatError("the stream has no choices")
-        if not any(event.data.strip() == _DONE for event in reversed(events)):
-            raise FormatError("the stream ends without [DONE]")
+    def check_events(self, events: Sequence[Event], *, ended: bool = False) -> Findings:
+        findings = self._check_parts(part for chunk in _chunks(events) for part in _choices(chunk))
+        if not ended and not any(event.data.strip() == _DONE for event in reversed(events)):
+            raise FormatError("the stream ends without [DONE]", Skip.UNFINISHED)
+        return findings
+
+    def _check_parts(self, parts: Iterable[tuple[int, Json]], *, is_whole: bool = False) -> Findings:
+        finished: dict[int, bool] = {}
+        endings: set[Ending] = set()
+        is_silent = True
+        for position, part in parts:
+            said = self.said(part)
+            judging.refuse_error(part, "choice")
+            judging.refuse_error(said, "message")
+            endings.update(judging.endings((part.get("finish_reason"), part.get("native_finish_reason"))))
+            if said.get("refusal"):
+                endings.add(Ending.REFUSAL)
+            is_silent = is_silent and not self.says(said)
+            is_end = bool(part.get("finish_reason")) or (is_whole and "finish_reason" not in part)
+            finished[position] = finished.get(position, False) or is_end
+        if not finished:
+            raise FormatError("the answer has no choices")
+        if not all(finished.values()):
+            raise FormatError("a choice never got a finish reason", Skip.UNFINISHED)
+        return Findings(is_silent, frozenset(endings))
 
     def assemble(self, events: Sequence[Event]) -> Json:
         head: Json = {}
@@ -96,7 +120,7 @@ class ChoiceFormat(OpenAIErrors, Format):
 
 
 def without(value: Json, *names: str) -> Json:
-    """The object but for these members."""
+    """The object without these members."""
     return {name: member for name, member in value.items() if name not in names}
 
 
@@ -127,7 +151,7 @@ def _join_head(head: Json, chunk: Json) -> None:
     """Add a chunk's head to the answer's. Names and numbers stay as first given; lists and objects may come fuller."""
     for name, value in chunk.items():
         known = head.get(name)
-        if name in ("choices", _PADDING) or (known and not isinstance(value, (dict, list))):
+        if name in ("choices", *_PADDING) or (known and not isinstance(value, (dict, list))):
             continue
         if isinstance(known, dict) and isinstance(value, dict) and name != "usage":
             head[name] = known | value
@@ -138,6 +162,8 @@ def _join_head(head: Json, chunk: Json) -> None:
 def _chunks(events: Iterable[Event]) -> Iterator[Json]:
     """The chunk in each event, {} for `[DONE]`; FormatError for an error or anything but a chunk."""
     for event in events:
+        if event.name == "error":
+            raise FormatError("there is an error in the stream", Skip.ERROR)
         chunk = {} if event.data.strip() == _DONE else load_object(event.data)
         _refuse_error(chunk)
         yield chunk
@@ -160,8 +186,12 @@ def _choices(body: Json) -> list[tuple[int, Json]]:
 
 
 def _refuse_error(body: Json) -> None:
-    if body.get("error"):
-        raise FormatError("there is an error in the answer")
+    judging.refuse_error(body, "answer")
+    match body:
+        case {"object": "error"} | {"type": "error"}:  # vLLM and Mistral; Anthropic's, passed on by a gateway
+            raise FormatError("the answer is an error", Skip.ERROR)
+        case {"base_resp": {"status_code": int(status)}} if status:
+            raise FormatError(f"MiniMax's status_code is {status}", Skip.ERROR)
 
 
 def _is_usage_only(chunk: Json) -> bool:

@@ -1,4 +1,4 @@
-"""OpenAI Responses: the terminal event holds the whole answer; the events before it tell it piece by piece.
+"""OpenAI Responses: the terminal event holds the whole answer, which the events before it give piece by piece.
 
 Rules: https://platform.openai.com/docs/api-reference/responses-streaming
 """
@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats.base import OPENAI_EXCLUDED, Format, Json, OpenAIErrors, dump, load_objects
-from computer_use_cache.models import Event
+from computer_use_cache.errors import FormatError
+from computer_use_cache.formats import judging
+from computer_use_cache.formats.base import Format, Json, UsageFlavor, dump, load_objects
+from computer_use_cache.formats.judging import Findings
+from computer_use_cache.formats.openai import EXCLUDED, OpenAI
+from computer_use_cache.models import Ending, Event, Skip
 
 _Step = tuple[str, Json]
 """One event: its type without `response.`, and its fields beside type and sequence_number."""
@@ -59,16 +62,26 @@ _WORKING = {
 }
 
 
-class Responses(OpenAIErrors, Format):
+_UNFINISHED = frozenset({"in_progress", "queued", "searching", "interpreting", "generating"})
+"""The status of an item on which the provider was still at work."""
+
+
+class Responses(OpenAI, Format):
     """`POST /responses`. https://platform.openai.com/docs/api-reference/responses/create"""
 
     name = "responses"
     offline_status = 400
-    key_excluded = OPENAI_EXCLUDED
+    key_excluded = EXCLUDED
+    routes = ("/responses",)
+    conversation = "input"
+    instructions = ("instructions",)
+    answered = "output"
     image_places = (
         *("input/*/content/*/image_url", "input/*/output/image_url", "input/*/output/*/image_url"),
         *("input/*/content/*/file_data", "input/*/output/*/file_data"),
     )
+    usage_places = ("usage", "response/usage")
+    usage_flavor = UsageFlavor("openai", "responses", ("responses",))
     call_id_places = (
         *("input/*/id", "input/*/call_id", "input/*/approval_request_id", "input/*/caller/caller_id"),
         *("input/*/pending_safety_checks/*/id", "input/*/acknowledged_safety_checks/*/id"),
@@ -81,39 +94,39 @@ class Responses(OpenAIErrors, Format):
         is_picture = part.get("type") == "image_generation_call"  # drawn from the prompt that it repeats
         return part.keys() if part.get("encrypted_content") or is_picture else ()
 
-    def match(self, path: str) -> str | None:
-        return "" if path == "/responses" else None
-
-    def check_request(self, body: Json, resource: str) -> None:
-        """RequestError (400) without a model, unless a prompt template or an earlier response may name it."""
-        if not body.keys() & {"model", "prompt", "previous_response_id", "conversation"}:
-            raise RequestError(
-                400, "Missing required parameter: 'model'.", param="model", code="missing_required_parameter"
-            )
-
     def bypass_reason(self, body: Json) -> str | None:
         if body.get("conversation"):
             return "conversation is mutable state"
         if body.get("background"):
             return "background answers come later"
-        return None
+        return super().bypass_reason(body)
 
-    def check_answer(self, answer: Json) -> None:
-        if answer.get("error"):
-            raise FormatError("the answer holds an error")
-        if answer.get("status") not in ("completed", "incomplete"):
-            raise FormatError(f"the response's status is {answer.get('status')!r}")
+    def check_answer(self, answer: Json) -> Findings:
+        judging.refuse_error(answer, "answer")
+        status = answer.get("status")
+        if status not in ("completed", "incomplete"):
+            reason = Skip.UNFINISHED if status in _UNFINISHED else Skip.FAILED
+            raise FormatError(f"the response's status is {status!r}", reason)
         if answer.get("output") is None:
             raise FormatError("the response has no output")
-        _objects(answer, "output")
+        items = _objects(answer, "output")
+        for item in items:
+            _check_item(item)
+        details = answer.get("incomplete_details")
+        endings = set(judging.endings(details.values() if isinstance(details, dict) else ()))
+        if any(map(_refuses, items)):
+            endings.add(Ending.REFUSAL)
+        return Findings(not any(map(_says, items)), frozenset(endings))
 
-    def check_events(self, events: Sequence[Event]) -> None:
+    def check_events(self, events: Sequence[Event], *, ended: bool = False) -> Findings:
+        if any(event.name == "error" for event in events):
+            raise FormatError("there is an error in the stream", Skip.ERROR)
         payloads = load_objects(events)
-        if any(event.name == "error" for event in events) or any(
-            payload.get("type") in ("error", "response.failed") or payload.get("error") for payload in payloads
-        ):
-            raise FormatError("the stream holds an error")
-        self.check_answer(_folded(payloads))
+        for payload in payloads:
+            judging.refuse_error(payload, "stream")
+            if payload.get("type") in ("error", "response.failed"):
+                raise FormatError("there is an error in the stream", Skip.ERROR)
+        return self.check_answer(_folded(payloads))
 
     def assemble(self, events: Sequence[Event]) -> Json:
         """The terminal event's response; FormatError without one, or when an item is not in it and never ended."""
@@ -125,6 +138,25 @@ class Responses(OpenAIErrors, Format):
             name = f"response.{kind}"
             events.append(Event(name, dump({"type": name, "sequence_number": number, **fields})))
         return events
+
+
+def _check_item(item: Json) -> None:
+    judging.refuse_error(item, "item")
+    status = item.get("status")
+    if status == "failed":
+        raise FormatError(f"an item of type {item.get('type')!r} has failed", Skip.FAILED)
+    if status in _UNFINISHED:
+        raise FormatError(f"an item of type {item.get('type')!r} never finished", Skip.UNFINISHED)
+
+
+def _says(item: Json) -> bool:
+    """Whether an item says anything: a message by its content, any other item by being there."""
+    return item.get("type") != "message" or judging.says(item.get("content"))
+
+
+def _refuses(item: Json) -> bool:
+    parts = item.get("content") if item.get("type") == "message" else None
+    return isinstance(parts, list) and any(isinstance(part, dict) and part.get("refusal") for part in parts)
 
 
 def _objects(owner: Json, name: str) -> list[Json]:
@@ -150,10 +182,10 @@ def _folded(payloads: Sequence[Json]) -> Json:
             case {"type": "response.completed" | "response.incomplete", "response": dict(response)}:
                 final = response
     if final is None:
-        raise FormatError("the stream has no terminal event")
+        raise FormatError("the stream has no terminal event", Skip.UNFINISHED)
     if len(_objects(final, "output")) < len(items):
         if None in items.values():
-            raise FormatError("an output item never ended")
+            raise FormatError("an output item never ended", Skip.UNFINISHED)
         final["output"] = [items[index] for index in sorted(items)]
     return final
 

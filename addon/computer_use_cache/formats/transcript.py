@@ -1,7 +1,7 @@
-"""A model request or an answer as text to read: who said what, tools folded, pictures by type and size.
+"""Shows a model request or an answer as text: who said what, tools folded, pictures by type and size.
 
-What clients and providers send may hold anything: what is not known is shown as short JSON, nothing is refused, and
-the text is bounded however long the conversation is.
+Clients and providers may send anything. Parts of an unknown form are shown as short JSON, nothing is refused, and the
+text is bounded however long the conversation is.
 """
 
 from __future__ import annotations
@@ -11,47 +11,42 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from computer_use_cache.formats import media
-from computer_use_cache.formats.base import Json
+from computer_use_cache.formats import media, walking
+from computer_use_cache.formats.base import Format, Json
 
 _LONGEST_TEXT = 20_000
 _LONGEST_TRANSCRIPT = 500_000
 _LONGEST_VALUE = 300
 _LONGEST_HELP = 100
 _MOST_INPUTS = 100
-_SPOKEN = ("messages", "input", "contents", "prompt")
-"""Where the APIs have the conversation."""
-_SYSTEM = ("system", "instructions", "systemInstruction", "system_instruction")
-_ANSWERED = ("choices", "output", "content", "candidates", "data")
-_USAGE = ("usage", "usageMetadata")
 
 
-def of_request(body: Json) -> str:
+def of_request(format: Format, body: Json) -> str:
     """The conversation of a request: its settings, its tools in a line each, its turns numbered from 0."""
-    hidden = {*_SPOKEN, *_SYSTEM, "tools"}
+    hidden = {format.conversation, *format.instructions, "tools"}
     lines = [f"{name}: {_short(value)}" for name, value in body.items() if name not in hidden]
     lines += _tools(body.get("tools"))
-    for name in _SYSTEM:
+    for name in format.instructions:
         if name in body:
             lines += _turn(name, _parts(body[name]))
-    for name in _SPOKEN:
-        lines += _spoken(body[name]) if name in body else []
+    if format.conversation in body:
+        lines += _spoken(body[format.conversation])
     return _cut("\n".join(lines), _LONGEST_TRANSCRIPT)
 
 
-def of_answer(answer: Json) -> str:
-    """What an answer used, its message, and its other fields."""
-    lines = [f"{name}: {_usage(answer[name])}" for name in _USAGE if answer.get(name)]
-    for name in _ANSWERED:
-        match answer.get(name):
-            case list(items) if name == "content":
-                lines += _turn(str(answer.get("role", "assistant")), _parts(items))
-            case list(items) if name == "data":
-                lines += _embeddings(items)
-            case list(items):
-                for index, item in enumerate(items):
-                    lines += _numbered(index, item)
-    hidden = {*_ANSWERED, *_USAGE}
+def of_answer(format: Format, answer: Json) -> str:
+    """An answer's usage, its message, and its other fields."""
+    usage = format.usage_places[0]
+    lines = [f"{usage}: {_usage(answer[usage])}"] if answer.get(usage) else []
+    match answer.get(format.answered):
+        case list(items) if "role" in answer:
+            lines += _turn(str(answer["role"]), _parts(items))
+        case list(items) if not format.answers_in_text:
+            lines += _embeddings(items)
+        case list(items):
+            for index, item in enumerate(items):
+                lines += _numbered(index, item)
+    hidden = {format.answered, usage}
     others = [f"{name}: {_short(value)}" for name, value in answer.items() if name not in hidden and value is not None]
     return _cut("\n".join([*lines, *_turn("other fields", others)]), _LONGEST_TRANSCRIPT)
 
@@ -104,7 +99,7 @@ def _turn(speaker: str, said: Iterable[str]) -> list[str]:
 
 
 def _said(message: Json) -> Iterator[str]:
-    """What a message with a role holds, in the spellings of all APIs."""
+    """The contents of a message with a role, in the spellings of all APIs."""
     if answered := message.get("tool_call_id"):
         yield f"← {answered}"
     for name in ("reasoning", "reasoning_content"):
@@ -270,19 +265,9 @@ def _pretty(value: object) -> str:
 
 
 def _dumped(value: object, indent: int | None = None) -> str:
-    return json.dumps(_without_data(value), ensure_ascii=False, indent=indent)
-
-
-def _without_data(value: object) -> object:
-    """The value with its long strings cut, such as pictures in places that are not known."""
-    match value:
-        case dict():
-            return {name: _without_data(member) for name, member in value.items()}
-        case list():
-            return [_without_data(member) for member in value]
-        case str():
-            return _cut(value, _LONGEST_TEXT if " " in value[:1000] else _LONGEST_VALUE)
-    return value
+    """A value as JSON with its long strings cut, such as pictures in unknown places."""
+    short = walking.map_texts(value, lambda text: _cut(text, _LONGEST_TEXT if " " in text[:1000] else _LONGEST_VALUE))
+    return json.dumps(short, ensure_ascii=False, indent=indent)
 
 
 def _indented(text: str) -> str:

@@ -1,12 +1,32 @@
-"""Walks over JSON values."""
+"""Walks over JSON values: all texts, what stands at given places, all but certain members. Values are never changed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cache
 from typing import Any
 
-type _Tree = dict[str, "_Tree"]
+type Tree = dict[str, "Tree"]
+
+
+def map_texts(
+    value: Any,
+    change: Callable[[str], str],
+    *,
+    leave: Collection[str] = (),
+    order: Callable[[Iterable[str]], Iterable[str]] = iter,
+) -> Any:
+    """`value` with every text changed except in the members named in `leave`. Members are visited in `order`, which
+    matters only to a `change` that counts."""
+    match value:
+        case str():
+            return change(value)
+        case list():
+            return [map_texts(item, change, leave=leave, order=order) for item in value]
+        case dict():
+            visited = order(name for name in value if name not in leave)
+            return value | {name: map_texts(value[name], change, leave=leave, order=order) for name in visited}
+    return value
 
 
 def map_places(value: Any, places: tuple[str, ...], change: Callable[[Any], Any], leave: Collection[str] = ()) -> Any:
@@ -15,10 +35,19 @@ def map_places(value: Any, places: tuple[str, ...], change: Callable[[Any], Any]
 
     What does not change is not copied: if nothing changes, the result is `value` itself.
     """
-    return _at(value, _tree(places), change, leave)
+    return _at(value, tree_of(places), change, leave)
 
 
-def _at(value: Any, tree: _Tree, change: Callable[[Any], Any], leave: Collection[str]) -> Any:
+def map_texts_at(value: Any, places: tuple[str, ...], change: Callable[[str], str], leave: Collection[str] = ()) -> Any:
+    """The same for the texts at the places; anything else there stays."""
+
+    def changed(found: Any) -> Any:
+        return change(found) if isinstance(found, str) else found
+
+    return map_places(value, places, changed, leave)
+
+
+def _at(value: Any, tree: Tree, change: Callable[[Any], Any], leave: Collection[str]) -> Any:
     if not tree:
         return change(value)
     match value:
@@ -33,11 +62,34 @@ def _at(value: Any, tree: _Tree, change: Callable[[Any], Any], leave: Collection
 
 
 @cache
-def _tree(places: tuple[str, ...]) -> _Tree:
-    """Places by their first part; a place ends where the tree does."""
-    tree: _Tree = {}
+def tree_of(places: tuple[str, ...]) -> Tree:
+    """Places (`messages/*/tool_call_id`) by their first part; a place ends where the tree does."""
+    tree: Tree = {}
     for place in places:
         below = tree
         for part in place.split("/"):
             below = below.setdefault(part, {})
     return tree
+
+
+def without_members(value: Any, names: Collection[str]) -> Any:
+    """`value` without the members of these names, wherever they are."""
+    match value:
+        case dict():
+            return {name: without_members(item, names) for name, item in value.items() if name not in names}
+        case list():
+            return [without_members(item, names) for item in value]
+    return value
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Every text in a value, in no particular order."""
+    pending = [value]
+    while pending:
+        match pending.pop():
+            case str() as text:
+                yield text
+            case list() as items:
+                pending.extend(items)
+            case dict() as members:
+                pending.extend(members.values())

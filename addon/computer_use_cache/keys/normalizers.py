@@ -14,12 +14,13 @@ from typing import Any
 
 import re2
 
-from computer_use_cache.formats import FORMATS, IMAGE_PLACES, walking
-from computer_use_cache.formats.base import EXACT_MEMBERS, REFERENCE_TYPES
+from computer_use_cache.formats import walking
+from computer_use_cache.formats.base import EXACT_MEMBERS, REFERENCE_TYPES, Format
 from computer_use_cache.screens.picture import map_pictures, picture_of
 from computer_use_cache.screens.pixels import can_decode
 
 type Json = dict[str, Any]
+type Change = Callable[[Format, Json], Json]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Normalizer:
     """A named normaliser or an `s/regex/text/` rule. `apply` returns a new body and never changes its argument."""
 
     name: str
-    apply: Callable[[Json], Json]
+    apply: Change
 
 
 # -- texts
@@ -44,23 +45,21 @@ def _pattern(text: str) -> Any:
         raise ValueError(error.args[0].decode("utf-8", "replace")) from None
 
 
-def _texts(value: Any, change: Callable[[str], str]) -> Any:
-    """Apply `change` to every string in `value` except member names and `EXACT_MEMBERS`."""
-    match value:
-        case str():
-            try:
-                return change(value)
-            except UnicodeEncodeError:  # RE2 refuses lone surrogates
-                return value
-        case list():
-            return [_texts(item, change) for item in value]
-        case dict():
-            # Sorted, because numbering must not depend on the order of members.
-            return value | {name: _texts(value[name], change) for name in sorted(value.keys() - EXACT_MEMBERS)}
-    return value
+def _texts(body: Json, change: Callable[[str], str]) -> Json:
+    """Apply `change` to every string in `body` except member names and `EXACT_MEMBERS`."""
+
+    def changed(text: str) -> str:
+        try:
+            return change(text)
+        except UnicodeEncodeError:  # RE2 refuses lone surrogates
+            return text
+
+    # Sorted, because numbering must not depend on the order of members.
+    written: Json = walking.map_texts(body, changed, leave=EXACT_MEMBERS, order=sorted)
+    return written
 
 
-def _replace(patterns: Iterable[tuple[str, str]]) -> Callable[[Json], Json]:
+def _replace(patterns: Iterable[tuple[str, str]]) -> Change:
     """Replace the matches of each pattern with its text, in which `\\1` stands for group 1."""
     compiled = [(_pattern(pattern), text) for pattern, text in patterns]
 
@@ -69,22 +68,21 @@ def _replace(patterns: Iterable[tuple[str, str]]) -> Callable[[Json], Json]:
             found = pattern.sub(text, found)
         return found
 
-    return lambda body: _texts(body, change)
+    return lambda _, body: _texts(body, change)
 
 
-def _number(pattern: str, name: str) -> Callable[[Json], Json]:
+def _number(pattern: str, name: str) -> Change:
     """Number the distinct values that group 1 of the pattern matches, ignoring case."""
     compiled = _pattern(pattern)
 
-    def apply(body: Json) -> Json:
+    def apply(_: Format, body: Json) -> Json:
         number = _numbers(name)
 
         def rewritten(found: Any) -> str:
             whole: str = found[0]
             return whole.replace(found[1], number(found[1].lower()))
 
-        counted: Json = _texts(body, lambda text: str(compiled.sub(rewritten, text)))
-        return counted
+        return _texts(body, lambda text: str(compiled.sub(rewritten, text)))
 
     return apply
 
@@ -127,35 +125,30 @@ _TMP_PATH = (
 # -- places
 
 
-_CALL_ID_PLACES = tuple(place for format in FORMATS for place in format.call_id_places)
+def _at_call_ids(format: Format, body: Json, change: Callable[[str], str]) -> Json:
+    """Apply `change` to call ids, except in references to stored items, whose id is their content."""
+    written: Json = walking.map_texts_at(body, format.call_id_places, change, leave=REFERENCE_TYPES)
+    return written
 
 
-def _at_call_ids(body: Json, change: Callable[[str], str]) -> Json:
-    def changed(value: Any) -> Any:
-        return change(value) if isinstance(value, str) else value
-
-    mapped: Json = walking.map_places(body, _CALL_ID_PLACES, changed, leave=REFERENCE_TYPES)
-    return mapped
+def _number_call_ids(format: Format, body: Json) -> Json:
+    return _at_call_ids(format, body, _numbers("call"))
 
 
-def _number_call_ids(body: Json) -> Json:
-    return _at_call_ids(body, _numbers("call"))
-
-
-def without_call_ids(body: Json) -> Json:
+def without_call_ids(format: Format, body: Json) -> Json:
     """The body with empty tool call ids: items that differ only in their ids become equal."""
-    return _at_call_ids(body, lambda _: "")
+    return _at_call_ids(format, body, lambda _: "")
 
 
-def _name_pixels() -> Callable[[Json], Json]:
+def _name_pixels() -> Change:
     _need_pillow("image-pixels")
-    return lambda body: map_pictures(body, IMAGE_PLACES, _named_by_pixels)
+    return lambda api, body: map_pictures(api, body, _named_by_pixels)
 
 
-def _keep_pictures() -> Callable[[Json], Json]:
+def _keep_pictures() -> Change:
     """`image-caret` changes no key: it is a rule for comparing pictures (screens/approval.py)."""
     _need_pillow("image-caret")
-    return lambda body: body
+    return lambda _, body: body
 
 
 def _need_pillow(name: str) -> None:
@@ -170,7 +163,7 @@ def _named_by_pixels(text: str) -> str:
 
 # -- the setting
 
-_NAMED: dict[str, Callable[[], Callable[[Json], Json]]] = {
+_NAMED: dict[str, Callable[[], Change]] = {
     "uuids": lambda: _number(_UUID, "uuid"),
     "timestamps": lambda: _replace([(_TIMESTAMPS, "<timestamp>"), (_UNIX_TIMES, r"\1<timestamp>")]),
     "dates": lambda: _replace([(f"(?i){_DATE}", "<date>")]),

@@ -7,23 +7,42 @@ recorded one way is a hit the other way.
 from __future__ import annotations
 
 import re
+from functools import cache
+from typing import NamedTuple
 from urllib.parse import parse_qsl
 
+from computer_use_cache import formats
+from computer_use_cache.formats.base import Format
 from computer_use_cache.models import Query
 from computer_use_cache.setting_values import BaseUrl
 
-_ALIASED = re.compile(
-    r"(?:/api/v1|/v1|/api)?(/(?:chat/completions|completions|embeddings|responses|messages|models))/?"
-)
 _VERSIONED = re.compile(r"(?:/api)?/v1(/.*)?")
-_KEPT = ("/v1beta/", "/openai/deployments/")
-_BASES = (
-    re.compile(r"(/.+)(?=/chat/completions$)"),
-    re.compile(r"(/(?:.*/)?(?:openai|openapi|anthropic|beta))(?=/(?:completions|embeddings|responses|messages)$)"),
-    re.compile(r"(/(?:.*/)?(?:v[0-9]+\w*|deployments/[^/]+))(?=/)"),
-)
-"""Where a base URL ends. Only `/chat/completions` is unambiguous below any path: `/v1/threads/t/messages` is not
-Anthropic's route, and `/v1/fim/completions` is not OpenAI's."""
+_BASE_BEFORE_CHAT = re.compile(r"(/.+)(?=/chat/completions$)")
+"""Only `/chat/completions` is unambiguous below any path: `/v1/threads/t/messages` is not Anthropic's route, and
+`/v1/fim/completions` is not OpenAI's."""
+_VERSIONED_BASE = re.compile(r"(/(?:.*/)?(?:v[0-9]+\w*|deployments/[^/]+))(?=/)")
+
+
+class _Paths(NamedTuple):
+    """What the formats say about paths: which routes have aliases, where a base URL ends, and which paths stay."""
+
+    aliased: re.Pattern[str]
+    bases: tuple[re.Pattern[str], ...]
+    kept: tuple[str, ...]
+
+
+@cache
+def _paths(known: tuple[Format, ...]) -> _Paths:
+    routes = "|".join(re.escape(route) for format in known for route in format.routes)
+    return _Paths(
+        aliased=re.compile(rf"(?:/api/v1|/v1|/api)?({routes}|/models)/?"),
+        bases=(
+            _BASE_BEFORE_CHAT,
+            re.compile(rf"(/(?:.*/)?(?:openai|openapi|anthropic|beta))(?=(?:{routes})$)"),
+            _VERSIONED_BASE,
+        ),
+        kept=tuple({path for format in known for path in format.origin_paths}),
+    )
 
 
 def resolve(base: BaseUrl, path: str) -> str:
@@ -32,9 +51,10 @@ def resolve(base: BaseUrl, path: str) -> str:
     Aliases, with or without a trailing slash, and all other paths under `/v1` or `/api/v1` move below the base path;
     `/v1beta` (Gemini), `/openai/deployments` (Azure) and everything else stay where they are.
     """
-    if path.startswith(_KEPT):
+    paths = _paths(formats.FORMATS)
+    if path.startswith(paths.kept):
         return path
-    if alias := _ALIASED.fullmatch(path):
+    if alias := paths.aliased.fullmatch(path):
         return base.path + alias[1]
     if versioned := _VERSIONED.fullmatch(path):
         return base.path + (versioned[1] or "")
@@ -48,9 +68,10 @@ def split(origin: str, path: str, configured: BaseUrl) -> tuple[str, str]:
     a segment that marks an OpenAI- or Anthropic-compatible API (Google's `/v1beta/openai`, DeepSeek's `/beta`), or
     after the last version (`/v1`) or Azure deployment. Without any of these the base is the origin.
     """
-    if origin == configured.origin and path.startswith(configured.path + "/") and not path.startswith(_KEPT):
+    paths = _paths(formats.FORMATS)
+    if origin == configured.origin and path.startswith(configured.path + "/") and not path.startswith(paths.kept):
         return str(configured), path.removeprefix(configured.path)
-    found = next(filter(None, (pattern.match(path) for pattern in _BASES)), None)
+    found = next(filter(None, (pattern.match(path) for pattern in paths.bases)), None)
     base = found[1] if found else ""
     return origin + base, path.removeprefix(base)
 

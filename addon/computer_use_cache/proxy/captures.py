@@ -20,7 +20,7 @@ from computer_use_cache import formats
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.keys import upstream
 from computer_use_cache.models import Request, Response, Skipped
-from computer_use_cache.proxy import flows
+from computer_use_cache.proxy import flows, responses
 from computer_use_cache.proxy.content_coding import body_of
 from computer_use_cache.setting_values import BaseUrl
 from computer_use_cache.settings import Settings
@@ -71,7 +71,7 @@ def read_har(path: Path, settings: Settings) -> Iterator[Recording | Skipped | D
         raise FormatError(f"{path} is not a HAR file: a JSON object with log.entries") from None
     for number, entry in enumerate(entries, 1):
         try:
-            outcome = recording_of(request_to_flow(_as_utf8(entry)), settings)
+            outcome = recording_of(request_to_flow(_as_utf8(entry)), settings, ended=True)
         except Exception as error:  # a damaged entry may raise anything
             yield Damaged(f"{path}: entry {number}", _message(error))
         else:
@@ -93,8 +93,11 @@ def _message(error: Exception) -> str:
     return f"{type(error).__name__} {error}"
 
 
-def recording_of(found: flow.Flow, settings: Settings) -> Recording | Skipped:
-    """The model call in a flow, if it is complete and an upstream answered it."""
+def recording_of(found: flow.Flow, settings: Settings, *, ended: bool = False) -> Recording | Skipped:
+    """The model call in a flow, if it is complete and an upstream answered it.
+
+    `ended` is True for a HAR file, which lists what has ended, often without the headers that would show it.
+    """
     if not isinstance(found, http.HTTPFlow) or found.request.method != "POST":
         return Skipped("not a call of a cached API")
     request, response = found.request, found.response
@@ -116,10 +119,12 @@ def recording_of(found: flow.Flow, settings: Settings) -> Recording | Skipped:
         body = response.get_content(strict=True)
     except (RequestError, ValueError, TypeError) as error:  # TypeError: a coding that mitmproxy misunderstands
         return Skipped(str(error))
-    started, ended = request.timestamp_start, response.timestamp_end or response.timestamp_start
+    started, at = request.timestamp_start, response.timestamp_end or response.timestamp_start
     headers = flows.lower_headers(response.headers)
-    answer = Response(response.status_code, headers, body or b"", max(ended - started, 0.0))
-    return Recording(asked, answer, ended)
+    headers.pop("content-encoding", None)  # the body is decoded
+    took, is_whole = max(at - started, 0.0), ended or responses.marks_end(response)
+    answer = Response(response.status_code, headers, body or b"", took, ended=is_whole)
+    return Recording(asked, answer, at)
 
 
 def _origin(found: http.HTTPFlow) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import assert_never
 
 import orjson
 from mitmproxy import http
+from msgspec.structs import replace
 
 from computer_use_cache.cache import policy
 from computer_use_cache.cache.plan import Plan
@@ -59,6 +61,8 @@ class _Running:
     exchange: Exchange
     client_id: str
     started: float
+    marks_end: bool = False
+    """Whether the upstream's answer marks its end, so that a cut would show."""
 
 
 class FlowExchanges:
@@ -188,6 +192,7 @@ class FlowExchanges:
             report = self._passed(passing, flow.response.status_code)
             responses.pass_through(flow, flow.response, report, self._settings)
         elif running:
+            running.marks_end = responses.marks_end(flow.response)
             wanted = running.exchange.plan.shape
             shape = policy.shape_of(flow.response.headers.get("content-type", ""), wanted)
             if flow.response.status_code == 200 and shape in (Shape.SSE, Shape.ARRAY):
@@ -237,7 +242,8 @@ class FlowExchanges:
         try:
             if recorder := running.exchange.recorder:
                 flow.response.data.content = recorder.body
-                kept = await running.exchange.on_response(_response(flow.response, running))
+                answer = replace(_response(flow.response, running), ended=running.marks_end)
+                kept = await running.exchange.on_response(answer)
                 cache_headers.note(flow, running.exchange.settle(kept, time.time()))
             else:
                 await self._answer_whole(flow, flow.response, running)
@@ -247,7 +253,8 @@ class FlowExchanges:
 
     async def _answer_whole(self, flow: http.HTTPFlow, response: http.Response, running: _Running) -> None:
         exchange = running.exchange
-        response.decode(strict=False)
+        with contextlib.suppress(ValueError):  # what does not decode passes unchanged, and is not stored
+            response.decode()
         if exchange.batch and not exchange.batch.is_whole:
             flow.request.content = exchange.plan.forward  # what was asked, for people who look at the flow
         answer = _response(response, running)

@@ -61,6 +61,15 @@ def pass_through(flow: http.HTTPFlow, response: http.Response, report: Report, s
             delimit(flow.request, response)
 
 
+def marks_end(response: http.Response) -> bool:
+    """Whether an upstream's answer marks where its body ends. One that ends where the connection closes may have been
+    cut without a trace."""
+    version = response.http_version.upper().removeprefix("HTTP/")
+    if version.startswith(("2", "3", "H2", "H3")):
+        return True
+    return "content-length" in response.headers or "chunked" in response.headers.get("transfer-encoding", "").lower()
+
+
 def json_response(status: int, payload: Json) -> http.Response:
     """A JSON response made by this proxy."""
     return http.Response.make(status, dump(payload), {"content-type": "application/json; charset=utf-8"})

@@ -15,6 +15,7 @@ import brotli
 import zstandard
 
 from computer_use_cache.exchange.exchange import Exchange
+from computer_use_cache.models import Skip
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def tee(
             exchange.feed(chunk, time.monotonic())
         except Exception:
             logger.exception("the cache failed; the stream goes on unrecorded")
-            recorder.give_up()
+            recorder.give_up(Skip.STORE)
 
     def pass_on(sent: bytes) -> Chunks:
         chunk = sent
@@ -56,7 +57,7 @@ def tee(
                 chunk = decode(sent)
             except Exception as error:
                 logger.warning("a chunk cannot be decoded: %s", error)
-                recorder.give_up()
+                recorder.give_up(Skip.CODING)
                 return ()
         if sent and not chunk:
             return ()  # nothing decoded yet: an empty chunk would end a chunked body

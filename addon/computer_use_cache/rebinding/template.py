@@ -14,7 +14,8 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from computer_use_cache.formats.base import EXACT_MEMBERS, REFERENCE_TYPES, Format, Json, tree_of
+from computer_use_cache.formats.base import EXACT_MEMBERS, REFERENCE_TYPES, Format, Json
+from computer_use_cache.formats.walking import tree_of
 from computer_use_cache.keys.key import remove_pointers
 from computer_use_cache.rebinding.bindings import CONSTANT, Bindings
 from computer_use_cache.rebinding.kinds import CALL, Kinds

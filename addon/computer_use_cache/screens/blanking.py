@@ -23,4 +23,4 @@ def blanked(format: Format, body: Json) -> tuple[Json, tuple[str, ...]]:
         width, height = picture.size
         return f"{picture.before}<picture {width}x{height}>"
 
-    return map_pictures(body, format.image_places, blank), tuple(digests)
+    return map_pictures(format, body, blank), tuple(digests)

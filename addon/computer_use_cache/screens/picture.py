@@ -7,16 +7,14 @@ time of a digest. So many megabytes of texts are kept, those met last.
 from __future__ import annotations
 
 import hashlib
-import re
 import string
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
 
-from computer_use_cache.formats import media, walking
-from computer_use_cache.formats.base import REFERENCE_TYPES, Json
+from computer_use_cache.formats import data_url, media, walking
+from computer_use_cache.formats.base import REFERENCE_TYPES, Format, Json
 from computer_use_cache.screens import metadata, pixels
 from computer_use_cache.screens.base64_text import Base64Text, encoded
 
@@ -26,7 +24,6 @@ _MOST_CHARS = 64 * 2**20
 _SAMPLES = 64
 _PNG_HEAD = 128
 """Characters in which a PNG tells its size; other files are searched for it, which takes milliseconds."""
-_DATA_URL = re.compile(r"data:[^,]{0,200};base64,")
 _ALPHABET = (string.ascii_letters + string.digits + "+/_-").encode()
 
 
@@ -35,8 +32,7 @@ class Picture:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        url = _DATA_URL.match(text)
-        self.before = url[0] if url else ""
+        self.before = data_url.base64_head(text)
         self.key_text = self._without_metadata()
 
     @property
@@ -114,13 +110,9 @@ def _weight(picture: Picture) -> int:
 _known = _Known()
 
 
-def map_pictures(body: Json, image_places: tuple[str, ...], change: Callable[[str], str]) -> Json:
+def map_pictures(format: Format, body: Json, change: Callable[[str], str]) -> Json:
     """`body` with the texts changed that stand where its API has pictures; `body` itself if none changes."""
-
-    def changed(value: Any) -> Any:
-        return change(value) if isinstance(value, str) else value
-
-    mapped: Json = walking.map_places(body, image_places, changed, leave=REFERENCE_TYPES)
+    mapped: Json = walking.map_texts_at(body, format.image_places, change, leave=REFERENCE_TYPES)
     return mapped
 
 

@@ -34,7 +34,9 @@ _DICTIONARY.precompute_compress(level=_LEVEL)
 _UNREADABLE = (zstandard.ZstdError, ValueError, TypeError, KeyError, MemoryError, msgpack.UnpackException)
 """MemoryError: a damaged frame may claim to hold any number of bytes."""
 _SHAPES = {str(shape): shape for shape in Shape}
-_PLAIN_FIELDS = Entry.__struct_fields__.index("template")
+_FIRST_FIELDS = 15
+"""How many fields an entry had at first."""
+_LATER_DEFAULTS = Entry.__struct_defaults__[_FIRST_FIELDS - len(Entry.__struct_fields__) :]
 
 
 class _Contexts(threading.local):
@@ -51,9 +53,13 @@ _contexts = _Contexts()
 
 
 def encode(entry: Entry) -> bytes:
-    """The bytes to store. An entry without a template has the same bytes as before there were templates."""
+    """The bytes to store.
+
+    Fields that came later are left out unless one of them says something, so that the bytes of all other entries stay
+    the same and older versions can read them.
+    """
     fields = astuple(entry)
-    return _frame(fields if entry.template or entry.bindings else fields[:_PLAIN_FIELDS])
+    return _frame(fields[:_FIRST_FIELDS] if fields[_FIRST_FIELDS:] == _LATER_DEFAULTS else fields)
 
 
 def encode_request(record: RequestRecord) -> bytes:

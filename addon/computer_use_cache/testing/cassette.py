@@ -153,7 +153,7 @@ def _fill(cache: Cache, path: Path) -> None:
                 cache.keep(replace(entry, expires_at=None), now, record)
             case Damaged(where, why):
                 refused.append(f"{where}: {why}")
-            case Skipped(reason):
+            case Skipped(detail=reason):
                 refused.append(f"{path}: {reason}")
     if refused:
         raise CassetteError("\n".join(refused))

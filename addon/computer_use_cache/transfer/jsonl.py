@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from computer_use_cache import formats
 from computer_use_cache.accounting import prices
 from computer_use_cache.cache import cache, policy
@@ -161,18 +163,25 @@ def _entry(line: Json, into: Cache) -> Exported | Skipped:
         raise FormatError("the chunks do not add up to the body")
     if bypass := policy.model_verdict(entry.model, into.settings):
         return Skipped(str(bypass))
-    shape = policy.judge_answer(format, Response(200, dict(entry.headers), entry.body, 0.0), entry.shape, into.settings)
-    if isinstance(shape, Skipped):
-        return shape
-    if shape is not entry.shape:
-        raise FormatError(f"the shape is {entry.shape}, but the content type is for {shape}")
+    answer = Response(200, dict(entry.headers), entry.body, entry.seconds, ended=True)
+    verdict = policy.judge_answer(format, answer, entry.shape, into.settings)
+    if isinstance(verdict, Skipped):
+        return verdict
+    if verdict.shape is not entry.shape:
+        raise FormatError(f"the shape is {entry.shape}, but the content type is for {verdict.shape}")
     record = None if line.get("request") is None else _record(_checked(line, "request", dict), entry, format, into)
     if isinstance(record, Skipped):
         return record
-    answer = Response(200, {}, entry.body, entry.seconds)
     upstream = record.upstream if record else ""
-    cost = prices.cost_of(format, upstream, entry.model, shape, answer, now=entry.created_at)
-    return Exported(entry.costing(cost), record)
+    cost = prices.cost_of(format, upstream, entry.model, entry.shape, answer, now=entry.created_at)
+    is_json = entry.shape is Shape.JSON
+    entry = replace(
+        entry.costing(cost),
+        offline_only=verdict.offline_only,
+        usable_until=verdict.usable_until,
+        asked_form=format.unasked_form(entry.body, load_object(record.body)) if record and is_json else "",
+    )
+    return Exported(entry, record)
 
 
 def _record(request: Json, entry: Entry, format: Format, into: Cache) -> RequestRecord | Skipped:
@@ -196,7 +205,7 @@ def _record(request: Json, entry: Entry, format: Format, into: Cache) -> Request
         query=_checked(request, "query", str),
         headers=_headers(request, key.RELEVANT_HEADERS.__contains__),
         body=data,
-        parts=similarity.parts(group, into.key_body(format, parsed)),
+        parts=similarity.parts(format, group, into.key_body(format, parsed)),
     )
 
 

@@ -27,7 +27,7 @@ from mitmproxy.proxy.layers.http import (
 )
 
 from computer_use_cache.errors import RequestError
-from computer_use_cache.formats.base import OpenAIErrors
+from computer_use_cache.formats.openai import OpenAI
 from computer_use_cache.proxy import responses
 
 _MOST_UNREAD = 256 * 1024
@@ -148,7 +148,7 @@ class CacheHttp1Server(Http1Server):
         if not self.conn.state & ConnectionState.CAN_WRITE:
             return
         if not self.response:
-            response = responses.json_response(status, OpenAIErrors().error(RequestError(status, message)))
+            response = responses.json_response(status, OpenAI().error(RequestError(status, message)))
             response.headers["connection"] = "close"
             yield commands.SendData(self.conn, http1.assemble_response(response))
         yield commands.CloseTcpConnection(self.conn, half_close=True)

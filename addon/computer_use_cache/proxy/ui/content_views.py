@@ -39,6 +39,13 @@ class _ModelView(contentviews.Contentview):
         except ValueError:  # an invalid host in a flow from a file
             return None
 
+    def known_format(self, metadata: contentviews.Metadata) -> Format:
+        """The API that a flow belongs to; raises FormatError if it belongs to none."""
+        format = self.format_of(metadata)
+        if format is None:
+            raise FormatError("it is not a call of a known model API")
+        return format
+
     def prettify(self, data: bytes, metadata: contentviews.Metadata) -> str:
         try:
             return self.read(data, metadata)
@@ -68,7 +75,7 @@ class ModelRequest(_ModelView):
         return _ABOVE_JSON if data and is_request and self.format_of(metadata) else _NEVER
 
     def read(self, data: bytes, metadata: contentviews.Metadata) -> str:
-        return transcript.of_request(load_object(data))
+        return transcript.of_request(self.known_format(metadata), load_object(data))
 
 
 class ModelAnswer(_ModelView):
@@ -82,19 +89,18 @@ class ModelAnswer(_ModelView):
         return _ABOVE_JSON if data and is_answer and self.format_of(metadata) else _NEVER
 
     def read(self, data: bytes, metadata: contentviews.Metadata) -> str:
-        format = self.format_of(metadata)
-        if format is None:
-            raise FormatError("it is not the answer of a known model API")
+        format = self.known_format(metadata)
         is_array = data.lstrip().startswith(b"[")  # Gemini's stream
         shape = policy.shape_of(metadata.content_type or "", Shape.ARRAY if is_array else Shape.JSON)
         if shape is None or shape is Shape.JSON:
-            return transcript.of_answer(load_object(data))
+            return transcript.of_answer(format, load_object(data))
         events = format.split_stream(data, shape)
         try:
             format.check_events(events)
         except FormatError as error:
-            return f"This stream is incomplete: {error}.\n\n{transcript.of_answer(_assemble_part(format, events))}"
-        return transcript.of_answer(format.assemble(events))
+            part = transcript.of_answer(format, _assemble_part(format, events))
+            return f"This stream is incomplete: {error}.\n\n{part}"
+        return transcript.of_answer(format, format.assemble(events))
 
 
 def _assemble_part(format: Format, events: list[Event]) -> Json:

@@ -1,0 +1,53 @@
+"""What OpenAI's APIs have in common, here and at the many providers that speak them."""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+from computer_use_cache.errors import RequestError
+from computer_use_cache.formats.base import Json
+
+EXCLUDED = frozenset(
+    {
+        "stream",
+        "stream_options",
+        "cache_control",
+        "metadata",
+        "user",
+        "safety_identifier",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+    }
+)
+"""The `key_excluded` of the APIs that answer with text."""
+
+_AZURE = "/openai/deployments/"
+_DEPLOYMENT = re.compile(rf"{_AZURE}([^/]+)$")
+
+
+class OpenAI:
+    """OpenAI's error object, and Azure's paths, which name the model as a deployment."""
+
+    origin_paths: ClassVar[tuple[str, ...]] = (_AZURE,)
+    foreign_history: ClassVar[tuple[str, ...]] = (
+        *("invalid_encrypted_content", "encrypted content"),
+        *("previous_response_not_found", "Previous response with id", "Item with id"),
+    )
+
+    _TYPES: ClassVar[dict[int, str]] = {
+        400: "invalid_request_error",
+        401: "authentication_error",
+        403: "permission_error",
+        413: "invalid_request_error",
+        502: "upstream_error",
+        504: "upstream_error",
+    }
+
+    def model_in_base(self, base: str) -> str:
+        deployment = _DEPLOYMENT.search(base)
+        return deployment[1] if deployment else ""
+
+    def error(self, error: RequestError) -> Json:
+        kind = self._TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
+        return {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}}

@@ -1,0 +1,61 @@
+"""Handles to state at the provider in a request: what they name may change between two calls with the same body.
+
+A container that the provider makes for the call alone (`auto`) is no such handle.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_REMOTE = "a remote MCP server is called"
+_STORE = "a store of documents is searched"
+_CONTAINER = "a container is mutable state"
+
+_REASONS = {
+    **dict.fromkeys(("mcp_servers", "mcpServers", "server_url", "connector_id"), _REMOTE),
+    **dict.fromkeys(
+        (
+            *("vector_store_ids", "vector_store_id", "collection_ids", "knowledge_base_ids", "data_sources"),
+            *("fileSearchStoreNames", "file_search_store_names", "retrieval", "vertexRagStore", "vertexAiSearch"),
+        ),
+        _STORE,
+    ),
+    **dict.fromkeys(("container_id", "container_reference"), _CONTAINER),
+}
+"""Members of a request or of a tool that are handles, when they hold anything."""
+_SCHEMAS = frozenset(
+    (
+        *("parameters", "input_schema", "schema", "parametersJsonSchema", "functionDeclarations"),
+        *("function_declarations", "function", "custom", "description"),
+    )
+)
+"""Members of a tool in which the client describes its own functions."""
+_AT_THE_TOP = ("container", "mcp_servers", "data_sources", "tools", "tool_resources")
+
+
+def handle(body: dict[str, Any]) -> str | None:
+    """Why the answer depends on state at the provider, by what the request and its tools name; None if it does not."""
+    pending: list[Any] = [{name: body[name] for name in _AT_THE_TOP if name in body}]
+    while pending:
+        match pending.pop():
+            case {"type": "mcp"}:
+                return _REMOTE
+            case dict() as members:
+                for name, member in members.items():
+                    if name == "container" and _names_container(member):
+                        return _CONTAINER
+                    if name in _REASONS and member:
+                        return _REASONS[name]
+                pending.extend(member for name, member in members.items() if name not in _SCHEMAS)
+            case list() as items:
+                pending.extend(items)
+    return None
+
+
+def _names_container(value: Any) -> bool:
+    match value:
+        case str():
+            return value not in ("", "auto")
+        case dict():
+            return any(value.get(name) for name in ("id", "container_id"))
+    return False

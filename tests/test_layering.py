@@ -50,7 +50,7 @@ LIBRARIES = {
     "pytest": {"testing/pytest_plugin.py"},
     "click": {"cli"},
     "rich": {"cli"},
-    "diskcache": {"store/sqlite.py", "store/raw_disk.py"},
+    "diskcache": {"store/sqlite.py", "store/raw_disk.py", "store/sqlite_failures.py"},
     "genai_prices": {"accounting/prices.py"},
     "redis": {"store/redis.py"},
     "PIL": {"screens"},

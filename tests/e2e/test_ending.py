@@ -55,7 +55,7 @@ def test_a_running_stream_arrives_whole_and_is_an_entry_after_the_restart(tmp_pa
         answer = proxy.stream()
         assert answer.read(len(EVENTS[0])) == EVENTS[0]
         proxy.process.send_signal(signal.SIGTERM)
-        proxy.wait_for_log("ending: 1 exchanges may finish")
+        proxy.wait_for_log("shutting down: 1 still running")
         gate.open()
         assert answer.read() == b"".join(EVENTS[1:])
         assert proxy.process.wait(30) == 0
@@ -72,7 +72,7 @@ def test_a_stream_that_never_ends_is_cut_when_its_time_is_over(tmp_path: Path, u
         assert proxy.process.wait(30) == 0
         with pytest.raises(http.client.IncompleteRead):
             answer.read()
-    assert any("ending: 1 exchanges are cut" in line for line in proxy.log)
+    assert any("shutting down: still running and dropped: 1" in line for line in proxy.log)
 
 
 def test_a_large_answer_is_sent_whole(tmp_path: Path, upstream: Upstream) -> None:
@@ -83,7 +83,7 @@ def test_a_large_answer_is_sent_whole(tmp_path: Path, upstream: Upstream) -> Non
         connection.request("POST", "/v1/chat/completions", json.dumps(chat_request()), {"authorization": FAKE_KEY})
         upstream.wait_for(1)
         proxy.process.send_signal(signal.SIGTERM)
-        proxy.wait_for_log("ending: 1 exchanges may finish")
+        proxy.wait_for_log("shutting down: 1 still running")
         gate.open()
         assert len(json.loads(connection.getresponse().read())["choices"][0]["message"]["content"]) == 4_000_000
         connection.close()
@@ -104,7 +104,7 @@ def test_a_large_hit_that_is_not_read_yet_is_sent_whole(
         hit = connection.getresponse()  # the kernels hold less than all of it
         assert hit.headers["x-computer-use-cache"] == "HIT"
         proxy.process.send_signal(signal.SIGTERM)
-        proxy.wait_for_log("ending: 1 exchanges may finish")
+        proxy.wait_for_log("shutting down: 1 still running")
         assert len(json.loads(hit.read())["choices"][0]["message"]["content"]) == 8_000_000
         connection.close()
         assert proxy.process.wait(30) == 0
@@ -116,7 +116,7 @@ def test_a_new_request_gets_an_error_in_the_apis_form(proxy: Proxy, upstream: Up
     upstream.handler = waiting(gate)
     answer = proxy.stream()
     proxy.process.send_signal(signal.SIGTERM)
-    proxy.wait_for_log("ending: 1 exchanges may finish")
+    proxy.wait_for_log("shutting down: 1 still running")
     late = proxy.post(path, chat_request("another", max_tokens=5))
     assert late.status == 503
     assert late.json()["error"]["message"].startswith("The cache is shutting down")
@@ -130,7 +130,7 @@ def test_a_second_signal_ends_at_once(proxy: Proxy, upstream: Upstream, second: 
     upstream.handler = waiting(upstream.new_event())
     answer = proxy.stream()
     proxy.process.send_signal(signal.SIGTERM)
-    proxy.wait_for_log("ending: 1 exchanges may finish")
+    proxy.wait_for_log("shutting down: 1 still running")
     proxy.process.send_signal(second)
     assert proxy.process.wait(5) == 0, "the first signal alone gives eight seconds"
     with pytest.raises(http.client.IncompleteRead):

@@ -1,4 +1,4 @@
-"""Batches of embeddings: every input is an entry of its own, and upstream is asked only for those not yet known."""
+"""Batches of embeddings: every input has an entry of its own, and only unknown inputs go upstream."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ from computer_use_cache.models import Absent, Cost, Entry, Response
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A request for several embeddings: the plans of its inputs in order, the entries already known by key, and the
-    request to send upstream for the others (None when all are known)."""
+    """A request for several embeddings.
+
+    `parts` are the plans of its inputs in order, `known` the entries of those that are stored, by key. `unseen` is the
+    request to send upstream for the others, None if all are known.
+    """
 
     format: Embeddings
     plan: Plan
@@ -29,17 +32,17 @@ class Batch:
 
     @property
     def asked(self) -> dict[str, Plan]:
-        """The plans of the inputs that upstream is asked for, by key; an input that comes twice is asked for once."""
+        """The plans of the inputs to ask upstream for, by key. An input that occurs twice is asked for once."""
         return {part.key: part for part in self.parts if part.key not in self.known}
 
     @property
     def is_whole(self) -> bool:
-        """Whether upstream is asked for just what the client asked for."""
+        """Whether upstream is asked for exactly what the client asked for."""
         return len(self.asked) == len(self.parts)
 
 
 def open_batch(cache: Cache, plan: Plan, now: float) -> Batch | None:
-    """The batch that a planned request is, None when it is none.
+    """The batch of a planned request, None if it is no batch.
 
     Computes a key and reads an entry for every input: call it off the event loop. Raises StoreError.
     """
@@ -68,7 +71,7 @@ def _parts(cache: Cache, format: Embeddings, plan: Plan, inputs: Sequence[Any]) 
 
 
 def join_known(batch: Batch) -> Entry:
-    """The entry of a batch whose inputs are all known, as old as the oldest of them; raises FormatError."""
+    """An entry for a batch whose inputs are all known, as old as the oldest of them. Raises FormatError."""
     oldest = min(batch.known.values(), key=lambda entry: entry.created_at)
     joined = replace(oldest, key=batch.plan.key, body=_join(batch, {}), asked_form=_asked_form(batch))
     return joined.costing(total(batch.known[part.key].cost for part in batch.parts))
@@ -80,7 +83,7 @@ def _asked_form(batch: Batch) -> str:
 
 
 def total(costs: Iterable[Cost]) -> Cost:
-    """The cost of what could have been asked for in one call: its parts would have been waited for together."""
+    """The cost of several answers as one call, which takes as long as the slowest of them."""
     costs = list(costs)
     prices = [cost.usd for cost in costs if cost.usd is not None]
     return Cost(
@@ -100,7 +103,7 @@ def _join(batch: Batch, new: dict[str, Json]) -> bytes:
 def complete(cache: Cache, batch: Batch, response: Response, now: float) -> tuple[bytes, list[Entry]]:
     """The answer to the whole batch, and the entries of the inputs that the upstream was asked for.
 
-    Raises FormatError when the response is not one to what was asked.
+    Raises FormatError if the response does not answer what was asked.
     """
     assert batch.unseen is not None, "upstream was not asked"
     answer = load_object(response.body)
@@ -113,9 +116,9 @@ def complete(cache: Cache, batch: Batch, response: Response, now: float) -> tupl
 
 
 def split_recorded(cache: Cache, plan: Plan, response: Response, at: float) -> list[Entry]:
-    """The entries of a batch's inputs, from the answer to all of them that was recorded at `at`; of anything else none.
+    """The entries of a batch's inputs, from the recorded answer to all of them; empty for any other request.
 
-    Raises FormatError when the response is not one to the request.
+    Raises FormatError if the response does not answer the request.
     """
     if not isinstance(plan.format, Embeddings) or not (inputs := plan.format.inputs(plan.body)):
         return []

@@ -1,6 +1,6 @@
-"""The core, where key, policy, formats and store meet: plan a request, look it up, replay an entry, keep an answer.
+"""The core, where keys, policy, formats and the store meet: plan a request, look it up, judge an answer, keep it.
 
-It knows no mitmproxy and reads no clock; the proxy, the importers and the tests all go through it.
+No mitmproxy and no clock. The proxy, the importers and the tests all go through it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Slow, Store
 
 OFFLINE_MISS = "cache_offline_miss"
-"""The code of `offline_error`."""
+"""The code of the error that `offline_error` makes."""
 
 _QUICK_BYTES = 128 * 1024
 
@@ -52,11 +52,11 @@ _LEAST_KNOWN, _MOST_KNOWN = 60.0, 86400.0
 _KEPT_HEADERS = ("content-type", "request-id", "x-request-id", "x-generation-id", "apim-request-id")
 
 _KEPT_OPENAI_HEADERS = ("openai-model", "openai-processing-ms", "openai-version")
-"""Recorded and replayed. OpenAI's other headers name the caller's organisation and project."""
+"""Recorded and replayed like `_KEPT_HEADERS`. OpenAI's other headers name the caller's organisation and project."""
 
 
 class Cache:
-    """The core of one proxy; whether it listens to this machine only (`loopback`) settles the scope `auto`."""
+    """The core of one proxy. `loopback` says whether only this machine can reach it, which decides the scope `auto`."""
 
     def __init__(self, settings: Settings, store: Store, *, loopback: bool) -> None:
         self.settings = settings
@@ -64,14 +64,11 @@ class Cache:
         self._shared = settings.scope is Scope.SHARED or (settings.scope is Scope.AUTO and loopback)
 
     def plan(self, request: Request) -> Plan:
-        """The plan for a request to a cached API (one that `formats.match` knows).
-
-        Raises RequestError for what is refused here.
-        """
+        """The plan for a request to a cached API (one that `formats.match` knows). Raises RequestError to refuse it."""
         return self.plan_body(self.route(replace(request, body=b"")), request.body)
 
     def plans_quickly(self, length: int) -> bool:
-        """Whether a body of so many bytes is planned quickly enough for the event loop; else do it in a thread."""
+        """Whether a body of `length` bytes can be planned on the event loop; a longer one needs a thread."""
         return length <= _QUICK_BYTES and not self.settings.normalize
 
     def route(self, request: Request) -> Route:
@@ -94,7 +91,7 @@ class Cache:
         return Route(request, format, resource, controls, beginning)
 
     def plan_body(self, route: Route, sent_body: bytes) -> Plan:
-        """The plan for a request of which this is the body; raises RequestError for what is refused here."""
+        """The plan for a request with this body. Raises RequestError to refuse it."""
         format, controls, unreadable = route.format, route.controls, None
         try:
             sent = canonical_json.parse_body(sent_body)
@@ -150,7 +147,7 @@ class Cache:
         return policy.model_verdict(model, self.settings)
 
     def key_body(self, format: Format, body: Json) -> Json:
-        """What of a request's body (as `canonical_json.parse_body` gives it) enters the key."""
+        """The part of a request's body (as parsed by `canonical_json.parse_body`) that belongs to the key."""
         counted = self._normalized(format, self._exact_body(format, body))
         return map_pictures(format, counted, without_metadata)
 
@@ -172,7 +169,7 @@ class Cache:
         return not self._shared and not request.client
 
     def plan_part(self, plan: Plan, body: Json) -> Plan:
-        """The plan for a part of a planned request that could have been asked for alone; raises FormatError."""
+        """The plan for one input of a planned batch, as if it had been asked for alone. Raises FormatError."""
         assert isinstance(plan.verdict, Controls), "a bypass has no parts"
         return replace(plan, key=self._key(plan.route, body, plan.credentials), body=body)
 
@@ -191,8 +188,7 @@ class Cache:
         return _usable(plan, entry if entry and entry.key == plan.key else None, now)
 
     def lookup_stale(self, plan: Plan, now: float) -> Entry | None:
-        """The entry that answers the plan at `now` after the upstream has failed, if there is one. Blocks; raises
-        StoreError."""
+        """The entry that may stand in at `now` for an upstream that failed. Blocks; raises StoreError."""
         if isinstance(plan.verdict, Bypass) or not plan.verdict.stale_seconds:
             return None
         entry = self._stored(plan)
@@ -229,7 +225,7 @@ class Cache:
         return Bypass(Reason.CREDENTIAL, found.secrets[0].kind) if found else None
 
     def judge(self, plan: Plan, response: Response, now: float) -> Entry | Skipped:
-        """The entry to keep of an upstream's complete answer, received at `now`."""
+        """The entry for an upstream's complete answer, received at `now`, or why it must not be stored."""
         if isinstance(plan.verdict, Bypass):
             return Skipped(str(plan.verdict), Skip.FORBIDDEN)
         if plan.verdict.write_ban:
@@ -265,7 +261,7 @@ class Cache:
         return entry.costing(self.cost(plan, response, now))
 
     def cost(self, plan: Plan, response: Response, now: float) -> Cost:
-        """What an upstream's answer to a planned request took. Slow the first time: call it off the event loop."""
+        """The cost of an upstream's answer. Slow the first time: call it off the event loop."""
         shape = policy.shape_of(response.headers.get("content-type", ""), plan.shape)
         if response.status != 200:
             return Cost(usd=0.0, seconds=response.seconds)
@@ -325,7 +321,7 @@ def offline_error(ban: str, why: str) -> RequestError:
 
 
 def _forwarded(body: Json, sent: bytes) -> bytes:
-    """The body to forward when controls were taken out of what was sent."""
+    """The body to forward once our controls were removed from it."""
     return canonical_json.write(body, lambda: policy.without_controls(load_object(sent)))
 
 

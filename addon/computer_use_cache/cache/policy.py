@@ -1,7 +1,7 @@
-"""Whether a request may be looked up, and whether an answer may be stored: verdicts with a reason.
+"""Decides whether a request may be looked up and whether an answer may be stored; every verdict has a reason.
 
-Per-request controls are read here and taken out of what is forwarded; RFC 9111, section 5.2.1, gives the meaning of
-Cache-Control.
+Per-request controls are read here and removed before the request is forwarded. Cache-Control means what RFC 9111,
+section 5.2.1, says.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ CONTROL_HEADERS = (
 ONLY_IF_CACHED = "Cache-Control: only-if-cached"
 
 NAMESPACE = re.compile(r"([!-~]([ -~]{0,198}[!-~])?)?")
-"""A namespace, or the "" of none."""
+"""A namespace, or "" for none."""
 
 KEY = re.compile(r"[0-9a-f]{64}")
 """The key of an entry, as the Key header gives it."""
 
 _CONTROL_FIELDS = ("cache", "cache_control", "metadata")
-"""Where a body may hold controls."""
+"""Fields of a body that may hold controls."""
 _STORING_MODES = (Mode.READWRITE, Mode.REFRESH)
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
@@ -120,7 +120,7 @@ def _mode_source(headers: Mapping[str, str], mode: Mode) -> str:
 
 
 def _stale_seconds(mode: Mode, directives: Mapping[str, str], settings: Settings) -> int:
-    """Entries are kept no longer than the setting says, so the request's own stale-if-error (RFC 5861) can only cut."""
+    """Entries are kept no longer than the setting says, so a request's stale-if-error (RFC 5861) only shortens it."""
     if mode is Mode.REFRESH or not directives.keys().isdisjoint(("no-cache", "no-store", "max-age")):
         return 0
     wished = directives.get("stale-if-error", "")
@@ -193,7 +193,7 @@ def _truth(value: object) -> bool | None:
 
 
 def body_bypass(body: Mapping[str, Any], settings: Settings) -> Bypass | None:
-    """The bypass that a body's own controls wish, or CACHE_ENABLED where they say nothing."""
+    """The bypass that the body's controls ask for, or that CACHE_ENABLED sets where they say nothing."""
     wish = None if body.keys().isdisjoint(_CONTROL_FIELDS) else _body_wish(body)
     if wish is False:
         return Bypass(Reason.DISABLED_BY_REQUEST)
@@ -211,7 +211,7 @@ def without_controls(body: dict[str, Any]) -> dict[str, Any]:
     """The body to forward: the same object when it holds none of our controls."""
     if body.keys().isdisjoint(_CONTROL_FIELDS):
         return body
-    # What is no word is no wish, and another's field: that of a proxy behind this one, say.
+    # An object or a list is no control of ours; it may be meant for another proxy behind this one.
     removed = {"cache"} if "cache" in body and not isinstance(body["cache"], (dict, list)) else set()
     if isinstance(body.get("cache_control"), dict) and "enabled" in body["cache_control"]:
         removed.add("cache_control")
@@ -224,14 +224,14 @@ def without_controls(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def model_verdict(model: str, settings: Settings) -> Bypass | None:
-    """Whether the allow and deny lists keep this model out of the cache."""
+    """The bypass for a model that the allow and deny lists keep out of the cache."""
     denied = any(fnmatch.fnmatchcase(model, pattern) for pattern in settings.model_denylist)
     allowed = not settings.model_allowlist or any(fnmatch.fnmatchcase(model, one) for one in settings.model_allowlist)
     return None if allowed and not denied else Bypass(Reason.MODEL, model)
 
 
 def is_failure(status: int) -> bool:
-    """Whether an upstream that answers so is failing, and an entry past its TTL is better than its answer."""
+    """Whether this status means that the upstream is failing, so that a stale entry is better than its answer."""
     return status == 429 or status >= 500
 
 

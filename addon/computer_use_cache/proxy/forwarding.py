@@ -1,4 +1,4 @@
-"""What a request becomes on its way upstream: its target, its headers, and whose credential it carries."""
+"""Prepares a request for the upstream: its target, its headers, and whose credential it carries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from computer_use_cache.setting_values import BaseUrl
 from computer_use_cache.settings import Settings
 
 CONTROLS = "cache_controls"
-"""In a flow's metadata: the controls, by header, that say which entry an answer is kept as, and for how long."""
+"""In a flow's metadata: the control headers that decide under which key its answer is stored, and for how long."""
 
 _CONTROL_HEADERS = frozenset(name.encode() for name in policy.CONTROL_HEADERS)
 
@@ -43,9 +43,10 @@ def send_to_upstream(flow: http.HTTPFlow, settings: Settings) -> None:
 
 
 def was_sent_upstream(flow: http.HTTPFlow, settings: Settings) -> bool:
-    """Whether a flow that is asked again already points at the configured upstream.
+    """Whether a replayed flow already points at the configured upstream.
 
-    Raises RequestError for one that goes elsewhere, from a file: the operator's key is for this upstream only.
+    Raises RequestError if it points elsewhere, as one loaded from a file may: the operator's key is for this upstream
+    only.
     """
     request, origin = flow.request, settings.upstream_base_url.origin
     host = f"[{request.host}]" if ":" in request.host else request.host
@@ -55,8 +56,8 @@ def was_sent_upstream(flow: http.HTTPFlow, settings: Settings) -> bool:
 
 
 def _take_out(headers: http.Headers, names: frozenset[bytes]) -> dict[str, str]:
-    """Remove the headers of these lower-case names, and give them as `lower_headers` does; in one go, as mitmproxy goes
-    through all of them for each name."""
+    """Remove the headers with these lower-case names and return them as `lower_headers` does, in one pass; mitmproxy
+    would make one for each name."""
     taken = [item for item in headers.fields if item[0].lower() in names]
     if taken:
         headers.fields = tuple(item for item in headers.fields if item[0].lower() not in names)
@@ -64,10 +65,10 @@ def _take_out(headers: http.Headers, names: frozenset[bytes]) -> dict[str, str]:
 
 
 def keep_end_to_end(headers: http.Headers) -> None:
-    """Take out what is meant for this hop only (RFC 9110, section 7.6.1), but for a websocket's handshake.
+    """Remove the headers that are for this hop only (RFC 9110, section 7.6.1), except a websocket's handshake.
 
-    A header that Connection names would be dropped on the way: what the key counts must reach the provider. And
-    after another upgrade (h2c) nothing that is sent would pass here.
+    Otherwise a header named in Connection would be dropped on the way, although it may count in the key, and after
+    another upgrade (h2c) nothing could be read here.
     """
     taken = _take_out(headers, _HOP_BY_HOP)
     tokens = {token.strip() for token in taken.get("connection", "").lower().split(",")}
@@ -79,7 +80,7 @@ def keep_end_to_end(headers: http.Headers) -> None:
 
 
 def prepare_to_forward(flow: http.HTTPFlow, settings: Settings) -> None:
-    """Take out what is the cache's own, and put the operator's headers in. The path already is the upstream's."""
+    """Remove the cache's own headers and add the operator's. The path is the upstream's already."""
     headers = flow.request.headers
     taken = _take_out(headers, _CONTROL_HEADERS)
     if controls := {name: taken[name] for name in _LASTING_CONTROLS if name in taken}:
@@ -111,9 +112,9 @@ def _replace_credential(flow: http.HTTPFlow, settings: Settings) -> None:
 
 
 def forget_credentials(flow: http.HTTPFlow, settings: Settings) -> None:
-    """Take every credential out of a flow that has its answer: what is shown, logged and saved holds none."""
+    """Remove every credential from a flow that has its answer: nothing that is shown, logged or saved may hold one."""
     _forget_callers(flow)
-    if flow._backup:  # what mitmproxy keeps from before a user's change in its interface
+    if flow._backup:  # mitmproxy's copy from before a user's change in its interface
         before = http.HTTPFlow.from_state(flow._backup)
         assert isinstance(before, http.HTTPFlow)
         _forget_callers(before)

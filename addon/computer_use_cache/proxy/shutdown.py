@@ -1,4 +1,4 @@
-"""The end: what is running may finish, for a few seconds; what still runs then, or at a second signal, is cut."""
+"""Shuts down: running requests may finish within a few seconds, or until a second signal; the rest are dropped."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from computer_use_cache.proxy.connections import Connections
 logger = logging.getLogger(__name__)
 
 _DRAIN_SECONDS = 8.0
-"""Container engines kill ten seconds after the first signal."""
+"""Container engines kill a process ten seconds after the first signal."""
 _LOOK_SECONDS = 0.05
 _CLOSE_SECONDS = 1.0
 
 
 async def drain(connections: Connections) -> None:
-    """Return when every running exchange is over and sent, or when they have had their time."""
+    """Wait until every running request is answered and sent, or their time is up."""
     hurry = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # Windows
             loop.add_signal_handler(name, hurry.set)
     if number := _running(connections):
-        logger.info("ending: %d exchanges may finish; a second signal cuts them", number)
+        logger.info("shutting down: %d still running; a second signal drops them", number)
     try:
         async with asyncio.timeout(_DRAIN_SECONDS):
             while _running(connections) and not hurry.is_set():
@@ -37,12 +37,12 @@ async def drain(connections: Connections) -> None:
     except TimeoutError:
         pass
     if number := _running(connections):
-        logger.warning("ending: %d exchanges are cut", number)
+        logger.warning("shutting down: still running and dropped: %d", number)
     await _close_clients()
 
 
 async def _close_clients() -> None:
-    """End the clients' connections; of each one that is left, the end of the event loop logs a traceback."""
+    """Close the clients' connections: the event loop logs a traceback for each one that is still open when it ends."""
     for client in _clients():
         if client.handler:
             client.handler.cancel("the proxy is ending")
@@ -53,7 +53,7 @@ async def _close_clients() -> None:
 
 
 def _running(connections: Connections) -> int:
-    """How many exchanges have not ended, and answers are not sent yet."""
+    """How many requests have not been answered, or their answers not been sent."""
     writers = [client.writer for client in _clients()]
     unsent = [
         writer

@@ -19,8 +19,9 @@ from computer_use_cache.store.base import LEASE_SECONDS, NEWEST_OF_TEMPLATE, Cho
 from computer_use_cache.store.media_store import Media
 from computer_use_cache.store.memory import MOST_SEEN, BoundedMemory
 from computer_use_cache.store.request_log import Requests
-from computer_use_cache.store.reserve import Reserve
-from computer_use_cache.store.sqlite import Database, State, failures
+from computer_use_cache.store.space import Reserve
+from computer_use_cache.store.sqlite import BYTES_DELETED, Database, State
+from computer_use_cache.store.sqlite_failures import failures
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +33,6 @@ _QUICK_BYTES = 256 * 1024
 """An entry up to this size is decompressed on the event loop."""
 _COPIES_BYTES = 32 * 1024 * 1024
 _BYTES_BESIDE_BODY = 2048
-_KEYS_PER_DELETION, _BYTES_PER_DELETION = 200, 256 * 1024
-"""What one transaction deletes at most: a full disk has little room for what SQLite writes meanwhile."""
 
 type _Copy = tuple[State, Entry]
 
@@ -143,14 +142,14 @@ class DiskStore:
 
     def delete(self, key: str) -> bool:
         try:
-            return self._delete(self._shard(key), [key]) == 1
-        except StoreError:
+            return self._delete(key)
+        except StoreError:  # it may be the disk that is full
             with self._reserve.lent():
-                return self._delete(self._shard(key), [key]) == 1
+                return self._delete(key)
 
-    def _delete(self, database: Database, keys: Sequence[str]) -> int:
-        self._requests.delete(keys)
-        return database.delete(keys)
+    def _delete(self, key: str) -> bool:
+        self._requests.delete(self._requests.numbers([key]))
+        return self._shard(key).delete([key]) == 1
 
     def entries(self) -> Iterator[Entry]:
         return heapq.merge(*map(_newest_first, self._shards), key=lambda entry: -entry.created_at)
@@ -160,22 +159,15 @@ class DiskStore:
             if chosen is None:
                 self._requests.clear()
                 return sum(database.clear() for database in self._shards)
-            removed = sum(self._clear_chosen(database, chosen) for database in self._shards)
+            removed, requests = 0, list[int]()
+            for database in self._shards:
+                for keys in _chosen_keys(database, chosen):
+                    removed += database.delete(keys)
+                    requests += self._requests.numbers(keys)
             if removed:
+                self._requests.delete(requests)
                 self._requests.sweep()
             return removed
-
-    def _clear_chosen(self, database: Database, chosen: Choice) -> int:
-        removed, keys, size = 0, list[str](), 0
-        for rows in database.walk():
-            for key, data in rows:
-                if (entry := codec.decode(data)) and chosen(entry):
-                    keys.append(key)
-                    size += len(data)
-            if len(keys) >= _KEYS_PER_DELETION or size >= _BYTES_PER_DELETION:
-                removed += self._delete(database, keys)
-                keys, size = [], 0
-        return removed + (self._delete(database, keys) if keys else 0)
 
     def probe(self) -> None:
         with self._counters.use() as counters:
@@ -284,6 +276,21 @@ def _newest_first(database: Database) -> Iterator[Entry]:
         for _, data in rows:
             if (entry := codec.decode(data)) is not None:
                 yield entry
+
+
+def _chosen_keys(database: Database, chosen: Choice) -> Iterator[list[str]]:
+    """The keys of the chosen entries, as many at a time as one transaction may delete."""
+    keys, size = list[str](), 0
+    for rows in database.walk():
+        for key, data in rows:
+            if (entry := codec.decode(data)) and chosen(entry):
+                keys.append(key)
+                size += len(data)
+        if len(keys) + len(rows) > database.rows_at_once or size >= BYTES_DELETED:
+            yield keys
+            keys, size = [], 0
+    if keys:
+        yield keys
 
 
 def _weight(copy: _Copy) -> int:

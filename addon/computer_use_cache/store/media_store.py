@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,8 +35,8 @@ class Media:
 
     def remove(self, digests: Sequence[str]) -> None:
         """Remove the texts with these digests."""
-        if digests:
-            self._database.delete(digests)
+        for batch in itertools.batched(digests, self._database.rows_at_once):
+            self._database.delete(batch)
 
     def clear(self) -> None:
         """Remove everything, in short transactions."""

@@ -7,6 +7,7 @@ is harmed.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import sqlite3
 import threading
@@ -19,13 +20,12 @@ from computer_use_cache.models import RequestRecord
 from computer_use_cache.store import codec
 from computer_use_cache.store.base import KEPT_MISSES, NEAR_CANDIDATES, NEWEST_OF_PART, weigh
 from computer_use_cache.store.media_store import Media
-from computer_use_cache.store.sqlite import make_private, trim_log
+from computer_use_cache.store.space import rows_at_once, trim_log
+from computer_use_cache.store.sqlite import make_private
 
 logger = logging.getLogger(__name__)
 
 _BUSY_SECONDS = 5.0
-_MOST_DELETED = 200
-"""Requests per transaction."""
 _LEFT_AFTER_EVICTION = 0.95
 """Of the size limit: a sweep of all parts follows each eviction, so it is worth making some room."""
 _TABLES = """
@@ -122,7 +122,7 @@ class Requests:
         """Store the requests of entries by key, each for as many seconds as its entry (None: forever)."""
         now = time.time()
         with self._change() as database:
-            replaced = _delete(database, "key", [key for key, _, _ in records])
+            replaced = _delete(database, _numbers(database, [key for key, _, _ in records]))
             for key, record, keep_seconds in records:
                 expires_at = None if keep_seconds is None else now + keep_seconds
                 row = (key, codec.encode_request(record), expires_at)
@@ -153,36 +153,43 @@ class Requests:
             keys = (database.execute("SELECT key FROM requests WHERE id = ?", (number,)).fetchone() for number in best)
             return [row[0] for row in keys if row]
 
-    def delete(self, keys: Sequence[str]) -> None:
-        """Remove the requests of some hundred entries at most."""
-        with self._change() as database:
-            self._remove_unheld(database, _delete(database, "key", keys))
-        self._trim_log()
+    def numbers(self, keys: Sequence[str]) -> list[int]:
+        """The numbers under which the requests of some thousand entries at most are stored, for `delete`."""
+        with self._use() as database:
+            return _numbers(database, keys)
+
+    def delete(self, numbers: Sequence[int]) -> None:
+        """Remove requests by their numbers, in short transactions. In the order of the file, each page is written only
+        once."""
+        for batch in itertools.batched(sorted(numbers), rows_at_once(self._path.parent)):
+            with self._change() as database:
+                self._remove_unheld(database, _delete(database, batch))
+            self._trim_log()
 
     def clear(self) -> None:
         """Remove all requests and misses, in short transactions."""
-        while self._delete_some("1", _MOST_DELETED):
-            pass
+        self.delete(self._chosen("1"))
         self.sweep()
         with self._change() as database:
             database.execute("DELETE FROM misses")
 
     def maintain(self) -> None:
         """Remove what has expired, then the oldest while they are over the limit, in short transactions."""
-        while self._delete_some(f"expires_at < {time.time()!r}", _MOST_DELETED):
-            pass
+        self.delete(self._chosen("expires_at < ?", time.time()))
         if self._size() <= self._size_limit:
             return
         self.sweep()
         wanted = self._size_limit * _LEFT_AFTER_EVICTION
         while (size := self._size()) > wanted and (number := self._number()):
-            surplus = int(number * (size - wanted) / size) + 1
-            while surplus > 0 and (deleted := self._delete_some("1", min(surplus, _MOST_DELETED))):
-                surplus -= deleted
+            self.delete(self._chosen("1 ORDER BY id LIMIT ?", int(number * (size - wanted) / size) + 1))
             self.sweep()
 
     def sweep(self) -> None:
-        """Remove the parts of deleted requests."""
+        """Remove the parts of deleted requests, in short transactions."""
+        with self._change() as database:
+            if database.execute("SELECT 1 FROM requests LIMIT 1").fetchone() is None:
+                database.execute("DELETE FROM parts")  # SQLite need not visit every row
+                return
         step = 2**64 // _SWEPT_AT_ONCE
         for start in range(-(2**63), 2**63, step):
             with self._change() as database:
@@ -201,14 +208,10 @@ class Requests:
             )
         return int((pages - free) * size)
 
-    def _delete_some(self, condition: str, number: int) -> int:
-        """Delete the oldest requests that meet a condition, `number` of them at most; how many there were."""
-        chosen = f"SELECT id FROM requests WHERE {condition} ORDER BY id LIMIT {number}"  # noqa: S608
-        with self._change() as database:
-            numbers = [number for (number,) in database.execute(chosen)]
-            self._remove_unheld(database, _delete(database, "id", numbers))
-        self._trim_log()
-        return len(numbers)
+    def _chosen(self, condition: str, *values: float) -> list[int]:
+        with self._use() as database:
+            rows = database.execute(f"SELECT id FROM requests WHERE {condition}", values)  # noqa: S608
+            return [number for (number,) in rows]
 
     def _trim_log(self) -> None:
         with self._use() as database:
@@ -241,11 +244,14 @@ def _is_corrupt(error: sqlite3.DatabaseError) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def _delete(database: sqlite3.Connection, column: str, values: Sequence[object]) -> set[bytes]:
-    """Delete the requests whose `column` has one of the values; the digests that they referred to."""
-    marks = ", ".join("?" * len(values))
-    numbers = [str(n) for (n,) in database.execute(f"SELECT id FROM requests WHERE {column} IN ({marks})", values)]  # noqa: S608
-    rows = f"IN ({', '.join(numbers)})"
+def _numbers(database: sqlite3.Connection, keys: Sequence[str]) -> list[int]:
+    marks = ", ".join("?" * len(keys))
+    return [n for (n,) in database.execute(f"SELECT id FROM requests WHERE key IN ({marks})", keys)]  # noqa: S608
+
+
+def _delete(database: sqlite3.Connection, numbers: Sequence[int]) -> set[bytes]:
+    """Delete requests; the digests that they referred to."""
+    rows = f"IN ({', '.join(map(str, numbers))})"
     digests = {digest for (digest,) in database.execute(f"SELECT digest FROM holds WHERE id {rows}")}  # noqa: S608
     database.execute(f"DELETE FROM holds WHERE id {rows}")  # noqa: S608
     database.execute(f"DELETE FROM requests WHERE id {rows}")  # noqa: S608

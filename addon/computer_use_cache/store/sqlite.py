@@ -10,7 +10,6 @@ import contextlib
 import logging
 import os
 import random
-import shutil
 import sqlite3
 import threading
 import time
@@ -21,8 +20,9 @@ from typing import Any, NamedTuple
 
 import diskcache
 
-from computer_use_cache.errors import StoreError
 from computer_use_cache.store.raw_disk import RawDisk
+from computer_use_cache.store.space import rows_at_once, trim_log
+from computer_use_cache.store.sqlite_failures import FAILURES, failures, is_corrupt
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +36,10 @@ _CACHED_PAGES = 256
 the file is memory-mapped, and the system caches its pages."""
 _ORPHAN_SECONDS = 3600.0
 """A value's file is written before its row, so a younger file may still get one."""
-_SCARCE_BYTES = 16 * 1024 * 1024
-_ROWS_READ, _ROWS_DELETED = 20, 200
-"""Rows per query: a row that is read may hold 64 KiB."""
+_ROWS_READ = 20
+"""Rows per query: each may hold 64 KiB."""
+BYTES_DELETED = 16 * 1024 * 1024
+"""About what a transaction deletes at most."""
 
 _ALIVE = "raw = 1 AND (expire_time IS NULL OR expire_time > ?)"
 _READ = f"SELECT value, expire_time FROM Cache WHERE key = ? AND {_ALIVE} AND (mode = 1 OR value IS NULL)"  # noqa: S608
@@ -52,10 +53,6 @@ _TAG_INDEX = "CREATE INDEX IF NOT EXISTS Cache_tag_time ON Cache (tag, store_tim
 _OLDEST = "SELECT rowid, filename FROM Cache ORDER BY store_time LIMIT ?"
 _LAST = "SELECT rowid, filename FROM Cache ORDER BY rowid DESC LIMIT ?"
 _LAST_ROW = 2**63 - 1
-
-_CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_FAILURES = (OSError, sqlite3.Error, diskcache.Timeout, TypeError, UnicodeDecodeError)
-"""What diskcache raises; the last two come from damaged settings and file names in the database."""
 
 
 class State(NamedTuple):
@@ -81,7 +78,7 @@ class Use:
         return self._cache
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, _FAILURES):
+        if isinstance(error, FAILURES):
             self._failed(self._cache, error)
 
 
@@ -102,7 +99,7 @@ class Database:
             try:
                 self._cache = self._open()
             except Exception as error:  # damaged settings can make diskcache raise anything
-                if not _is_corrupt(error):
+                if not is_corrupt(error):
                     raise
                 self._set_aside(error)
                 self._cache = self._open()
@@ -136,7 +133,7 @@ class Database:
         cache = self._cache
         try:
             found: tuple[Any, Any] | None = cache._con.execute(_READ, (key, time.time())).fetchone()
-        except _FAILURES as error:
+        except FAILURES as error:
             self._failed(cache, error)
             raise
         return found
@@ -184,9 +181,14 @@ class Database:
         return replaced
 
     def delete(self, keys: Sequence[str]) -> int:
-        """Remove some hundred keys at most, in one transaction; how many of them were there."""
+        """Remove keys, `rows_at_once` at most, in one transaction; how many of them were there."""
         marks = ", ".join("?" * len(keys))
         return self._delete(f"SELECT rowid, filename FROM Cache WHERE raw = 1 AND key IN ({marks})", keys)  # noqa: S608
+
+    @property
+    def rows_at_once(self) -> int:
+        """How many rows a transaction may delete."""
+        return rows_at_once(self._folder)
 
     def clear(self) -> int:
         """Remove everything, in short transactions; how much there was.
@@ -195,7 +197,7 @@ class Database:
         not move them. On a full disk there would be no room for that.
         """
         removed = 0
-        while number := self._delete(_LAST, (_ROWS_DELETED,)):
+        while number := self._delete(_LAST, (self.rows_at_once,)):
             removed += number
         return removed
 
@@ -204,8 +206,8 @@ class Database:
         with self.use() as cache:
             cache.expire()
             while (volume := cache.volume()) > cache.size_limit and (rows := len(cache)):
-                surplus = int(rows * (volume - cache.size_limit) / volume)
-                if not self._delete(_OLDEST, (min(max(surplus, 1), _ROWS_DELETED),)):
+                surplus, most = volume - cache.size_limit, min(self.rows_at_once * volume // rows, BYTES_DELETED)
+                if not self._delete(_OLDEST, (max(min(surplus, most) * rows // volume, 1),)):
                     return
 
     def _delete(self, chosen: str, arguments: Sequence[Any]) -> int:
@@ -239,7 +241,7 @@ class Database:
 
     def _failed(self, cache: Any, error: BaseException) -> None:
         with failures(self._folder):
-            if _is_corrupt(error):
+            if is_corrupt(error):
                 self._replace(cache, error)
             raise error
 
@@ -259,15 +261,6 @@ class Database:
         logger.warning(
             "the database %s is corrupt (%s): moved to %s and replaced by an empty one", self._folder, why, aside
         )
-
-
-def trim_log(connection: sqlite3.Connection, path: Path) -> None:
-    """Return the space of a database's write-ahead log to a file system that is nearly full.
-
-    SQLite reuses the log but never shrinks it, and lets it grow to several megabytes.
-    """
-    if shutil.disk_usage(path.parent).free < _SCARCE_BYTES:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def make_private(path: Path) -> None:
@@ -294,30 +287,3 @@ def _file_of(cache: Any, key: str) -> Path | None:
         return None
     with contextlib.closing(value):
         return Path(value.name)
-
-
-def _is_corrupt(error: BaseException) -> bool:
-    """True if the file is not a database, or not one of ours: then our statements fail with SQLITE_ERROR."""
-    cause = _cause(error)
-    if not isinstance(cause, sqlite3.Error):
-        return not isinstance(cause, (OSError, diskcache.Timeout))
-    code = getattr(cause, "sqlite_errorcode", -1)  # an extended code has the plain one in its low byte
-    return code & 0xFF in _CORRUPT or (code == sqlite3.SQLITE_ERROR and "transaction" not in str(cause))
-
-
-def _cause(error: BaseException) -> BaseException:
-    """What diskcache hides behind its Timeout, or behind a rollback that was no longer needed."""
-    while isinstance(error.__context__, (OSError, sqlite3.Error)):
-        error = error.__context__
-    return error
-
-
-@contextlib.contextmanager
-def failures(folder: Path) -> Iterator[None]:
-    """Turn whatever goes wrong with the files in `folder` into a StoreError that says what to do."""
-    try:
-        yield
-    except _FAILURES as error:
-        cause = _cause(error)
-        reason = str(cause) or type(cause).__name__
-        raise StoreError(f"the store in {folder} cannot be used: {reason}; check the folder and CACHE_DIR") from error

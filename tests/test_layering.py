@@ -12,7 +12,17 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "addon" / "computer_use_cache"
 VALUES = {"errors", "models", "setting_values"}
-BELOW_CACHE = VALUES | {"formats", "keys", "rebinding", "credentials", "settings", "store", "network"}
+BELOW_CACHE = VALUES | {
+    "screens",
+    "formats",
+    "screens",
+    "keys",
+    "rebinding",
+    "credentials",
+    "settings",
+    "store",
+    "network",
+}
 CORE = BELOW_CACHE | {"cache", "flights", "accounting", "diagnosis", "transfer", "exchange"}
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
@@ -21,11 +31,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": set(),
     "setting_values": {"errors"},
     "formats": VALUES,
-    "keys": VALUES | {"formats", "settings"},
-    "rebinding": VALUES | {"formats", "keys"},
+    "screens": VALUES | {"formats"},
+    "keys": VALUES | {"formats", "screens", "settings"},
+    "rebinding": VALUES | {"formats", "screens", "keys"},
     "credentials": VALUES | {"formats"},
     "network": VALUES,
-    "settings": VALUES | {"keys", "rebinding"},
+    "settings": VALUES | {"keys", "rebinding", "screens"},
     "store": VALUES | {"settings"},
     "cache": BELOW_CACHE | {"accounting"},
     "flights": BELOW_CACHE | {"cache"},
@@ -52,7 +63,7 @@ LIBRARIES = {
     "diskcache": {"store/sqlite.py", "store/raw_disk.py", "store/sqlite_failures.py"},
     "genai_prices": {"accounting/prices.py"},
     "redis": {"store/redis.py"},
-    "PIL": {"keys/pixels.py"},
+    "PIL": {"screens"},
     "re2": {"keys/normalizers.py", "credentials/forms.py", "rebinding/kinds.py"},
     "redact_secret": {"credentials/detection.py"},
 }

@@ -48,10 +48,17 @@ class Samples(StrEnum):
 
 
 class Speed(StrEnum):
-    """The speeds of a replayed stream that are no number of tokens a second."""
+    """The paces of a replay that are words."""
 
     INSTANT = "instant"
     RECORDED = "recorded"
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """A replay that takes at least so long, so that it does not outrun the page that an agent looks at."""
+
+    seconds: float
 
 
 class HitUsage(StrEnum):
@@ -187,14 +194,16 @@ def some_of[T: StrEnum](kind: type[T]) -> Callable[[str], frozenset[T]]:
     return parse
 
 
-def speed(text: str) -> Speed | float:
+def speed(text: str) -> Speed | Floor | float:
     """A pace of replay."""
+    if found := re.fullmatch(r"([0-9]{1,6})\s*ms", text.strip()):
+        return Floor(int(found[1]) / 1000)
     if re.fullmatch(r"[0-9]{1,7}(\.[0-9]+)?", text.strip()) and float(text) > 0:
         return float(text)
     try:
         return Speed(text.strip().lower())
     except ValueError:
-        raise ValueError("instant, recorded, or a number of tokens a second") from None
+        raise ValueError("instant, recorded, a number of tokens a second, or a least time such as 500ms") from None
 
 
 def store_url(text: str) -> str:

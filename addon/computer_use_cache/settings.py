@@ -19,7 +19,8 @@ from computer_use_cache.errors import SettingError
 from computer_use_cache.keys.normalizers import Normalizer, normalizers
 from computer_use_cache.models import Ending
 from computer_use_cache.rebinding.bindings import Bindings
-from computer_use_cache.setting_values import BaseUrl, HitUsage, Mode, Samples, Scope, Speed, Switch
+from computer_use_cache.screens.masks import Mask, masks
+from computer_use_cache.setting_values import BaseUrl, Floor, HitUsage, Mode, Samples, Scope, Speed, Switch
 
 
 class Surface(StrEnum):
@@ -238,7 +239,15 @@ class Settings:
         "",
         normalizers,
         "What is made equal before hashing: uuids, timestamps, dates, tmp-paths, tool-call-ids, image-pixels, "
-        "and s/regex/text/ rules, separated by commas.",
+        "image-caret, and s/regex/text/ rules, separated by commas.",
+    )
+    image_mask: tuple[Mask, ...] = _setting(
+        "CACHE_IMAGE_MASK",
+        "",
+        masks,
+        "Rectangles of the screen whose pixels do not count, by the size of the picture: 1024x768:895,737,1024,768; "
+        "*:top 34. A ! after one lets it hide more than 2 % of the picture; `1024x768 scaled:` widens it by 8 pixels, "
+        "as is done for JPEG.",
     )
     skip: frozenset[Ending] = _setting(
         "CACHE_SKIP",
@@ -282,11 +291,12 @@ class Settings:
         setting_values.whole,
         "How long after its TTL an entry is kept and served when the upstream fails with 5xx, 429 or no answer.",
     )
-    replay_speed: Speed | float = _setting(
+    replay_speed: Speed | Floor | float = _setting(
         "CACHE_REPLAY_SPEED",
         "instant",
         setting_values.speed,
-        "How fast a stream is replayed: instant, recorded, or a number of tokens a second.",
+        "How fast an answer is replayed: instant, recorded, a number of tokens a second (streams only), or not before "
+        "a time such as 500ms.",
     )
     fast_lane: Switch = _setting(
         "CACHE_FAST_LANE",

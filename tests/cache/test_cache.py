@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import struct
+import uuid
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +20,7 @@ from computer_use_cache.cache.replay import replay as replayed
 from computer_use_cache.cache.replay import replays_quickly
 from computer_use_cache.diagnosis.request_record import record
 from computer_use_cache.errors import RequestError
+from computer_use_cache.keys import key
 from computer_use_cache.models import (
     Absent,
     Bypass,
@@ -31,6 +35,7 @@ from computer_use_cache.models import (
 )
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore
+from pictures import coded
 
 NOW = 2_000_000_000.0
 JSON, SSE = "application/json", "text/event-stream"
@@ -89,6 +94,76 @@ def test_what_was_kept_is_found_by_an_equal_request(store: DiskStore) -> None:
     entry = kept(cache(store), cache(store).plan(chat()), answer())
     assert cache(store).lookup(cache(store).plan(chat(user="ann")), NOW) == entry
     assert cache(store).lookup(cache(store).plan(chat(seed=1)), NOW) == Absent(Fwd.URI_MISS)
+
+
+def shown(file: bytes, **members: Any) -> Request:
+    picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{coded(file)}"}}
+    return chat(messages=[{"role": "user", "content": [picture]}], **members)
+
+
+def png(*texts: str) -> bytes:
+    """A picture file with these texts in it; the pixels are left to the imagination."""
+    pieces = ["IHDR" + "\0" * 13, *(f"tEXtdate\0{text}" for text in texts), "IDATpixels", "IEND"]
+    chunks = (struct.pack(">I", len(piece) - 4) + piece.encode() + b"\0" * 4 for piece in pieces)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def test_a_picture_written_at_another_time_is_the_same_question(store: DiskStore) -> None:
+    core = cache(store)
+    at_nine, plain = core.plan(shown(png("9:41"))), core.plan(shown(png()))
+    assert at_nine.key == core.plan(shown(png("9:58:32", "more"))).key == plain.key
+    assert at_nine.key != core.plan(shown(png("9:41"), seed=1)).key
+    assert b"9:41" in base64.b64decode(
+        json.loads(at_nine.forward)["messages"][0]["content"][0]["image_url"]["url"][22:]
+    )
+
+
+def test_a_picture_without_metadata_keeps_the_key_it_had(store: DiskStore) -> None:
+    plan = cache(store).plan(shown(png()))
+    exact = key.finish(plan.route.key_beginning, plan.format.key_body(plan.body))
+    assert plan.key == exact
+
+
+@pytest.mark.parametrize("rules", ["", "tool-call-ids"])
+@pytest.mark.parametrize("stored_with", ["", "tool-call-ids"])
+def test_what_was_stored_under_an_earlier_key_is_found(store: DiskStore, stored_with: str, rules: str) -> None:
+    """As a version stored it that knew no metadata, with the same normalisers or none."""
+    request = shown(png("9:41"))
+    core = cache(store, CACHE_NORMALIZE=rules)
+    plan = core.plan(request)
+    body = plan.format.key_body(plan.body)
+    for normalizer in Settings.load({"CACHE_NORMALIZE": stored_with}).normalize:
+        body = normalizer.apply(plan.format, body)
+    entry = kept(core, replace(plan, key=key.finish(plan.route.key_beginning, body)), answer())
+    assert core.lookup(plan, NOW) == entry
+    assert core.lookup(core.plan(shown(png("9:42"))), NOW) == Absent(Fwd.URI_MISS)
+
+
+def test_what_was_stored_before_a_normaliser_was_set_is_found(store: DiskStore) -> None:
+    request = chat(messages=[{"role": "user", "content": f"ping {uuid.uuid4()}"}])
+    entry = kept(cache(store), cache(store).plan(request), answer())
+    core = cache(store, CACHE_NORMALIZE="uuids")
+    assert core.plan(request).key != entry.key
+    assert core.lookup(core.plan(request), NOW) == entry
+
+
+def test_an_earlier_key_keeps_the_holders_of_other_credentials_apart(store: DiskStore) -> None:
+    plain, core = (cache(store, CACHE_SCOPE="credential", CACHE_NORMALIZE=rules) for rules in ("", "uuids"))
+    one, other = (
+        with_server(token, messages=[{"role": "user", "content": "ping 550e8400-e29b-41d4-a716-446655440000"}])
+        for token in ("opaque-one", "opaque-two")
+    )
+    entry = kept(plain, plain.plan(one), answer())
+    assert core.plan(one).key != entry.key
+    assert core.lookup(core.plan(one), NOW) == entry
+    assert core.lookup(core.plan(other), NOW) == Absent(Fwd.URI_MISS)
+
+
+def test_a_plan_without_its_body_has_no_earlier_keys(store: DiskStore) -> None:
+    core = cache(store, CACHE_NORMALIZE="uuids")
+    plan = core.plan(chat())
+    kept(core, replace(plan, key=key.finish(plan.route.key_beginning, {})), answer())
+    assert core.lookup(plan.without_bodies(), NOW) == Absent(Fwd.URI_MISS)
 
 
 def test_keeping_tells_whether_an_entry_was_replaced(store: DiskStore) -> None:

@@ -6,6 +6,7 @@ import gzip
 import http.client
 import json
 import socket
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -210,7 +211,7 @@ def test_an_upstream_that_compresses_although_asked_not_to(proxy: Proxy, upstrea
     assert len(upstream.asked) == 2
 
 
-@pytest.mark.parametrize("speed", ["recorded", "2000"])
+@pytest.mark.parametrize("speed", ["recorded", "2000", "100ms"])
 def test_a_paced_replay_is_the_same_stream(tmp_path: Path, upstream: Upstream, speed: str) -> None:
     with running_proxy(tmp_path, upstream.url, CACHE_REPLAY_SPEED=speed) as proxy:
         answers = [proxy.chat(stream=True) for _ in range(2)]
@@ -218,6 +219,17 @@ def test_a_paced_replay_is_the_same_stream(tmp_path: Path, upstream: Upstream, s
         assert answers[0].body == answers[1].body == BODY
         assert answers[1].headers["transfer-encoding"] == "chunked"
         assert proxy.chat().json()["choices"][0]["message"]["content"] == "pong"
+
+
+def test_a_json_answer_is_not_replayed_before_its_least_time(tmp_path: Path, upstream: Upstream) -> None:
+    with running_proxy(tmp_path, upstream.url, CACHE_REPLAY_SPEED="300ms", INCLUDE_CACHE_METADATA="1") as proxy:
+        recorded = proxy.chat()
+        began = time.monotonic()
+        replayed = proxy.chat()
+        assert time.monotonic() - began >= 0.3
+    assert [answer.cache for answer in (recorded, replayed)] == ["MISS", "HIT"]
+    assert replayed.json()["choices"] == recorded.json()["choices"]
+    assert replayed.json()["computer_use_cache"]["cache_hit"] is True
 
 
 WHERE = """

@@ -6,6 +6,8 @@ No mitmproxy and no clock. The proxy, the importers and the tests all go through
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 from msgspec.structs import replace
@@ -37,6 +39,8 @@ from computer_use_cache.models import (
 )
 from computer_use_cache.rebinding import Cause, Refusal, Value, conceal
 from computer_use_cache.rebinding.kinds import NORMALIZED
+from computer_use_cache.screens.approval import Approval, Rule
+from computer_use_cache.screens.picture import map_pictures, without_metadata
 from computer_use_cache.setting_values import Scope
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Slow, Store
@@ -65,6 +69,8 @@ class Cache:
         self.store = store
         self.samples = Samples()
         self._finder = Finder()
+        caret = any(normalizer.name == Rule.CARET for normalizer in settings.normalize)
+        self.screens = Approval(settings.image_mask, caret=caret)
         self._shared = settings.scope is Scope.SHARED or (settings.scope is Scope.AUTO and loopback)
 
     def plan(self, request: Request) -> Plan:
@@ -165,12 +171,19 @@ class Cache:
     def key_body(self, format: Format, body: Json, blanked: list[Value] | None = None) -> Json:
         """The part of a request's body (as parsed by `canonical_json.parse_body`) that belongs to the key. If its API
         answers in text, the values that normalisers take out of it are appended to `blanked`."""
-        counted, texts = key.remove_pointers(format.key_body(body), self.settings.ignore_keys), list[str]()
-        for normalizer in self.settings.normalize:
-            counted = normalizer.apply(format, counted, texts)
+        texts: list[str] = []
+        counted = self._normalized(format, self._exact_body(format, body), texts)
         if blanked is not None and format.answers_in_text:
             blanked += (Value(NORMALIZED.name, text) for text in texts)
-        return counted
+        return map_pictures(format, counted, without_metadata)
+
+    def _exact_body(self, format: Format, body: Json) -> Json:
+        return key.remove_pointers(format.key_body(body), self.settings.ignore_keys)
+
+    def _normalized(self, format: Format, body: Json, blanked: list[str]) -> Json:
+        for normalizer in self.settings.normalize:
+            body = normalizer.apply(format, body, blanked)
+        return body
 
     def scope(self, request: Request) -> str:
         """Who shares entries with the caller, as it enters the key: "" for everybody. Holds no credential."""
@@ -192,12 +205,15 @@ class Cache:
         return self._replanned(numbered, places.Parted(plan.body, plan.credentials))
 
     def _replanned(self, plan: Plan, parted: places.Parted) -> Plan:
-        route, beginning = plan.route, plan.route.key_beginning
-        if plan.nth is not None:
-            beginning = self._beginning(route.request, route.format, route.resource, route.controls, plan.nth)
         blanked: list[Value] = []
-        computed = self._key(beginning, route, parted, blanked)
+        computed = self._key(self._beginning_of(plan), plan.route, parted, blanked)
         return replace(plan, key=computed, body=parted.body, blanked=tuple(blanked))
+
+    def _beginning_of(self, plan: Plan) -> Any:
+        route = plan.route
+        if plan.nth is None:
+            return route.key_beginning
+        return self._beginning(route.request, route.format, route.resource, route.controls, plan.nth)
 
     def conceal(self, plan: Plan) -> Plan:
         """The plan with `<secret n>` in the place of each credential in the request's texts, and the key of that.
@@ -219,24 +235,44 @@ class Cache:
 
     def lookup(self, plan: Plan, now: float) -> Entry | Absent:
         """The entry that may answer the plan at `now`, or why no entry may. Blocks; raises StoreError."""
-        return _unread(plan) or _found(plan, self.store.get(plan.key), now)
+        return _unread(plan) or _found(plan, self._stored(plan), now)
 
     def lookup_quickly(self, plan: Plan, now: float) -> Entry | Absent | Slow:
-        """As `lookup`, on the event loop: SLOW if the entry takes too long to read there and `lookup` must be used in a
-        thread instead."""
+        """As `lookup`, on the event loop: SLOW if `lookup` must be used in a thread instead, because the entry takes
+        too long to read, or the body must be hashed again."""
         if absent := _unread(plan):
             return absent
         entry = self.store.get_quickly(plan.key)
-        return entry if entry is Slow.SLOW else _found(plan, entry, now)
+        if entry is Slow.SLOW or (entry is None and next(self._earlier_bodies(plan), None) is not None):
+            return Slow.SLOW
+        return _found(plan, entry if entry and entry.key == plan.key else None, now)
 
     def lookup_stale(self, plan: Plan, now: float) -> Entry | None:
         """The entry that may stand in at `now` for an upstream that failed. Blocks; raises StoreError."""
         if isinstance(plan.verdict, Bypass) or not plan.verdict.stale_seconds:
             return None
-        entry = self.store.get(plan.key)
-        if entry is None or entry.key != plan.key or entry.offline_only or not entry.is_usable(now):
+        entry = self._stored(plan)
+        if entry is None or entry.offline_only or not entry.is_usable(now):
             return None
         return entry if entry.is_fresh(now - plan.verdict.stale_seconds) else None
+
+    def _stored(self, plan: Plan) -> Entry | None:
+        counted = self._counted(plan.route, places.Parted(plan.body, plan.credentials))
+        earlier = (key.finish(self._beginning_of(plan), body, counted) for body in self._earlier_bodies(plan))
+        found = ((name, self.store.get(name)) for name in itertools.chain([plan.key], earlier))
+        return next((entry for name, entry in found if entry and entry.key == name), None)
+
+    def _earlier_bodies(self, plan: Plan) -> Iterator[Json]:
+        """The part of this very request that entered its key before normalisers were set, and before the metadata of
+        pictures was left out. Each costs a hash of the body, on misses only."""
+        if not plan.body:
+            return
+        exact = self._exact_body(plan.format, plan.body)
+        if self.settings.normalize:
+            yield exact
+        whole = self._normalized(plan.format, exact, [])
+        if map_pictures(plan.format, whole, without_metadata) is not whole:
+            yield whole
 
     def judge(self, plan: Plan, response: Response, now: float) -> Entry | Skipped:
         """The entry for an upstream's complete answer, received at `now`, or why it must not be stored."""
@@ -320,7 +356,7 @@ def _unread(plan: Plan) -> Absent | None:
 
 
 def _found(plan: Plan, entry: Entry | None, now: float) -> Entry | Absent:
-    return usable(plan, entry, now) if entry and entry.key == plan.key else _NOT_STORED
+    return usable(plan, entry, now) if entry else _NOT_STORED
 
 
 def usable(plan: Plan, entry: Entry, now: float) -> Entry | Absent:

@@ -31,17 +31,18 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """The request without its moving values: its `digest`, those `values`, and all `text` of the request, which is for
-    the present answer only."""
+    """The request without its moving values and pictures: its `digest`, those `values`, the digests of those
+    `pictures`, and all `text` of the request, which is for the present answer only."""
 
     digest: str
     values: tuple[Value, ...]
     text: bytes
+    pictures: tuple[str, ...] = ()
 
     @property
     def bindings(self) -> bytes:
-        """The values as an entry keeps them."""
-        packed: bytes = msgpack.packb(self.values, unicode_errors="surrogatepass")
+        """The values and pictures as an entry keeps them."""
+        packed: bytes = msgpack.packb((self.values, self.pictures), unicode_errors="surrogatepass")
         return packed
 
 

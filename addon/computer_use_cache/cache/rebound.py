@@ -28,7 +28,12 @@ from computer_use_cache.rebinding import (
     profile_for,
     template_of,
 )
-from computer_use_cache.rebinding.kinds import NORMALIZED
+from computer_use_cache.rebinding.kinds import CALL, NORMALIZED
+from computer_use_cache.rebinding.moves import TIMES
+from computer_use_cache.screens.approval import Approved, Refused
+from computer_use_cache.screens.blanking import pictures_in
+
+_OF_FIXED_FORM = (*TIMES, CALL.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,7 @@ def prepare(cache: Cache, plan: Plan) -> Plan:
     if plan.is_prepared or isinstance(plan.verdict, Bypass):
         return plan
     concealed = cache.conceal(plan)
-    if isinstance(concealed.verdict, Controls) and concealed.verdict.rebinds:
+    if isinstance(concealed.verdict, Controls) and (concealed.verdict.rebinds or cache.screens.has_rules):
         concealed = with_template(cache, concealed)
     return replace(concealed, is_prepared=True)
 
@@ -63,7 +68,8 @@ def with_template(cache: Cache, plan: Plan) -> Plan:
     except RecursionError:
         return plan
     digest = cache.template_digest(plan, found.body)
-    return replace(plan, template=Template(digest, (*found.values, *plan.blanked), found.text))
+    values = (*found.values, *plan.blanked)
+    return replace(plan, template=Template(digest, values, found.text, found.pictures))
 
 
 def _profile(plan: Plan) -> Profile:
@@ -76,7 +82,8 @@ def _profile(plan: Plan) -> Profile:
 def is_exact(plan: Plan, entry: Entry) -> bool:
     """Whether the entry under the request's own key was recorded for the same values: normalisers may have taken out
     others."""
-    return not plan.blanked or not entry.bindings or plan.blanked == _blanked(entry)
+    is_earlier_key = entry.key != plan.key  # without normalisers, which it was recorded before
+    return is_earlier_key or not plan.blanked or not entry.bindings or plan.blanked == _blanked(entry)
 
 
 def replay_exact(cache: Cache, plan: Plan, entry: Entry) -> Replayed | Refusal:
@@ -122,9 +129,38 @@ def _candidates(cache: Cache, plan: Plan, now: float) -> Iterator[Entry]:
 
 def _approved(cache: Cache, plan: Plan, entry: Entry) -> Replayed | Refusal:
     assert plan.template, "it was looked up by its template"
+    assert isinstance(plan.verdict, Controls), "a bypass is not looked up"
     if plan.format.keeps_answer(plan.body) and plan.route.controls.upstream:
         return Refusal(Cause.STATE)
-    return _rebound(cache, plan, entry, approve(_values(entry), plan.template.values, _profile(plan).kinds))
+    moves = approve(_values(entry), plan.template.values, _profile(plan).kinds)
+    if isinstance(moves, Refusal):
+        return moves
+    if moves and not plan.verdict.rebinds:
+        return Refusal(Cause.OFF)
+    pictures = _approved_pictures(cache, plan, entry, moves)
+    if isinstance(pictures, Refused):
+        return Refusal(Cause.PICTURE, str(pictures))
+    answer = _rebound(cache, plan, entry, moves)
+    if isinstance(answer, Refusal):
+        return answer
+    return Replayed(answer.pieces, {**answer.counts, **{str(rule): count for rule, count in pictures.counts.items()}})
+
+
+def _approved_pictures(cache: Cache, plan: Plan, entry: Entry, moves: Moves) -> Approved | Refused:
+    """Whether the pictures of two requests are the same: those of the present one are in its body, the recorded ones
+    in the store."""
+    assert plan.template, "it was looked up by its template"
+    recorded, present = _kept(entry)[1], plan.template.pictures
+    if len(recorded) != len(present):
+        return Refused(min(len(recorded), len(present)), None)
+    shown: dict[str, str] = {}
+    if recorded != present:
+        shown = {picture.digest: picture.data for picture in pictures_in(plan.format, plan.body)}
+    # A typed digit in a value that moved could look like a text cursor.
+    texts_equal = not moves.forms and all(value.kind in _OF_FIXED_FORM for value, _ in moves.pairs)
+    return cache.screens.approve(
+        recorded, present, lambda digest: shown.get(digest) or cache.store.media(digest), texts_equal=texts_equal
+    )
 
 
 def _rebound(cache: Cache, plan: Plan, entry: Entry, moves: Moves | Refusal) -> Replayed | Refusal:
@@ -139,8 +175,13 @@ def _rebound(cache: Cache, plan: Plan, entry: Entry, moves: Moves | Refusal) -> 
 
 
 def _values(entry: Entry) -> list[Value]:
-    """The values that an entry was recorded with; none if they cannot be read, which no request's are equal to."""
+    return _kept(entry)[0]
+
+
+def _kept(entry: Entry) -> tuple[list[Value], tuple[str, ...]]:
+    """The values and pictures that an entry was recorded with; none if they cannot be read."""
     try:
-        return [Value(*pair) for pair in msgpack.unpackb(entry.bindings, unicode_errors="surrogatepass")]
+        values, pictures = msgpack.unpackb(entry.bindings, unicode_errors="surrogatepass")
+        return [Value(*pair) for pair in values], tuple(pictures)
     except (ValueError, TypeError, msgpack.UnpackException):
-        return []
+        return [], ()

@@ -17,15 +17,15 @@ from computer_use_cache.errors import FormatError
 from computer_use_cache.formats import walking
 from computer_use_cache.formats.base import Format, Json, load_object
 from computer_use_cache.keys import canonical_json, normalizers
-from computer_use_cache.keys.pixels import can_decode
 from computer_use_cache.models import Entry, RequestRecord, Shape
+from computer_use_cache.screens.pixels import can_decode
 from computer_use_cache.store.base import RequestLog, Store
 
 _MOST_PICTURES = 8
 """Decoding is slow; this allows four pictures of each request."""
 _normalizer = functools.cache(normalizers.named)
 """Cached because compiling patterns is slow, and because `image-pixels` remembers the pictures it has seen."""
-_TEXT_NAMES = tuple(name for name in normalizers.NAMES if name != "image-pixels")
+_TEXT_NAMES = tuple(name for name in normalizers.NAMES if not name.startswith("image-"))
 _WORD = re.compile(r"\w+")
 _ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)")
 """Escapes in JSON that is a string itself, as arguments of tool calls are: `\\n7` is not a word `n7`."""

@@ -6,9 +6,7 @@ and requests hold only the digest.
 
 from __future__ import annotations
 
-import hashlib
 import re
-import string
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -16,16 +14,16 @@ from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.cache.policy import Controls
 from computer_use_cache.diagnosis import similarity
-from computer_use_cache.formats import data_url, walking
+from computer_use_cache.formats import walking
 from computer_use_cache.formats.base import load_object
 from computer_use_cache.keys import canonical_json, key
 from computer_use_cache.models import RequestRecord
+from computer_use_cache.screens.picture import picture_of
 
 _LONG = 1024
 """Shorter base64 texts stay in the request."""
 _OPENING = 300
 """A text is located by its first bytes, because searching for a megabyte is slower than comparing one."""
-_ALPHABET = (string.ascii_letters + string.digits + "+/_-").encode()
 _DIGEST = re.compile(r"<sha256:([0-9a-f]{64}) of [0-9]+ characters>")
 _DIGEST_BYTES = re.compile(_DIGEST.pattern.encode())
 
@@ -79,12 +77,11 @@ def _base64(text: str) -> Taken | None:
 
     Written without a regular expression, which would hold the interpreter for milliseconds on a screenshot.
     """
-    before = data_url.base64_head(text)
-    data = text.removeprefix(before)
-    plain = data.removesuffix("=").removesuffix("=")
-    if len(plain) < _LONG or not plain.isascii() or plain.encode().translate(None, _ALPHABET):
+    picture = picture_of(text)
+    data = picture.data
+    if len(data.rstrip("=")) < _LONG or not picture.is_base64:
         return None
-    return Taken(before, hashlib.sha256(data.encode()).hexdigest(), data)
+    return Taken(picture.before, picture.digest, data)
 
 
 def bytes_without_media(body: bytes, taken: Iterable[Taken]) -> bytes | None:

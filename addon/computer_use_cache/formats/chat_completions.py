@@ -31,9 +31,9 @@ class ChatCompletions(ChoiceFormat):
 
     name = "chat_completions"
     routes = ("/chat/completions",)
-    image_places = ("messages/*/content/*/image_url/url",)
     answer_object = "chat.completion"
     chunk_object = "chat.completion.chunk"
+    image_places = ("messages/*/content/*/image_url/url", "messages/*/content/*/file/file_data")
     call_id_places = ("messages/*/tool_calls/*/id", "messages/*/tool_call_id")
 
     def signed_members(self, part: Json) -> Collection[str]:

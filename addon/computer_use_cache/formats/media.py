@@ -42,7 +42,7 @@ def of_part(part: object) -> str | None:
 def describe(kind: str, data: str) -> str:
     """`[image/png, 182,344 bytes, 1280 x 800 pixels]`, for base64 `data` of the type `kind`."""
     size = len(data) * 3 // 4 - data[-2:].count("=")
-    pixels = _pixels(data)
+    pixels = pixel_size(data)
     return f"[{kind or 'data'}, {size:,} bytes{f', {pixels[0]} x {pixels[1]} pixels' if pixels else ''}]"
 
 
@@ -55,7 +55,7 @@ def describe_url(url: str) -> str:
     return describe(kind, data) if is_base64 else f"[{kind or 'data'}, {len(data):,} characters]"
 
 
-def _pixels(data: str) -> tuple[int, int] | None:
+def pixel_size(data: str) -> tuple[int, int] | None:
     """Width and height from the header of a PNG, JPEG, GIF or WebP file."""
     try:
         head = base64.b64decode(data[:_HEAD].translate({ord("-"): "+", ord("_"): "/"}) + "==")

@@ -76,7 +76,10 @@ class Responses(OpenAI, Format):
     conversation = "input"
     instructions = ("instructions",)
     answered = "output"
-    image_places = ("input/*/content/*/image_url", "input/*/output/image_url", "input/*/output/*/image_url")
+    image_places = (
+        *("input/*/content/*/image_url", "input/*/output/image_url", "input/*/output/*/image_url"),
+        *("input/*/content/*/file_data", "input/*/output/*/file_data"),
+    )
     usage_places = ("usage", "response/usage")
     usage_flavor = UsageFlavor("openai", "responses", ("responses",))
     call_id_places = (

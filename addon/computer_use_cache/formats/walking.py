@@ -31,8 +31,20 @@ def map_texts(
 
 def map_places(value: Any, places: tuple[str, ...], change: Callable[[Any], Any], leave: Collection[str] = ()) -> Any:
     """`value` with what stands at the places changed: `messages/*/id`, with `*` for every item of a list. Objects whose
-    `type` is in `leave` stay as they are. Members are visited by name."""
+    `type` is in `leave` stay as they are. Members are visited by name.
+
+    What does not change is not copied: if nothing changes, the result is `value` itself.
+    """
     return _at(value, tree_of(places), change, leave)
+
+
+def map_texts_at(value: Any, places: tuple[str, ...], change: Callable[[str], str], leave: Collection[str] = ()) -> Any:
+    """The same for the texts at the places; anything else there stays."""
+
+    def changed(found: Any) -> Any:
+        return change(found) if isinstance(found, str) else found
+
+    return map_places(value, places, changed, leave)
 
 
 def _at(value: Any, tree: Tree, change: Callable[[Any], Any], leave: Collection[str]) -> Any:
@@ -40,10 +52,12 @@ def _at(value: Any, tree: Tree, change: Callable[[Any], Any], leave: Collection[
         return change(value)
     match value:
         case list() if "*" in tree:
-            return [_at(item, tree["*"], change, leave) for item in value]
+            items = [_at(item, tree["*"], change, leave) for item in value]
+            return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
         case dict() if value.get("type") not in leave:
-            found = sorted(value.keys() & tree.keys())
-            return value | {name: _at(value[name], tree[name], change, leave) for name in found}
+            names = sorted(value.keys() & tree.keys())
+            members = {name: _at(value[name], tree[name], change, leave) for name in names}
+            return value | members if any(members[name] is not value[name] for name in names) else value
     return value
 
 

@@ -16,7 +16,8 @@ import re2
 
 from computer_use_cache.formats import walking
 from computer_use_cache.formats.base import EXACT_MEMBERS, REFERENCE_TYPES, Format
-from computer_use_cache.keys.pixels import Pixels, can_decode
+from computer_use_cache.screens.picture import map_pictures, picture_of
+from computer_use_cache.screens.pixels import can_decode
 
 type Json = dict[str, Any]
 type Change = Callable[[Format, Json, list[str]], Json]
@@ -147,30 +148,40 @@ _TMP_PATH = (
 # -- places
 
 
-def _at(body: Json, places: tuple[str, ...], change: Callable[[str], str]) -> Json:
-    """Apply `change` to the strings at the places, except in references to stored items, whose id is their content."""
-
-    def changed(value: Any) -> Any:
-        return change(value) if isinstance(value, str) else value
-
-    written: Json = walking.map_places(body, places, changed, leave=REFERENCE_TYPES)
+def _at_call_ids(format: Format, body: Json, change: Callable[[str], str]) -> Json:
+    """Apply `change` to call ids, except in references to stored items, whose id is their content."""
+    written: Json = walking.map_texts_at(body, format.call_id_places, change, leave=REFERENCE_TYPES)
     return written
 
 
 def _number_call_ids(format: Format, body: Json, _blanked: list[str]) -> Json:
-    return _at(body, format.call_id_places, _numbers("call"))
+    return _at_call_ids(format, body, _numbers("call"))
 
 
 def without_call_ids(format: Format, body: Json) -> Json:
     """The body with empty tool call ids: items that differ only in their ids become equal."""
-    return _at(body, format.call_id_places, lambda _: "")
+    return _at_call_ids(format, body, lambda _: "")
 
 
 def _name_pixels() -> Change:
+    _need_pillow("image-pixels")
+    return lambda api, body, _blanked: map_pictures(api, body, _named_by_pixels)
+
+
+def _keep_pictures() -> Change:
+    """`image-caret` changes no key: it is a rule for comparing pictures (screens/approval.py)."""
+    _need_pillow("image-caret")
+    return lambda _, body, _blanked: body
+
+
+def _need_pillow(name: str) -> None:
     if not can_decode():
-        raise ValueError("image-pixels only where Pillow is installed (pip install '.[images]')")
-    pixels = Pixels()
-    return lambda api, body, _blanked: _at(body, api.image_places, pixels.named)
+        raise ValueError(f"{name} only where Pillow is installed (pip install '.[images]')")
+
+
+def _named_by_pixels(text: str) -> str:
+    picture = picture_of(text)
+    return picture.before + picture.pixels if picture.pixels else text
 
 
 # -- the setting
@@ -182,6 +193,7 @@ _NAMED: dict[str, Callable[[], Change]] = {
     "tmp-paths": lambda: _number(_TMP_PATH, "tmp"),
     "tool-call-ids": lambda: _number_call_ids,
     "image-pixels": _name_pixels,
+    "image-caret": _keep_pictures,
 }
 NAMES = tuple(_NAMED)
 _RULE = re.compile(r"s/((?:[^/\\]|\\.)+)/((?:[^/\\]|\\.)*)/", re.DOTALL)

@@ -43,6 +43,9 @@ class Replayer:
         # mitmproxy replays flows through a layer of its own. A client that waited for a failed upstream waits no more.
         is_at_once = flow.is_replay or report.outcome is Outcome.STALE
         if not is_at_once and (paced := self.paced(plan, entry, pieces)):
+            if plan.shape is Shape.JSON:
+                [(wait, body)] = paced
+                paced = [(wait, cache_headers.with_metadata(body, headers["content-type"], report, self._settings))]
             self._stream(flow, headers, report, _paced(paced))
         else:
             response = http.Response.make(200, b"".join(pieces), headers)
@@ -51,7 +54,7 @@ class Replayer:
 
     def paced(self, plan: Plan, entry: Entry, pieces: Sequence[bytes]) -> list[tuple[float, bytes]]:
         """(seconds to wait, piece) for each piece; empty for an answer that is sent at once."""
-        return [] if plan.shape is Shape.JSON else schedule(self._settings.replay_speed, pieces, entry)
+        return schedule(self._settings.replay_speed, plan.shape, pieces, entry)
 
     def hit(self, plan: Plan, serve: Serve, now: float) -> bytes:
         """The HTTP/1.1 response of a hit that is sent at once and is no flow."""

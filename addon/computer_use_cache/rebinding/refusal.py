@@ -20,6 +20,8 @@ class Cause(StrEnum):
     SIGNED = "a signed part holds a value that moved"
     POSITIONS = "the answer counts characters or tokens"
     ESCAPES = "a value would need other escapes"
+    PICTURE = "a picture differs"
+    OFF = "values moved, and CACHE_REBIND is off"
     STATE = "the provider keeps the answer under its id"
     NOT_TEXT = "the answer is not text"
     OTHER_FORM = "the answer holds a part or another form of a secret"

@@ -21,6 +21,7 @@ from computer_use_cache.rebinding.bindings import CONSTANT, Bindings
 from computer_use_cache.rebinding.kinds import CALL, Kinds
 from computer_use_cache.rebinding.literals import Literals
 from computer_use_cache.rebinding.profiles import NONE, Profile
+from computer_use_cache.screens.blanking import blanked
 
 _VERSION = 1
 """Enters every template: raise it when a kind or a form changes, and no older template is found."""
@@ -43,11 +44,13 @@ class Value(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Template:
     """`body` is what to hash, as a request's is hashed; `values` what was taken out: the bindings, then the values in
-    the order of the request, of numbered kinds each once. `text` is all the request's text, and is not to be kept."""
+    the order of the request, of numbered kinds each once. `pictures` are the digests of the pictures taken out, in
+    their order, for screens/approval.py. `text` is all the request's text, and is not to be kept."""
 
     body: Json
     values: tuple[Value, ...]
     text: bytes
+    pictures: tuple[str, ...] = ()
 
 
 class _Span(NamedTuple):
@@ -61,13 +64,14 @@ class _Span(NamedTuple):
 def template_of(format: Format, body: Json, bindings: Bindings, profile: Profile = NONE) -> Template:
     """The template of a request; `body` is the part that enters the key (`Format.key_body`), and is left alone."""
     texts = _Texts(tree_of(format.call_id_places), format.argument_objects)
-    copy = texts.copied(remove_pointers(body, profile.leave_out))
+    without_pictures, pictures = blanked(format, remove_pointers(body, profile.leave_out))
+    copy = texts.copied(without_pictures)
     blob = _MARK.join(texts.pieces)
     spans = _spans(blob, texts.call_spans(), bindings, profile.kinds)
     values = [Value(name, text) for name, text in bindings.values.items() if name in CONSTANT]
     texts.fill(_replaced(blob, spans, profile.kinds, values))
     whole = {"version": _VERSION, "profile": f"{profile.name} {profile.version}", "request": copy}
-    return Template(whole, tuple(values), blob)
+    return Template(whole, tuple(values), blob, pictures)
 
 
 class _Texts:

@@ -1,0 +1,127 @@
+"""What is known of a picture in a request, found out once: a conversation shows its screenshots again with every step.
+
+A picture met before is recognised by a few of its characters, and then compared as a whole, which takes a tenth of the
+time of a digest. So many megabytes of texts are kept, those met last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import string
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import cached_property
+
+from computer_use_cache.formats import data_url, media, walking
+from computer_use_cache.formats.base import REFERENCE_TYPES, Format, Json
+from computer_use_cache.screens import metadata, pixels
+from computer_use_cache.screens.base64_text import Base64Text, encoded
+
+LONG = 1024
+"""No screenshot has fewer characters; shorter texts are not worth remembering."""
+_MOST_CHARS = 64 * 2**20
+_SAMPLES = 64
+_PNG_HEAD = 128
+"""Characters in which a PNG tells its size; other files are searched for it, which takes milliseconds."""
+_ALPHABET = (string.ascii_letters + string.digits + "+/_-").encode()
+
+
+class Picture:
+    """The text of a picture: base64, alone or in a data URL. Any other text has the same facts, all of them "no"."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.before = data_url.base64_head(text)
+        self.key_text = self._without_metadata()
+
+    @property
+    def data(self) -> str:
+        """The base64 alone."""
+        return self.text[len(self.before) :]
+
+    @cached_property
+    def is_base64(self) -> bool:
+        """Whether every character of the data is one of base64's."""
+        plain = self.data.removesuffix("=").removesuffix("=")
+        return plain.isascii() and not plain.encode().translate(None, _ALPHABET)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the base64, in hex: the name by which stores keep it."""
+        return hashlib.sha256(self.data.encode("utf-8", "surrogatepass")).hexdigest()
+
+    @cached_property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height, read from the file's head; None if it is not a picture."""
+        data = self.data
+        return media.pixel_size(data[:_PNG_HEAD]) or media.pixel_size(data)
+
+    @cached_property
+    def pixels(self) -> str:
+        """What names the pixels, "" where they cannot be compared. Slow the first time: tens of milliseconds."""
+        return pixels.name(self.data)
+
+    def _without_metadata(self) -> str:
+        """The text that enters a key; `text` itself if there is nothing to leave out."""
+        file = Base64Text(self.data)
+        if not (parts := metadata.cuts(file)):
+            return self.text
+        try:
+            return self.before + encoded(metadata.without(file.decoded(), parts))
+        except ValueError:
+            return self.text
+
+
+class _Known:
+    """The pictures met last, by a fingerprint."""
+
+    def __init__(self) -> None:
+        self._pictures: OrderedDict[tuple[int, str], Picture] = OrderedDict()
+        self._chars = 0
+        self._lock = threading.Lock()
+
+    def picture(self, text: str) -> Picture:
+        fingerprint = len(text), text[:: len(text) // _SAMPLES]
+        with self._lock:
+            known = self._pictures.get(fingerprint)
+            if known is not None:
+                self._pictures.move_to_end(fingerprint)
+        if known is not None and known.text == text:
+            return known
+        picture = Picture(text)
+        with self._lock:
+            self._forget(fingerprint)
+            self._pictures[fingerprint] = picture
+            self._chars += _weight(picture)
+            while self._chars > _MOST_CHARS:
+                self._forget(next(iter(self._pictures)))
+        return picture
+
+    def _forget(self, fingerprint: tuple[int, str]) -> None:
+        if (picture := self._pictures.pop(fingerprint, None)) is not None:
+            self._chars -= _weight(picture)
+
+
+def _weight(picture: Picture) -> int:
+    return len(picture.text) + (0 if picture.key_text is picture.text else len(picture.key_text))
+
+
+_known = _Known()
+
+
+def map_pictures(format: Format, body: Json, change: Callable[[str], str]) -> Json:
+    """`body` with the texts changed that stand where its API has pictures; `body` itself if none changes."""
+    mapped: Json = walking.map_texts_at(body, format.image_places, change, leave=REFERENCE_TYPES)
+    return mapped
+
+
+def without_metadata(text: str) -> str:
+    """The text of a picture as it enters a key; `text` itself if there is nothing to leave out, or it is no picture."""
+    picture = picture_of(text)
+    return text if picture.key_text is picture.text else picture.key_text
+
+
+def picture_of(text: str) -> Picture:
+    """What is known of a text that stands where a picture may be."""
+    return Picture(text) if len(text) < LONG else _known.picture(text)

@@ -1,0 +1,63 @@
+"""What is remembered of a picture: only of the very same text, and not without bounds."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from computer_use_cache.screens import picture
+from computer_use_cache.screens.picture import LONG, Picture, picture_of
+
+TEXT = "".join(random.Random(7).choices("abcdefgh", k=64 * LONG))
+
+
+def test_a_text_met_again_is_known() -> None:
+    again = "".join(list(TEXT))
+    assert again is not TEXT
+    assert picture_of(TEXT) is picture_of(again)
+
+
+def test_texts_with_the_same_fingerprint_are_told_apart() -> None:
+    """The fingerprint looks at every 1024th character, and not at the one that differs."""
+    other = TEXT[:1500] + "X" + TEXT[1501:]
+    for text in (TEXT, other, TEXT):
+        assert picture_of(text).text == text
+        assert picture_of(text).digest == Picture(text).digest
+
+
+def test_short_texts_are_not_remembered() -> None:
+    assert picture_of("a" * (LONG - 1)) is not picture_of("a" * (LONG - 1))
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = picture._Known()
+    monkeypatch.setattr(picture, "_MOST_CHARS", 4 * LONG)
+    texts = [letter * LONG for letter in "abcdef"]
+    first = [known.picture(text) for text in texts]
+    assert known.picture(texts[-1]) is first[-1]
+    assert known.picture(texts[0]) is not first[0]
+    assert sum(len(kept.text) for kept in known._pictures.values()) <= 4 * LONG
+    assert known._chars == sum(len(kept.text) for kept in known._pictures.values())
+
+
+def test_a_picture_larger_than_the_memory_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = picture._Known()
+    monkeypatch.setattr(picture, "_MOST_CHARS", LONG)
+    assert known.picture("a" * 2 * LONG).text == "a" * 2 * LONG
+    assert known._chars == len(known._pictures) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "is_base64"),
+    [
+        ("QUJD", True),
+        ("QUJD-_==", True),
+        ("QUJD===", False),
+        ("QU JD", False),
+        ("é", False),
+        ("data:image/png;base64,QUJD", True),
+    ],
+)
+def test_what_is_base64(text: str, is_base64: bool) -> None:
+    assert Picture(text).is_base64 is is_base64

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from computer_use_cache.cache.cache import OFFLINE_MISS, Cache
+from computer_use_cache.cache.cache import Cache
+from computer_use_cache.cache.lookup import OFFLINE_MISS
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.cache.replay import replay as replayed
 from computer_use_cache.cache.replay import replays_quickly

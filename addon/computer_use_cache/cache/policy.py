@@ -57,8 +57,8 @@ class Controls:
     storing the answer, and any answer but a stored one (`Cache-Control: no-cache`); they are "" where nothing does.
     `max_age` and `ttl` are in seconds, None where it gives none. When the upstream fails, an entry may be served for
     `stale_seconds` after it expires. `sample` is None where the request names none. `run` is the name of the run that
-    it belongs to. If `rebinds` is set, an answer recorded for other values may be served with the present ones, of
-    which `bindings` are those that are known beforehand.
+    it belongs to. If `rebinds` is set, an answer recorded for other values may be served with the present ones;
+    `bindings` are the values that are known beforehand.
     """
 
     bypass: Bypass | None

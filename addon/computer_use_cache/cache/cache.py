@@ -213,7 +213,7 @@ class Cache:
         return self._replanned(concealed, places.Parted(found.body, plan.credentials))
 
     def lookup(self, plan: Plan, now: float) -> Entry | Absent:
-        """The entry that may answer the plan at `now`, or why there is none. Blocks; raises StoreError."""
+        """The entry that may answer the plan at `now`, or why no entry may. Blocks; raises StoreError."""
         return unread(plan) or checked(plan, self.store.get(plan.key), now)
 
     def lookup_quickly(self, plan: Plan, now: float) -> Entry | Absent | Slow:

@@ -97,8 +97,8 @@ def _blanked(entry: Entry) -> tuple[Value, ...]:
 
 
 def find(cache: Cache, plan: Plan, now: float) -> Found | Refusal | None:
-    """The newest entry of the request's template that can be rebound to it, or why the newest cannot; None if no entry
-    has that template. Raises StoreError."""
+    """The newest entry of the request's template that can be rebound to it, or why the first one tried cannot be; None
+    if no entry has the template. Raises StoreError."""
     first: Refusal | None = None
     for entry in _candidates(cache, plan, now):
         answer = _approved(cache, plan, entry)

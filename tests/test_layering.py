@@ -15,7 +15,6 @@ VALUES = {"errors", "models", "setting_values"}
 BELOW_CACHE = VALUES | {
     "screens",
     "formats",
-    "screens",
     "keys",
     "rebinding",
     "credentials",

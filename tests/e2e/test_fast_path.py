@@ -125,6 +125,8 @@ def counts(proxy: Proxy) -> Any:
         del stats[name]
     for model in stats["models"].values():
         del model["saved"]["seconds"], model["spent"]["seconds"]
+        for book in (model["saved"], model["spent"]):
+            book["usd"] = round(book["usd"], 9)  # the order in which fractions are added differs
     return stats
 
 
@@ -133,7 +135,6 @@ CASES: dict[str, bytes] = {
     "a hit": request(),
     "the same hit again": request(),
     "two in one piece": request() * 2,
-    "more in one piece than can be waited for": request(chat_request("x" * 150_000)) * 3,
     "a hit and a miss": request() + request(chat_request("other")) + request(),
     "a local route between": request() + LAST.replace(b"Connection: close\r\n", b"") + request(),
     "another order of members": request(dict(reversed(PING.items()))),

@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rebinding": VALUES | {"formats", "keys"},
     "credentials": VALUES | {"formats"},
     "network": VALUES,
-    "settings": VALUES | {"keys"},
+    "settings": VALUES | {"keys", "rebinding"},
     "store": VALUES | {"settings"},
     "cache": BELOW_CACHE | {"accounting"},
     "flights": BELOW_CACHE | {"cache"},

@@ -40,6 +40,13 @@ class Switch(StrEnum):
     OFF = "off"
 
 
+class Samples(StrEnum):
+    """Which of a request's samples answers it: the `latest` sample 1, or the `ordered` n-th for the n-th time."""
+
+    LATEST = "latest"
+    ORDERED = "ordered"
+
+
 class Speed(StrEnum):
     """The speeds of a replayed stream that are no number of tokens a second."""
 

@@ -18,7 +18,8 @@ from computer_use_cache import setting_values
 from computer_use_cache.errors import SettingError
 from computer_use_cache.keys.normalizers import Normalizer, normalizers
 from computer_use_cache.models import Ending
-from computer_use_cache.setting_values import BaseUrl, HitUsage, Mode, Scope, Speed, Switch
+from computer_use_cache.rebinding.bindings import Bindings
+from computer_use_cache.setting_values import BaseUrl, HitUsage, Mode, Samples, Scope, Speed, Switch
 
 
 class Surface(StrEnum):
@@ -85,12 +86,12 @@ class Declaration:
 
     @property
     def option(self) -> str | None:
-        """The mitmproxy option, None where there is none."""
+        """The mitmproxy option, None if it has no option."""
         return "cache_" + self.name if self.surface is Surface.OPTION else None
 
     @property
     def flag(self) -> str | None:
-        """The flag of `computer-use-cache start`, None where there is none."""
+        """The flag of `computer-use-cache start`, None if it has no flag."""
         if self.surface is Surface.ENVIRONMENT:
             return None
         return "--" + self.variables[0].lower().replace("_", "-")
@@ -250,6 +251,24 @@ class Settings:
         "recorded",
         setting_values.one_of(HitUsage),
         "The usage that a hit reports: recorded, or zero, for those who bill by it.",
+    )
+    rebind: bool = _setting(
+        "CACHE_REBIND",
+        "off",
+        setting_values.boolean,
+        "on serves answers recorded for another run, with this run's times, paths and ids in place of that run's.",
+    )
+    bind: Bindings = _setting(
+        "CACHE_BIND",
+        "",
+        Bindings.parse,
+        "What rebinding is told about the run: cwd, home, user, host and tmp, such as cwd=/work/x,home=/home/anna.",
+    )
+    samples: Samples = _setting(
+        "CACHE_SAMPLES",
+        "latest",
+        setting_values.one_of(Samples),
+        "ordered: the n-th time a run asks the same request, it gets the n-th recorded answer.",
     )
     scope: Scope = _setting(
         "CACHE_SCOPE",

@@ -345,14 +345,58 @@ def test_deep_nesting_is_planned_or_bypassed(store: DiskStore, path: str, member
     assert plan.key or isinstance(plan.verdict, Bypass)
 
 
-def test_a_credential_in_a_request_is_a_bypass_that_names_its_kind_only(store: DiskStore) -> None:
-    secret = "ghp_" + "a1B2" * 9
+def token(four: str) -> str:
+    """A credential that is assembled here, so that no file holds one."""
+    return "ghp_" + four * 9
+
+
+def asking(text: str) -> Request:
+    return chat(messages=[{"role": "user", "content": text}])
+
+
+def test_a_credential_in_a_text_is_concealed_in_key_and_record_and_forwarded(store: DiskStore) -> None:
     core = cache(store)
-    verdict = core.credential(core.plan(chat(messages=[{"role": "user", "content": f"use {secret}"}])))
-    assert verdict is not None
+    one, other = (core.conceal(core.plan(asking(f"use {token(four)}"))) for four in ("a1B2", "c3D4"))
+    assert (one.key, one.body) == (other.key, other.body)
+    assert (one.secrets, other.secrets) == ((token("a1B2"),), (token("c3D4"),))
+    assert token("a1B2").encode() in one.forward
+    assert json.loads(core.record(one).body)["messages"] == [{"role": "user", "content": "use <secret 1>"}]
+    assert token("a1B2") not in repr(core.record(one))
+
+
+def test_a_request_without_a_credential_is_planned_as_before(store: DiskStore) -> None:
+    core = cache(store)
+    plan = core.plan(chat())
+    assert core.conceal(plan) is plan
+
+
+def test_the_record_of_a_number_that_python_writes_in_another_way_holds_no_credential(store: DiskStore) -> None:
+    core = cache(store)
+    plan = core.conceal(
+        core.plan(replace(chat(), body=asking(token("a1B2")).body[:-1] + b', "seed": 1%s}' % (b"0" * 30)))
+    )
+    assert token("a1B2").encode() not in core.record(plan).body
+    assert b"<secret 1>" in core.record(plan).body
+
+
+@pytest.mark.parametrize(
+    ("request_", "why"),
+    [
+        pytest.param(asking(f"{token('a1B2')} is not <secret 1>"), "stands for a secret here", id="holds the mark"),
+        pytest.param(
+            replace(chat(), path="/embeddings", body=json.dumps({"model": "e", "input": token("a1B2")}).encode()),
+            "the answer is not text",
+            id="embedding",
+        ),
+    ],
+)
+def test_a_credential_that_cannot_be_replaced_is_a_bypass(store: DiskStore, request_: Request, why: str) -> None:
+    core = cache(store)
+    verdict = core.conceal(core.plan(request_)).verdict
+    assert isinstance(verdict, Bypass)
     assert verdict.reason is Reason.CREDENTIAL
-    assert secret not in str(verdict)
-    assert core.credential(core.plan(chat())) is None
+    assert why in str(verdict)
+    assert token("a1B2") not in str(verdict)
 
 
 def with_server(token: str, **members: Any) -> Request:
@@ -364,7 +408,7 @@ def with_server(token: str, **members: Any) -> Request:
 def test_a_tools_credential_is_forwarded_and_neither_recorded_nor_a_reason_to_bypass(store: DiskStore) -> None:
     core = cache(store)
     plan = core.plan(with_server("opaque-one", temperature=0.25))
-    assert core.credential(plan) is None
+    assert core.conceal(plan) is plan
     assert b"opaque-one" in plan.forward
     assert json.loads(record(core, plan).body) == {
         "model": "m",
@@ -388,12 +432,13 @@ def test_the_record_of_a_request_with_a_tools_credential_has_its_key_in_the_shar
     assert core.plan(replace(chat(), body=record(core, plan).body)).key == plan.key
 
 
-def test_a_tools_credential_in_a_text_too_is_a_bypass(store: DiskStore) -> None:
+def test_a_tools_credential_in_a_text_too_is_concealed_there(store: DiskStore) -> None:
     core = cache(store)
-    plan = core.plan(with_server("opaque-one", messages=[{"role": "user", "content": "what is opaque-one?"}]))
-    verdict = core.credential(plan)
-    assert verdict is not None
-    assert "opaque-one" not in str(verdict)
+    plan = core.conceal(
+        core.plan(with_server("opaque-one", messages=[{"role": "user", "content": "what is opaque-one?"}]))
+    )
+    assert plan.secrets == ("opaque-one",)
+    assert "opaque-one" not in repr(core.record(plan))
 
 
 def test_an_answer_that_repeats_a_tools_credential_is_not_kept(store: DiskStore) -> None:

@@ -18,6 +18,7 @@ from computer_use_cache.cache.policy import (
 )
 from computer_use_cache.errors import RequestError
 from computer_use_cache.models import Bypass, Reason, Response, Shape, Skipped
+from computer_use_cache.rebinding import Bindings
 from computer_use_cache.settings import Settings
 
 type Json = dict[str, Any]
@@ -140,7 +141,11 @@ def test_a_bad_control_header_is_refused_by_name(header: str, text: str) -> None
         ({}, "ttl", None),
         ({"x-cache-ttl": "3600"}, "ttl", 3600),
         ({"x-cache-ttl": "0"}, "ttl", 0),
-        ({}, "sample", 1),
+        ({}, "sample", None),
+        ({}, "rebinds", False),
+        ({"x-cache-rebind": "on"}, "rebinds", True),
+        ({"x-cache-bind": "cwd=/x,user=anna"}, "bindings", Bindings({"cwd": "/x", "user": "anna"})),
+        ({"x-cache-run": "nightly 4"}, "run", "nightly 4"),
         ({"x-cache-sample": " 3 "}, "sample", 3),
         ({"x-cache-reject": " " + "0a" * 32}, "reject", "0a" * 32),
         ({}, "namespace", ""),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from support import ENTRY, Asked, Send, Upstream, answer_chat, response
+from support import ENTRY, Asked, Send, Upstream, answer_chat, completion, response
 
 pytest_plugins = ["pytester"]
 
@@ -183,6 +185,76 @@ def test_a_marker_and_ini_settings_choose_what_is_recorded(
     result = run("--llm-cache=offline")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*here.jsonl: line 3: *"])
+
+
+MOVING = """
+import os
+from pathlib import Path
+import openai
+
+def test_it(llm_cache):
+    prompt = f"It is {os.environ['CLOCK']}. The project is {Path.cwd()}, the home {os.environ['ALSO_HOME']}."
+    messages = [{"role": "user", "content": prompt}]
+    answer = openai.OpenAI().chat.completions.create(model="gpt-test", messages=messages)
+    assert answer.choices[0].message.content == f"{Path.cwd()}/main.py, at {os.environ['CLOCK']}"
+"""
+
+
+async def answer_about_the_project(asked: Asked, send: Send) -> None:
+    """Name a file of the project, and the time."""
+    clock, folder = re.findall(r"It is (\S+)\. The project is (\S+),", asked.json()["messages"][0]["content"])[0]
+    await send(response(json.dumps(completion(f"{folder}/main.py, at {clock}")).encode()))
+
+
+def test_what_was_recorded_at_home_is_played_in_another_folder_on_another_day(
+    run: Run, pytester: pytest.Pytester, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream.handler = answer_about_the_project
+    places = {"home/anna/shop": "2026-11-24T07:54:38Z", "builds/42/checkout": "2026-12-01T21:00:00Z"}
+    for folder, clock in places.items():
+        project = pytester.mkdir(folder.replace("/", "-"))
+        project.joinpath("test_moving.py").write_text(MOVING, encoding="utf-8")
+        monkeypatch.chdir(project)
+        monkeypatch.setenv("CLOCK", clock)
+        monkeypatch.setenv("HOME", str(project.parent / f"{project.name}-user"))
+        monkeypatch.setenv("ALSO_HOME", str(project.parent / f"{project.name}-user"))
+        if not upstream.asked:
+            run("--llm-cache=record").assert_outcomes(passed=1)
+            recorded = project / "cassettes"
+        else:
+            shutil.copytree(recorded, project / "cassettes")
+            run("--llm-cache=offline").assert_outcomes(passed=1)
+    assert len(upstream.asked) == 1
+
+
+ASKING_AGAIN = """
+import openai, pytest
+
+def ask():
+    messages = [{"role": "user", "content": "Name a fruit."}]
+    return openai.OpenAI().chat.completions.create(model="m", messages=messages).choices[0].message.content
+
+@pytest.mark.parametrize("turn", ["first", "second"])
+@pytest.mark.llm_cache(cassette="fruit.jsonl")
+def test_it(llm_cache, turn):
+    assert [ask(), ask(), ask()] == ["one", "two", "three"]
+"""
+
+
+def test_a_question_that_is_asked_again_gets_its_next_answer_in_every_test(
+    run: Run, pytester: pytest.Pytester, upstream: Upstream
+) -> None:
+    words = iter(("one", "two", "three"))
+
+    async def handler(asked: Asked, send: Send) -> None:
+        await send(response(json.dumps(completion(next(words))).encode()))
+
+    upstream.handler = handler
+    pytester.makepyfile(ASKING_AGAIN)
+    run("--llm-cache=record", "-k", "first").assert_outcomes(passed=1, deselected=1)
+    run("--llm-cache=offline").assert_outcomes(passed=2)
+    assert len(upstream.asked) == 3
+    assert (pytester.path / "fruit.jsonl").read_text(encoding="utf-8").count('"key"') == 3
 
 
 def test_off_leaves_the_environment_alone(run: Run, pytester: pytest.Pytester) -> None:

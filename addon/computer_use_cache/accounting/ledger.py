@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from computer_use_cache.accounting.statistics import SEPARATOR, Statistics, from_counts
@@ -97,6 +98,13 @@ class Ledger:
         """A request was answered here with an error."""
         with self._lock:
             self._pending[("refusals",)] += 1
+
+    def rebound(self, kinds: Iterable[tuple[str, int]]) -> None:
+        """A hit was served with values of these kinds replaced, each so often."""
+        with self._lock:
+            self._pending[("rebound_hits",)] += 1
+            for kind, number in kinds:
+                self._pending["rebound", kind] += number
 
     def skipped(self, reason: Skip) -> None:
         """The answer of a miss was not stored."""

@@ -26,9 +26,13 @@ class _Collector(Collector):
         for name in ("hits", "misses", "stale", "coalesced", "refusals"):
             requests.add_metric([name], getattr(stats, name))
         yield requests
-        yield _by_reason("bypasses", "Requests that bypassed the cache, by reason.", stats.bypasses)
+        yield CounterMetricFamily(
+            _PREFIX + "rebound_hits", "Hits on answers recorded for other values.", value=stats.rebound_hits
+        )
+        yield _by("kind", "rebound", "Values replaced in the answers of these hits, by kind.", stats.rebound)
+        yield _by("reason", "bypasses", "Requests that bypassed the cache, by reason.", stats.bypasses)
         yield CounterMetricFamily(_PREFIX + "stored", "Answers stored.", value=stats.stored)
-        yield _by_reason("skips", "Answers of misses that were not stored, by reason.", stats.skips)
+        yield _by("reason", "skips", "Answers of misses that were not stored, by reason.", stats.skips)
         for book, by_whom in _BOOKS.items():
             yield from self._book(book, by_whom)
 
@@ -52,10 +56,10 @@ class _Collector(Collector):
         yield from (tokens, usd, seconds)
 
 
-def _by_reason(name: str, help: str, counts: dict[str, int]) -> CounterMetricFamily:
-    family = CounterMetricFamily(_PREFIX + name, help, labels=["reason"])
-    for reason, count in counts.items():
-        family.add_metric([reason], count)
+def _by(label: str, name: str, help: str, counts: dict[str, int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(_PREFIX + name, help, labels=[label])
+    for value, count in counts.items():
+        family.add_metric([value], count)
     return family
 
 

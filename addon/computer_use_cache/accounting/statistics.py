@@ -62,6 +62,10 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     """Requests answered from the store."""
     misses: int = 0
     """Requests sent upstream, whatever came of them."""
+    rebound_hits: int = 0
+    """Hits on answers that were recorded for other values."""
+    rebound: dict[str, int] = {}
+    """Values replaced in the answers of these hits, by kind."""
     bypasses: dict[str, int] = {}
     """Requests sent past the cache, by reason."""
     stale: int = 0
@@ -94,6 +98,8 @@ def from_counts(counts: Mapping[str, float], **fixed: Any) -> Statistics:
     return Statistics(
         hits=hits,
         misses=misses,
+        rebound_hits=int(counts.get("rebound_hits", 0)),
+        rebound={kind: int(count) for (kind,), count in _below("rebound", counts)},
         bypasses={reason: int(count) for (reason,), count in _below("bypasses", counts)},
         stale=int(counts.get("stale", 0)),
         coalesced=int(counts.get("coalesced", 0)),
@@ -133,7 +139,7 @@ def _models(counts: Mapping[str, float]) -> dict[str, ModelStatistics]:
 
 
 def _with_known_prices(fields: dict[str, Any]) -> dict[str, Any]:
-    """A model's counts, without money in a book of which no price is known."""
+    """A model's counts, without a sum of money in a book that has no known price."""
     if fields.get("priced", True):
         return fields
     books = {name: fields.get(name, {}) for name in ("saved", "spent")}

@@ -6,15 +6,18 @@ No mitmproxy and no clock. The proxy, the importers and the tests all go through
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from msgspec.structs import replace
 
 from computer_use_cache import formats
 from computer_use_cache.accounting import prices
 from computer_use_cache.cache import policy
+from computer_use_cache.cache.concealing import Finder, concealed_answer
 from computer_use_cache.cache.plan import Plan, Route
 from computer_use_cache.cache.policy import Controls
-from computer_use_cache.credentials import caller, detection, places
+from computer_use_cache.cache.samples import Samples
+from computer_use_cache.credentials import caller, places
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.base import Format, Json, load_object
 from computer_use_cache.keys import canonical_json, key
@@ -32,6 +35,8 @@ from computer_use_cache.models import (
     Skip,
     Skipped,
 )
+from computer_use_cache.rebinding import Cause, Refusal, Value, conceal
+from computer_use_cache.rebinding.kinds import NORMALIZED
 from computer_use_cache.setting_values import Scope
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Slow, Store
@@ -58,6 +63,8 @@ class Cache:
     def __init__(self, settings: Settings, store: Store, *, loopback: bool) -> None:
         self.settings = settings
         self.store = store
+        self.samples = Samples()
+        self._finder = Finder()
         self._shared = settings.scope is Scope.SHARED or (settings.scope is Scope.AUTO and loopback)
 
     def plan(self, request: Request) -> Plan:
@@ -75,17 +82,22 @@ class Cache:
         format, resource = found
         resource = resource or format.model_in_base(request.upstream)
         controls = policy.read_controls(request.headers, self.settings)
-        beginning = key.begin(
+        return Route(request, format, resource, controls, self._beginning(request, format, resource, controls))
+
+    def _beginning(
+        self, request: Request, format: Format, resource: str, controls: Controls, nth: int | None = None
+    ) -> Any:
+        """The beginning of the key; for the `nth` sample where samples are ordered."""
+        return key.begin(
             scope=self.scope(request),
             namespace=controls.namespace,
-            sample=controls.sample,
+            sample=nth or controls.sample or 1,
             upstream=request.upstream,
             format_name=format.name,
             resource=resource,
             query=key.relevant_query(request.query),
             headers=request.headers,
         )
-        return Route(request, format, resource, controls, beginning)
 
     def plan_body(self, route: Route, sent_body: bytes) -> Plan:
         """The plan for a request with this body. Raises RequestError to refuse it."""
@@ -107,10 +119,10 @@ class Cache:
             or self._bypass(format, len(sent_body), body, model)
             or controls
         )
-        computed = ""
+        computed, blanked = "", list[Value]()
         if isinstance(verdict, Controls):
             try:
-                computed = self._key(route, parted.body, parted.credentials)
+                computed = self._key(route.key_beginning, route, parted, blanked)
             except (FormatError, RecursionError) as error:
                 verdict = Bypass(Reason.FORM, str(error))
         if computed and computed == controls.reject:
@@ -127,12 +139,21 @@ class Cache:
             body=parted.body,
             forward=sent_body if unreadable or body is sent else _forwarded(body, sent_body),
             credentials=parted.credentials,
+            blanked=tuple(blanked),
         )
 
-    def _key(self, route: Route, body: Json, held: tuple[str, ...]) -> str:
-        """The key of a request; `held` are the credentials that its body held, which count as the caller's does."""
-        counted = caller.digest("\0".join(held)) if held and self._counts_credentials(route.request) else ""
-        return key.finish(route.key_beginning, self.key_body(route.format, body), counted)
+    def _key(self, beginning: Any, route: Route, parted: places.Parted, blanked: list[Value] | None = None) -> str:
+        return key.finish(beginning, self.key_body(route.format, parted.body, blanked), self._counted(route, parted))
+
+    def _counted(self, route: Route, parted: places.Parted) -> str:
+        """The digest of the credentials that a body held, which count as the caller's does; "" if they do not."""
+        is_counted = parted.credentials and self._counts_credentials(route.request)
+        return caller.digest("\0".join(parted.credentials)) if is_counted else ""
+
+    def template_digest(self, plan: Plan, template: Json) -> str:
+        """The digest of a request's template; it does not count which of a run's samples is asked for."""
+        parted = places.Parted(plan.body, plan.credentials)
+        return key.finish(plan.route.key_beginning, template, self._counted(plan.route, parted))
 
     def _bypass(self, format: Format, length: int, body: Json, model: str) -> Bypass | None:
         if length > self.settings.max_input_chars:
@@ -141,11 +162,14 @@ class Cache:
             return Bypass(Reason.STATE, reason)
         return policy.model_verdict(model, self.settings)
 
-    def key_body(self, format: Format, body: Json) -> Json:
-        """The part of a request's body (as parsed by `canonical_json.parse_body`) that belongs to the key."""
-        counted = key.remove_pointers(format.key_body(body), self.settings.ignore_keys)
+    def key_body(self, format: Format, body: Json, blanked: list[Value] | None = None) -> Json:
+        """The part of a request's body (as parsed by `canonical_json.parse_body`) that belongs to the key. If its API
+        answers in text, the values that normalisers take out of it are appended to `blanked`."""
+        counted, texts = key.remove_pointers(format.key_body(body), self.settings.ignore_keys), list[str]()
         for normalizer in self.settings.normalize:
-            counted = normalizer.apply(format, counted)
+            counted = normalizer.apply(format, counted, texts)
+        if blanked is not None and format.answers_in_text:
+            blanked += (Value(NORMALIZED.name, text) for text in texts)
         return counted
 
     def scope(self, request: Request) -> str:
@@ -160,11 +184,42 @@ class Cache:
     def plan_part(self, plan: Plan, body: Json) -> Plan:
         """The plan for one input of a planned batch, as if it had been asked for alone. Raises FormatError."""
         assert isinstance(plan.verdict, Controls), "a bypass has no parts"
-        return replace(plan, key=self._key(plan.route, body, plan.credentials), body=body)
+        return self._replanned(plan, places.Parted(body, plan.credentials))
+
+    def plan_sample(self, plan: Plan, nth: int, template_nth: int | None) -> Plan:
+        """The plan for the `nth` sample of a request."""
+        numbered = replace(plan, nth=nth, template_nth=template_nth)
+        return self._replanned(numbered, places.Parted(plan.body, plan.credentials))
+
+    def _replanned(self, plan: Plan, parted: places.Parted) -> Plan:
+        route, beginning = plan.route, plan.route.key_beginning
+        if plan.nth is not None:
+            beginning = self._beginning(route.request, route.format, route.resource, route.controls, plan.nth)
+        blanked: list[Value] = []
+        computed = self._key(beginning, route, parted, blanked)
+        return replace(plan, key=computed, body=parted.body, blanked=tuple(blanked))
+
+    def conceal(self, plan: Plan) -> Plan:
+        """The plan with `<secret n>` in the place of each credential in the request's texts, and the key of that.
+
+        A bypass if that cannot be done, or the answer cannot have the marks. Slow: call it off the event loop.
+        """
+        try:
+            found = conceal(plan.body, self._finder.searching_for(plan.credentials))
+        except RecursionError:
+            return _bypassed(plan, Bypass(Reason.FORM, "nested too deeply"))
+        if isinstance(found, Refusal):
+            return _bypassed(plan, Bypass(Reason.CREDENTIAL, str(found)))
+        if not found.secrets:
+            return plan
+        if not plan.format.answers_in_text:
+            return _bypassed(plan, Bypass(Reason.CREDENTIAL, str(Cause.NOT_TEXT)))
+        concealed = replace(plan, secrets=found.secrets)
+        return self._replanned(concealed, places.Parted(found.body, plan.credentials))
 
     def lookup(self, plan: Plan, now: float) -> Entry | Absent:
-        """The entry that may answer the plan at `now`, or why there is none. Blocks; raises StoreError."""
-        return _unread(plan) or _usable(plan, self.store.get(plan.key), now)
+        """The entry that may answer the plan at `now`, or why no entry may. Blocks; raises StoreError."""
+        return _unread(plan) or _found(plan, self.store.get(plan.key), now)
 
     def lookup_quickly(self, plan: Plan, now: float) -> Entry | Absent | Slow:
         """As `lookup`, on the event loop: SLOW if the entry takes too long to read there and `lookup` must be used in a
@@ -172,7 +227,7 @@ class Cache:
         if absent := _unread(plan):
             return absent
         entry = self.store.get_quickly(plan.key)
-        return entry if entry is Slow.SLOW else _usable(plan, entry, now)
+        return entry if entry is Slow.SLOW else _found(plan, entry, now)
 
     def lookup_stale(self, plan: Plan, now: float) -> Entry | None:
         """The entry that may stand in at `now` for an upstream that failed. Blocks; raises StoreError."""
@@ -183,16 +238,6 @@ class Cache:
             return None
         return entry if entry.is_fresh(now - plan.verdict.stale_seconds) else None
 
-    def credential(self, plan: Plan) -> Bypass | None:
-        """The verdict on a request whose text holds a credential, one of its tools' perhaps.
-
-        Slow: call it off the event loop. Only a miss needs to ask: what holds a credential was never stored.
-        """
-        if any(places.is_repeated(each, text) for each in plan.credentials for text in detection.texts(plan.body)):
-            return Bypass(Reason.CREDENTIAL, "a tool's, in a text")
-        found = next(detection.find_in_body(plan.body), None)
-        return Bypass(Reason.CREDENTIAL, found.secrets[0].kind) if found else None
-
     def judge(self, plan: Plan, response: Response, now: float) -> Entry | Skipped:
         """The entry for an upstream's complete answer, received at `now`, or why it must not be stored."""
         if isinstance(plan.verdict, Bypass):
@@ -202,8 +247,9 @@ class Cache:
         verdict = policy.judge_answer(plan.format, response, plan.shape, self.settings)
         if isinstance(verdict, Skipped):
             return verdict
-        if any(places.is_repeated(each, response.body.decode("utf-8", "replace")) for each in plan.credentials):
-            return Skipped(Skip.CREDENTIAL, Skip.CREDENTIAL)
+        body = concealed_answer(plan, verdict.shape, response.body)
+        if isinstance(body, Refusal):
+            return Skipped(f"{Skip.CREDENTIAL}: {body}", Skip.CREDENTIAL)
         usable_until = verdict.usable_until
         if usable_until is not None and usable_until <= now:
             return Skipped(Skip.EXPIRED, Skip.EXPIRED)
@@ -217,15 +263,17 @@ class Cache:
             model=plan.model,
             namespace=plan.verdict.namespace,
             headers=tuple(item for item in sorted(response.headers.items()) if is_kept(item[0])),
-            body=response.body,
+            body=body,
             created_at=now,
             expires_at=min(ends, default=None),
             seconds=response.seconds,
             with_usage=plan.with_usage,
-            chunks=response.chunks,
+            chunks=response.chunks if body is response.body else (),
             offline_only=verdict.offline_only,
             usable_until=usable_until,
             asked_form=plan.format.unasked_form(response.body, plan.body) if is_json else "",
+            template=plan.template.digest if plan.template else "",
+            bindings=plan.template.bindings if plan.template else b"",
         )
         return entry.costing(self.cost(plan, response, now))
 
@@ -237,6 +285,13 @@ class Cache:
         if shape is None:
             return Cost(seconds=response.seconds)
         return prices.cost_of(plan.format, plan.upstream, plan.model, shape, response, now=now)
+
+    def concealed_body(self, body: Json) -> Json:
+        """A body without any credential, as `plan_body` and `conceal` leave it. Slow: call it off the event loop."""
+        parted = places.part(body)
+        found = conceal(parted.body, self._finder.searching_for(parted.credentials))
+        assert not isinstance(found, Refusal), "the request would be a bypass"
+        return found.body
 
     def keep(self, entry: Entry, now: float, record: RequestRecord | None = None) -> bool:
         """Write an entry and the request it answers; True when it replaced another. Raises StoreError.
@@ -264,10 +319,14 @@ def _unread(plan: Plan) -> Absent | None:
     return Absent(Fwd.REQUEST, plan.verdict.read_ban) if plan.verdict.read_ban else None
 
 
-def _usable(plan: Plan, entry: Entry | None, now: float) -> Entry | Absent:
-    """The entry, if it answers the plan and is fresh enough for it, else why it may not be served."""
+def _found(plan: Plan, entry: Entry | None, now: float) -> Entry | Absent:
+    return usable(plan, entry, now) if entry and entry.key == plan.key else _NOT_STORED
+
+
+def usable(plan: Plan, entry: Entry, now: float) -> Entry | Absent:
+    """The entry, if it is fresh enough for the plan, else why it may not be served."""
     assert isinstance(plan.verdict, Controls), "a bypass is not looked up"
-    if entry is None or entry.key != plan.key or (entry.offline_only and plan.verdict.upstream):
+    if entry.offline_only and plan.verdict.upstream:
         return _NOT_STORED
     if not entry.is_fresh(now):
         return _EXPIRED
@@ -275,6 +334,10 @@ def _usable(plan: Plan, entry: Entry | None, now: float) -> Entry | Absent:
     if limit is not None and now - entry.created_at > limit:
         return Absent(Fwd.REQUEST, f"Cache-Control: max-age={limit}")
     return entry
+
+
+def _bypassed(plan: Plan, bypass: Bypass) -> Plan:
+    return replace(plan, verdict=bypass, key="")
 
 
 def offline_error(ban: str, why: str) -> RequestError:

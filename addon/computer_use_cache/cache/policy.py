@@ -16,6 +16,7 @@ from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats import expiry
 from computer_use_cache.formats.base import Format, load_object
 from computer_use_cache.models import Bypass, Reason, Response, Shape, Skip, Skipped
+from computer_use_cache.rebinding.bindings import Bindings
 from computer_use_cache.setting_values import Mode, Scope
 from computer_use_cache.settings import Settings
 
@@ -25,6 +26,9 @@ CONTROL_HEADERS = (
     "x-cache-ttl",
     "x-cache-namespace",
     "x-cache-sample",
+    "x-cache-run",
+    "x-cache-rebind",
+    "x-cache-bind",
     "x-cache-reject",
     "x-cache-admin-token",
     "cache-control",
@@ -52,7 +56,9 @@ class Controls:
     `bypass` is the bypass it asks for. `read_ban`, `write_ban` and `upstream_ban` name what forbids a stored answer,
     storing the answer, and any answer but a stored one (`Cache-Control: no-cache`); they are "" where nothing does.
     `max_age` and `ttl` are in seconds, None where it gives none. When the upstream fails, an entry may be served for
-    `stale_seconds` after it expires.
+    `stale_seconds` after it expires. `sample` is None where the request names none. `run` is the name of the run that
+    it belongs to. If `rebinds` is set, an answer recorded for other values may be served with the present ones;
+    `bindings` are the present values that are known beforehand.
     """
 
     bypass: Bypass | None
@@ -63,7 +69,10 @@ class Controls:
     stale_seconds: int
     ttl: int | None
     namespace: str
-    sample: int
+    sample: int | None
+    run: str
+    rebinds: bool
+    bindings: Bindings
     reject: str
     """The key of an entry to remove before the request is looked up, "" for none."""
 
@@ -103,8 +112,11 @@ def read_controls(headers: Mapping[str, str], settings: Settings) -> Controls:
         max_age=int(max_age) if re.fullmatch(r"[0-9]{1,12}", max_age) else None,
         stale_seconds=_stale_seconds(mode, directives, settings),
         ttl=_whole(headers, "x-cache-ttl", 0),
-        namespace=_namespace(headers),
-        sample=_whole(headers, "x-cache-sample", 1) or 1,
+        namespace=_name(headers, "x-cache-namespace"),
+        sample=_whole(headers, "x-cache-sample", 1),
+        run=_name(headers, "x-cache-run"),
+        rebinds=_header_flag(headers, "x-cache-rebind") if "x-cache-rebind" in headers else settings.rebind,
+        bindings=_bindings(headers, settings),
         reject=_rejected_key(headers, mode),
     )
 
@@ -160,11 +172,22 @@ def _whole(headers: Mapping[str, str], name: str, least: int) -> int | None:
     return int(text)
 
 
-def _namespace(headers: Mapping[str, str]) -> str:
-    text = headers.get("x-cache-namespace", "")
-    if "x-cache-namespace" in headers and not (text and NAMESPACE.fullmatch(text)):
-        raise RequestError(400, "X-Cache-Namespace: give 1 to 200 printable ASCII characters.")
+def _name(headers: Mapping[str, str], header: str) -> str:
+    text = headers.get(header, "")
+    if header in headers and not (text and NAMESPACE.fullmatch(text)):
+        raise RequestError(400, f"{_title(header)}: give 1 to 200 printable ASCII characters.")
     return text
+
+
+def _bindings(headers: Mapping[str, str], settings: Settings) -> Bindings:
+    """What a request says about its run, and for what it leaves open the setting."""
+    text = headers.get("x-cache-bind")
+    if text is None:
+        return settings.bind
+    try:
+        return Bindings({**settings.bind.values, **Bindings.parse(text).values})
+    except ValueError as error:
+        raise RequestError(400, f"X-Cache-Bind: give {error}.") from None
 
 
 def _rejected_key(headers: Mapping[str, str], mode: Mode) -> str:
@@ -245,7 +268,7 @@ class Storable:
 
 
 def judge_answer(format: Format, response: Response, wanted: Shape, settings: Settings) -> Storable | Skipped:
-    """Whether an upstream's answer, of which all has arrived, may be stored."""
+    """Whether an upstream's answer, which has arrived in full, may be stored."""
     if response.status != 200:
         return Skipped(_refusal(format, response, settings), Skip.STATUS)
     if len(response.body) > settings.max_response_chars:

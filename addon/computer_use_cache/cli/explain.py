@@ -19,9 +19,12 @@ from computer_use_cache.cli.clear import opened_store
 from computer_use_cache.diagnosis import near_miss
 from computer_use_cache.diagnosis.differences import Difference
 from computer_use_cache.errors import FormatError, RequestError
+from computer_use_cache.exchange.decide import Decider
+from computer_use_cache.exchange.decisions import Serve
+from computer_use_cache.flights.flight import Flights
 from computer_use_cache.formats.base import Json
 from computer_use_cache.keys import canonical_json, upstream
-from computer_use_cache.models import Bypass, Entry, Request
+from computer_use_cache.models import Bypass, Request
 from computer_use_cache.setting_values import is_loopback
 from computer_use_cache.settings import Settings
 
@@ -104,12 +107,15 @@ def _explain(cache: Cache, request: Request) -> Json:
     }
     if isinstance(plan.verdict, Bypass):
         return found | {"reason": str(plan.verdict)}
-    entry = cache.lookup(plan, time.time())
-    if isinstance(entry, Entry):
-        return found | {"outcome": "HIT", "reason": f"recorded {time.time() - entry.created_at:.0f} s ago"}
+    decision, plan = Decider(cache, Flights()).decide(plan, time.time())
+    if isinstance(decision, Serve):
+        rebound = ", rebound" * bool(decision.rebound)
+        age = f"recorded {time.time() - decision.entry.created_at:.0f} s ago"
+        return found | {"outcome": "HIT", "key": decision.entry.key, "reason": age + rebound}
+    found |= {"key": plan.key}
+    if isinstance(plan.verdict, Bypass):
+        return found | {"reason": str(plan.verdict)}
     study = near_miss.study(cache, plan)
-    if study.bypass:
-        return found | {"key": "", "reason": str(study.bypass)}
     if study.near is None:
         return found | {"outcome": "MISS", "reason": "no stored request is near it"}
     return found | {"outcome": "MISS", "reason": str(study.near), **near_miss.as_json(study.near)}

@@ -30,10 +30,12 @@ def setting_flags[F: Callable[..., Any]](*, address: bool) -> Callable[[F], F]:
     return decorate
 
 
-def given(flags: Mapping[str, str | None], pairs: Sequence[str]) -> tuple[Settings, dict[str, str], list[str]]:
+def given(
+    flags: Mapping[str, str | None], pairs: Sequence[str], defaults: Mapping[str, str] | None = None
+) -> tuple[Settings, dict[str, str], list[str]]:
     """The settings with what the command line gives: them, their texts by option, and arguments for mitmproxy.
 
-    Raises SettingError.
+    `defaults` are a command's own, by the setting's name. Raises SettingError.
     """
     environment, options, own = dict(os.environ), dict[str, str](), list[str]()
     names = {item.option for item in Settings.declarations()}
@@ -49,4 +51,6 @@ def given(flags: Mapping[str, str | None], pairs: Sequence[str]) -> tuple[Settin
             options[item.option] = text_given
         elif text_given is not None and item.surface is Surface.START:
             environment[item.variables[0]] = text_given
+        elif item.option and item.name in (defaults or {}) and item.variable_in(environment) is None:
+            options.setdefault(item.option, (defaults or {})[item.name])
     return Settings.load(environment, options), options, own

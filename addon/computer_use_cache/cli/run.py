@@ -28,6 +28,8 @@ _NOT_FOUND = 127
 _FORWARDED = ("SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 _OF_THE_TERMINAL = ("SIGINT", "SIGQUIT")
 """What a terminal sends to every process in its foreground, the command included."""
+_DEFAULTS = {"rebind": "on", "samples": "ordered"}
+"""A second run should be answered from the first one's recordings, with its own values."""
 _NODE = ("node", "npx", "npm", "pnpm", "yarn")
 
 
@@ -41,7 +43,7 @@ def run_command(base_url: bool, pairs: tuple[str, ...], command: tuple[str, ...]
     A private proxy lives as long as the command, which finds it and its certificates by environment variables. The
     calls to CACHE_HOSTS are cached, all others pass as they are. The exit status is the command's.
     """
-    settings, texts, own = options.given(flags, pairs)
+    settings, texts, own = options.given(flags, pairs, _DEFAULTS | {"bind": environment.bindings()})
     program = shutil.which(command[0])
     if program is None:
         click.echo(f"Error: {command[0]} was not found, or may not be run", err=True)
@@ -120,7 +122,9 @@ def _summary(before: Statistics | None, after: Statistics | None) -> str:
         return "the store cannot be read; see `computer-use-cache doctor`"
     hits, misses = after.hits - before.hits, after.misses - before.misses
     bypassed = sum(after.bypasses.values()) - sum(before.bypasses.values())
-    text = f"{hits} hit{'s' * (hits != 1)}, {misses} miss{'es' * (misses != 1)}, {bypassed} bypassed"
+    rebound = after.rebound_hits - before.rebound_hits
+    counts = f"{hits} hit{'s' * (hits != 1)}{f' ({rebound} rebound)' if rebound else ''}"
+    text = f"{counts}, {misses} miss{'es' * (misses != 1)}, {bypassed} bypassed"
     saved = _saved(after) - _saved(before)
     return f"{text}, saved {dollars(saved)}" if saved else text
 

@@ -99,16 +99,18 @@ def _totals(counted: Statistics) -> Table:
     table.add_row("entries", f"{counted.entries:,} ({decimal(counted.bytes)}), last stored: {last}")
     table.add_row("served for", duration(counted.ttl_seconds) if counted.ttl_seconds else "ever")
     table.add_row("place", Text(counted.cache_dir))
+    if counted.rebound_hits:
+        table.add_row("rebound hits", f"{counted.rebound_hits:,} ({_by_word(counted.rebound)})")
     if counted.refusals:
         table.add_row("refusals", f"{counted.refusals:,}")
     if counted.skips:
-        table.add_row("not stored", _by_reason(counted.skips))
-    table.add_row("bypasses", _by_reason(counted.bypasses) or "0")
+        table.add_row("not stored", _by_word(counted.skips))
+    table.add_row("bypasses", _by_word(counted.bypasses) or "0")
     return table
 
 
-def _by_reason(counts: dict[str, int]) -> str:
-    return ", ".join(f"{reason}: {count:,}" for reason, count in counts.items())
+def _by_word(counts: dict[str, int]) -> str:
+    return ", ".join(f"{word}: {count:,}" for word, count in counts.items())
 
 
 def _total(models: Iterable[ModelStatistics], book: str) -> Book:

@@ -28,7 +28,8 @@ class Found(NamedTuple):
     secrets: list[Secret]
 
 
-_SHORTEST = 12
+SHORTEST = 12
+"""No credential is shorter."""
 
 _ESCAPES = ((r"\n", " \n"), (r"\r", "  "), (r"\t", "  "), (r"\"", '""'))
 """In JSON inside a text, a line break is two characters, after which no pattern finds the beginning of a word."""
@@ -70,7 +71,7 @@ def find_in_text(text: str) -> list[Secret]:
 
     Takes up to 5 ms for 100 KB: call it off the event loop.
     """
-    if len(text) < _SHORTEST:
+    if len(text) < SHORTEST:
         return []
     readable = _without_escapes(text.encode("utf-8", "replace").decode())  # no lone surrogates
     found = [

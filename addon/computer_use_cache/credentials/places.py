@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -96,7 +97,7 @@ def _clean_holder(value: Any, taken: list[str]) -> Any:
 
 
 def _take(value: Any, taken: list[str]) -> bool:
-    """Add every text in `value` to the credentials; False if there is none, and `value` no credential."""
+    """Add every text in `value` to the credentials; False if there are none, and `value` is not a credential."""
     match value:
         case str():
             taken += [value] if value else []
@@ -144,10 +145,15 @@ def _snake(name: str) -> str:
     return _WORD_BEGINS.sub("_", name).lower()
 
 
-def is_repeated(credential: str, text: str) -> bool:
-    """True if a credential of a request's body stands in a text as well."""
-    return len(secret := without_scheme(credential)) >= _SHORTEST_TOLD and secret in text
-
-
 _SHORTEST_TOLD = 6
 """Shorter values (`on`, `v1`) stand in any text."""
+
+
+def repeated(credentials: Iterable[str], text: str) -> Iterator[tuple[int, int]]:
+    """Where credentials of a request's body stand in a text as well."""
+    for credential in credentials:
+        secret = without_scheme(credential)
+        at = text.find(secret) if len(secret) >= _SHORTEST_TOLD else -1
+        while at >= 0:
+            yield at, at + len(secret)
+            at = text.find(secret, at + len(secret))

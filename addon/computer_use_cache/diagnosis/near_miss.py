@@ -16,7 +16,7 @@ from computer_use_cache.diagnosis.differences import Difference, differences, wi
 from computer_use_cache.errors import FormatError, StoreError
 from computer_use_cache.formats.base import Json, dump, load_object
 from computer_use_cache.keys import canonical_json, key, normalizers
-from computer_use_cache.models import Bypass, RequestRecord
+from computer_use_cache.models import RequestRecord
 from computer_use_cache.store.base import RequestLog
 
 logger = logging.getLogger(__name__)
@@ -50,20 +50,17 @@ class Near:
 class Study:
     """What is found out about a miss while the upstream works.
 
-    A request that holds a credential has a `bypass` and nothing else. Otherwise `record` is the request to store, None
-    if it has no canonical form, and `near` the most similar one, None if no request is near.
+    `record` is the request to store, None if it has no canonical form, and `near` the most similar one, None if no
+    request is near.
     """
 
-    bypass: Bypass | None = None
     record: RequestRecord | None = None
     near: Near | None = None
 
 
 def study(cache: Cache, plan: Plan) -> Study:
-    """Study a planned request that has a key and no entry. Slow: call it off the event loop."""
+    """Study a prepared request that has a key and no entry. Slow: call it off the event loop."""
     assert isinstance(plan.verdict, Controls), "a bypass is not a miss"
-    if bypass := cache.credential(plan):
-        return Study(bypass)
     try:
         record = request_record.record(cache, plan)
         near = nearest(cache, plan, record) if plan.verdict.read else None

@@ -8,10 +8,13 @@ Then come the calls that are under way, and the upstream last. The normal way, t
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple, assert_never
 
+from computer_use_cache.cache import rebound
 from computer_use_cache.cache.batches import Batch, join_known
 from computer_use_cache.cache.cache import Cache, offline_error
 from computer_use_cache.cache.plan import Plan
+from computer_use_cache.cache.rebound import Found
 from computer_use_cache.cache.replay import replay, replays_quickly
 from computer_use_cache.diagnosis import near_miss
 from computer_use_cache.errors import FormatError, StoreError
@@ -19,7 +22,15 @@ from computer_use_cache.exchange.decisions import Decision, Follow, Forward, Pos
 from computer_use_cache.exchange.failure_log import FailureLog
 from computer_use_cache.flights.flight import Flights
 from computer_use_cache.models import Absent, Bypass, Entry, Fwd
+from computer_use_cache.rebinding import Refusal
 from computer_use_cache.store.base import Slow
+
+
+class Decided(NamedTuple):
+    """A decision, and the plan that it was made by: prepared where there is no exact entry."""
+
+    decision: Decision
+    plan: Plan
 
 
 class Decider:
@@ -30,49 +41,91 @@ class Decider:
         self._flights = flights
         self._looking_up = FailureLog("looking up")
 
-    def decide(self, plan: Plan, now: float, batch: Batch | None = None) -> Decision:
+    def decide(self, plan: Plan, now: float, batch: Batch | None = None) -> Decided:
         """Blocks and computes: call it off the event loop, unless `decide_at_once` has said otherwise."""
-        return self._decide(plan, self._entry(self._cache.lookup, plan, now, batch))
+        found = self._exact(plan, now, batch)
+        if isinstance(found, Absent):
+            prepared = rebound.prepare(self._cache, plan)
+            if prepared.key not in ("", plan.key):
+                found = self._exact(prepared, now)
+            plan = prepared
+        if isinstance(found, Absent):
+            found = self._rebound(plan, found, now)
+        return Decided(found if isinstance(found, Serve) else self.without_entry(plan, found), plan)
 
     def decide_at_once(self, plan: Plan, now: float) -> Decision | Postpone:
-        """The same for the event loop: POSTPONE if deciding would take long."""
-        entry = self._entry(self._cache.lookup_quickly, plan, now, None)
-        if entry is Slow.SLOW or (
-            isinstance(entry, Entry) and not replays_quickly(plan, entry, self._cache.settings.hit_usage)
-        ):
-            return Postpone.POSTPONE
-        return self._decide(plan, entry)
+        """The same for the event loop: POSTPONE if deciding would take long, as it does without an exact entry."""
+        found, hit_usage = self._entry(self._cache.lookup_quickly, plan, now, None), self._cache.settings.hit_usage
+        if isinstance(found, Entry) and replays_quickly(plan, found, hit_usage) and rebound.is_exact(plan, found):
+            pieces = replay(plan, found, hit_usage)
+            return Postpone.POSTPONE if pieces is None else Serve(found, pieces)
+        if isinstance(plan.verdict, Bypass) and isinstance(found, Absent):
+            return self.without_entry(plan, found)
+        return Postpone.POSTPONE
 
-    def _decide(self, plan: Plan, found: Entry | Absent) -> Decision:
-        if isinstance(found, Entry):
-            pieces = replay(plan, found, self._cache.settings.hit_usage)
-            if pieces is not None:
-                return Serve(found, pieces)
-            found = Absent(Fwd.URI_MISS)
-        # A template of the request, whose entry is rebound to the present values, is looked up here.
-        return self.without_entry(plan, found)
+    def exact(self, plan: Plan, now: float) -> Serve | None:
+        """The answer of the entry under the request's own key, if it is there by now. Blocks and computes."""
+        found = self._exact(plan, now)
+        return found if isinstance(found, Serve) else None
+
+    def share(self, plan: Plan, entry: Entry) -> Serve | None:
+        """The answer of the entry under the request's own key, None if it does not fit. Blocks and computes."""
+        served = self._served(plan, entry)
+        return served if isinstance(served, Serve) else None
+
+    def _exact(self, plan: Plan, now: float, batch: Batch | None = None) -> Serve | Absent:
+        found = self._entry(self._cache.lookup, plan, now, batch)
+        return self._served(plan, found) if isinstance(found, Entry) else found
+
+    def _served(self, plan: Plan, entry: Entry) -> Serve | Absent:
+        answer = rebound.replay_exact(self._cache, plan, entry)
+        if isinstance(answer, Refusal):
+            return Absent(Fwd.URI_MISS, _refused(answer))
+        return Serve(entry, answer.pieces, tuple(answer.counts.items()))
+
+    def _rebound(self, plan: Plan, absent: Absent, now: float) -> Serve | Absent:
+        """The answer of an entry that was recorded for other values."""
+        if isinstance(plan.verdict, Bypass) or plan.verdict.read_ban:
+            return absent
+        try:
+            found = rebound.find(self._cache, plan, now)
+        except StoreError as error:
+            self._looking_up.failed(error)
+            return absent
+        match found:
+            case None:
+                return absent
+            case Refusal():
+                return Absent(absent.fwd, absent.said or _refused(found))
+            case Found(entry, answer):
+                return Serve(entry, answer.pieces, tuple(answer.counts.items()))
+            case _:
+                assert_never(found)
 
     def without_entry(self, plan: Plan, absent: Absent) -> Follow | Forward | Refuse:
         """What is left when the store does not answer. Quick."""
+        controls = plan.route.controls
+        if not controls.upstream:
+            why = _unanswered(plan, absent)
+            return Refuse(offline_error(controls.upstream_ban, why), why=why)
         if isinstance(plan.verdict, Bypass):
             return Forward(absent)
-        if not plan.verdict.upstream:
-            return Refuse(offline_error(plan.verdict.upstream_ban, "no entry answers this request"))
         flight = self._flights.find(plan.key) if plan.verdict.coalesces else None
         return Follow(absent, flight) if flight else Forward(absent)
 
     def explained(self, plan: Plan, refusal: Refuse, now: float) -> Refuse:
         """A refusal that names the nearest entry, if there is one; the near miss is noted. Blocks and computes."""
+        if isinstance(plan.verdict, Bypass):
+            return refusal
         near = near_miss.study(self._cache, plan).near
-        if near is None or isinstance(plan.verdict, Bypass):
+        if near is None:
             return refusal
         try:
             near_miss.log_miss(self._cache, plan, near, now)
         except StoreError as error:
             self._looking_up.failed(error)
-        where = f"the nearest, {near.key[:8]}, differs at {near.differences[0]}"
-        why = f"no entry answers this request; {where}"
-        return Refuse(offline_error(plan.verdict.upstream_ban, why), near)
+        why = f"{refusal.why}; the nearest, {near.key[:8]}, differs at {near.differences[0]}"
+        return Refuse(offline_error(plan.verdict.upstream_ban, why), near, why)
 
     def stale(self, plan: Plan, now: float) -> Serve | None:
         """The expired entry that may stand in for an upstream that failed. Blocks and computes."""
@@ -81,8 +134,7 @@ class Decider:
         except StoreError as error:
             self._looking_up.failed(error)
             return None
-        pieces = replay(plan, entry) if entry else None
-        return None if entry is None or pieces is None else Serve(entry, pieces)
+        return self.share(plan, entry) if entry else None
 
     def _entry[Found: Entry | Absent | Slow](
         self, lookup: Callable[[Plan, float], Found], plan: Plan, now: float, batch: Batch | None
@@ -99,3 +151,13 @@ class Decider:
             return Absent(Fwd.URI_MISS)
         self._looking_up.worked()
         return found
+
+
+def _refused(refusal: Refusal) -> str:
+    return f"not rebound: {refusal}"
+
+
+def _unanswered(plan: Plan, absent: Absent) -> str:
+    if isinstance(plan.verdict, Bypass):
+        return f"this request is never cached ({plan.verdict})"
+    return f"no entry answers this request{absent.said and f' ({absent.said})'}"

@@ -45,10 +45,11 @@ class Forward:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Answer with an error: there is no entry, and the request may not go upstream."""
+    """Answer with an error: there is no entry, and the request may not go upstream. `why` is what the error says."""
 
     error: RequestError
     near: Near | None = None
+    why: str = ""
 
 
 type Decision = Serve | Follow | Forward | Refuse

@@ -24,10 +24,9 @@ from msgspec.structs import replace
 from computer_use_cache.cache import policy
 from computer_use_cache.cache.batches import Batch
 from computer_use_cache.cache.plan import Plan
-from computer_use_cache.cache.replay import replay, replays_quickly
 from computer_use_cache.diagnosis.near_miss import Study
 from computer_use_cache.errors import StoreError
-from computer_use_cache.exchange import batching, report
+from computer_use_cache.exchange import batching, report, turn
 from computer_use_cache.exchange.decisions import (
     Again,
     Answer,
@@ -52,6 +51,7 @@ from computer_use_cache.exchange.recording import keep
 from computer_use_cache.exchange.report import Report, Storing
 from computer_use_cache.exchange.shared import Shared
 from computer_use_cache.exchange.study import MissStudy
+from computer_use_cache.exchange.turn import Turn
 from computer_use_cache.flights.flight import Landing, Released, Stream
 from computer_use_cache.flights.recorder import Recorder
 from computer_use_cache.models import (
@@ -95,9 +95,8 @@ class Exchange:
     stream piece by piece."""
 
     def __init__(self, shared: Shared, plan: Plan, is_here: Callable[[], bool], *, joins: bool = True) -> None:
-        self.plan = plan
         self.state = State.DECIDING
-        self.bypass = plan.verdict if isinstance(plan.verdict, Bypass) else None
+        self.bypass: Bypass | None = None
         self.batch: Batch | None = None
         self.lead: Lead | None = None
         """Set while its call is made for others too."""
@@ -108,8 +107,15 @@ class Exchange:
         self._absent = Absent(Fwd.URI_MISS)
         self._status: int | None = None
         """The upstream's."""
-        self._study = MissStudy(shared, plan)
+        self._turn: Turn | None = None
         self._cost = NOTHING
+        self._plan_with(plan)
+
+    def _plan_with(self, plan: Plan) -> None:
+        """Go on with this plan; nothing may have been studied by another."""
+        self.plan = plan
+        self.bypass = plan.verdict if isinstance(plan.verdict, Bypass) else None
+        self._study = MissStudy(self._shared, plan)
 
     def _enter(self, state: State) -> None:
         assert state in _NEXT[self.state], f"{self.state.name} to {state.name}"
@@ -121,6 +127,9 @@ class Exchange:
         """Find the answer, waiting for another request's call if need be; Forward if it takes a call of its own."""
         if rejected := self.plan.route.controls.reject:
             await self._reject(rejected)
+        if turn.is_ordered(self._shared, self.plan):
+            plan, self._turn = await self._shared.run.read(turn.take, self._shared, self.plan)
+            self._plan_with(plan)
         self.batch = await batching.opened(self._shared, self.plan)
         while True:
             decision = await self._decide()
@@ -150,11 +159,13 @@ class Exchange:
 
     async def _decide(self) -> Decision:
         decider = self._shared.decider
-        decision = Postpone.POSTPONE if self.batch else decider.decide_at_once(self.plan, self._now())
-        if decision is Postpone.POSTPONE:
-            decision = await self._shared.run.read(decider.decide, self.plan, self._now(), self.batch)
-            if isinstance(decision, Forward):  # meanwhile an identical request may have gone upstream
-                decision = decider.without_entry(self.plan, decision.absent)
+        at_once = Postpone.POSTPONE if self.batch else decider.decide_at_once(self.plan, self._now())
+        if at_once is not Postpone.POSTPONE:
+            return at_once
+        decision, plan = await self._shared.run.read(decider.decide, self.plan, self._now(), self.batch)
+        self._plan_with(plan)
+        if isinstance(decision, Forward):  # meanwhile an identical request may have gone upstream
+            return decider.without_entry(plan, decision.absent)
         return decision
 
     async def _follow(self, follow: Follow) -> Join | Share | ShareError | ServeStale | Forward | Again:
@@ -166,19 +177,18 @@ class Exchange:
             # The leader's client may have had all of it before this request was sent: what is stored decides.
             await flight.landed()
             return Again.AGAIN
-        if isinstance(begun, Stream) and self._joins and begun.suits(self.plan.shape, self.plan.with_usage):
+        if isinstance(begun, Stream) and self._joins_live(begun):
             return Join(begun, flight)
         landing = await flight.landed()
         match landing:
             case Entry():
-                pieces = await self._replay(landing)
-                return await self._forward(Forward(self._absent)) if pieces is None else Share(landing, pieces)
-            case Response():
+                return await self._share(landing) or await self._forward(Forward(self._absent))
+            case Response() if not self.plan.secrets:  # an error may repeat what its request holds
                 stale = await self._stale(landing.status) if policy.is_failure(landing.status) else None
                 return stale or ShareError(landing)
             case Released.FAILED:
                 return await self._stale(None) or await self._forward(Forward(self._absent))
-            case Released.ALONE:
+            case Released.ALONE | Response():
                 return await self._forward(Forward(self._absent))
             case Released.TOGETHER:
                 return Again.AGAIN
@@ -199,13 +209,16 @@ class Exchange:
         return forward
 
     async def _find(self) -> Serve | None:
-        found = await self._shared.run.read(self._shared.decider.decide, self.plan, self._now())
-        return found if isinstance(found, Serve) else None
+        return await self._shared.run.read(self._shared.decider.exact, self.plan, self._now())
 
-    async def _replay(self, entry: Entry) -> Sequence[bytes] | None:
-        if replays_quickly(self.plan, entry):
-            return replay(self.plan, entry)
-        return await self._shared.run.read(replay, self.plan, entry)
+    def _joins_live(self, stream: Stream) -> bool:
+        """Whether the stream of the call that is followed can be passed on as it is."""
+        is_same = stream.suits(self.plan.shape, self.plan.with_usage) and not self.plan.has_own_values
+        return self._joins and is_same
+
+    async def _share(self, entry: Entry) -> Share | None:
+        found = await self._shared.run.read(self._shared.decider.share, self.plan, entry)
+        return Share(found.entry, found.pieces) if found else None
 
     async def _stale(self, status: int | None) -> ServeStale | None:
         found = await self._shared.run.read(self._shared.decider.stale, self.plan, self._now())
@@ -285,14 +298,8 @@ class Exchange:
         return Fail(Skipped(Skip.CLIENT, Skip.CLIENT))
 
     async def _heed_study(self) -> Study:
-        """Wait for the study. A request that holds a credential has gone past the cache."""
-        if isinstance(self.plan.verdict, Bypass) or self.bypass:
-            return Study()
-        found = await self._study.result()
-        if found.bypass and self.plan.verdict.write:
-            self.bypass = found.bypass
-            self._release()
-        return found
+        """Wait for the study."""
+        return Study() if self.bypass else await self._study.result()
 
     # -- the end
 
@@ -310,6 +317,8 @@ class Exchange:
         self._enter(State.SETTLED)
         try:
             final = self.report(ending, now)
+            if self._turn and not _is_answer(ending):
+                turn.give_back(self._shared, self._turn)
             self._shared.conclude(final, self._cost, now)
             if isinstance(ending, Join):
                 ending.flight.when_landed(self._count_saved)
@@ -350,3 +359,22 @@ class Exchange:
 
     def _now(self) -> float:
         return self._shared.run.now()
+
+
+_UNANSWERED = frozenset(
+    (
+        *(Skip.STATUS, Skip.LENGTH, Skip.CODING, Skip.NOT_JSON, Skip.MALFORMED),
+        *(Skip.ERROR, Skip.FAILED, Skip.UNFINISHED),
+    )
+)
+"""Answers that the client could not use either."""
+
+
+def _is_answer(ending: Ending) -> bool:
+    """Whether the client had an answer that it could use."""
+    match ending:
+        case Fail() | Refuse() | ShareError():
+            return False
+        case Skipped(reason=reason):
+            return reason not in _UNANSWERED
+    return True

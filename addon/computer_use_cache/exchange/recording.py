@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from computer_use_cache.cache.batches import total
 from computer_use_cache.cache.plan import Plan
+from computer_use_cache.cache.rebound import with_template
 from computer_use_cache.diagnosis import near_miss
 from computer_use_cache.diagnosis.near_miss import Study
 from computer_use_cache.errors import StoreError
@@ -32,6 +33,7 @@ def keep(
     shared: Shared, plan: Plan, response: Response, *, study: Study, parts: Sequence[Entry], now: float
 ) -> Recorded:
     """Store an answer that arrived at `now`, if it may be stored, and with it the `parts` of a batch."""
+    plan = with_template(shared.cache, plan)
     judged = shared.cache.judge(plan, response, now)
     whole = shared.cache.cost(plan, response, now) if isinstance(judged, Skipped) else judged.cost
     cost = total(part.cost for part in parts) if parts else whole

@@ -74,7 +74,7 @@ def cache_status(report: Report) -> str:
     """The parameters of Cache-Status (RFC 9211) without the key."""
     ttl = "" if report.ttl is None else f"; ttl={report.ttl}"
     if report.outcome is Outcome.HIT:
-        return f"hit{ttl}"
+        return f"hit{ttl}; detail=rebound" if report.rebound else f"hit{ttl}"
     if report.outcome is Outcome.REFUSED:
         return "detail=not-forwarded"
     status = f"fwd={report.fwd}"
@@ -140,7 +140,8 @@ def comment(report: Report) -> str:
     words = [f"{report.outcome} {report.key[:8]}".rstrip()]
     if report.near:
         words = [f"{report.outcome} near {report.near.key[:8]} {report.near.differences[0]}"]
-    words += filter(None, (str(report.bypass or ""), report.said, storing(report), _saved(report)))
+    rebound = f"rebound {_rebound(report)}" if report.rebound else ""
+    words += filter(None, (str(report.bypass or ""), report.said, storing(report), rebound, _saved(report)))
     return " · ".join(words)
 
 

@@ -70,7 +70,7 @@ def of_hit(key: str, model: str, serve: Serve, now: float) -> Report:
     return Report(
         Outcome.HIT,
         model,
-        key,
+        entry.key if serve.rebound else key,
         age=_age(entry, now),
         ttl=_ttl(entry, now),
         rebound=serve.rebound,

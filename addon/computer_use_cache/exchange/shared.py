@@ -60,6 +60,8 @@ class Shared:
 
     def conclude(self, report: Report, spent: Cost, now: float) -> None:
         """Count and log one request, which is over. `spent` is what its own upstream call cost."""
+        if report.rebound:
+            self.ledger.rebound(report.rebound)
         match report.outcome:
             case Outcome.HIT | Outcome.STALE:
                 self.ledger.served(report.outcome, report.model, report.saved or NOTHING)

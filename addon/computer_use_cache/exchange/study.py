@@ -1,4 +1,4 @@
-"""Studies a miss in a thread while the upstream works: does it hold a credential, and what is it near to?"""
+"""Studies a miss in a thread while the upstream works: what is to be kept of it, and what is it near to?"""
 
 from __future__ import annotations
 

@@ -19,15 +19,19 @@ from computer_use_cache.formats.base import EXACT_MEMBERS, REFERENCE_TYPES, Form
 from computer_use_cache.keys.pixels import Pixels, can_decode
 
 type Json = dict[str, Any]
-type Change = Callable[[Format, Json], Json]
+type Change = Callable[[Format, Json, list[str]], Json]
 
 
 @dataclass(frozen=True, slots=True)
 class Normalizer:
-    """A named normaliser or an `s/regex/text/` rule. `apply` returns a new body and never changes its argument."""
+    """A named normaliser or an `s/regex/text/` rule."""
 
     name: str
-    apply: Change
+    _change: Change
+
+    def apply(self, format: Format, body: Json, blanked: list[str] | None = None) -> Json:
+        """Return a normalised copy of `body`. The values that were taken out of its texts are appended to `blanked`."""
+        return self._change(format, body, [] if blanked is None else blanked)
 
 
 # -- texts
@@ -62,23 +66,42 @@ def _replace(patterns: Iterable[tuple[str, str]]) -> Change:
     """Replace the matches of each pattern with its text, in which `\\1` stands for group 1."""
     compiled = [(_pattern(pattern), text) for pattern, text in patterns]
 
-    def change(found: str) -> str:
-        for pattern, text in compiled:
-            found = pattern.sub(text, found)
-        return found
+    def apply(_: Format, body: Json, blanked: list[str]) -> Json:
+        def change(found: str) -> str:
+            for pattern, text in compiled:
+                found = pattern.sub(lambda match, text=text: _expanded(match, text, blanked), found)
+            return found
 
-    return lambda _, body: _texts(body, change)
+        return _texts(body, change)
+
+    return apply
+
+
+def _expanded(match: Any, text: str, blanked: list[str]) -> str:
+    """The replacement of a match. Blanked are the match and, if its ends stay the same, the part between them."""
+    before, after = match[0], str(match.expand(text))
+    start = _alike(before, after)
+    end = _alike(before[start:][::-1], after[start:][::-1])
+    part = before[start : len(before) - end].strip()
+    blanked += dict.fromkeys(filter(None, (before, part)))
+    return after
+
+
+def _alike(one: str, other: str) -> int:
+    """How many leading characters two texts share."""
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _number(pattern: str, name: str) -> Change:
     """Number the distinct values that group 1 of the pattern matches, ignoring case."""
     compiled = _pattern(pattern)
 
-    def apply(_: Format, body: Json) -> Json:
+    def apply(_: Format, body: Json, blanked: list[str]) -> Json:
         number = _numbers(name)
 
         def rewritten(found: Any) -> str:
             whole: str = found[0]
+            blanked.append(found[1])
             return whole.replace(found[1], number(found[1].lower()))
 
         return _texts(body, lambda text: str(compiled.sub(rewritten, text)))
@@ -134,7 +157,7 @@ def _at(body: Json, places: tuple[str, ...], change: Callable[[str], str]) -> Js
     return written
 
 
-def _number_call_ids(format: Format, body: Json) -> Json:
+def _number_call_ids(format: Format, body: Json, _blanked: list[str]) -> Json:
     return _at(body, format.call_id_places, _numbers("call"))
 
 
@@ -147,7 +170,7 @@ def _name_pixels() -> Change:
     if not can_decode():
         raise ValueError("image-pixels only where Pillow is installed (pip install '.[images]')")
     pixels = Pixels()
-    return lambda api, body: _at(body, api.image_places, pixels.named)
+    return lambda api, body, _blanked: _at(body, api.image_places, pixels.named)
 
 
 # -- the setting

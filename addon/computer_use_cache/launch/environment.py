@@ -5,6 +5,11 @@ Every runtime reads variables of its own. Services on this machine are still rea
 
 from __future__ import annotations
 
+import contextlib
+import getpass
+import os
+import platform
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +29,14 @@ class Trust:
     authority: Path
     bundle: Path
     java: Path | None = None
+
+
+def bindings() -> str:
+    """What rebinding is told about a run that this process starts (CACHE_BIND): where and as whom it runs."""
+    known = {"cwd": os.getcwd(), "home": os.path.expanduser("~"), "host": platform.node(), "tmp": tempfile.gettempdir()}
+    with contextlib.suppress(OSError, KeyError):  # a user without a name
+        known["user"] = getpass.getuser()
+    return ",".join(f"{name}={value}" for name, value in known.items() if value and "," not in value)
 
 
 def proxied(port: int, trust: Trust, given: Mapping[str, str]) -> dict[str, str]:

@@ -32,7 +32,7 @@ from computer_use_cache.proxy.session import Parts
 from computer_use_cache.proxy.shutdown import drain
 from computer_use_cache.proxy.ui.annotations import Inspector
 from computer_use_cache.proxy.ui.commands import Commands
-from computer_use_cache.setting_values import Switch
+from computer_use_cache.setting_values import Samples, Switch
 from computer_use_cache.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -147,9 +147,10 @@ class ComputerUseCache:
         if self._parts is None or self._ending:
             return None
         if self._is_lane_open is None:
-            wish = self._parts.settings.fast_lane
-            is_of_use = wish is Switch.AUTO and not needs_flows(ctx.options, ctx.master.addons)
-            self._is_lane_open = wish is Switch.ON or is_of_use
+            settings = self._parts.settings
+            is_of_use = settings.fast_lane is Switch.AUTO and not needs_flows(ctx.options, ctx.master.addons)
+            is_wanted = settings.fast_lane is Switch.ON or is_of_use
+            self._is_lane_open = is_wanted and settings.samples is not Samples.ORDERED  # it does not count requests
         return self._parts.lane if self._is_lane_open else None
 
     async def cache_find(self, search: Search) -> None:

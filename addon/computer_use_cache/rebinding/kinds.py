@@ -126,6 +126,8 @@ _BUILT_IN = (
 )  # fmt: skip
 CALL = Kind("call", numbered=True)
 """The ids of calls and items, by the places in which the API has them."""
+NORMALIZED = Kind("normalized", labelled=True)
+"""What CACHE_NORMALIZE takes out of a request; the words around it are not known."""
 
 
 class Kinds:
@@ -133,7 +135,7 @@ class Kinds:
 
     def __init__(self, more: Iterable[Kind] = ()) -> None:
         every = (*more, *_BUILT_IN)
-        self._by_name: Mapping[str, Kind] = {kind.name: kind for kind in (*every, CALL)}
+        self._by_name: Mapping[str, Kind] = {kind.name: kind for kind in (*every, CALL, NORMALIZED)}
         self._groups = [(kind, pattern) for kind in every for pattern in kind.patterns]
 
     @cached_property

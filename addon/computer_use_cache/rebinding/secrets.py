@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 from computer_use_cache.formats.base import Format, Json
+from computer_use_cache.keys.canonical_json import canonical
 from computer_use_cache.models import Event
 from computer_use_cache.rebinding.answers import Rebound, rewritten
 from computer_use_cache.rebinding.kinds import Kinds
@@ -42,12 +43,12 @@ class Concealed:
 
 
 def conceal(body: Json, find: Finder) -> Concealed | Refusal:
-    """The body with `<secret n>` for each credential; the body itself where there is none."""
+    """The body with `<secret n>` for each credential; the body itself if it holds no credential."""
     found: dict[str, int] = {}
     concealed = _concealed(body, find, found)
     if not found:
         return Concealed(body, ())
-    if _MARK.search(json.dumps(body, ensure_ascii=False)):
+    if _MARK.search(canonical(body).decode("utf-8", "surrogatepass")):
         return Refusal(Cause.MARKED)
     return Concealed(concealed, tuple(found))
 

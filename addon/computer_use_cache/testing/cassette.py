@@ -10,12 +10,14 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from urllib import request
 
 from msgspec.structs import replace
 
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.errors import CacheError, FormatError
 from computer_use_cache.formats.base import load_object
+from computer_use_cache.launch.environment import bindings
 from computer_use_cache.models import Skipped
 from computer_use_cache.setting_values import Mode
 from computer_use_cache.settings import Settings
@@ -24,6 +26,8 @@ from computer_use_cache.store.disk import DiskStore
 from computer_use_cache.transfer import jsonl
 from computer_use_cache.transfer.recordings import Damaged, Exported, importing_cache
 
+_REBINDING = {"CACHE_REBIND": "on", "CACHE_SAMPLES": "ordered"}
+"""A cassette recorded at home is played elsewhere, and on another day."""
 _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
 _POLL_SECONDS = 0.02
@@ -46,7 +50,8 @@ class Player:
     """
 
     def __init__(self, folder: Path, mode: Mode, variables: Mapping[str, str]) -> None:
-        self._variables = {"CACHE_MODE": str(mode), "CACHE_TTL_SECONDS": "0", **variables}
+        self._variables = {"CACHE_MODE": str(mode), "CACHE_TTL_SECONDS": "0", **_REBINDING, **variables}
+        self._variables.setdefault("CACHE_BIND", bindings())
         self._folder = folder
         self._log = folder / "proxy.log"
         self._read = 0
@@ -59,10 +64,23 @@ class Player:
 
         The entries never expire. Raises CassetteError if a line cannot be used.
         """
+        if self._process:
+            self._begin_run()
         with contextlib.closing(self._store()) as store:
             store.clear()
             if path.exists():
                 _fill(importing_cache(self._settings, store, loopback=True), path)
+
+    def _begin_run(self) -> None:
+        """Have the running proxy count the samples of a request from 1 again, which it does when it is cleared."""
+        headers = {"content-type": "application/json", "x-cache-admin-token": self._settings.admin_token}
+        if self._settings.client_token:
+            headers["authorization"] = f"Bearer {self._settings.client_token[0][1]}"
+        opener = request.build_opener(request.ProxyHandler({}))
+        try:
+            opener.open(request.Request(f"{self.url}/cache/clear", b"{}", headers), timeout=_STOP_SECONDS).close()  # noqa: S310  # our own proxy
+        except OSError as error:
+            raise CassetteError(f"the cache cannot be cleared: {error}") from None
 
     def save(self, path: Path) -> None:
         """Write the store to the cassette at `path`, unless it is empty."""

@@ -11,11 +11,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import assert_never
 
+from computer_use_cache.cache import rebound
 from computer_use_cache.cache.batches import split_recorded
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.diagnosis import request_record
 from computer_use_cache.errors import FormatError, RequestError, SettingError
-from computer_use_cache.models import Entry, Request, RequestRecord, Response, Skipped
+from computer_use_cache.models import Bypass, Entry, Request, RequestRecord, Response, Skipped
 from computer_use_cache.setting_values import Mode, Scope
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import NewEntry, Store
@@ -74,7 +75,7 @@ class Kind(StrEnum):
 
 
 def kind_of(path: Path) -> Kind:
-    """What a file or folder holds, judged by its first bytes. Raises FormatError if it is none of the kinds."""
+    """What a file or folder holds, judged by its first bytes. Raises FormatError if it is of no known kind."""
     if path.is_dir():
         return Kind.ORIGINAL
     try:
@@ -120,9 +121,9 @@ class Importer:
         """Judge a recording and put it into the cache, with the parts of a batch of embeddings."""
         cache = self._cache
         try:
-            plan = cache.plan(recording.request)
-            if bypass := cache.credential(plan):
-                return Skipped(str(bypass))
+            plan = rebound.with_template(cache, rebound.prepare(cache, cache.plan(recording.request)))
+            if isinstance(plan.verdict, Bypass):
+                return Skipped(str(plan.verdict))
             entry = cache.judge(plan, recording.response, recording.at)
             if isinstance(entry, Skipped):
                 return entry

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from computer_use_cache import formats
 from computer_use_cache.accounting.statistics import Statistics
+from computer_use_cache.cache import rebound
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.diagnosis import near_miss
 from computer_use_cache.errors import CacheError
@@ -146,12 +147,12 @@ async def _removed(parts: Parts, flows: Sequence[http.HTTPFlow]) -> str:
 
 
 def _explain(parts: Parts, one: http.HTTPFlow) -> str:
-    plan = _plan(parts, one, _READ)
+    plan = rebound.prepare(parts.cache, _plan(parts, one, _READ))
     if isinstance(plan.verdict, Bypass):
         return f"BYPASS {plan.verdict}"
     found = near_miss.study(parts.cache, plan)
     if found.near is None:
-        return f"{plan.key[:8]}: {found.bypass or 'no other stored request is near it'}"
+        return f"{plan.key[:8]}: no other stored request is near it"
     lines = [f"{plan.key[:8]} is near {found.near.key[:8]} and differs at"]
     for place in found.near.differences:
         lines.append(f"  {place}: {_side(place.asked)}, stored {_side(place.recorded)}")

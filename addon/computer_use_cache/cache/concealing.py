@@ -1,0 +1,68 @@
+"""Keeps credentials in texts out of everything that is stored: `<secret n>` stands in their place.
+
+A conversation grows by a few texts a turn, so the search remembers the texts it has seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+
+from computer_use_cache.cache.plan import Plan
+from computer_use_cache.credentials import detection, places
+from computer_use_cache.formats.base import dump, load_object
+from computer_use_cache.models import Shape
+from computer_use_cache.rebinding import Cause, Refusal, conceal_answer
+from computer_use_cache.store.memory import BoundedMemory
+
+type Spans = tuple[tuple[int, int], ...]
+
+_MOST_TEXTS = 32_768
+
+
+class Finder:
+    """Finds credentials by their form or label, and those of a request's tools wherever else they stand."""
+
+    def __init__(self) -> None:
+        self._known = BoundedMemory[bytes, Spans](_MOST_TEXTS)
+
+    def searching_for(self, credentials: Sequence[str]) -> Callable[[str], Spans]:
+        """A search that finds these credentials too. Slow for a text that is new: call it off the event loop."""
+        return lambda text: _united((*self._detected(text), *places.repeated(credentials, text)))
+
+    def _detected(self, text: str) -> Spans:
+        if len(text) < detection.SHORTEST:
+            return ()
+        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        spans = self._known.get(digest)
+        if spans is None:
+            spans = tuple((secret.start, secret.end) for secret in detection.find_in_text(text))
+            self._known.put(digest, spans)
+        return spans
+
+
+def concealed_answer(plan: Plan, shape: Shape, body: bytes) -> bytes | Refusal:
+    """An answer of this shape as it may be stored: the same bytes if no credential of the request stands in it."""
+    format = plan.format
+    if plan.secrets:
+        answer = load_object(body) if shape is Shape.JSON else format.split_stream(body, shape)
+        found = conceal_answer(format, answer, plan.secrets, with_usage=plan.with_usage)
+        if isinstance(found, Refusal):
+            return found
+        if found.answer is not answer:
+            is_whole = isinstance(found.answer, dict)
+            body = dump(found.answer) if is_whole else b"".join(format.join_stream(found.answer, shape))
+    if any(places.repeated(plan.credentials, body.decode("utf-8", "replace"))):
+        return Refusal(Cause.OTHER_FORM)
+    return body
+
+
+def _united(spans: Iterable[tuple[int, int]]) -> Spans:
+    """The spans in order; those that overlap become one."""
+    united: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if united and start < united[-1][1]:
+            united[-1] = (united[-1][0], max(end, united[-1][1]))
+        else:
+            united.append((start, end))
+    return tuple(united)

@@ -1,0 +1,146 @@
+"""Serves an entry to a request that holds other values than the one it was recorded for.
+
+The exact entry comes first, as ever. Only if it is not there is a request prepared: its credentials are concealed, its
+template is computed, and the entries of that template are tried, the newest first. What cannot be vouched for is
+refused, which makes it a miss. Everything here takes milliseconds for a long request: call it off the event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgpack
+from msgspec.structs import replace
+
+from computer_use_cache.cache.cache import Cache, usable
+from computer_use_cache.cache.plan import Plan, Template
+from computer_use_cache.cache.policy import Controls
+from computer_use_cache.cache.replay import NO_MOVES, Replayed, replay_rebound
+from computer_use_cache.models import Bypass, Entry
+from computer_use_cache.rebinding import (
+    Cause,
+    Moves,
+    Profile,
+    Refusal,
+    Value,
+    approve,
+    profile_for,
+    template_of,
+)
+from computer_use_cache.rebinding.kinds import NORMALIZED
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An entry of the request's template, and its answer with the present values."""
+
+    entry: Entry
+    answer: Replayed
+
+
+# -- preparing a request
+
+
+def prepare(cache: Cache, plan: Plan) -> Plan:
+    """A planned request without its credentials, and with its template if other runs' answers may be served."""
+    if plan.is_prepared or isinstance(plan.verdict, Bypass):
+        return plan
+    concealed = cache.conceal(plan)
+    if isinstance(concealed.verdict, Controls) and concealed.verdict.rebinds:
+        concealed = with_template(cache, concealed)
+    return replace(concealed, is_prepared=True)
+
+
+def with_template(cache: Cache, plan: Plan) -> Plan:
+    """A concealed request with its template, if its API answers in text. Entries carry it even where rebinding is off,
+    so that it can be switched on later."""
+    if plan.template or not plan.format.answers_in_text or not isinstance(plan.verdict, Controls):
+        return plan
+    body = cache.key_body(plan.format, plan.body)
+    try:
+        found = template_of(plan.format, body, plan.verdict.bindings, _profile(plan))
+    except RecursionError:
+        return plan
+    digest = cache.template_digest(plan, found.body)
+    return replace(plan, template=Template(digest, (*found.values, *plan.blanked), found.text))
+
+
+def _profile(plan: Plan) -> Profile:
+    return profile_for(plan.route.request.headers.get("user-agent", ""))
+
+
+# -- the exact entry
+
+
+def is_exact(plan: Plan, entry: Entry) -> bool:
+    """Whether the entry under the request's own key was recorded for the same values: normalisers may have taken out
+    others."""
+    return not plan.blanked or not entry.bindings or plan.blanked == _blanked(entry)
+
+
+def replay_exact(cache: Cache, plan: Plan, entry: Entry) -> Replayed | Refusal:
+    """The answer of the entry under the request's own key. A value that a normaliser took out is never served stale."""
+    if is_exact(plan, entry):
+        return replay_rebound(plan, entry, NO_MOVES, b"", cache.settings.hit_usage)
+    return _rebound(
+        cache, with_template(cache, plan), entry, approve(_blanked(entry), plan.blanked, _profile(plan).kinds)
+    )
+
+
+def _blanked(entry: Entry) -> tuple[Value, ...]:
+    return tuple(value for value in _values(entry) if value.kind == NORMALIZED.name)
+
+
+# -- entries of the same template
+
+
+def find(cache: Cache, plan: Plan, now: float) -> Found | Refusal | None:
+    """The newest entry of the request's template that can be rebound to it, or why the first one tried cannot be; None
+    if no entry has the template. Raises StoreError."""
+    first: Refusal | None = None
+    for entry in _candidates(cache, plan, now):
+        answer = _approved(cache, plan, entry)
+        if isinstance(answer, Replayed):
+            return Found(entry, answer)
+        first = first or answer
+    return first
+
+
+def _candidates(cache: Cache, plan: Plan, now: float) -> Iterator[Entry]:
+    """The newest first. Where samples are ordered, it is the n-th that was recorded, then those after it."""
+    if plan.template is None:
+        return
+    keys = cache.store.with_template(plan.template.digest)
+    if plan.template_nth is not None:
+        keys = keys[::-1][plan.template_nth - 1 :]
+    for key in keys:
+        entry = cache.store.get(key)
+        if entry and entry.template == plan.template.digest and isinstance(usable(plan, entry, now), Entry):
+            yield entry
+
+
+def _approved(cache: Cache, plan: Plan, entry: Entry) -> Replayed | Refusal:
+    assert plan.template, "it was looked up by its template"
+    if plan.format.keeps_answer(plan.body) and plan.route.controls.upstream:
+        return Refusal(Cause.STATE)
+    return _rebound(cache, plan, entry, approve(_values(entry), plan.template.values, _profile(plan).kinds))
+
+
+def _rebound(cache: Cache, plan: Plan, entry: Entry, moves: Moves | Refusal) -> Replayed | Refusal:
+    if isinstance(moves, Refusal):
+        return moves
+    text = plan.template.text if plan.template else b""
+    answer = replay_rebound(plan, entry, moves, text, cache.settings.hit_usage)
+    if isinstance(answer, Refusal) or answer.counts:
+        return answer
+    moved = {value.kind: 0 for value, _ in moves.pairs}  # the requests differ, though the answer holds nothing of it
+    return Replayed(answer.pieces, moved)
+
+
+def _values(entry: Entry) -> list[Value]:
+    """The values that an entry was recorded with; none if they cannot be read, which no request's are equal to."""
+    try:
+        return [Value(*pair) for pair in msgpack.unpackb(entry.bindings, unicode_errors="surrogatepass")]
+    except (ValueError, TypeError, msgpack.UnpackException):
+        return []

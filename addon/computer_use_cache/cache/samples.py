@@ -1,0 +1,50 @@
+"""Numbers the times that a run asks the same request: the n-th time it gets the n-th sample (CACHE_SAMPLES=ordered).
+
+A call that failed gives its number back. The client's own retry of a call asks for the same sample again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from itertools import count
+
+_MOST_REQUESTS = 100_000
+
+
+@dataclass(slots=True)
+class _Given:
+    numbers: set[int] = field(default_factory=set)
+    last: int = 0
+
+
+class Samples:
+    """The numbers of one proxy, by run and digest; those of the requests that were asked longest ago are forgotten."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._given: OrderedDict[tuple[str, str], _Given] = OrderedDict()
+
+    def take(self, run: str, digest: str, *, is_retry: bool) -> int:
+        """The lowest number that is free, from 1; for a retry the one that was given last."""
+        with self._lock:
+            given = self._given.setdefault((run, digest), _Given())
+            self._given.move_to_end((run, digest))
+            if len(self._given) > _MOST_REQUESTS:
+                self._given.popitem(last=False)
+            if not is_retry or not given.last:
+                given.last = next(number for number in count(1) if number not in given.numbers)
+            given.numbers.add(given.last)
+            return given.last
+
+    def give_back(self, run: str, digest: str, number: int) -> None:
+        """The call with that number brought no answer."""
+        with self._lock:
+            if given := self._given.get((run, digest)):
+                given.numbers.discard(number)
+
+    def forget(self) -> None:
+        """Begin a new run."""
+        with self._lock:
+            self._given.clear()

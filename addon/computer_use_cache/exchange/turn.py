@@ -1,0 +1,52 @@
+"""Which of its run's askings a request is, where samples are ordered (cache/samples.py)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from computer_use_cache.cache import rebound
+from computer_use_cache.cache.plan import Plan
+from computer_use_cache.exchange.shared import Shared
+from computer_use_cache.models import Bypass
+from computer_use_cache.setting_values import Samples
+
+_RETRY_COUNT = "x-stainless-retry-count"
+"""SDKs count their retries in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The numbers that a request has been given: pairs of a digest and the number under it."""
+
+    run: str
+    numbers: tuple[tuple[str, int], ...]
+
+
+def is_ordered(shared: Shared, plan: Plan) -> bool:
+    """Whether the request is one of its run's ordered samples: it names no sample, and its API answers in text."""
+    is_asked = shared.cache.settings.samples is Samples.ORDERED and plan.route.controls.sample is None
+    return is_asked and not isinstance(plan.verdict, Bypass) and plan.format.answers_in_text
+
+
+def take(shared: Shared, plan: Plan) -> tuple[Plan, Turn]:
+    """The plan for the sample whose turn it is. Computes: call it off the event loop.
+
+    The exact request is counted, and its template too: a run whose requests hold other values has other exact ones.
+    """
+    plan = rebound.prepare(shared.cache, plan)
+    run = plan.route.controls.run
+    if isinstance(plan.verdict, Bypass):
+        return plan, Turn(run, ())
+    count = plan.route.request.headers.get(_RETRY_COUNT, "")
+    is_retry = re.fullmatch(r"[1-9]\d*", count) is not None
+    digests = (plan.key, plan.template.digest) if plan.template else (plan.key,)
+    numbers = [shared.cache.samples.take(run, digest, is_retry=is_retry) for digest in digests]
+    sample = shared.cache.plan_sample(plan, numbers[0], numbers[1] if plan.template else None)
+    return sample, Turn(run, tuple(zip(digests, numbers, strict=True)))
+
+
+def give_back(shared: Shared, turn: Turn) -> None:
+    """The request was not answered: the next one like it has its turn."""
+    for digest, number in turn.numbers:
+        shared.cache.samples.give_back(turn.run, digest, number)

@@ -65,8 +65,8 @@ def test_a_second_key_is_looked_up_where_it_holds_nobody_up(
     keep(cache, plan)
     decider = Decider(cache, Flights())
     assert isinstance(decider.decide_at_once(plan, NOW), at_once)
-    assert isinstance(decider.decide(plan, NOW), Serve)
+    assert isinstance(decider.decide(plan, NOW).decision, Serve)
 
 
 def test_a_request_that_is_not_stored_goes_upstream(cache: Cache) -> None:
-    assert isinstance(Decider(cache, Flights()).decide(planned(cache, "hello", DATED), NOW), Forward)
+    assert isinstance(Decider(cache, Flights()).decide(planned(cache, "hello", DATED), NOW).decision, Forward)

@@ -357,19 +357,22 @@ def test_every_recorded_answer_survives_recoding_and_batches() -> None:
     assert different == []
 
 
-FLOATS, BASE64 = b'{"data": [{"index": 0, "embedding": [0.5]}]}', b'{"data": [{"index": 0, "embedding": "AAAAPw=="}]}'
+FLOAT_ANSWER, BASE64_ANSWER = (
+    b'{"data": [{"index": 0, "embedding": [0.5]}]}',
+    b'{"data": [{"index": 0, "embedding": "AAAAPw=="}]}',
+)
 
 
 @pytest.mark.parametrize(
     ("body", "asked", "unasked"),
     [
-        (FLOATS, None, ""),
-        (FLOATS, "float", ""),
-        (BASE64, "base64", ""),
-        (BASE64, None, "float"),
-        (BASE64, "float", "float"),
-        (FLOATS, "base64", "base64"),
-        (BASE64, "base64_int8", ""),
+        (FLOAT_ANSWER, None, ""),
+        (FLOAT_ANSWER, "float", ""),
+        (BASE64_ANSWER, "base64", ""),
+        (BASE64_ANSWER, None, "float"),
+        (BASE64_ANSWER, "float", "float"),
+        (FLOAT_ANSWER, "base64", "base64"),
+        (BASE64_ANSWER, "base64_int8", ""),
     ],
 )
 def test_a_form_that_nobody_asked_for_is_noticed(body: bytes, asked: str | None, unasked: str) -> None:
@@ -378,8 +381,8 @@ def test_a_form_that_nobody_asked_for_is_noticed(body: bytes, asked: str | None,
 
 def test_what_came_unasked_is_replayed_unchanged_or_not_at_all() -> None:
     floats, base64_ = ({"model": "m", "input": "a", "encoding_format": form} for form in ("float", "base64"))
-    assert EMBEDDINGS.adapt_answer(BASE64, floats, "float") == BASE64
+    assert EMBEDDINGS.adapt_answer(BASE64_ANSWER, floats, "float") == BASE64_ANSWER
     with pytest.raises(FormatError, match="not asked for"):
-        EMBEDDINGS.adapt_answer(BASE64, base64_, "float")
-    assert EMBEDDINGS.adapt_answer(FLOATS, base64_, "base64") == FLOATS
-    assert EMBEDDINGS.adapt_answer(FLOATS, floats, "base64") == FLOATS
+        EMBEDDINGS.adapt_answer(BASE64_ANSWER, base64_, "float")
+    assert EMBEDDINGS.adapt_answer(FLOAT_ANSWER, base64_, "base64") == FLOAT_ANSWER
+    assert EMBEDDINGS.adapt_answer(FLOAT_ANSWER, floats, "base64") == FLOAT_ANSWER

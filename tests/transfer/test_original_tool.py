@@ -165,7 +165,6 @@ def test_a_damaged_row_is_skipped_and_the_rest_is_kept(
     [
         (row(response={"error": {"message": "no"}}), "error"),
         (row(response=CHAT_ANSWER | {"choices": []}), "choices"),
-        (row(request={"messages": []}), "model"),
         (row(request=CHAT | {"model": "denied"}), "model"),
     ],
 )

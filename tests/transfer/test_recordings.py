@@ -63,7 +63,7 @@ def test_a_recorded_stream_answers_in_both_shapes(cache: Cache) -> None:
         (recording(chat_request(stream=True), STREAM[:-14], **EVENTS), "end"),
         (recording(chat_request(), b"{}"), "choices"),
         (recording(chat_request(), json.dumps(completion("a")).encode(), **{"content-length": "3"}), "length"),
-        (recording({"model": "m"}, b"{}"), "messages"),
+        (recording({"model": "m"}, b"{}"), "choices"),
         (recording(chat_request(conversation="c") | {"cache": False}, b"{}"), "disabled"),
         (recording(chat_request(), json.dumps(completion("a")).encode(), at=NOW - 2592001), "expired"),
         (recording(chat_request(), json.dumps(completion("a")).encode(), at=NOW + 90000), "in the future"),

@@ -127,7 +127,7 @@ def until(terminal: int, text: bytes) -> None:
     ("arguments", "error"),
     [
         (["--watch"], "--watch needs a terminal"),
-        (["--watch", "--json"], "leave it or --json out"),
+        (["--watch", "--json"], "leave out either it or --json"),
         (["--watch", "--interval", "0"], "'--interval'"),
     ],
 )

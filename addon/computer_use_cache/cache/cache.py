@@ -164,7 +164,7 @@ class Cache:
 
     def key_body(self, format: Format, body: Json, blanked: list[Value] | None = None) -> Json:
         """The part of a request's body (as parsed by `canonical_json.parse_body`) that belongs to the key. If its API
-        answers in text, the values that normalisers take out of it are appended to `blanked`."""
+        answers in text, the values that normalisers take out are added to `blanked`."""
         counted, texts = key.remove_pointers(format.key_body(body), self.settings.ignore_keys), list[str]()
         for normalizer in self.settings.normalize:
             counted = normalizer.apply(format, counted, texts)
@@ -287,7 +287,7 @@ class Cache:
         return prices.cost_of(plan.format, plan.upstream, plan.model, shape, response, now=now)
 
     def concealed_body(self, body: Json) -> Json:
-        """A body without any credential, as `plan_body` and `conceal` leave it. Slow: call it off the event loop."""
+        """A request's body without any credential, as `plan_body` and `conceal` leave it."""
         parted = places.part(body)
         found = conceal(parted.body, self._finder.searching_for(parted.credentials))
         assert not isinstance(found, Refusal), "the request would be a bypass"

@@ -159,13 +159,14 @@ class DiskStore:
             if chosen is None:
                 self._requests.clear()
                 return sum(database.clear() for database in self._shards)
-            removed, requests = 0, list[int]()
+            removed, requests = 0, list[list[int]]()
             for database in self._shards:
                 for keys in _chosen_keys(database, chosen):
                     removed += database.delete(keys)
-                    requests += self._requests.numbers(keys)
+                    requests.append(self._requests.numbers(keys))
             if removed:
-                self._requests.delete(requests)
+                # Merged rather than sorted: sorting a long list would keep the interpreter from the event loop.
+                self._requests.delete(heapq.merge(*requests))
                 self._requests.sweep()
             return removed
 

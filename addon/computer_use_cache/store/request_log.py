@@ -154,28 +154,28 @@ class Requests:
             return [row[0] for row in keys if row]
 
     def numbers(self, keys: Sequence[str]) -> list[int]:
-        """The numbers under which the requests of some thousand entries at most are stored, for `delete`."""
+        """The numbers of the requests of some thousand entries at most, in order, for `delete`."""
         with self._use() as database:
             return _numbers(database, keys)
 
-    def delete(self, numbers: Sequence[int]) -> None:
-        """Remove requests by their numbers, in short transactions. In the order of the file, each page is written only
+    def delete(self, numbers: Iterable[int]) -> None:
+        """Remove requests by their numbers, in short transactions. If they are in order, each page is written only
         once."""
-        for batch in itertools.batched(sorted(numbers), rows_at_once(self._path.parent)):
+        for batch in itertools.batched(numbers, rows_at_once(self._path.parent)):
             with self._change() as database:
                 self._remove_unheld(database, _delete(database, batch))
             self._trim_log()
 
     def clear(self) -> None:
         """Remove all requests and misses, in short transactions."""
-        self.delete(self._chosen("1"))
+        self.delete(self._chosen("1 ORDER BY id"))
         self.sweep()
         with self._change() as database:
             database.execute("DELETE FROM misses")
 
     def maintain(self) -> None:
         """Remove what has expired, then the oldest while they are over the limit, in short transactions."""
-        self.delete(self._chosen("expires_at < ?", time.time()))
+        self.delete(self._chosen("expires_at < ? ORDER BY id", time.time()))
         if self._size() <= self._size_limit:
             return
         self.sweep()
@@ -246,7 +246,7 @@ def _is_corrupt(error: sqlite3.DatabaseError) -> bool:
 
 def _numbers(database: sqlite3.Connection, keys: Sequence[str]) -> list[int]:
     marks = ", ".join("?" * len(keys))
-    return [n for (n,) in database.execute(f"SELECT id FROM requests WHERE key IN ({marks})", keys)]  # noqa: S608
+    return [n for (n,) in database.execute(f"SELECT id FROM requests WHERE key IN ({marks}) ORDER BY id", keys)]  # noqa: S608
 
 
 def _delete(database: sqlite3.Connection, numbers: Sequence[int]) -> set[bytes]:

@@ -57,10 +57,10 @@ def _is_field(format: Format, pointer: str) -> bool:
     if "," in pointer or pointer.removeprefix("/") in format.call_id_places:
         return False
     match pointer.split("/")[1:]:
-        case [name]:
-            return _names_the_run(name)
         case [record, *_] if _RECORDS.search(record):
             return True
+        case [name]:
+            return _names_the_run(name)
         case [conversation, "*", name] if conversation == format.conversation:
             return _names_the_run(name) or name in ("id", "uuid")
         case [conversation, "*", record, *_] if conversation == format.conversation:

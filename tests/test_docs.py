@@ -104,8 +104,10 @@ def test_every_command_of_mitmproxys_is_documented() -> None:
 
 
 def test_the_response_headers_are_those_of_the_table(proxy: Proxy) -> None:
-    answers = [proxy.chat(), proxy.chat(), proxy.chat(cache=False)]
-    assert [answer.cache for answer in answers] == ["MISS", "HIT", "BYPASS"]
+    rebinds = {"x-cache-rebind": "on"}
+    moved = [proxy.chat(f"It is 2026-11-26T10:00:0{second}Z.", rebinds) for second in range(2)]
+    answers = [proxy.chat(), proxy.chat(), proxy.chat(cache=False), *moved]
+    assert [answer.cache for answer in answers] == ["MISS", "HIT", "BYPASS", "MISS", "HIT"]
     sent = {name for answer in answers for name in answer.headers if re.match("x-comp|cache-|age|x-code", name)}
     documented = {name.lower() for name in first_column("Response headers") if re.match("(X-|Age|Cache-S)", name)}
     older = {"x-code-model-cache" + end for end in ("-key", "-store", "-age", "-bypass-reason")}

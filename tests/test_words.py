@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).parents[1]
-PACKAGE = CHECKOUT / "addon" / "computer_use_cache"
 TICS = re.compile(r"\b(?:(?i:so many|what of|of which|but for|whoever|as it came|what is told)|is none)\b")
 """The last one only in small letters: `None` is Python's."""
 LINE_STARTS = (tokenize.NEWLINE, tokenize.NL, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING)
@@ -23,19 +22,6 @@ def is_program(path: Path) -> bool:
 PROGRAMS = [path for folder in ("addon", "tests", "scripts") for path in (CHECKOUT / folder).rglob("*")]
 READMES = [CHECKOUT / folder / "README.md" for folder in (".", "addon", "scripts", "tests")]
 FILES = sorted(filter(is_program, PROGRAMS)) + READMES
-
-PENDING = {
-    *("cache/batches.py", "cache/cache.py"),
-    *("cli/audit.py", "cli/clear.py", "cli/stats.py", "cli/trust.py", "credentials.py"),
-    *("formats/__init__.py", "formats/base.py", "formats/chat_completions.py", "formats/gemini.py"),
-    *("formats/openai_choices.py", "formats/partial_json.py", "launch/authority.py", "launch/companion_main.py"),
-    *("launch/environment.py", "proxy/admission.py", "proxy/cache_headers.py"),
-    *("proxy/captures.py", "proxy/fast_path/lookup.py"),
-    *("proxy/fast_path/protocol.py", "proxy/fast_path/reader.py", "proxy/forwarding.py"),
-    *("proxy/interception.py", "proxy/modes.py"),
-    *("settings.py", "store/base.py", "store/codec.py"),
-}
-"""Modules whose prose is still to be rewritten: take a name out when its module passes."""
 
 
 def prose(path: Path) -> Iterator[tuple[int, str]]:
@@ -52,9 +38,7 @@ def prose(path: Path) -> Iterator[tuple[int, str]]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CHECKOUT)))
-def test_prose_is_idiomatic(path: Path, request: pytest.FixtureRequest) -> None:
-    if path.is_relative_to(PACKAGE) and path.relative_to(PACKAGE).as_posix() in PENDING:
-        request.applymarker(pytest.mark.xfail(reason="its prose is still to be rewritten", strict=False))
+def test_prose_is_idiomatic(path: Path) -> None:
     assert [(line, found[0]) for line, text in prose(path) for found in TICS.finditer(" ".join(text.split()))] == []
 
 

@@ -86,12 +86,12 @@ class Declaration:
 
     @property
     def option(self) -> str | None:
-        """The mitmproxy option, None where there is none."""
+        """The mitmproxy option, None if it has no option."""
         return "cache_" + self.name if self.surface is Surface.OPTION else None
 
     @property
     def flag(self) -> str | None:
-        """The flag of `computer-use-cache start`, None where there is none."""
+        """The flag of `computer-use-cache start`, None if it has no flag."""
         if self.surface is Surface.ENVIRONMENT:
             return None
         return "--" + self.variables[0].lower().replace("_", "-")

@@ -121,13 +121,23 @@ QUESTION = "Where do trains leave for Basel, and from which platform?"
 APIS: dict[str, tuple[Any, Any, str, Any]] = {
     "/v1/responses": (
         lambda text: {"model": "m", "input": text},
-        {"object": "response", "status": "completed", "output": []},
+        {
+            "object": "response",
+            "status": "completed",
+            "output": [{"type": "message", "content": [{"type": "output_text", "text": "x"}]}],
+        },
         "/input @ char 27",
         lambda error: error["error"] if error["error"]["code"] == "cache_offline_miss" else None,
     ),
     "/v1/messages": (
         lambda text: {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": text}]},
-        {"type": "message", "role": "assistant", "content": [], "stop_reason": "end_turn", "stop_sequence": None},
+        {
+            "type": "message",
+            "role": "assistant",
+            "content": [{"type": "text", "text": "x"}],
+            "stop_reason": "end_turn",
+            "stop_sequence": None,
+        },
         "/messages/0/content @ char 27",
         lambda error: error["error"] if error["type"] == "error" else None,
     ),

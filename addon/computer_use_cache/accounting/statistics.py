@@ -139,7 +139,7 @@ def _models(counts: Mapping[str, float]) -> dict[str, ModelStatistics]:
 
 
 def _with_known_prices(fields: dict[str, Any]) -> dict[str, Any]:
-    """A model's counts, without money in a book of which no price is known."""
+    """A model's counts, without a sum of money in a book that has no known price."""
     if fields.get("priced", True):
         return fields
     books = {name: fields.get(name, {}) for name in ("saved", "spent")}

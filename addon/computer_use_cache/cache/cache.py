@@ -164,7 +164,7 @@ class Cache:
 
     def key_body(self, format: Format, body: Json, blanked: list[Value] | None = None) -> Json:
         """The part of a request's body (as parsed by `canonical_json.parse_body`) that belongs to the key. If its API
-        answers in text, the values that normalisers take out are added to `blanked`."""
+        answers in text, the values that normalisers take out of it are appended to `blanked`."""
         counted, texts = key.remove_pointers(format.key_body(body), self.settings.ignore_keys), list[str]()
         for normalizer in self.settings.normalize:
             counted = normalizer.apply(format, counted, texts)
@@ -218,7 +218,7 @@ class Cache:
         return self._replanned(concealed, places.Parted(found.body, plan.credentials))
 
     def lookup(self, plan: Plan, now: float) -> Entry | Absent:
-        """The entry that may answer the plan at `now`, or why there is none. Blocks; raises StoreError."""
+        """The entry that may answer the plan at `now`, or why no entry may. Blocks; raises StoreError."""
         return _unread(plan) or _found(plan, self.store.get(plan.key), now)
 
     def lookup_quickly(self, plan: Plan, now: float) -> Entry | Absent | Slow:
@@ -287,7 +287,7 @@ class Cache:
         return prices.cost_of(plan.format, plan.upstream, plan.model, shape, response, now=now)
 
     def concealed_body(self, body: Json) -> Json:
-        """A request's body without any credential, as `plan_body` and `conceal` leave it."""
+        """A body without any credential, as `plan_body` and `conceal` leave it. Slow: call it off the event loop."""
         parted = places.part(body)
         found = conceal(parted.body, self._finder.searching_for(parted.credentials))
         assert not isinstance(found, Refusal), "the request would be a bypass"

@@ -57,8 +57,8 @@ class Controls:
     storing the answer, and any answer but a stored one (`Cache-Control: no-cache`); they are "" where nothing does.
     `max_age` and `ttl` are in seconds, None where it gives none. When the upstream fails, an entry may be served for
     `stale_seconds` after it expires. `sample` is None where the request names none. `run` is the name of the run that
-    it belongs to. If `rebinds` is set, an answer recorded for other values may be served with the present ones, of
-    which `bindings` are those that are known beforehand.
+    it belongs to. If `rebinds` is set, an answer recorded for other values may be served with the present ones;
+    `bindings` are the present values that are known beforehand.
     """
 
     bypass: Bypass | None
@@ -268,7 +268,7 @@ class Storable:
 
 
 def judge_answer(format: Format, response: Response, wanted: Shape, settings: Settings) -> Storable | Skipped:
-    """Whether an upstream's answer, of which all has arrived, may be stored."""
+    """Whether an upstream's answer, which has arrived in full, may be stored."""
     if response.status != 200:
         return Skipped(_refusal(format, response, settings), Skip.STATUS)
     if len(response.body) > settings.max_response_chars:

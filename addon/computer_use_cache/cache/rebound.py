@@ -99,8 +99,8 @@ def _blanked(entry: Entry) -> tuple[Value, ...]:
 
 
 def find(cache: Cache, plan: Plan, now: float) -> Found | Refusal | None:
-    """The newest entry of the request's template that can be rebound to it; if there is none, why the first of them
-    cannot. Raises StoreError."""
+    """The newest entry of the request's template that can be rebound to it, or why the first one tried cannot be; None
+    if no entry has the template. Raises StoreError."""
     first: Refusal | None = None
     for entry in _candidates(cache, plan, now):
         answer = _approved(cache, plan, entry)

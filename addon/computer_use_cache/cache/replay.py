@@ -46,8 +46,7 @@ def replay_rebound(
     try:
         replayed = _replayed(plan, entry, moves, text)
         if isinstance(replayed, Replayed) and hit_usage is HitUsage.ZERO:
-            pieces = usage.zeroed(plan.format, b"".join(replayed.pieces), plan.shape)
-            return Replayed(pieces, replayed.counts)
+            return Replayed(usage.zeroed(plan.format, b"".join(replayed.pieces), plan.shape), replayed.counts)
         return replayed
     except FormatError as error:
         logger.warning("entry %s cannot be replayed as %s: %s", entry.key[:8], plan.shape, error)
@@ -61,13 +60,15 @@ def replays_quickly(plan: Plan, entry: Entry, hit_usage: HitUsage = HitUsage.REC
         return False
     if len(entry.body) <= _QUICKLY_CONVERTED_BYTES:
         return True
-    return hit_usage is HitUsage.RECORDED and _is_as_wanted(plan, entry)
+    return hit_usage is not HitUsage.ZERO and _is_as_wanted(plan, entry)
 
 
 def _replayed(plan: Plan, entry: Entry, moves: Moves, text: bytes) -> Replayed | Refusal:
     format, with_usage = plan.format, entry.with_usage
     if not moves and not plan.secrets and _is_as_wanted(plan, entry):
         return Replayed([entry.body])
+    if entry.shape is plan.shape is Shape.JSON and not format.answers_in_text:
+        return Replayed([format.adapt_answer(entry.body, plan.body, entry.asked_form)])
     recorded = _parsed(plan, entry)
     rebound = rebind(format, recorded, moves, text, with_usage=with_usage)
     if isinstance(rebound, Refusal):
@@ -77,7 +78,7 @@ def _replayed(plan: Plan, entry: Entry, moves: Moves, text: bytes) -> Replayed |
         return revealed
     if revealed.answer is recorded and _is_as_wanted(plan, entry):
         return Replayed([entry.body], rebound.counts)
-    pieces = _shaped(plan, revealed.answer, entry.asked_form, with_usage=with_usage)
+    pieces = _shaped(plan, revealed.answer, with_usage=with_usage)
     return Refusal(Cause.MALFORMED, "usage was not recorded") if pieces is None else Replayed(pieces, rebound.counts)
 
 
@@ -94,11 +95,11 @@ def _parsed(plan: Plan, entry: Entry) -> Json | Sequence[Event]:
     return plan.format.split_stream(entry.body, entry.shape)
 
 
-def _shaped(plan: Plan, answer: Json | Sequence[Event], asked_form: str, *, with_usage: bool) -> list[bytes] | None:
+def _shaped(plan: Plan, answer: Json | Sequence[Event], *, with_usage: bool) -> list[bytes] | None:
     format = plan.format
     if isinstance(answer, dict):
         if plan.shape is Shape.JSON:
-            return [format.adapt_answer(dump(answer), plan.body, asked_form)]
+            return [dump(answer)]
         return format.join_stream(format.explode(answer, with_usage=plan.with_usage), plan.shape)
     if plan.shape is Shape.JSON:
         return [dump(format.assemble(answer))]

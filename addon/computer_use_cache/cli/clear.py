@@ -82,7 +82,7 @@ def health_of(url: str | None, settings: Settings) -> Json | None:
 
 @contextlib.contextmanager
 def opened_store(settings: Settings) -> Iterator[Store]:
-    """The store that the settings name, for as long as it is used. Raises StoreError when there is none yet."""
+    """The store that the settings name, for as long as it is used. Raises StoreError if it does not exist yet."""
     folder = Path(settings.dir)
     if settings.store_url == "disk" and not folder.is_dir():
         where = client.address(settings)

@@ -141,9 +141,9 @@ def _explain(cache: Cache, request: Request) -> Json:
         rebound = ", rebound" * bool(decision.rebound)
         age = f"recorded {time.time() - decision.entry.created_at:.0f} s ago"
         return found | {"outcome": "HIT", "key": decision.entry.key, "reason": age + rebound}
-    if isinstance(plan.verdict, Bypass):
-        return found | {"key": "", "reason": str(plan.verdict)}
     found |= {"key": plan.key}
+    if isinstance(plan.verdict, Bypass):
+        return found | {"reason": str(plan.verdict)}
     study = near_miss.study(cache, plan)
     if study.near is None:
         return found | {"outcome": "MISS", "reason": "no stored request is near it"}

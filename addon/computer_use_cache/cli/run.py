@@ -24,7 +24,7 @@ _FORWARDED = ("SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 _OF_THE_TERMINAL = ("SIGINT", "SIGQUIT")
 """What a terminal sends to every process in its foreground, the command included."""
 _DEFAULTS = {"rebind": "on", "samples": "ordered"}
-"""Whoever runs a command twice wants the second run answered from the first, with the second one's values."""
+"""A second run should be answered from the first one's recordings, with its own values."""
 _NODE = ("node", "npx", "npm", "pnpm", "yarn")
 
 

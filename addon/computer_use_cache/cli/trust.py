@@ -17,7 +17,7 @@ _BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.
 
 
 def tell() -> None:
-    """Print where the authority lies, who trusts it, and the commands. Raises CacheError when there is none."""
+    """Print where the authority lies, who trusts it, and the commands. Raises CacheError without one."""
     found = authority.load(FOLDER.expanduser())
     if found is None:
         raise CacheError(f"{FOLDER} holds no authority yet; mitmproxy makes it when it starts: start the cache once")

@@ -13,7 +13,7 @@ CARRIERS = ("authorization", "x-api-key", "x-goog-api-key", "api-key")
 
 
 def of_caller(headers: Mapping[str, str], query: Query) -> str:
-    """The caller's credential, wherever the API carries it; "" if there is none. Never store or log it."""
+    """The caller's credential, wherever the API carries it; "" without one. Never store or log it."""
     for name in CARRIERS:
         if value := headers.get(name):
             return without_scheme(value)

@@ -97,7 +97,7 @@ def _clean_holder(value: Any, taken: list[str]) -> Any:
 
 
 def _take(value: Any, taken: list[str]) -> bool:
-    """Add every text in `value` to the credentials; False if there is none, and `value` no credential."""
+    """Add every text in `value` to the credentials; False if there are none, and `value` is not a credential."""
     match value:
         case str():
             taken += [value] if value else []

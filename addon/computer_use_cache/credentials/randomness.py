@@ -17,7 +17,7 @@ _PLACEHOLDER = re.compile(
 )
 _SEQUENCE = re.compile(r"(?i)0?12345(?:6(?:7(?:8(?:90?)?)?)?)?|abcdef(?:gh[i-z]*)?")
 _MEANT = 16
-"""A value with so many characters beside a sequence may be a credential all the same."""
+"""A value with this many characters besides a sequence may still be a credential."""
 _DOCUMENTED = re.compile(
     r"2YotnFZF|tGzv3JOk|czZCaGRS|7Fjfp0ZB|SplxlOBe|mF_9\.B5f|IkpvaG4gRG9lI|eyJzb21lIjoicGF5bG9hZCJ9|4eC39HqL|BQokikJO|ABC-DEF1234ghIkl"
 )

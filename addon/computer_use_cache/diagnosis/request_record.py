@@ -44,20 +44,18 @@ class Taken(NamedTuple):
 
 
 def record(cache: Cache, plan: Plan) -> RequestRecord:
-    """The record of a planned request that has a key. Slow: call it off the event loop. Raises FormatError."""
+    """The record of a prepared request that has a key. Slow: call it off the event loop. Raises FormatError."""
     assert isinstance(plan.verdict, Controls), "a bypass is not recorded"
     request, controls = plan.route.request, plan.verdict
     taken: list[Taken] = []
     body = without_media(plan.body, taken)
-    sample = str(plan.nth or controls.sample or 1)
-    group = (cache.scope(request), controls.namespace, sample, plan.format.name)
-    holds_credential = plan.credentials or plan.secrets
+    group = (cache.scope(request), controls.namespace, str(plan.nth or controls.sample or 1), plan.format.name)
     return RequestRecord(
         upstream=request.upstream,
         path=request.path,
         query=key.relevant_query(request.query),
         headers=key.relevant_headers(request.headers),
-        body=(not holds_credential and bytes_without_media(plan.forward, taken))
+        body=(not plan.credentials and not plan.secrets and bytes_without_media(plan.forward, taken))
         or canonical_json.write(body, lambda: without_media(cache.concealed_body(load_object(plan.forward)), [])),
         parts=similarity.parts(plan.format, group, cache.key_body(plan.format, body)),
         media={each.digest: each.text for each in taken},

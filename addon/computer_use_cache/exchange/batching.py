@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 async def opened(shared: Shared, plan: Plan) -> Batch | None:
-    """The batch that a planned request is, None if it is none."""
+    """The batch that a planned request asks for, None if it is not one."""
     if isinstance(plan.verdict, Bypass) or not isinstance(plan.format, Embeddings):
         return None
     try:

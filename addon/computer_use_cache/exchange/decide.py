@@ -55,13 +55,9 @@ class Decider:
 
     def decide_at_once(self, plan: Plan, now: float) -> Decision | Postpone:
         """The same for the event loop: POSTPONE if deciding would take long, as it does without an exact entry."""
-        found = self._entry(self._cache.lookup_quickly, plan, now, None)
-        if (
-            isinstance(found, Entry)
-            and replays_quickly(plan, found, self._cache.settings.hit_usage)
-            and rebound.is_exact(plan, found)
-        ):
-            pieces = replay(plan, found, self._cache.settings.hit_usage)
+        found, hit_usage = self._entry(self._cache.lookup_quickly, plan, now, None), self._cache.settings.hit_usage
+        if isinstance(found, Entry) and replays_quickly(plan, found, hit_usage) and rebound.is_exact(plan, found):
+            pieces = replay(plan, found, hit_usage)
             return Postpone.POSTPONE if pieces is None else Serve(found, pieces)
         if isinstance(plan.verdict, Bypass) and isinstance(found, Absent):
             return self.without_entry(plan, found)

@@ -361,9 +361,11 @@ class Exchange:
         return self._shared.run.now()
 
 
-_UNANSWERED = (
-    *(Skip.STATUS, Skip.LENGTH, Skip.CODING, Skip.NOT_JSON),
-    *(Skip.MALFORMED, Skip.ERROR, Skip.FAILED, Skip.UNFINISHED),
+_UNANSWERED = frozenset(
+    (
+        *(Skip.STATUS, Skip.LENGTH, Skip.CODING, Skip.NOT_JSON, Skip.MALFORMED),
+        *(Skip.ERROR, Skip.FAILED, Skip.UNFINISHED),
+    )
 )
 """Answers that the client could not use either."""
 

@@ -177,7 +177,7 @@ def _joined(name: str, known: Any, value: Any) -> Any:
 
 
 def _joined_content(known: Any, value: Any) -> list[Any]:
-    """Content of which some comes as chunks (Mistral's thoughts), some as plain text; what goes on grows."""
+    """Joins content that comes partly as chunks (Mistral's thoughts) and partly as plain text."""
     chunks = _content_chunks(known)
     for chunk in _content_chunks(value):
         match chunks[-1:], chunk:

@@ -33,7 +33,7 @@ _STREAMED = ":streamGenerateContent"
 _PLACE = "(?:projects/[^/]+/locations/[^/]+/)?(?:publishers/google/)?"
 _ROUTE = re.compile(rf"/(?P<resource>{_PLACE}(?:models|tunedModels)/.+)(?::generateContent|{_STREAMED})")
 _CONTINUED = frozenset({"citations", "citationSources", "topCandidates", "chosenCandidates"})
-"""Lists of which every chunk brings the next items: citations, and log probabilities by decoding step."""
+"""Lists that continue in every chunk: citations, and log probabilities by decoding step."""
 
 _NUMBERED = {
     2: "MAX_TOKENS",
@@ -247,7 +247,7 @@ def _shifted(support: Json, by: int) -> Json:
 def _add_parts(parts: list[Any], more: list[Any]) -> None:
     """Append the parts of the next chunk; text that goes on across the border of two chunks becomes one part.
 
-    Only bare text does: a part with a signature must go back to the model as it came.
+    Only bare text does: a part with a signature must go back to the model unchanged.
     """
     if parts and more and _is_bare_text(parts[-1]) and _is_bare_text(more[0]):
         last, first = parts[-1], more[0]

@@ -1,4 +1,4 @@
-"""JSON that was cut off, as the input of a tool at max_tokens: what of it is whole, as Anthropic's SDKs read it."""
+"""The complete part of JSON that was cut off, such as a tool's input at max_tokens, as Anthropic's SDKs read it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CLOSING = {"{": "}", "[": "]"}
 
 
 def load_cut(text: str) -> Json:
-    """The object that begins here, up to its last whole value; raises FormatError when there is none."""
+    """The object that begins here, up to its last whole value; raises FormatError if it has no whole value."""
     error = FormatError("the body is not JSON")
     for whole in reversed(_closed(text)):
         try:

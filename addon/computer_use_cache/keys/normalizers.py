@@ -20,7 +20,6 @@ from computer_use_cache.keys.pixels import Pixels, can_decode
 
 type Json = dict[str, Any]
 type Change = Callable[[Format, Json, list[str]], Json]
-"""A request's API and body, and the list that collects the values taken out, to the normalised body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +30,7 @@ class Normalizer:
     _change: Change
 
     def apply(self, format: Format, body: Json, blanked: list[str] | None = None) -> Json:
-        """A normalised copy of the part of a request that enters the key. The values that were taken out of its texts
-        are added to `blanked`, in their order."""
+        """Return a normalised copy of `body`. The values that were taken out of its texts are appended to `blanked`."""
         return self._change(format, body, [] if blanked is None else blanked)
 
 
@@ -80,7 +78,7 @@ def _replace(patterns: Iterable[tuple[str, str]]) -> Change:
 
 
 def _expanded(match: Any, text: str, blanked: list[str]) -> str:
-    """What takes the place of a match. Blanked are the match and, where it keeps its ends, the part that changes."""
+    """The replacement of a match. Blanked are the match and, if its ends stay the same, the part between them."""
     before, after = match[0], str(match.expand(text))
     start = _alike(before, after)
     end = _alike(before[start:][::-1], after[start:][::-1])
@@ -90,7 +88,7 @@ def _expanded(match: Any, text: str, blanked: list[str]) -> str:
 
 
 def _alike(one: str, other: str) -> int:
-    """How many characters two texts begin alike with."""
+    """How many leading characters two texts share."""
     return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 

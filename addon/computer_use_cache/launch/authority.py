@@ -54,7 +54,7 @@ class Authority:
 
 
 def load(folder: Path) -> Authority | None:
-    """The authority in mitmproxy's `folder`, None when there is none yet. Raises CacheError for one without use."""
+    """The authority in mitmproxy's `folder`, None if it does not exist yet. Raises CacheError for one without use."""
     authority = folder / "mitmproxy-ca-cert.pem", folder / "mitmproxy-ca.pem"
     if not any(file.exists() for file in authority):
         return None

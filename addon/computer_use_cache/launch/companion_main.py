@@ -1,4 +1,4 @@
-"""The private proxy of `run`: tells on its standard output where it listens, and never outlives whoever started it.
+"""The private proxy of `run`: prints where it listens, and never outlives the process that started it.
 
 `python -m computer_use_cache.launch.companion_main` takes mitmdump's command line. What mitmproxy prints goes to
 standard error.

@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import dataclasses
 import functools
+import inspect
 import io
 import json
 import logging
@@ -93,11 +94,22 @@ def mitmdump(line: Sequence[str], *, shares_port: bool) -> int:
     """Run a lean mitmdump with this command line until it ends; its exit status."""
     from computer_use_cache.launch import master  # noqa: PLC0415
 
-    with contextlib.suppress(ModuleNotFoundError):
-        import uvloop  # noqa: PLC0415  # an extra
-
-        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    _use_uvloop()
     return _run(functools.partial(master.mitmdump, shares_port=shares_port), line)
+
+
+def _use_uvloop() -> None:
+    """Use uvloop if it is installed and works here.
+
+    mitmproxy sets asyncio's eager task factory. From Python 3.13 on, uvloop passes it an argument that the factory of
+    the first patch releases does not accept.
+    """
+    accepted = inspect.signature(asyncio.eager_task_factory).parameters
+    if sys.version_info < (3, 13) or "eager_start" in accepted:
+        with contextlib.suppress(ModuleNotFoundError):
+            import uvloop  # noqa: PLC0415  # an extra
+
+            asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
 
 def _run(tool: Callable[[Sequence[str]], object], line: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""Admits requests: which flows are the cache's business, who may use it, and what of it a web page may see."""
+"""Admits requests: which flows are the cache's business, who may use it, and what a web page may see of it."""
 
 from __future__ import annotations
 

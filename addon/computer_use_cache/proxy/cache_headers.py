@@ -23,7 +23,7 @@ def note(flow: http.HTTPFlow, report: Report) -> None:
 
 
 def tell(flow: http.HTTPFlow, response: http.Response, report: Report, settings: Settings) -> None:
-    """Tell the client, and whoever looks at the flow.
+    """Tell the client, and people who look at the flow.
 
     With INCLUDE_CACHE_METADATA, a JSON answer that is not streamed tells it in its body too.
     """

@@ -1,7 +1,7 @@
 """Which of the connections that mitmproxy intercepts are taken apart: those to a host of CACHE_HOSTS, and no other.
 
 Every other one is tunnelled as it is, so that its own certificate reaches the client. Over TLS the name that the
-client asks for decides (SNI), because the upstream's certificate must be valid for it; where there is none, the address
+client asks for decides (SNI), because the upstream's certificate must be valid for it; without one, the address
 that it asked the proxy to connect to. `allow_hosts` of mitmproxy, where it is set, takes this decision over.
 """
 

@@ -165,7 +165,7 @@ class LocalRoutes:
         chosen = Choice(**wanted, before=before)
         deleted = await self._upkeep(self._cache.store.clear, None if chosen == Choice() else chosen)
         if chosen == Choice():
-            self._cache.samples.forget()  # whoever plays cassettes clears the store between two of them
+            self._cache.samples.forget()  # the pytest plugin clears the store between two cassettes
         logger.info("cleared %d entries", deleted)
         return responses.json_response(200, {"ok": True, "deleted": deleted})
 

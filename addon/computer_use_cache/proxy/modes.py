@@ -26,7 +26,7 @@ LOOPBACK = "127.0.0.1"
 _FORWARD = (RegularMode, UpstreamMode, Socks5Mode)
 """Proxies that connect their clients to whatever host these name."""
 _ASKED = (ReverseMode, *_FORWARD)
-"""Modes that serve whoever reaches their address; to the others connections are redirected."""
+"""Modes that serve everybody who reaches their address; the others get redirected connections."""
 
 
 def settle(options: Options, texts: Mapping[str, str]) -> tuple[Settings, bool]:

@@ -19,7 +19,7 @@ from computer_use_cache.rebinding.literals import Literals, stands_alone
 FOLDERS = ("cwd", "home", "tmp")
 NAMES = ("user", "host")
 CONSTANT = ("cwd", "home", "user", "host")
-"""The bindings of which a run has one value each; what lies in a temporary folder has many."""
+"""The bindings that have a single value in a run; paths in a temporary folder have many."""
 _COMMON_TMP = ("/tmp", "/var/tmp", "/private/tmp")  # noqa: S108 (nothing is written there)
 """The kind `tmp` finds what lies there by itself."""
 _ENTRY = re.compile(rb"[/\\]+[\w.+@%=~-]*\w")

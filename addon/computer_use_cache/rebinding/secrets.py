@@ -43,7 +43,7 @@ class Concealed:
 
 
 def conceal(body: Json, find: Finder) -> Concealed | Refusal:
-    """The body with `<secret n>` for each credential; the body itself where there is none."""
+    """The body with `<secret n>` for each credential; the body itself if it holds no credential."""
     found: dict[str, int] = {}
     concealed = _concealed(body, find, found)
     if not found:

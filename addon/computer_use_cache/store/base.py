@@ -68,7 +68,7 @@ class EntryStore(Protocol):
     """Recorded answers by key."""
 
     def get(self, key: str) -> Entry | None:
-        """The entry, fresh or not; None if there is none or it cannot be read."""
+        """The entry, fresh or not; None if it is missing or cannot be read."""
 
     def get_quickly(self, key: str) -> Entry | Slow | None:
         """As `get`, on the event loop: SLOW if reading the entry would hold it up, and `get` must be used instead."""
@@ -139,7 +139,7 @@ class Leases(Protocol):
     """Decides which of the proxies that share a store makes the upstream call for a key."""
 
     def take(self, key: str, owner: str) -> str:
-        """Take the lease for `LEASE_SECONDS` unless another owner holds it; returns whoever holds it now."""
+        """Take the lease for `LEASE_SECONDS` unless another owner holds it; returns its present owner."""
 
     def renew(self, key: str, owner: str) -> None:
         """Extend the lease by `LEASE_SECONDS` if `owner` still holds it."""

@@ -103,7 +103,7 @@ def decode_request(data: bytes) -> RequestRecord | None:
 
 
 def decode_media(data: bytes, digest: str) -> str | None:
-    """The base64 text that encodes `data` and has that SHA-256 (in hex); None if there is none."""
+    """The base64 text that encodes `data` and has that SHA-256 (in hex); None if no text does."""
     return next((text for text in _spellings(data) if hashlib.sha256(text.encode()).hexdigest() == digest), None)
 
 

@@ -75,7 +75,7 @@ class Kind(StrEnum):
 
 
 def kind_of(path: Path) -> Kind:
-    """What a file or folder holds, judged by its first bytes. Raises FormatError if it is none of the kinds."""
+    """What a file or folder holds, judged by its first bytes. Raises FormatError if it is of no known kind."""
     if path.is_dir():
         return Kind.ORIGINAL
     try:

@@ -1,7 +1,8 @@
 """The fast lane: a complete, plain request whose answer is a stored hit is answered without a flow.
 
-What is not fully understood here, refused, or no hit, is None, and goes mitmproxy's normal way as it came; so does what
-fails here. Key, policy, guard, freshness, headers and counts are those of the normal way: both call the same functions.
+Returns None for anything it does not understand, would refuse or cannot find, and after a failure; mitmproxy handles
+the untouched bytes then. Key, policy, guard, freshness, headers and counts are those of the normal way: both call
+the same functions.
 """
 
 from __future__ import annotations
@@ -209,7 +210,7 @@ class FastLane:
     # -- answers
 
     def is_quick(self, length: int) -> bool:
-        """Whether to look for the answer to a body of so many bytes on the event loop; else in a thread."""
+        """Whether to look up the answer to a body of this length on the event loop; else in a thread."""
         return self._cache.plans_quickly(length)
 
     def known(self, length: int, digest: Callable[[], bytes]) -> bytes | None:

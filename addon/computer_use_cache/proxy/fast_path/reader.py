@@ -85,7 +85,7 @@ class Intake:
         return rest
 
     def give_up(self) -> bytes:
-        """Let go of everything, as it came."""
+        """Give up everything read so far, unchanged."""
         data = b"".join((self._head, *self._pieces, self._rest))
         self._forget()
         return data

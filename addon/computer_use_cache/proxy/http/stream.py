@@ -95,7 +95,7 @@ class CacheStream(HttpStream):
 
     @property
     def _is_held_back(self) -> bool:
-        """Whether an answer arrives of which the client has got nothing yet."""
+        """Whether an answer is arriving that the client has not seen any part of."""
         return bool(self.server_state == self.state_consume_response_body)
 
     def _pass_on_slow_answer(self) -> CommandGenerator[None]:

@@ -11,8 +11,11 @@ import pytest
 
 from computer_use_cache.cache import rebound
 from computer_use_cache.cache.cache import Cache
+from computer_use_cache.cache.plan import Plan
 from computer_use_cache.diagnosis import causes, near_miss
 from computer_use_cache.diagnosis.cures import CHANGED, Cure
+from computer_use_cache.diagnosis.differences import Difference
+from computer_use_cache.diagnosis.near_miss import Near
 from computer_use_cache.diagnosis.request_record import record
 from computer_use_cache.models import Entry, Request, Response
 from computer_use_cache.settings import Settings
@@ -249,6 +252,31 @@ def test_a_responses_call_that_the_provider_keeps_is_not_to_be_rebound(store: St
     near = near_miss.study(cache, cache.plan(request(asked(PATHS[1]), "/responses"))).near
     assert near is not None
     assert not near.cure
+
+
+def test_a_text_that_a_vector_was_made_of_is_never_normalised(store: Store) -> None:
+    cache = Cache(Settings.load({}), store, loopback=True)
+
+    def plan(text: str, **members: str) -> Plan:
+        return cache.plan(request({"model": "m", "input": f"{SYSTEM} {text}"} | members, "/embeddings"))
+
+    answer = json.dumps({"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.5]}]}).encode()
+    entry = cache.judge(plan(TIMES[0]), Response(200, {"content-type": "application/json"}, answer, 1.0), NOW)
+    assert isinstance(entry, Entry), entry
+    cache.keep(entry, NOW, record(cache, plan(TIMES[0])))
+    for asked, expected in (
+        (plan(TIMES[1]), {}),
+        (plan(TIMES[0], session_id="s1"), {"CACHE_IGNORE_KEYS": "/session_id"}),
+    ):
+        near = near_miss.study(cache, asked).near
+        assert near is not None
+        assert near.cure.settings == expected
+
+
+def test_a_long_cure_is_named_in_short_in_headers() -> None:
+    rules = tuple(f"s/(job {number}: )[0-9]+/<job>/" for number in range(20))
+    near = Near("3f2a91c0" * 8, (Difference("/user", None, None, None),), Cure(("/user",), rules))
+    assert str(near) == "near-miss 3f2a91c0: /user; a hit with CACHE_IGNORE_KEYS and CACHE_NORMALIZE"
 
 
 def miss(path: str, uncured: str = "", **settings: str) -> dict[str, Any]:

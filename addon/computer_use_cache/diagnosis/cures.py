@@ -99,6 +99,8 @@ def find(store: Store, plan: Plan, asked: Side, stored: Side, key: str) -> Cure:
     if isinstance(answer, Refusal) and answer.cause in _UNSAFE:
         return Cure(reason=f"not rebound: {answer}")
     enough = _normalizers(store, asked, stored)
+    if enough and not plan.format.answers_in_text:
+        return Cure()  # a vector is made of every word
     if enough is not None and not _repeats(entry, words):
         return Cure(fields, enough)
     if _repeats(entry, words.difference(_differing_words(asked.body, stored.body))) or rebound.needs_state(plan):

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 _MOST = 8
 """How many differences between two requests are considered."""
+_MOST_ADVICE = 160
+"""A longer cure is not shown in full: a part of a rule is no rule."""
 _LEAST_ALIKE = 0.25
 """Two texts with less in common are not versions of one text: another question was asked."""
 _SETTLED_FIRST = ("path", "/model", "/tools")
@@ -42,8 +44,13 @@ class Near:
     cure: Cure = Cure()
 
     def __str__(self) -> str:
-        advice = f"; a hit with {self.cure}" if self.cure else ""
-        return f"near-miss {self.key[:8]}: {self.differences[0]}{advice}"
+        return "; ".join(filter(None, (f"near-miss {self.key[:8]}: {self.differences[0]}", self.advice)))
+
+    @property
+    def advice(self) -> str:
+        """The cure in the words of headers and comments, which are short; "" if there is none."""
+        cure = str(self.cure)
+        return f"a hit with {cure if len(cure) <= _MOST_ADVICE else ' and '.join(self.cure.settings)}" if cure else ""
 
 
 @dataclass(frozen=True, slots=True)

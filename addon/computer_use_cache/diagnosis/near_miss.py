@@ -48,7 +48,7 @@ class Near:
 
     @property
     def advice(self) -> str:
-        """The cure in the words of headers and comments, which are short; "" if there is none."""
+        """The cure in the words of headers and comments, which are short; empty without one."""
         cure = str(self.cure)
         return f"a hit with {cure if len(cure) <= _MOST_ADVICE else ' and '.join(self.cure.settings)}" if cure else ""
 

@@ -90,7 +90,6 @@ _VALUE_PATTERN = r"[\w.:-]*\d[\w:-]*"
 _VALUE = re.compile(_VALUE_PATTERN)
 _AFTER_PATTERN = r"[^\w \t]|[ \t]+[^\pL\s]|[ \t]*$"
 """What may follow a value: no word, as that may be what is counted ("build: 5 errors")."""
-_COUNTED = re.compile(r"\w|[ \t]+[^\W\d_]")
 
 
 def rules(asked: Json, recorded: Json) -> tuple[str, ...]:
@@ -117,7 +116,7 @@ def _rules_of_line(one: str, other: str) -> Iterator[str]:
             return
         label, start = place
         values = _VALUE.match(one, start), _VALUE.match(other, start)
-        if not all(value and not _COUNTED.match(value.string, value.end()) for value in values):
+        if not all(values):
             return
         yield rf"s/({_escaped(label[0])}){_VALUE_PATTERN}({_AFTER_PATTERN})/\1<{label['label'].lower()}>\2/"
         one, other = (value.string[value.end() :] for value in values if value)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from computer_use_cache.cache.cache import OFFLINE_MISS, Cache
+from computer_use_cache.cache.cache import Cache
+from computer_use_cache.cache.lookup import OFFLINE_MISS
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.cache.replay import replay as replayed
 from computer_use_cache.cache.replay import replays_quickly
@@ -360,8 +361,8 @@ def test_a_credential_in_a_text_is_concealed_in_key_and_record_and_forwarded(sto
     assert (one.key, one.body) == (other.key, other.body)
     assert (one.secrets, other.secrets) == ((token("a1B2"),), (token("c3D4"),))
     assert token("a1B2").encode() in one.forward
-    assert json.loads(core.record(one).body)["messages"] == [{"role": "user", "content": "use <secret 1>"}]
-    assert token("a1B2") not in repr(core.record(one))
+    assert json.loads(record(core, one).body)["messages"] == [{"role": "user", "content": "use <secret 1>"}]
+    assert token("a1B2") not in repr(record(core, one))
 
 
 def test_a_request_without_a_credential_is_planned_as_before(store: DiskStore) -> None:
@@ -375,8 +376,8 @@ def test_the_record_of_a_number_that_python_writes_in_another_way_holds_no_crede
     plan = core.conceal(
         core.plan(replace(chat(), body=asking(token("a1B2")).body[:-1] + b', "seed": 1%s}' % (b"0" * 30)))
     )
-    assert token("a1B2").encode() not in core.record(plan).body
-    assert b"<secret 1>" in core.record(plan).body
+    assert token("a1B2").encode() not in record(core, plan).body
+    assert b"<secret 1>" in record(core, plan).body
 
 
 @pytest.mark.parametrize(
@@ -438,7 +439,7 @@ def test_a_tools_credential_in_a_text_too_is_concealed_there(store: DiskStore) -
         core.plan(with_server("opaque-one", messages=[{"role": "user", "content": "what is opaque-one?"}]))
     )
     assert plan.secrets == ("opaque-one",)
-    assert "opaque-one" not in repr(core.record(plan))
+    assert "opaque-one" not in repr(record(core, plan))
 
 
 def test_an_answer_that_repeats_a_tools_credential_is_not_kept(store: DiskStore) -> None:

@@ -216,7 +216,6 @@ FAULTS = [
     "exchange.exchange:Exchange.resolve",
     "flights.flight:Flights.begin",
     "flights.flight:Flights.find",
-    "flights.flight:Flights.land",
     "flights.recorder:Recorder.feed",
     "proxy.cache_headers:tell",
     "proxy.exchanges:_response",

@@ -166,7 +166,6 @@ def test_a_damaged_row_is_skipped_and_the_rest_is_kept(
         (row(response={"error": {"message": "no"}}), "error"),
         (row(response=CHAT_ANSWER | {"choices": []}), "choices"),
         (row(request={"messages": []}), "model"),
-        (row(request=CHAT | {"messages": [{"role": "user", "content": SECRET}]}), "credential"),
         (row(request=CHAT | {"model": "denied"}), "model"),
     ],
 )
@@ -178,6 +177,17 @@ def test_what_a_live_answer_would_not_be_stored_for_is_skipped_with_its_reason(
     assert summary.kept == 0
     assert reason in next(iter(summary.skipped))
     assert store.size().entries == 0
+
+
+@STORES
+def test_a_credential_is_not_imported_with_its_conversation(make: Any, tmp_path: Path, store: DiskStore) -> None:
+    held = row(request=CHAT | {"messages": [{"role": "user", "content": SECRET}]})
+    assert imported(cache_on(store), make(tmp_path / "old", held)).kept == 1
+    (entry,) = store.entries()
+    record = store.request(entry.key)
+    assert record
+    assert b"<secret 1>" in record.body
+    assert SECRET not in repr((entry, record))
 
 
 @pytest.mark.parametrize(

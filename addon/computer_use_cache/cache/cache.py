@@ -14,11 +14,12 @@ from computer_use_cache import formats
 from computer_use_cache.accounting import prices
 from computer_use_cache.cache import policy
 from computer_use_cache.cache.concealing import Finder, concealed_answer
+from computer_use_cache.cache.lookup import checked, offline_error, unread
 from computer_use_cache.cache.plan import Plan, Route
 from computer_use_cache.cache.policy import Controls
 from computer_use_cache.cache.samples import Samples
 from computer_use_cache.credentials import caller, places
-from computer_use_cache.errors import FormatError, RequestError
+from computer_use_cache.errors import FormatError
 from computer_use_cache.formats.base import Format, Json, load_object
 from computer_use_cache.keys import canonical_json, key
 from computer_use_cache.models import (
@@ -26,7 +27,6 @@ from computer_use_cache.models import (
     Bypass,
     Cost,
     Entry,
-    Fwd,
     Reason,
     Request,
     RequestRecord,
@@ -41,12 +41,7 @@ from computer_use_cache.setting_values import Scope
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Slow, Store
 
-OFFLINE_MISS = "cache_offline_miss"
-"""The code of the error that `offline_error` makes."""
-
 _QUICK_BYTES = 128 * 1024
-
-_NOT_STORED, _EXPIRED = Absent(Fwd.URI_MISS), Absent(Fwd.STALE)
 
 _LEAST_KNOWN, _MOST_KNOWN = 60.0, 86400.0
 """An expired entry is kept for as long again as it was fresh, within these bounds in seconds."""
@@ -219,15 +214,15 @@ class Cache:
 
     def lookup(self, plan: Plan, now: float) -> Entry | Absent:
         """The entry that may answer the plan at `now`, or why no entry may. Blocks; raises StoreError."""
-        return _unread(plan) or _found(plan, self.store.get(plan.key), now)
+        return unread(plan) or checked(plan, self.store.get(plan.key), now)
 
     def lookup_quickly(self, plan: Plan, now: float) -> Entry | Absent | Slow:
         """As `lookup`, on the event loop: SLOW if the entry takes too long to read there and `lookup` must be used in a
         thread instead."""
-        if absent := _unread(plan):
+        if absent := unread(plan):
             return absent
         entry = self.store.get_quickly(plan.key)
-        return entry if entry is Slow.SLOW else _found(plan, entry, now)
+        return entry if entry is Slow.SLOW else checked(plan, entry, now)
 
     def lookup_stale(self, plan: Plan, now: float) -> Entry | None:
         """The entry that may stand in at `now` for an upstream that failed. Blocks; raises StoreError."""
@@ -312,44 +307,8 @@ class Cache:
         return max(fresh_seconds + max(self.settings.stale_if_error_seconds, known_seconds), 0.0)
 
 
-def _unread(plan: Plan) -> Absent | None:
-    """Why the store is not to answer a plan, if it is not."""
-    if isinstance(plan.verdict, Bypass):
-        return Absent(plan.verdict.fwd)
-    return Absent(Fwd.REQUEST, plan.verdict.read_ban) if plan.verdict.read_ban else None
-
-
-def _found(plan: Plan, entry: Entry | None, now: float) -> Entry | Absent:
-    return usable(plan, entry, now) if entry and entry.key == plan.key else _NOT_STORED
-
-
-def usable(plan: Plan, entry: Entry, now: float) -> Entry | Absent:
-    """The entry, if it is fresh enough for the plan, else why it may not be served."""
-    assert isinstance(plan.verdict, Controls), "a bypass is not looked up"
-    if entry.offline_only and plan.verdict.upstream:
-        return _NOT_STORED
-    if not entry.is_fresh(now):
-        return _EXPIRED
-    limit = plan.verdict.max_age
-    if limit is not None and now - entry.created_at > limit:
-        return Absent(Fwd.REQUEST, f"Cache-Control: max-age={limit}")
-    return entry
-
-
 def _bypassed(plan: Plan, bypass: Bypass) -> Plan:
     return replace(plan, verdict=bypass, key="")
-
-
-def offline_error(ban: str, why: str) -> RequestError:
-    """The error for a request that would have to go upstream although `ban` forbids it.
-
-    It is sent with the format's `offline_status`, which agents do not retry. Only-if-cached has a status of its own
-    (RFC 9111, section 5.2.1.7).
-    """
-    if ban == policy.ONLY_IF_CACHED:
-        return RequestError(504, f"{ban} lets nothing go upstream: {why}.", code=OFFLINE_MISS)
-    cure = "CACHE_MODE=readwrite lets it through, and records the answer if it may."
-    return RequestError(404, f"{ban} lets nothing go upstream: {why}. {cure}", code=OFFLINE_MISS)
 
 
 def _forwarded(body: Json, sent: bytes) -> bytes:

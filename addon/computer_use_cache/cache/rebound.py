@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import msgpack
 from msgspec.structs import replace
 
-from computer_use_cache.cache.cache import Cache, usable
+from computer_use_cache.cache.cache import Cache
+from computer_use_cache.cache.lookup import usable
 from computer_use_cache.cache.plan import Plan, Template
 from computer_use_cache.cache.policy import Controls
 from computer_use_cache.cache.replay import NO_MOVES, Replayed, replay_rebound

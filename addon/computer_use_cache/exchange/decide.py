@@ -12,7 +12,8 @@ from typing import NamedTuple, assert_never
 
 from computer_use_cache.cache import rebound
 from computer_use_cache.cache.batches import Batch, join_known
-from computer_use_cache.cache.cache import Cache, offline_error
+from computer_use_cache.cache.cache import Cache
+from computer_use_cache.cache.lookup import offline_error
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.cache.rebound import Found
 from computer_use_cache.cache.replay import replay, replays_quickly

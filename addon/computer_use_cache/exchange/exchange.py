@@ -317,8 +317,8 @@ class Exchange:
         self._enter(State.SETTLED)
         try:
             final = self.report(ending, now)
-            if self._turn and not _is_answer(ending):
-                turn.give_back(self._shared, self._turn)
+            if self._turn:
+                turn.end(self._shared, self._turn, ending)
             self._shared.conclude(final, self._cost, now)
             if isinstance(ending, Join):
                 ending.flight.when_landed(self._count_saved)
@@ -359,22 +359,3 @@ class Exchange:
 
     def _now(self) -> float:
         return self._shared.run.now()
-
-
-_UNANSWERED = frozenset(
-    (
-        *(Skip.STATUS, Skip.LENGTH, Skip.CODING, Skip.NOT_JSON, Skip.MALFORMED),
-        *(Skip.ERROR, Skip.FAILED, Skip.UNFINISHED),
-    )
-)
-"""Answers that the client could not use either."""
-
-
-def _is_answer(ending: Ending) -> bool:
-    """Whether the client had an answer that it could use."""
-    match ending:
-        case Fail() | Refuse() | ShareError():
-            return False
-        case Skipped(reason=reason):
-            return reason not in _UNANSWERED
-    return True

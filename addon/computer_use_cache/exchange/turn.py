@@ -7,12 +7,21 @@ from dataclasses import dataclass
 
 from computer_use_cache.cache import rebound
 from computer_use_cache.cache.plan import Plan
+from computer_use_cache.exchange.decisions import Ending, Fail, Refuse, ShareError
 from computer_use_cache.exchange.shared import Shared
-from computer_use_cache.models import Bypass
+from computer_use_cache.models import Bypass, Skip, Skipped
 from computer_use_cache.setting_values import Samples
 
 _RETRY_COUNT = "x-stainless-retry-count"
 """SDKs count their retries in it."""
+
+_UNUSABLE = frozenset(
+    (
+        *(Skip.STATUS, Skip.LENGTH, Skip.CODING, Skip.CONTENT_TYPE, Skip.NOT_JSON, Skip.MALFORMED),
+        *(Skip.ERROR, Skip.FAILED, Skip.UNFINISHED),
+    )
+)
+"""Answers that are no use to the client either, which asks again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +55,17 @@ def take(shared: Shared, plan: Plan) -> tuple[Plan, Turn]:
     return sample, Turn(run, tuple(zip(digests, numbers, strict=True)))
 
 
-def give_back(shared: Shared, turn: Turn) -> None:
-    """The request was not answered: the next one like it has its turn."""
-    for digest, number in turn.numbers:
-        shared.cache.samples.give_back(turn.run, digest, number)
+def end(shared: Shared, turn: Turn, ending: Ending) -> None:
+    """If the client had no answer that it could use, the next request like it has the same turn."""
+    if not _is_answer(ending):
+        for digest, number in turn.numbers:
+            shared.cache.samples.give_back(turn.run, digest, number)
+
+
+def _is_answer(ending: Ending) -> bool:
+    match ending:
+        case Fail() | Refuse() | ShareError():
+            return False
+        case Skipped(reason=reason):
+            return reason not in _UNUSABLE
+    return True

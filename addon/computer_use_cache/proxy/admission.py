@@ -6,7 +6,7 @@ import fnmatch
 
 from mitmproxy import http
 
-from computer_use_cache.cache.cache import offline_error
+from computer_use_cache.cache.lookup import offline_error
 from computer_use_cache.errors import RequestError
 from computer_use_cache.models import Reason
 from computer_use_cache.proxy import flows, forwarding, guard, local_routes

@@ -18,6 +18,7 @@ from computer_use_cache.cache.plan import Plan
 from computer_use_cache.errors import RequestError
 from computer_use_cache.exchange.decisions import (
     Answer,
+    Ending,
     Fail,
     Forward,
     Join,
@@ -45,7 +46,7 @@ from computer_use_cache.models import (
     Skipped,
 )
 from computer_use_cache.proxy import cache_headers, flows, forwarding, responses
-from computer_use_cache.proxy.http.owner import UPSTREAM_FAULT, Feed
+from computer_use_cache.proxy.http.owner import CLIENT_FAULT, UPSTREAM_FAULT, Feed
 from computer_use_cache.proxy.replayer import Replayer
 from computer_use_cache.proxy.tee import decoder, tee
 
@@ -100,9 +101,12 @@ class FlowExchanges:
         if running:
             cache_headers.note(flow, running.exchange.settle(Refuse(error), time.time()))
         else:
-            report = Report(Outcome.REFUSED, error=error.message)
-            self._shared.conclude(report, NOTHING, time.time())
-            cache_headers.note(flow, report)
+            self._refused(flow, error)
+
+    def _refused(self, flow: http.HTTPFlow, error: RequestError) -> None:
+        report = Report(Outcome.REFUSED, error=error.message)
+        self._shared.conclude(report, NOTHING, time.time())
+        cache_headers.note(flow, report)
 
     # -- the request
 
@@ -290,6 +294,8 @@ class FlowExchanges:
             elif running:
                 report = await self._failed(flow, running)
                 cache_headers.note(flow, report)
+            elif CLIENT_FAULT in flow.metadata and flow.response is None:
+                self._refused(flow, _client_fault(flow))
         finally:
             self._running.pop(flow.id, None)
             if running:
@@ -304,7 +310,9 @@ class FlowExchanges:
             flow.response.data.content = exchange.recorder.body
             kept = await exchange.on_response(_response(flow.response, running))
             return exchange.settle(kept, time.time())
-        ending = await exchange.on_failure() if UPSTREAM_FAULT in flow.metadata else exchange.on_client_left()
+        ending: Ending = await exchange.on_failure() if UPSTREAM_FAULT in flow.metadata else exchange.on_client_left()
+        if CLIENT_FAULT in flow.metadata:
+            ending = Refuse(_client_fault(flow))
         if isinstance(ending, ServeStale):
             return self._serve_stale(flow, exchange, ending)
         return exchange.settle(ending, time.time())
@@ -322,6 +330,11 @@ class FlowExchanges:
             running.exchange.settle(running.exchange.on_client_left(), time.time())
         self._running.clear()
         self._shared.leases.close()
+
+
+def _client_fault(flow: http.HTTPFlow) -> RequestError:
+    """What the HTTP layer has answered already."""
+    return RequestError(400, flow.metadata[CLIENT_FAULT])
 
 
 def _response(response: http.Response, running: _Running) -> Response:

@@ -7,7 +7,7 @@ import logging
 from mitmproxy import http
 
 from computer_use_cache import formats
-from computer_use_cache.cache.cache import OFFLINE_MISS
+from computer_use_cache.cache.lookup import OFFLINE_MISS
 from computer_use_cache.errors import RequestError
 from computer_use_cache.exchange.report import Report
 from computer_use_cache.formats.base import Json, dump

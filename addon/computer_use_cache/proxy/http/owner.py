@@ -16,6 +16,9 @@ from computer_use_cache.models import Request
 UPSTREAM_FAULT = "cache_upstream_fault"
 """In a flow's metadata when the upstream failed: the HTTP status that says how, 502 or 504."""
 
+CLIENT_FAULT = "cache_client_fault"
+"""In a flow's metadata when this proxy has refused what the client sent: why."""
+
 FOREIGN = "cache_foreign"
 """In the metadata of a flow that is not the cache's business: no time-out applies to it."""
 

@@ -34,6 +34,7 @@ from computer_use_cache.network import Proxies
 from computer_use_cache.proxy.content_coding import LARGEST_REQUEST
 from computer_use_cache.proxy.http.client import InterimResponse
 from computer_use_cache.proxy.http.owner import (
+    CLIENT_FAULT,
     FOREIGN,
     UPSTREAM_FAULT,
     CacheNextChunkHook,
@@ -193,13 +194,20 @@ class CacheStream(HttpStream):
 
     def check_killed(self, emit_error_hook: bool) -> CommandGenerator[bool]:
         killed = self.flow.error and self.flow.error.msg == mitmproxy_flow.Error.KILLED_MESSAGE
-        left = any(isinstance(event, RequestProtocolError) for event in self._paused_event_queue)
+        left = [event for event in self._paused_event_queue if isinstance(event, RequestProtocolError)]
+        for event in left:
+            self._note_fault(event)
         if left and not killed and self._owner.is_held(self.flow):
             return False
         return (yield from super().check_killed(emit_error_hook))
 
+    def _note_fault(self, event: RequestProtocolError) -> None:
+        if event.code is ErrorCode.GENERIC_CLIENT_ERROR:  # a client that leaves has a code of its own
+            self.flow.metadata[CLIENT_FAULT] = event.message
+
     def handle_protocol_error(self, event: RequestProtocolError | ResponseProtocolError) -> CommandGenerator[None]:
         if isinstance(event, RequestProtocolError):
+            self._note_fault(event)
             if not self._owner.is_held(self.flow):
                 yield from super().handle_protocol_error(event)
             return

@@ -36,17 +36,18 @@ _WORDS = re.findall(
 )
 
 
-def _text(chance: random.Random, length: int) -> str:
-    text = ""
-    while len(text) < length:
-        text += f"{chance.choice(_WORDS)} {chance.randrange(1000) if chance.random() < 0.1 else chance.choice(_WORDS)} "
-    return text[:length]
+def text(chance: random.Random, length: int) -> str:
+    """A text of this length, of words and some numbers."""
+    made = ""
+    while len(made) < length:
+        made += f"{chance.choice(_WORDS)} {chance.randrange(1000) if chance.random() < 0.1 else chance.choice(_WORDS)} "
+    return made[:length]
 
 
 def template(size: str, *, stream: bool = False) -> tuple[bytes, bytes]:
     """The parts before and after the number in a chat request with tools: S has 4 KB, M 50 kB, L 1.2 MB."""
     chance = random.Random(size)
-    content: list[dict[str, Any]] = [{"type": "text", "text": f"{_text(chance, 400)} {_NUMBER} {_text(chance, 200)}"}]
+    content: list[dict[str, Any]] = [{"type": "text", "text": f"{text(chance, 400)} {_NUMBER} {text(chance, 200)}"}]
     if _IMAGE_BYTES[size]:
         data = base64.b64encode(chance.randbytes(_IMAGE_BYTES[size])).decode()
         content.append({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}})
@@ -54,9 +55,9 @@ def template(size: str, *, stream: bool = False) -> tuple[bytes, bytes]:
     body: dict[str, Any] = {
         "model": MODEL,
         "messages": [
-            {"role": "system", "content": _text(chance, 1100)},
+            {"role": "system", "content": text(chance, 1100)},
             {"role": "user", "content": content},
-            {"role": "assistant", "content": _text(chance, 120)},
+            {"role": "assistant", "content": text(chance, 120)},
             {"role": "user", "content": LAST_WORDS},
         ],
         "tools": tools,
@@ -70,9 +71,9 @@ def template(size: str, *, stream: bool = False) -> tuple[bytes, bytes]:
 
 
 def _tool(chance: random.Random, name: str) -> dict[str, Any]:
-    properties = {word: {"type": "string", "description": _text(chance, 60)} for word in ("target", "value")}
+    properties = {word: {"type": "string", "description": text(chance, 60)} for word in ("target", "value")}
     schema = {"type": "object", "properties": properties, "required": ["target"]}
-    return {"type": "function", "function": {"name": name, "description": _text(chance, 80), "parameters": schema}}
+    return {"type": "function", "function": {"name": name, "description": text(chance, 80), "parameters": schema}}
 
 
 def request_body(size: str, number: int) -> bytes:
@@ -89,7 +90,7 @@ def digits(number: int) -> bytes:
 def answer(number: int = 0) -> bytes:
     """A chat completion of 1.5 KB, with another text for each number."""
     chance = random.Random(number)
-    message = {"role": "assistant", "content": _text(chance, 1090)}
+    message = {"role": "assistant", "content": text(chance, 1090)}
     whole = {
         "id": f"chatcmpl-{chance.getrandbits(64):016x}",
         "object": "chat.completion",

@@ -413,7 +413,7 @@ def test_the_normalisers_that_would_have_made_it_a_hit_are_named(
     keep(cache, plan(cache, body(1, messages=[{"role": "user", "content": stored}])))
     near = near_miss.study(cache, plan(cache, body(1, messages=[{"role": "user", "content": asked}]))).near
     assert near is not None
-    assert near.normalizers == expected
+    assert near.cure.normalizers == expected
     assert ("; a hit with CACHE_NORMALIZE=" + ",".join(expected) in str(near)) is bool(expected)
 
 
@@ -450,7 +450,7 @@ def test_no_normaliser_is_named_that_would_serve_a_recorded_value(
     keep(cache, plan(cache, body(1, messages=[{"role": "user", "content": stored}])), json.dumps(answer).encode())
     near = near_miss.study(cache, plan(cache, body(1, messages=[{"role": "user", "content": asked}]))).near
     assert near is not None
-    assert near.normalizers == expected
+    assert near.cure.normalizers == expected
 
 
 def test_a_value_that_a_stream_says_in_pieces_is_found_too(cache: Cache) -> None:
@@ -463,7 +463,7 @@ def test_a_value_that_a_stream_says_in_pieces_is_found_too(cache: Cache) -> None
     keep(cache, plan(cache, stored), stream, Shape.SSE)
     near = near_miss.study(cache, plan(cache, asked)).near
     assert near is not None
-    assert near.normalizers == ()
+    assert near.cure.normalizers == ()
 
 
 def test_the_credential_of_a_stored_request_is_not_shown(cache: Cache) -> None:
@@ -483,7 +483,7 @@ def test_no_normaliser_helps_where_another_upstream_was_asked(cache: Cache) -> N
     other = body(1, messages=[{"role": "user", "content": f"Do {UUIDS[1]} and go on"}])
     near = near_miss.study(cache, plan(cache, other, upstream="https://b.test/v1")).near
     assert near is not None
-    assert near.normalizers == ()
+    assert near.cure.normalizers == ()
 
 
 def test_what_was_forwarded_is_made_of_its_record_again_byte_for_byte(cache: Cache) -> None:
@@ -572,7 +572,7 @@ def test_image_pixels_is_named_where_two_files_show_the_same(
     near = near_miss.study(cache, plan(cache, look(path, png(*asked[:2]), asked[2]), path)).near
     assert near is not None
     keeps_pictures = isinstance(cache.store, DiskStore)
-    assert near.normalizers == (expected if keeps_pictures else ())
+    assert near.cure.normalizers == (expected if keeps_pictures else ())
 
 
 def test_image_pixels_is_not_named_where_a_picture_is_gone_or_there_are_many(tmp_path: Path) -> None:
@@ -592,5 +592,5 @@ def test_image_pixels_is_not_named_where_a_picture_is_gone_or_there_are_many(tmp
             cache = Cache(SETTINGS, store, loopback=True)
         near = near_miss.study(cache, plan(cache, shown("at ten"))).near
         assert near is not None
-        assert near.normalizers == (("image-pixels",) if count == 4 else ())
+        assert near.cure.normalizers == (("image-pixels",) if count == 4 else ())
         store.close()

@@ -18,8 +18,10 @@ from computer_use_cache.cache.lookup import usable
 from computer_use_cache.cache.plan import Plan, Template
 from computer_use_cache.cache.policy import Controls
 from computer_use_cache.cache.replay import NO_MOVES, Replayed, replay_rebound
+from computer_use_cache.formats.base import Json
 from computer_use_cache.models import Bypass, Entry
 from computer_use_cache.rebinding import (
+    Bindings,
     Cause,
     Moves,
     Profile,
@@ -29,6 +31,7 @@ from computer_use_cache.rebinding import (
     profile_for,
     template_of,
 )
+from computer_use_cache.rebinding.bindings import CONSTANT
 from computer_use_cache.rebinding.kinds import CALL, NORMALIZED
 from computer_use_cache.rebinding.moves import TIMES
 from computer_use_cache.screens.approval import Approved, Refused
@@ -131,7 +134,7 @@ def _candidates(cache: Cache, plan: Plan, now: float) -> Iterator[Entry]:
 def _approved(cache: Cache, plan: Plan, entry: Entry) -> Replayed | Refusal:
     assert plan.template, "it was looked up by its template"
     assert isinstance(plan.verdict, Controls), "a bypass is not looked up"
-    if plan.format.keeps_answer(plan.body) and plan.route.controls.upstream:
+    if needs_state(plan):
         return Refusal(Cause.STATE)
     moves = approve(_values(entry), plan.template.values, _profile(plan).kinds)
     if isinstance(moves, Refusal):
@@ -186,3 +189,30 @@ def _kept(entry: Entry) -> tuple[list[Value], tuple[str, ...]]:
         return [Value(*pair) for pair in values], tuple(pictures)
     except (ValueError, TypeError, msgpack.UnpackException):
         return [], ()
+
+
+# -- trying it out
+
+
+def attempt(plan: Plan, entry: Entry, recorded: Json, present: Json, bindings: Bindings) -> Replayed | Refusal | None:
+    """What rebinding would make of an entry's answer; None if the two requests have different templates.
+
+    `recorded` and `present` are what enters the keys of both, and `bindings` those of the present request.
+    """
+    profile = _profile(plan)
+    old = template_of(plan.format, recorded, recorded_bindings(entry), profile)
+    new = template_of(plan.format, present, bindings, profile)
+    if (old.body, old.pictures) != (new.body, new.pictures):
+        return None
+    moves = approve(old.values, new.values, profile.kinds)
+    return moves if isinstance(moves, Refusal) else replay_rebound(plan, entry, moves, new.text)
+
+
+def recorded_bindings(entry: Entry) -> Bindings:
+    """What the run knew about itself that recorded an entry."""
+    return Bindings({value.kind: value.text for value in _values(entry) if value.kind in CONSTANT})
+
+
+def needs_state(plan: Plan) -> bool:
+    """Whether the provider would keep a rebound answer under its id, with the other run's history."""
+    return plan.format.keeps_answer(plan.body) and plan.route.controls.upstream

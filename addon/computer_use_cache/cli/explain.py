@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections import defaultdict
+from pathlib import Path
 from typing import IO
 
 import click
@@ -15,8 +15,9 @@ from rich.table import Column, Table
 
 from computer_use_cache import formats
 from computer_use_cache.cache.cache import Cache
+from computer_use_cache.cli import settings_file
 from computer_use_cache.cli.clear import opened_store
-from computer_use_cache.diagnosis import near_miss
+from computer_use_cache.diagnosis import causes, near_miss
 from computer_use_cache.diagnosis.differences import Difference
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.exchange.decide import Decider
@@ -37,6 +38,15 @@ from computer_use_cache.settings import Settings
 @click.option(
     "--since", type=click.FloatRange(min=0), metavar="SECONDS", help="With --summary: only misses of the last SECONDS."
 )
+@click.option(
+    "--write",
+    "settings_path",
+    is_flag=False,
+    flag_value=".env",
+    metavar="[FILE]",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Put the settings that would have helped into FILE, by default .env.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def explain_request(
     *,
@@ -45,21 +55,23 @@ def explain_request(
     headers: tuple[str, ...],
     summary: bool,
     since: float | None,
+    settings_path: Path | None,
     as_json: bool,
 ) -> None:
     """Explain why a request is a miss.
 
     REQUEST.json holds its body (- reads standard input). Shows the nearest stored request and where the two first
-    differ. With --summary, explains the misses of a whole run.
+    differ, and the settings with which it would have been a hit. With --summary, explains the misses of a whole run.
     """
     if summary is (request_file is not None):
         raise click.UsageError("give either a file with a request or --summary")
     settings = Settings.load(os.environ)
     with opened_store(settings) as store:
         if request_file is None:
-            noted = near_miss.misses(store, time.time() - since if since is not None else 0.0)
-            groups = _grouped(noted)
-            click.echo(json.dumps(groups)) if as_json else _print_groups(groups, len(noted))
+            groups = causes.grouped(near_miss.misses(store, time.time() - since if since is not None else 0.0))
+            click.echo(json.dumps(groups)) if as_json else _print_groups(groups)
+            if settings_path:
+                _write(settings_path, causes.merged(group["settings"] for group in groups))
             return
         cache = Cache(settings, store, loopback=is_loopback(settings.host))
         try:
@@ -67,6 +79,21 @@ def explain_request(
         except (RequestError, FormatError, OSError) as error:
             raise click.ClickException(f"cannot explain {request_file.name}: {error}") from None
     click.echo(json.dumps(found)) if as_json else _print_explanation(found)
+    if settings_path:
+        _write(settings_path, found["settings"])
+
+
+def _write(path: Path, settings: dict[str, str]) -> None:
+    """Say on standard error what is written: JSON may be on the other."""
+    if not settings:
+        click.echo(f"Nothing was written to {path}: no setting would have helped.", err=True)
+        return
+    for line in (written := settings_file.add(path, settings, os.environ)):
+        click.echo(f"Wrote {line} to {path}.", err=True)
+    if not written:
+        click.echo(f"{path} has these settings already.", err=True)
+    elif settings.keys() & {"CACHE_NORMALIZE", "CACHE_IGNORE_KEYS"}:
+        click.echo("Keys change with these settings, so what they concern is recorded once more.", err=True)
 
 
 def _request(body: bytes, path: str | None, headers: tuple[str, ...], settings: Settings) -> Request:
@@ -104,6 +131,8 @@ def _explain(cache: Cache, request: Request) -> Json:
         "near": None,
         "differences": [],
         "normalizers": [],
+        "settings": {},
+        "uncured": "",
     }
     if isinstance(plan.verdict, Bypass):
         return found | {"reason": str(plan.verdict)}
@@ -135,31 +164,33 @@ def _print_explanation(found: Json) -> None:
                 escape(one.path), str(one.at if one.at is not None else ""), _side(one.asked), _side(one.recorded)
             )
         console.print(table)
+        console.print(escape(f"A hit with: {_cure(found)}"), soft_wrap=True)
 
 
 def _side(text: str | None) -> str:
     return "[dim]nothing[/dim]" if text is None else escape(text)
 
 
-def _grouped(noted: list[Json]) -> list[Json]:
-    """Misses grouped by the first differing path, largest group first, each with its newest example."""
-    groups: dict[str, list[Json]] = defaultdict(list)
-    for miss in noted:
-        groups[miss["differences"][0]["path"]].append(miss)
-    ordered = sorted(groups.items(), key=lambda group: -len(group[1]))
-    return [{"path": path, "misses": len(group), "example": group[0]} for path, group in ordered]
-
-
-def _print_groups(groups: list[Json], number: int) -> None:
+def _print_groups(groups: list[Json]) -> None:
     console = Console(highlight=False)
     if not groups:
         console.print("No near misses are logged: no request was repeated with a change.")
         return
-    cure = Column("a hit with CACHE_NORMALIZE=", overflow="fold")
+    cure = Column("a hit with", overflow="fold")
     place = Column("differs first at", no_wrap=True, overflow="fold")  # in full, however narrow the terminal
+    number = sum(group["misses"] for group in groups)
     table = Table(place, "misses", "newest example: asked", "stored", cure, title=f"{number} near misses")
     for group in groups:
         first = Difference(**group["example"]["differences"][0])
-        names = ",".join(group["example"]["normalizers"])
-        table.add_row(escape(group["path"]), str(group["misses"]), _side(first.asked), _side(first.recorded), names)
+        table.add_row(
+            escape(group["path"]),
+            str(group["misses"]),
+            _side(first.asked),
+            _side(first.recorded),
+            escape(_cure(group)),
+        )
     console.print(table)
+
+
+def _cure(found: Json) -> str:
+    return settings_file.assignments(found["settings"]) or f"none, {found['uncured']}"

@@ -15,14 +15,9 @@ from types import FrameType
 
 import click
 
-from computer_use_cache.accounting.ledger import Ledger
-from computer_use_cache.accounting.statistics import Statistics
-from computer_use_cache.accounting.units import dollars
-from computer_use_cache.cli import options
+from computer_use_cache.cli import options, run_summary
 from computer_use_cache.errors import CacheError
 from computer_use_cache.launch import environment, launcher
-from computer_use_cache.settings import Settings
-from computer_use_cache.store.opening import open_store
 
 _NOT_FOUND = 127
 _FORWARDED = ("SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
@@ -55,14 +50,16 @@ def run_command(base_url: bool, pairs: tuple[str, ...], command: tuple[str, ...]
             err=True,
         )
     with launcher.companion(settings, texts, own, base_url=base_url) as proxy:
-        before = _statistics(settings)
+        started = time.time()
+        before = run_summary.take(settings, started)
         variables = dict(os.environ) | environment.proxied(proxy.port, proxy.trust, os.environ)
         if proxy.base_port:
             variables |= environment.base_urls(f"http://127.0.0.1:{proxy.base_port}")
         status = _run(command, variables)
     if proxy.log:
         click.echo(proxy.log, err=True)
-    click.echo(f"computer-use-cache: {_summary(before, _statistics(settings))}", err=True)
+    for line in run_summary.lines(before, run_summary.take(settings, started)):
+        click.echo(line, err=True)
     return status
 
 
@@ -106,29 +103,3 @@ def _blind_node(program: str) -> str | None:
                 major, minor = int(found[2]), int(found[3])
                 return None if major >= 24 or (major == 22 and minor >= 21) else found[1]
     return None
-
-
-def _statistics(settings: Settings) -> Statistics | None:
-    try:
-        with contextlib.closing(open_store(settings)) as store:
-            return Ledger(store).statistics(settings, time.time())
-    except CacheError:
-        return None
-
-
-def _summary(before: Statistics | None, after: Statistics | None) -> str:
-    """What was counted between two statistics of the store, which other proxies may share."""
-    if before is None or after is None:
-        return "the store cannot be read; see `computer-use-cache doctor`"
-    hits, misses = after.hits - before.hits, after.misses - before.misses
-    bypassed = sum(after.bypasses.values()) - sum(before.bypasses.values())
-    rebound = after.rebound_hits - before.rebound_hits
-    counts = f"{hits} hit{'s' * (hits != 1)}{f' ({rebound} rebound)' if rebound else ''}"
-    text = f"{counts}, {misses} miss{'es' * (misses != 1)}, {bypassed} bypassed"
-    saved = _saved(after) - _saved(before)
-    return f"{text}, saved {dollars(saved)}" if saved else text
-
-
-def _saved(counted: Statistics) -> float:
-    """US dollars."""
-    return sum((model.saved.usd or 0.0 for model in counted.models.values()), 0.0)

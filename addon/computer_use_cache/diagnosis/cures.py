@@ -1,7 +1,8 @@
-"""Which normalisers would turn a near miss into a hit, and a right one.
+"""Which settings would turn a near miss into a hit, and a right one.
 
-A combination is suggested only if it makes the two requests equal, and if the stored answer does not repeat the values
-that it would ignore: an agent that is told to write to `/tmp/a` must not be served an answer that writes to `/tmp/b`.
+A setting is suggested only if it makes the two requests equal, and if the stored answer does not repeat the values that
+it would ignore: an agent that is told to write to `/tmp/a` must not be served an answer that writes to `/tmp/b`. What
+rebinding cannot vouch for, such as a date computed from one that moved, is not suggested either.
 """
 
 from __future__ import annotations
@@ -9,28 +10,69 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from computer_use_cache import formats
+from computer_use_cache.cache import rebound
+from computer_use_cache.cache.plan import Plan
+from computer_use_cache.cache.policy import Controls
+from computer_use_cache.cache.replay import Replayed
+from computer_use_cache.diagnosis import candidates
 from computer_use_cache.diagnosis.request_record import digests, with_media
 from computer_use_cache.errors import FormatError
 from computer_use_cache.formats import walking
 from computer_use_cache.formats.base import Format, Json, load_object
 from computer_use_cache.keys import canonical_json, normalizers
+from computer_use_cache.keys.key import remove_pointers
 from computer_use_cache.models import Entry, RequestRecord, Shape
+from computer_use_cache.rebinding import Bindings, Cause, Refusal
 from computer_use_cache.screens.pixels import can_decode
 from computer_use_cache.store.base import RequestLog, Store
 
 _MOST_PICTURES = 8
 """Decoding is slow; this allows four pictures of each request."""
-_normalizer = functools.cache(normalizers.named)
-"""Cached because compiling patterns is slow, and because `image-pixels` remembers the pictures it has seen."""
 _TEXT_NAMES = tuple(name for name in normalizers.NAMES if not name.startswith("image-"))
 _WORD = re.compile(r"\w+")
 _ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)")
 """Escapes in JSON that is a string itself, as arguments of tool calls are: `\\n7` is not a word `n7`."""
 _LONG_WORD = 5
 """A value this long is found inside longer words, too; the `24` of a date only as a word."""
+CHANGED = "the question itself changed"
+_REPEATED = "the recorded answer repeats what moved"
+_UNSAFE = (Cause.COMPUTED, Cause.SIGNED, Cause.TRACE)
+"""Refusals of rebinding that say that the answer depends on the values that moved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cure:
+    """Settings that would have made a near miss a hit; false if there are none.
+
+    `fields` are for CACHE_IGNORE_KEYS, `normalizers` (names and rules) for CACHE_NORMALIZE. `rebind` and `bind` are
+    CACHE_REBIND=on and CACHE_BIND. Where there are none, `reason` says why.
+    """
+
+    fields: tuple[str, ...] = ()
+    normalizers: tuple[str, ...] = ()
+    rebind: bool = False
+    bind: str = ""
+    reason: str = CHANGED
+
+    def __bool__(self) -> bool:
+        return bool(self.fields or self.normalizers or self.rebind or self.bind)
+
+    def __str__(self) -> str:
+        return " ".join(f"{variable}={text}" for variable, text in self.settings.items())
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The texts of the settings, by variable."""
+        texts = {
+            "CACHE_IGNORE_KEYS": ",".join(self.fields),
+            "CACHE_NORMALIZE": ",".join(self.normalizers),
+            "CACHE_REBIND": "on" if self.rebind else "",
+            "CACHE_BIND": self.bind,
+        }
+        return {variable: text for variable, text in texts.items() if text}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,40 +84,90 @@ class Side:
     body: Json
 
 
-def cure(store: Store, asked: Side, stored: Side, key: str) -> tuple[str, ...]:
-    """The fewest normalisers that make two requests equal, given that they differ in their bodies only.
+def find(store: Store, plan: Plan, asked: Side, stored: Side, key: str) -> Cure:
+    """The fewest settings that make two requests equal, given that they differ in their bodies only.
 
-    Empty if none do, or if the answer stored under `key` could be wrong for `asked`. Blocks; raises StoreError.
+    None if the answer stored under `key` could be wrong for the `asked` one. Blocks; raises StoreError.
     """
-    pair, pixels = (asked.body, stored.body), tuple[str, ...]()
-    if not _are_enough(asked.format, _TEXT_NAMES, pair):
-        decoded = _with_pixels(store, asked, stored)
-        if decoded is None or not _are_enough(asked.format, _TEXT_NAMES, decoded):
-            return ()
-        pair, pixels = decoded, ("image-pixels",)
     entry = store.get(key)
-    if entry is None or _repeats(entry, _differing_words(*pair)):
-        return ()
-    return (*_fewest(asked.format, pair), *pixels)
+    if entry is None or not isinstance(plan.verdict, Controls):
+        return Cure()
+    words = set(_differing_words(asked.body, stored.body))
+    fields = candidates.fields(plan.format, asked.body, stored.body)
+    asked, stored = (replace(side, body=remove_pointers(side.body, fields)) for side in (asked, stored))
+    answer = rebound.attempt(plan, entry, stored.body, asked.body, plan.verdict.bindings)
+    if isinstance(answer, Refusal) and answer.cause in _UNSAFE:
+        return Cure(reason=f"not rebound: {answer}")
+    enough = _normalizers(store, asked, stored)
+    if enough and not plan.format.answers_in_text:
+        return Cure()  # a vector is made of every word
+    if enough is not None and not _repeats(entry, words):
+        return Cure(fields, enough)
+    if _repeats(entry, words.difference(_differing_words(asked.body, stored.body))) or rebound.needs_state(plan):
+        return Cure(reason=_REPEATED)  # a field that is left out is not rebound
+    if isinstance(answer, Replayed):
+        return Cure(fields, rebind=not plan.verdict.rebinds)
+    if isinstance(answer, Refusal):
+        return Cure(reason=f"not rebound: {answer}")
+    return _binding(plan, entry, asked, stored, fields) or Cure(reason=CHANGED if enough is None else _REPEATED)
 
 
-def _fewest(format: Format, pair: tuple[Json, Json]) -> tuple[str, ...]:
+def _binding(plan: Plan, entry: Entry, asked: Side, stored: Side, fields: tuple[str, ...]) -> Cure:
+    """What rebinding needs to be told about this run, if that is all that is missing."""
+    assert isinstance(plan.verdict, Controls)
+    known, recorded = plan.verdict.bindings, rebound.recorded_bindings(entry)
+    missing = {name: text for name, text in recorded.values.items() if name not in known.values}
+    found = candidates.bindings(asked.body, stored.body, missing)
+    if found and isinstance(
+        rebound.attempt(plan, entry, stored.body, asked.body, Bindings({**known.values, **found})), Replayed
+    ):
+        text = ",".join(f"{name}={value}" for name, value in found.items())
+        return Cure(fields, rebind=not plan.verdict.rebinds, bind=text)
+    return Cure()
+
+
+def _normalizers(store: RequestLog, asked: Side, stored: Side) -> tuple[str, ...] | None:
+    """The fewest normalisers with which two requests are equal, by name or as rules; None if none are enough."""
+    pair = asked.body, stored.body
+    if _are_enough(asked.format, _TEXT_NAMES, pair):
+        return _fewest(asked.format, _TEXT_NAMES, pair)
+    decoded = _with_pixels(store, asked, stored)
+    if decoded and _are_enough(asked.format, _TEXT_NAMES, decoded):
+        return (*_fewest(asked.format, _TEXT_NAMES, decoded), "image-pixels")
+    named = (*_TEXT_NAMES, *candidates.rules(*_normalized(asked.format, _TEXT_NAMES, pair)))
+    return _fewest(asked.format, named, pair) if _are_enough(asked.format, named, pair) else None
+
+
+def _fewest(format: Format, enough: tuple[str, ...], pair: tuple[Json, Json]) -> tuple[str, ...]:
     """None or one if that is enough, else all without those that can be spared."""
-    for few in ((), *((name,) for name in _TEXT_NAMES)):
+    for few in ((), *((name,) for name in enough)):
         if _are_enough(format, few, pair):
             return few
-    names = list(_TEXT_NAMES)
-    for name in _TEXT_NAMES:
+    names = list(enough)
+    for name in enough:
         if _are_enough(format, others := [other for other in names if other != name], pair):
             names = others
     return tuple(names)
 
 
 def _are_enough(format: Format, names: Iterable[str], pair: tuple[Json, Json]) -> bool:
+    one, other = _normalized(format, names, pair)
+    return canonical_json.canonical(one) == canonical_json.canonical(other)
+
+
+def _normalized(format: Format, names: Iterable[str], pair: tuple[Json, Json]) -> tuple[Json, Json]:
     one, other = pair
     for name in names:
-        one, other = _normalizer(name).apply(format, one), _normalizer(name).apply(format, other)
-    return canonical_json.canonical(one) == canonical_json.canonical(other)
+        normalizer = _normalizer(name)
+        one, other = normalizer.apply(format, one), normalizer.apply(format, other)
+    return one, other
+
+
+@functools.lru_cache(maxsize=100)
+def _normalizer(text: str) -> normalizers.Normalizer:
+    """Cached because compiling patterns is slow, and because `image-pixels` remembers the pictures it has seen."""
+    [normalizer] = normalizers.normalizers(text)
+    return normalizer
 
 
 def _with_pixels(store: RequestLog, asked: Side, stored: Side) -> tuple[Json, Json] | None:
@@ -99,11 +191,11 @@ def _with_pixels(store: RequestLog, asked: Side, stored: Side) -> tuple[Json, Js
 
 
 def _differing_words(asked: object, recorded: object) -> Iterator[str]:
-    """The recorded words that differ between two bodies that a normaliser makes equal, which have the same shape."""
+    """The recorded words that differ between two bodies that a setting makes equal."""
     match asked, recorded:
         case dict(), dict():
-            for name in asked.keys() & recorded.keys():
-                yield from _differing_words(asked[name], recorded[name])
+            for name in recorded:
+                yield from _differing_words(asked.get(name), recorded[name])
         case list(), list():
             for one, other in zip(asked, recorded, strict=False):
                 yield from _differing_words(one, other)
@@ -114,6 +206,11 @@ def _differing_words(asked: object, recorded: object) -> Iterator[str]:
             else:  # a date may be spelled with more words: take all from the first difference to the last
                 start = _shared(ours, theirs)
                 yield from theirs[start : len(theirs) - _shared(ours[start:][::-1], theirs[start:][::-1])]
+        case _ if asked != recorded:
+            for text in walking.texts(recorded):
+                yield from _WORD.findall(text)
+            if isinstance(recorded, (int, float)) and not isinstance(recorded, bool):
+                yield str(recorded)
 
 
 def _shared(ours: list[str], theirs: list[str]) -> int:
@@ -122,7 +219,7 @@ def _shared(ours: list[str], theirs: list[str]) -> int:
     return next((place for place, (one, other) in pairs if one != other), min(len(ours), len(theirs)))
 
 
-def _repeats(entry: Entry, words: Iterator[str]) -> bool:
+def _repeats(entry: Entry, words: Iterable[str]) -> bool:
     """True if the answer holds one of the words, or cannot be read."""
     try:
         answer = answer_of(entry.format, entry.body, entry.shape)

@@ -69,11 +69,11 @@ def without_credentials(found: Difference, recorded: object) -> Difference:
     An entry may be older than the rule that now finds its credential. The check reads whole values, because an excerpt
     may cut a credential short, and so is done for shown differences only.
     """
-    holds_one = any(detection.find_in_body({"": _value_at(recorded, found.path)}))
+    holds_one = any(detection.find_in_body({"": value_at(recorded, found.path)}))
     return replace(found, recorded=HIDDEN) if holds_one else found
 
 
-def _value_at(value: Any, pointer: str) -> Any:
+def value_at(value: Any, pointer: str) -> Any:
     """The value that a JSON pointer names; None if it leads nowhere."""
     for part in pointer.split("/")[1:]:
         name = part.replace("~1", "/").replace("~0", "~")

@@ -10,8 +10,8 @@ from itertools import chain, islice
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.cache.policy import Controls
-from computer_use_cache.diagnosis import request_record
-from computer_use_cache.diagnosis.cures import Side, cure
+from computer_use_cache.diagnosis import cures, request_record
+from computer_use_cache.diagnosis.cures import Cure, Side
 from computer_use_cache.diagnosis.differences import Difference, differences, without_credentials
 from computer_use_cache.errors import FormatError, StoreError
 from computer_use_cache.formats.base import Json, dump, load_object
@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 _MOST = 8
 """How many differences between two requests are considered."""
+_MOST_ADVICE = 160
+"""A longer cure is not shown in full: a part of a rule is no rule."""
 _LEAST_ALIKE = 0.25
 """Two texts with less in common are not versions of one text: another question was asked."""
 _SETTLED_FIRST = ("path", "/model", "/tools")
@@ -34,16 +36,21 @@ class Near:
     """The most similar stored request.
 
     `key` is its entry's. `differences` are the first places where the two differ, at least one, in the order of the
-    new request. `normalizers` would have made it a hit; empty if none would.
+    new request. `cure` would have made it a hit.
     """
 
     key: str
     differences: tuple[Difference, ...]
-    normalizers: tuple[str, ...] = ()
+    cure: Cure = Cure()
 
     def __str__(self) -> str:
-        advice = f"; a hit with CACHE_NORMALIZE={','.join(self.normalizers)}" if self.normalizers else ""
-        return f"near-miss {self.key[:8]}: {self.differences[0]}{advice}"
+        return "; ".join(filter(None, (f"near-miss {self.key[:8]}: {self.differences[0]}", self.advice)))
+
+    @property
+    def advice(self) -> str:
+        """The cure in the words of headers and comments, which are short; empty without one."""
+        cure = str(self.cure)
+        return f"a hit with {cure if len(cure) <= _MOST_ADVICE else ' and '.join(self.cure.settings)}" if cure else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +108,9 @@ def nearest(cache: Cache, plan: Plan, record: RequestRecord) -> Near | None:
     if not found:
         return None
     _, near, stored = min(found, key=lambda one: one[0])
-    helpful = () if any(_outside(record, stored.record)) else cure(cache.store, asked, stored, near.key)
+    cure = Cure() if any(_outside(record, stored.record)) else cures.find(cache.store, plan, asked, stored, near.key)
     shown = tuple(without_credentials(one, stored.body) for one in near.differences)
-    return Near(near.key, shown, helpful)
+    return Near(near.key, shown, cure)
 
 
 def log_miss(cache: Cache, plan: Plan, near: Near, now: float) -> None:
@@ -112,9 +119,15 @@ def log_miss(cache: Cache, plan: Plan, near: Near, now: float) -> None:
 
 
 def as_json(near: Near) -> Json:
-    """A near miss as JSON: the entry's key as `near`, the `differences`, and the `normalizers`."""
-    found = [asdict(difference) for difference in near.differences]
-    return {"near": near.key, "differences": found, "normalizers": list(near.normalizers)}
+    """A near miss as JSON: the entry's key as `near`, the `differences`, all `settings` that would have made it a hit,
+    the `normalizers` among them, and `uncured`, why there are none."""
+    return {
+        "near": near.key,
+        "differences": [asdict(difference) for difference in near.differences],
+        "normalizers": list(near.cure.normalizers),
+        "settings": near.cure.settings,
+        "uncured": "" if near.cure else near.cure.reason,
+    }
 
 
 def misses(store: RequestLog, since: float) -> list[Json]:

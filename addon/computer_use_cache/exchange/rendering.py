@@ -141,7 +141,8 @@ def comment(report: Report) -> str:
     if report.near:
         words = [f"{report.outcome} near {report.near.key[:8]} {report.near.differences[0]}"]
     rebound = f"rebound {_rebound(report)}" if report.rebound else ""
-    words += filter(None, (str(report.bypass or ""), report.said, storing(report), rebound, _saved(report)))
+    advice = report.near.advice if report.near else ""
+    words += filter(None, (advice, str(report.bypass or ""), report.said, storing(report), rebound, _saved(report)))
     return " · ".join(words)
 
 

@@ -156,6 +156,7 @@ def _explain(parts: Parts, one: http.HTTPFlow) -> str:
     lines = [f"{plan.key[:8]} is near {found.near.key[:8]} and differs at"]
     for place in found.near.differences:
         lines.append(f"  {place}: {_side(place.asked)}, stored {_side(place.recorded)}")
+    lines.append(f"  a hit with {found.near.cure}" if found.near.cure else f"  no cure: {found.near.cure.reason}")
     return "\n".join(lines)
 
 

@@ -1,0 +1,101 @@
+"""What `run` says at its end: what was hit and saved, why the rest was not, and the settings that would have helped."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from computer_use_cache.accounting.ledger import Ledger
+from computer_use_cache.accounting.statistics import Statistics
+from computer_use_cache.accounting.units import dollars
+from computer_use_cache.cli import settings_file
+from computer_use_cache.diagnosis import causes, near_miss
+from computer_use_cache.errors import CacheError
+from computer_use_cache.formats.base import Json
+from computer_use_cache.settings import Settings
+from computer_use_cache.store.opening import open_store
+
+_MOST_GROUPS = 4
+_MOST_LINES = 7
+"""A summary is to be read; `explain --summary` has the rest."""
+_WRITE = "computer-use-cache explain --summary --write"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The store at one time: its statistics, None if it cannot be read, and the near misses logged since then."""
+
+    statistics: Statistics | None = None
+    misses: list[Json] = field(default_factory=list)
+
+
+def take(settings: Settings, since: float) -> State:
+    """The state of the store now, with the misses logged after `since` (Unix seconds)."""
+    try:
+        with contextlib.closing(open_store(settings)) as store:
+            return State(Ledger(store).statistics(settings, since), near_miss.misses(store, since))
+    except CacheError:
+        return State()
+
+
+def lines(before: State, after: State) -> Iterator[str]:
+    """What happened between two states of the store, which other proxies may share: the totals, then the causes."""
+    if before.statistics is None or after.statistics is None:
+        yield "computer-use-cache: the store cannot be read; see `computer-use-cache doctor`"
+        return
+    yield f"computer-use-cache: {_totals(before.statistics, after.statistics)}"
+    groups = causes.grouped(after.misses)
+    found = [*_near(groups), *_others(before.statistics, after.statistics, len(after.misses))]
+    yield from (f"  {line}" for line in found[:_MOST_LINES])
+    if any(group["settings"] for group in groups):
+        yield f"  To put what helps into .env: {_WRITE}"
+
+
+def _totals(before: Statistics, after: Statistics) -> str:
+    rebound = after.rebound_hits - before.rebound_hits
+    hits = _counted(after.hits - before.hits, "hit", "hits") + (f" ({rebound} rebound)" if rebound else "")
+    bypassed = sum(after.bypasses.values()) - sum(before.bypasses.values())
+    text = f"{hits}, {_misses(after.misses - before.misses)}, {bypassed} bypassed"
+    saved = _saved(after) - _saved(before)
+    return f"{text}, saved {dollars(saved)}" if saved else text
+
+
+def _saved(counted: Statistics) -> float:
+    """US dollars."""
+    return sum((model.saved.usd or 0.0 for model in counted.models.values()), 0.0)
+
+
+def _near(groups: list[Json]) -> Iterator[str]:
+    for group in groups[:_MOST_GROUPS]:
+        cure = settings_file.assignments(group["settings"])
+        told = f"a hit with {cure}" if cure else group["uncured"]
+        yield f"{_misses(group['misses'])} at {group['path']}: {told}"
+    if left := sum(group["misses"] for group in groups[_MOST_GROUPS:]):
+        yield f"{_misses(left)} elsewhere: see computer-use-cache explain --summary"
+
+
+def _others(before: Statistics, after: Statistics, near: int) -> Iterator[str]:
+    """The misses without a near request, unless all there is to say is that nothing was recorded before; bypasses; and
+    answers that were not stored."""
+    new = after.misses - before.misses - near
+    if before.entries and new > 0:
+        yield f"{_misses(new)}: nothing similar was recorded"
+    for reason, number in _more(before.bypasses, after.bypasses):
+        yield f"{number} bypassed: {reason}"
+    for reason, number in _more(before.skips, after.skips):
+        yield f"{_counted(number, 'answer', 'answers')} not stored: {reason}"
+
+
+def _more(before: Mapping[str, int], after: Mapping[str, int]) -> Iterator[tuple[str, int]]:
+    for reason, number in after.items():
+        if more := number - before.get(reason, 0):
+            yield reason, more
+
+
+def _misses(number: int) -> str:
+    return _counted(number, "miss", "misses")
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"

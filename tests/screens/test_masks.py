@@ -1,4 +1,4 @@
-"""What CACHE_IMAGE_MASK may say, and what it hides of which picture."""
+"""The syntax of CACHE_IMAGE_MASK, and which parts of which pictures it hides."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _WHITE = [0, *[255] * 255]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Two pictures of one size differ in so many pixels, all of them in these boxes."""
+    """How two pictures of one size differ: the number of pixels, all of which lie in these boxes."""
 
     size: Size
     pixels: int

@@ -1,7 +1,7 @@
 """What is known of a picture in a request, found out once: a conversation shows its screenshots again with every step.
 
 A picture met before is recognised by a few of its characters, and then compared as a whole, which takes a tenth of the
-time of a digest. So many megabytes of texts are kept, those met last.
+time of a digest. The texts met last are kept, up to 64 MiB of them.
 """
 
 from __future__ import annotations

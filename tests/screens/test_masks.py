@@ -1,4 +1,4 @@
-"""The syntax of CACHE_IMAGE_MASK, and which parts of which pictures it hides."""
+"""The syntax of CACHE_IMAGE_MASK, and the parts of a picture that it hides."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _WHITE = [0, *[255] * 255]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How two pictures of one size differ: the number of pixels, all of which lie in these boxes."""
+    """How two pictures of one size differ: the number of pixels, and the boxes they lie in."""
 
     size: Size
     pixels: int

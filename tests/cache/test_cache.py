@@ -440,6 +440,13 @@ def test_a_credential_in_a_text_is_concealed_in_key_and_record_and_forwarded(sto
     assert token("a1B2") not in repr(record(core, one))
 
 
+def test_a_credential_of_another_kind_makes_another_request(store: DiskStore) -> None:
+    core, google = cache(store), "".join(("ya29", ".a0", "Bq7Zk3vQ9xLw2Rt8Yp5Nc" * 5))
+    one, other = (core.conceal(core.plan(asking(f"use {secret}"))) for secret in (token("a1B2"), google))
+    assert one.body == other.body
+    assert one.key != other.key
+
+
 def test_a_request_without_a_credential_is_planned_as_before(store: DiskStore) -> None:
     core = cache(store)
     plan = core.plan(chat())

@@ -18,9 +18,9 @@ ONE, TWO, OTHER = ("key-" + letter * 3 + "4f9/" + letter.upper() * 8 + "+7x" for
 LINES = "BEGIN key\n" + "\n".join("key-" + letter * 20 for letter in "xyz") + "\nEND key"
 
 
-def find(text: str) -> Iterator[tuple[int, int]]:
+def find(text: str) -> Iterator[tuple[int, int, str]]:
     for found in re.finditer(r"BEGIN key(?:\n|\\+n)[\w\n\\-]+END key|key-[\w/+-]{10,}", text):
-        yield found.span()
+        yield (*found.span(), "key")
 
 
 def concealed(body: Json) -> Concealed:

@@ -143,8 +143,16 @@ class Cache:
             blanked=tuple(blanked),
         )
 
-    def _key(self, beginning: Any, route: Route, parted: places.Parted, blanked: list[Value] | None = None) -> str:
-        return key.finish(beginning, self.key_body(route.format, parted.body, blanked), self._counted(route, parted))
+    def _key(
+        self,
+        beginning: Any,
+        route: Route,
+        parted: places.Parted,
+        blanked: list[Value] | None = None,
+        kinds: tuple[str, ...] = (),
+    ) -> str:
+        body = self.key_body(route.format, parted.body, blanked)
+        return key.finish(beginning, body, "\0".join((self._counted(route, parted), *kinds)))
 
     def _counted(self, route: Route, parted: places.Parted) -> str:
         """The digest of the credentials that a body held, which count as the caller's does; "" if they do not."""
@@ -154,7 +162,8 @@ class Cache:
     def template_digest(self, plan: Plan, template: Json) -> str:
         """The digest of a request's template; it does not count which of a run's samples is asked for."""
         parted = places.Parted(plan.body, plan.credentials)
-        return key.finish(plan.route.key_beginning, template, self._counted(plan.route, parted))
+        counted = "\0".join((self._counted(plan.route, parted), *plan.secret_kinds))
+        return key.finish(plan.route.key_beginning, template, counted)
 
     def _bypass(self, format: Format, length: int, body: Json, model: str) -> Bypass | None:
         if length > self.settings.max_input_chars:
@@ -201,7 +210,7 @@ class Cache:
 
     def _replanned(self, plan: Plan, parted: places.Parted) -> Plan:
         blanked: list[Value] = []
-        computed = self._key(self._beginning_of(plan), plan.route, parted, blanked)
+        computed = self._key(self._beginning_of(plan), plan.route, parted, blanked, plan.secret_kinds)
         return replace(plan, key=computed, body=parted.body, blanked=tuple(blanked))
 
     def _beginning_of(self, plan: Plan) -> Any:
@@ -225,7 +234,7 @@ class Cache:
             return plan
         if not plan.format.answers_in_text:
             return _bypassed(plan, Bypass(Reason.CREDENTIAL, str(Cause.NOT_TEXT)))
-        concealed = replace(plan, secrets=found.secrets)
+        concealed = replace(plan, secrets=found.secrets, secret_kinds=found.kinds)
         return self._replanned(concealed, places.Parted(found.body, plan.credentials))
 
     def lookup(self, plan: Plan, now: float) -> Entry | Absent:
@@ -252,7 +261,8 @@ class Cache:
         return entry if entry.is_fresh(now - plan.verdict.stale_seconds) else None
 
     def _stored(self, plan: Plan) -> Entry | None:
-        counted = self._counted(plan.route, places.Parted(plan.body, plan.credentials))
+        parted = places.Parted(plan.body, plan.credentials)
+        counted = "\0".join((self._counted(plan.route, parted), *plan.secret_kinds))
         earlier = (key.finish(self._beginning_of(plan), body, counted) for body in self._earlier_bodies(plan))
         found = ((name, self.store.get(name)) for name in itertools.chain([plan.key], earlier))
         return next((entry for name, entry in found if entry and entry.key == name), None)

@@ -15,7 +15,10 @@ from computer_use_cache.models import Shape
 from computer_use_cache.rebinding import Cause, Refusal, conceal_answer
 from computer_use_cache.store.memory import BoundedMemory
 
-type Spans = tuple[tuple[int, int], ...]
+type Spans = tuple[tuple[int, int, str], ...]
+"""Start, end and kind of each."""
+
+_OF_A_TOOL = "a tool's"
 
 _MOST_TEXTS = 32_768
 
@@ -28,7 +31,9 @@ class Finder:
 
     def searching_for(self, credentials: Sequence[str]) -> Callable[[str], Spans]:
         """A search that finds these credentials too. Slow for a text that is new: call it off the event loop."""
-        return lambda text: _united((*self._detected(text), *places.repeated(credentials, text)))
+        return lambda text: _united(
+            (*self._detected(text), *((start, end, _OF_A_TOOL) for start, end in places.repeated(credentials, text)))
+        )
 
     def _detected(self, text: str) -> Spans:
         if len(text) < detection.SHORTEST:
@@ -36,7 +41,7 @@ class Finder:
         digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         spans = self._known.get(digest)
         if spans is None:
-            spans = tuple((secret.start, secret.end) for secret in detection.find_in_text(text))
+            spans = tuple((secret.start, secret.end, secret.kind) for secret in detection.find_in_text(text))
             self._known.put(digest, spans)
         return spans
 
@@ -57,12 +62,13 @@ def concealed_answer(plan: Plan, shape: Shape, body: bytes) -> bytes | Refusal:
     return body
 
 
-def _united(spans: Iterable[tuple[int, int]]) -> Spans:
-    """The spans in order; those that overlap become one."""
-    united: list[tuple[int, int]] = []
-    for start, end in sorted(spans):
+def _united(spans: Iterable[tuple[int, int, str]]) -> Spans:
+    """The spans in order; those that overlap become one, of the kind of the first."""
+    united: list[tuple[int, int, str]] = []
+    for start, end, kind in sorted(spans):
         if united and start < united[-1][1]:
-            united[-1] = (united[-1][0], max(end, united[-1][1]))
+            first, last, first_kind = united[-1]
+            united[-1] = (first, max(end, last), first_kind)
         else:
-            united.append((start, end))
+            united.append((start, end, kind))
     return tuple(united)

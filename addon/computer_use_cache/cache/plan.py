@@ -55,8 +55,9 @@ class Plan(msgspec.Struct, frozen=True):
     values that normalisers took out of its texts before it was hashed.
 
     A plan whose exact entry is not there is prepared (rebound.py): its `body` then has `<secret n>` in the place of the
-    `secrets` in its texts, and it has a `template` if an answer for other values may be served. Where samples are
-    ordered, `nth` is the number of times its run has asked for it, and `template_nth` for its template.
+    `secrets` in its texts, whose `secret_kinds` are part of the key, and it has a `template` if an answer for other
+    values may be served. Where samples are ordered, `nth` is the number of times its run has asked for it, and
+    `template_nth` for its template.
     """
 
     route: Route
@@ -71,6 +72,7 @@ class Plan(msgspec.Struct, frozen=True):
     blanked: tuple[Value, ...] = ()
     is_prepared: bool = False
     secrets: tuple[str, ...] = ()
+    secret_kinds: tuple[str, ...] = ()
     template: Template | None = None
     nth: int | None = None
     template_nth: int | None = None

@@ -315,6 +315,7 @@ class Exchange:
         if self.state is State.SETTLED:
             return self.report(ending, now)
         self._enter(State.SETTLED)
+        self._study.forgo()
         try:
             final = self.report(ending, now)
             if self._turn:

@@ -20,10 +20,16 @@ class MissStudy:
         self._shared = shared
         self._plan = plan
         self._task: asyncio.Task[Study] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def begin_soon(self) -> None:
         """Begin once the request is on its way."""
-        asyncio.get_running_loop().call_later(_DELAY_SECONDS, self._begin)
+        self._timer = asyncio.get_running_loop().call_later(_DELAY_SECONDS, self._begin)
+
+    def forgo(self) -> None:
+        """Do not begin any more: the request is over."""
+        if self._timer:
+            self._timer.cancel()
 
     def _begin(self) -> asyncio.Task[Study]:
         if self._task is None:

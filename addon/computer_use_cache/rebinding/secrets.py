@@ -2,7 +2,7 @@
 caller's own.
 
 A credential is never a value of a template: requests are concealed before their key is made, so which credential it was
-does not matter to the key.
+does not matter to the key. Its kind does: to read another service's token is another question.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from computer_use_cache.rebinding.moves import SPECIAL, Move, Moves
 from computer_use_cache.rebinding.refusal import Cause, Refusal
 from computer_use_cache.rebinding.template import Value
 
-type Finder = Callable[[str], Iterable[tuple[int, int]]]
-"""Where credentials stand in a text: start and end of each, in order, none in another."""
+type Finder = Callable[[str], Iterable[tuple[int, int, str]]]
+"""Where credentials stand in a text: start, end and kind of each, in order, none in another."""
 
 _MARK = re.compile(r"<secret \d+[^>]{0,20}>")
 _SHORTEST = 6
@@ -35,22 +35,23 @@ _WINDOW, _STRIDE = 12, 4
 
 @dataclass(frozen=True, slots=True)
 class Concealed:
-    """A request's body without its credentials, and those by their number. They are for the present answer only: never
-    store, log or show them."""
+    """A request's body without its credentials, those by their number, and their kinds. The credentials are for the
+    present answer only: never store, log or show them."""
 
     body: Json
     secrets: tuple[str, ...] = field(repr=False)
+    kinds: tuple[str, ...] = ()
 
 
 def conceal(body: Json, find: Finder) -> Concealed | Refusal:
     """The body with `<secret n>` for each credential; the body itself if it holds no credential."""
-    found: dict[str, int] = {}
+    found: dict[str, tuple[int, str]] = {}
     concealed = _concealed(body, find, found)
     if not found:
         return Concealed(body, ())
     if _MARK.search(canonical(body).decode("utf-8", "surrogatepass")):
         return Refusal(Cause.MARKED)
-    return Concealed(concealed, tuple(found))
+    return Concealed(concealed, tuple(found), tuple(kind for _, kind in found.values()))
 
 
 def conceal_answer(
@@ -87,7 +88,7 @@ def _moves(texts: dict[bytes, Move]) -> Moves:
     return Moves(Kinds(), texts=texts, pairs=tuple((Value("secret", ""), "") for _ in texts))
 
 
-def _concealed(value: Any, find: Finder, found: dict[str, int]) -> Any:
+def _concealed(value: Any, find: Finder, found: dict[str, tuple[int, str]]) -> Any:
     match value:
         case str():
             return _concealed_text(value, find, found)
@@ -99,11 +100,11 @@ def _concealed(value: Any, find: Finder, found: dict[str, int]) -> Any:
     return value
 
 
-def _concealed_text(text: str, find: Finder, found: dict[str, int]) -> str:
+def _concealed_text(text: str, find: Finder, found: dict[str, tuple[int, str]]) -> str:
     parts, at = [], 0
-    for start, end in find(text):
+    for start, end, kind in find(text):
         secret = text[start:end]
-        number = found.setdefault(secret, len(found) + 1)
+        number, _ = found.setdefault(secret, (len(found) + 1, kind))
         parts += [text[at:start], next(_marks(number, secret))[1]]
         at = end
     return "".join((*parts, text[at:])) if parts else text

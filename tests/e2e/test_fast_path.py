@@ -126,7 +126,8 @@ def counts(proxy: Proxy) -> Any:
     for model in stats["models"].values():
         del model["saved"]["seconds"], model["spent"]["seconds"]
         for book in (model["saved"], model["spent"]):
-            book["usd"] = round(book["usd"], 9)  # the order in which fractions are added differs
+            if book["usd"] is not None:
+                book["usd"] = round(book["usd"], 9)  # the order in which fractions are added differs
     return stats
 
 

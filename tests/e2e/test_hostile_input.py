@@ -222,7 +222,7 @@ def test_a_head_that_comes_byte_by_byte_holds_nobody_up(proxy: Proxy) -> None:
             slow.send(data[position : position + 1])
             if position % 20 == 0:
                 assert proxy.ask("GET", "/readyz").status == 200
-        slow.send(b"{}")
+        slow.send(b"{{")
         assert (slow.answer() or (0, b""))[0] == 400
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from support import ENTRY, Asked, Proxy, Send, Upstream, answer_chat, chat_request, response, running_proxy
+from support import ENTRY, Asked, Proxy, Send, Upstream, answer_chat, chat_request, completion, response, running_proxy
 
 MITMDUMP = str(Path(sys.executable).parent / "mitmdump")
 
@@ -23,7 +23,7 @@ async def answer(asked: Asked, send: Send) -> None:
     if body.get("model") == "failing":
         await send(response(b"{}", 500))
     elif body.get("model") == "gzipped":
-        packed = gzip.compress(json.dumps({"model": "gzipped", "choices": [{"index": 0}]}).encode())
+        packed = gzip.compress(json.dumps(completion("pong") | {"model": "gzipped"}).encode())
         await send(response(packed, content_encoding="gzip"))
     else:
         await answer_chat(asked, send)

@@ -165,7 +165,7 @@ def test_clients_need_their_token_and_it_stays_here(tmp_path: Path, upstream: Up
         answers = [proxy.chat(headers={"authorization": f"Bearer {token}"}).cache for token in (ann, ann, bob, bob)]
         assert answers == ["MISS", "HIT", "MISS", "HIT"], "each client has entries of its own"
         messages = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}]}
-        assert proxy.ask("POST", "/v1/messages", b"{}", {"x-api-key": ann}).status == 400
+        assert proxy.ask("POST", "/v1/messages", b"{", {"x-api-key": ann}).status == 400
         assert proxy.post("/v1/messages", messages, {"authorization": "", "x-api-key": bob}).status == 200
     for asked in upstream.asked:
         assert not {"authorization", "x-api-key"} & asked.headers.keys()
@@ -235,16 +235,11 @@ def test_a_listed_page_may_use_the_cache(tmp_path: Path, upstream: Upstream) -> 
         assert proxy.chat(headers={"Origin": "http://other"}).status == 403
 
 
-@pytest.mark.parametrize(
-    ("body", "param"),
-    [(b"{", None), (b"[]", None), (b"", None), (b'{"messages": []}', "model"), (b'{"model": "m"}', "messages")],
-)
-def test_a_bad_request_is_refused_here_in_the_apis_form(
-    proxy: Proxy, upstream: Upstream, body: bytes, param: str | None
-) -> None:
+@pytest.mark.parametrize("body", [b"{", b"[]", b""])
+def test_a_bad_request_is_refused_here_in_the_apis_form(proxy: Proxy, upstream: Upstream, body: bytes) -> None:
     answer = proxy.ask("POST", "/v1/chat/completions", body)
     error = answer.json()["error"]
-    assert (answer.status, error["type"], error["param"]) == (400, "invalid_request_error", param)
+    assert (answer.status, error["type"], error["param"]) == (400, "invalid_request_error", None)
     assert proxy.ask("POST", "/v1/messages", body).json()["type"] == "error"
     assert upstream.asked == []
 

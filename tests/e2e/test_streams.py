@@ -106,7 +106,7 @@ def test_usage_that_was_not_recorded_is_asked_for_once(proxy: Proxy, upstream: U
 @pytest.mark.parametrize(
     ("frames", "why"),
     [
-        (EVENTS[:-1], "no [DONE]"),
+        (EVENTS[:1], "no finish reason"),
         ([*EVENTS[:2], b'data: {"error": {"message": "overloaded"}}\n\n', b"data: [DONE]\n\n"], "error event"),
         ([EVENTS[0], b'data: {"choices": [\n\n', b"data: [DONE]\n\n"], "an event that does not parse"),
     ],
@@ -238,16 +238,16 @@ import threading
 
 from computer_use_cache.cache import replay
 
-reshape = replay._reshape
+replayed = replay._replayed
 
 
-def told(plan, entry):
+def told(plan, *arguments):
     is_loop = threading.current_thread() is threading.main_thread()
     logging.getLogger("test").warning("%s reshaped on the %s", plan.shape, "loop" if is_loop else "side")
-    return reshape(plan, entry)
+    return replayed(plan, *arguments)
 
 
-replay._reshape = told
+replay._replayed = told
 """
 
 

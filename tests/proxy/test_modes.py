@@ -107,7 +107,9 @@ def test_transparent_mode_is_left_as_it_is() -> None:
     options = with_modes(["transparent"])
     settings, is_loopback = modes.settle(options, {})
     assert not is_loopback
-    assert modes.wanted_options(options, settings).keys() <= {"connection_strategy"}
+    assert modes.wanted_options(options, settings).keys() <= {
+        *("connection_strategy", "tcp_timeout", "ssl_verify_upstream_trusted_ca")
+    }
 
 
 def test_without_a_server_nobody_else_can_ask() -> None:

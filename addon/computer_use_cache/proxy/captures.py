@@ -121,7 +121,8 @@ def recording_of(found: flow.Flow, settings: Settings, *, ended: bool = False) -
         return Skipped(str(error))
     started, at = request.timestamp_start, response.timestamp_end or response.timestamp_start
     headers = flows.lower_headers(response.headers)
-    headers.pop("content-encoding", None)  # the body is decoded
+    if headers.pop("content-encoding", "identity").strip().lower() != "identity":
+        headers.pop("content-length", None)  # it counts the body as it was encoded
     took, is_whole = max(at - started, 0.0), ended or responses.marks_end(response)
     answer = Response(response.status_code, headers, body or b"", took, ended=is_whole)
     return Recording(asked, answer, at)

@@ -46,5 +46,5 @@ def test_a_short_fuzzing_finds_nothing() -> None:
     done = run("fuzz", "--seconds", "3")
     assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.splitlines()[1:]]
-    assert len(rows) == 6
+    assert len(rows) == 7
     assert all(int(inputs) >= 100 and int(taken) > 0 for _, inputs, taken, *_ in rows)

@@ -103,11 +103,11 @@ class Messages(Format):
     def check_events(self, events: Sequence[Event], *, ended: bool = False) -> Findings:
         if any(event.name == "error" for event in events):
             raise FormatError("there is an error in the stream", Skip.ERROR)
-        types: set[Any] = set()
+        types: set[str] = set()
         stop_reason, is_silent = None, True
         for payload in load_objects(events):
             _refuse_error(payload)
-            types.add(payload.get("type"))
+            types.add(str(payload.get("type")))
             match payload:
                 case {"message": dict(start)}:
                     stop_reason = start.get("stop_reason")

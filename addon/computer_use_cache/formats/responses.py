@@ -62,7 +62,7 @@ _WORKING = {
 }
 
 
-_UNFINISHED = frozenset({"in_progress", "queued", "searching", "interpreting", "generating"})
+_UNFINISHED = ("in_progress", "queued", "searching", "interpreting", "generating")
 """The status of an item on which the provider was still at work."""
 
 

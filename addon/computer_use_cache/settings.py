@@ -271,7 +271,7 @@ class Settings:
         "CACHE_BIND",
         "",
         Bindings.parse,
-        "What rebinding is told about the run: cwd, home, user, host and tmp, such as cwd=/work/x,home=/home/anna.",
+        "What rebinding is told about the run: cwd, home, user, host and tmp, such as cwd=/src/x,home=/home/anna.",
     )
     samples: Samples = _setting(
         "CACHE_SAMPLES",

@@ -142,7 +142,7 @@ class _Forwarding(socketserver.StreamRequestHandler):
                 out.sendall(head)
             back = threading.Thread(target=shutil.copyfileobj, args=(out.makefile("rb", 0), self.wfile))
             back.start()
-            while data := self.request.recv(65536):
+            while data := self.rfile.read1():  # not from the socket: some may have been read with the head
                 out.sendall(data)
             out.shutdown(socket.SHUT_WR)
             back.join()

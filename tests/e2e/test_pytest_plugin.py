@@ -145,7 +145,12 @@ def test_what_the_cassette_lacks_fails_the_test_and_is_named(
     result.assert_outcomes(failed=3, deselected=6)
     text = result.stdout.str()
     assert "offline miss" not in text
-    assert text.count("POST /v1/chat/completions: Nothing goes upstream in this mode (no entry answers") >= 2
+    assert (
+        text.count(
+            "POST /v1/chat/completions: CACHE_MODE=offline lets nothing go upstream: no entry answers this request"
+        )
+        >= 2
+    )
     assert "differs at /messages/0/content @ char 6" in text
     assert "test_swallowed.jsonl (no such file) does not answer these requests:" in text
     assert "pytest --llm-cache=record" in text
@@ -165,7 +170,9 @@ def test_a_marker_and_ini_settings_choose_what_is_recorded(
 ) -> None:
     monkeypatch.delenv("UPSTREAM_BASE_URL")
     monkeypatch.setenv("OPENAI_API_KEY", key := "-".join(("sk", "own")))
-    pytester.makeini("[pytest]\nllm_cache = record\nllm_cache_settings = CACHE_IGNORE_KEYS=seed\n")
+    pytester.makeini(
+        "[pytest]\nllm_cache = record\nllm_cache_settings =\n  CACHE_IGNORE_KEYS=seed\n  CACHE_SAMPLES=latest\n"
+    )
     source = f"""
         import openai, pytest
         @pytest.mark.llm_cache(upstream={upstream.url!r}, cassette="here.jsonl")

@@ -34,7 +34,8 @@ class Surface(StrEnum):
 KNOWN_HOSTS = (
     "api.openai.com,*.openai.azure.com,api.anthropic.com,openrouter.ai,generativelanguage.googleapis.com,"
     "*-aiplatform.googleapis.com,api.deepseek.com,api.groq.com,api.mistral.ai,api.x.ai,api.together.xyz,"
-    "api.fireworks.ai,api.perplexity.ai,api.cerebras.ai,api.moonshot.ai"
+    "api.fireworks.ai,api.perplexity.ai,api.cerebras.ai,api.moonshot.ai,"
+    "chatgpt.com,api.githubcopilot.com,api.*.githubcopilot.com,copilot-api.*.ghe.com,*cloudcode-pa.googleapis.com"
 )
 """The model APIs that are cached when they are intercepted."""
 

@@ -49,6 +49,8 @@ class Template:
 class Plan(msgspec.Struct, frozen=True):
     """The plan for one request to a cached API.
 
+    `is_whole` is False if ids of the client were left out of `body` (`Format.client_ids`).
+
     `verdict` is a Bypass, or the Controls of a request, which then has a `key`. `forward` is what to send upstream.
     `body` is the parsed request without the `credentials` that stand in known places (its tools', its servers'), which
     are only forwarded. Neither holds our controls. `shape` is the one that the client asks for. `blanked` are the
@@ -70,6 +72,7 @@ class Plan(msgspec.Struct, frozen=True):
     forward: bytes
     credentials: tuple[str, ...] = ()
     blanked: tuple[Value, ...] = ()
+    is_whole: bool = True
     is_prepared: bool = False
     secrets: tuple[str, ...] = ()
     secret_kinds: tuple[str, ...] = ()

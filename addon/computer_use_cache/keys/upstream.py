@@ -38,7 +38,7 @@ def _paths(known: tuple[Format, ...]) -> _Paths:
         aliased=re.compile(rf"(?:/api/v1|/v1|/api)?({routes}|/models)/?"),
         bases=(
             _BASE_BEFORE_CHAT,
-            re.compile(rf"(/(?:.*/)?(?:openai|openapi|anthropic|beta))(?=(?:{routes})$)"),
+            re.compile(rf"(/(?:.*/)?(?:openai|openapi|anthropic|beta|codex))(?=(?:{routes})$)"),
             _VERSIONED_BASE,
         ),
         kept=tuple({path for format in known for path in format.origin_paths}),

@@ -26,8 +26,8 @@ from computer_use_cache.transfer.recordings import Summary
 logger = logging.getLogger(__name__)
 
 
-class Parts:
-    """One running addon. `close` ends it."""
+class Session:
+    """The running cache behind one set of settings. `close` ends it."""
 
     def __init__(self, settings: Settings, loopback: bool) -> None:
         """Opens the store; raises StoreError."""

@@ -22,10 +22,11 @@ from computer_use_cache.errors import CacheError, RequestError, SettingError, St
 from computer_use_cache.exchange.failure_log import FailureLog
 from computer_use_cache.network import Proxies
 from computer_use_cache.proxy import flows, forwarding, interception, modes, replayer, responses
-from computer_use_cache.proxy.client_layer import FastHttpLayer, Search
+from computer_use_cache.proxy.client_layer import FastHttpLayer
 from computer_use_cache.proxy.connections import Connections
+from computer_use_cache.proxy.fast_path.conversation import Search
 from computer_use_cache.proxy.fast_path.eligibility import needs_flows
-from computer_use_cache.proxy.fast_path.lookup import FastLane
+from computer_use_cache.proxy.fast_path.lookup import FastPath
 from computer_use_cache.proxy.http.layer import with_cache_layer
 from computer_use_cache.proxy.http.owner import Feed
 from computer_use_cache.proxy.session import Session
@@ -50,8 +51,8 @@ class ComputerUseCache:
         self.connections = Connections()
         self._upkeep: asyncio.Task[None] | None = None
         self._ending = False
-        self._is_lane_open: bool | None = None
-        """None when it is to be found out: options have changed, or another addon may have."""
+        self._is_fast_path_open: bool | None = None
+        """None if it must be determined again: options have changed, or an addon may have been added."""
         self.addons = [Inspector(lambda: self._session), Commands(lambda: self._session)]
 
     # -- life
@@ -62,7 +63,7 @@ class ComputerUseCache:
                 loader.add_option(item.option, str, item.text_from(os.environ), f"{item.help} ({item.variables[0]})")
 
     def configure(self, updated: set[str]) -> None:
-        self._is_lane_open = None
+        self._is_fast_path_open = None
         options = [item.option for item in Settings.declarations() if item.option]
         if updated.isdisjoint((*options, "mode", "listen_host", "listen_port")):
             return
@@ -86,7 +87,7 @@ class ComputerUseCache:
         flushes, upkeep = 0, FailureLog("upkeep")
         while True:
             await asyncio.sleep(_FLUSH_SECONDS)
-            self._is_lane_open = None
+            self._is_fast_path_open = None
             if self._session is None:
                 continue
             try:
@@ -137,24 +138,26 @@ class ComputerUseCache:
 
             def make(context: Context, mode: HTTPMode) -> FastHttpLayer:
                 return FastHttpLayer(
-                    context, mode, owner, proxies=self._proxies, connections=self.connections, lane=self.lane
+                    context, mode, owner, proxies=self._proxies, connections=self.connections, fast_path=self.fast_path
                 )
 
             next_layer.layer = with_cache_layer(chosen, make)
 
-    def lane(self) -> FastLane | None:
-        """The fast lane of this moment, None while it is closed."""
+    def fast_path(self) -> FastPath | None:
+        """The fast path while it is open, else None."""
         if self._session is None or self._ending:
             return None
-        if self._is_lane_open is None:
+        if self._is_fast_path_open is None:
             settings = self._session.settings
             is_of_use = settings.fast_lane is Switch.AUTO and not needs_flows(ctx.options, ctx.master.addons)
             is_wanted = settings.fast_lane is Switch.ON or is_of_use
-            self._is_lane_open = is_wanted and settings.samples is not Samples.ORDERED  # it does not count requests
-        return self._session.lane if self._is_lane_open else None
+            self._is_fast_path_open = (
+                is_wanted and settings.samples is not Samples.ORDERED
+            )  # it does not count requests
+        return self._session.fast_path if self._is_fast_path_open else None
 
     async def cache_find(self, search: Search) -> None:
-        search.found = await asyncio.to_thread(search.lane.find, search.admitted, search.body)
+        await asyncio.to_thread(search.run)
 
     def tls_clienthello(self, hello: ClientHelloData) -> None:
         if self._session:

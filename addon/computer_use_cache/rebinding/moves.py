@@ -43,6 +43,8 @@ class Moves:
     forms: Mapping[tuple[str, str], Move] = field(default_factory=dict)
     texts: Mapping[bytes, Move] = field(default_factory=dict)
     labelled: Mapping[tuple[str, bytes], Move] = field(default_factory=dict)
+    inside_words: bool = False
+    """Whether long `texts` are replaced inside longer words, too."""
     pairs: tuple[tuple[Value, str], ...] = ()
     """Each recorded value that moved, with the present one."""
 
@@ -51,7 +53,7 @@ class Moves:
 
     @cached_property
     def literals(self) -> Literals:
-        return Literals(self.texts)
+        return Literals(self.texts, inside_words=self.inside_words)
 
     @cached_property
     def times(self) -> tuple[tuple[str, str], ...]:

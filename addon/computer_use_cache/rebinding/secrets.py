@@ -85,7 +85,7 @@ def reveal_answer(
 
 
 def _moves(texts: dict[bytes, Move]) -> Moves:
-    return Moves(Kinds(), texts=texts, pairs=tuple((Value("secret", ""), "") for _ in texts))
+    return Moves(Kinds(), texts=texts, inside_words=True, pairs=tuple((Value("secret", ""), "") for _ in texts))
 
 
 def _concealed(value: Any, find: Finder, found: dict[str, tuple[int, str]]) -> Any:

@@ -15,15 +15,13 @@ from typing import Any, NamedTuple
 
 from computer_use_cache.credentials.forms import Secret, find_by_form, find_by_label, pattern
 from computer_use_cache.credentials.randomness import is_placeholder
-
-type Place = tuple[str | int, ...]
-type _Node = tuple["_Node", str | int] | None
+from computer_use_cache.formats import walking
 
 
 class Found(NamedTuple):
     """A text of a body that holds credentials, and where it stands: `("messages", 0, "content")`."""
 
-    place: Place
+    place: walking.Place
     text: str
     secrets: list[Secret]
 
@@ -89,35 +87,9 @@ def find_in_text(text: str) -> list[Secret]:
 
 def find_in_body(body: Mapping[str, Any]) -> Iterator[Found]:
     """The texts of a request's or an answer's body that hold credentials. As slow as `find_in_text`."""
-    for node, text in _texts(body):
+    for node, text in walking.placed_texts(body):
         if secrets := find_in_text(text):
-            yield Found(_place(node), text, secrets)
-
-
-def texts(body: Mapping[str, Any]) -> Iterator[str]:
-    """Every text of a body, in its order."""
-    return (text for _, text in _texts(body))
-
-
-def _texts(body: Mapping[str, Any]) -> Iterator[tuple[_Node, str]]:
-    pending: list[tuple[_Node, Any]] = [(None, body)]
-    while pending:
-        node, value = pending.pop()
-        match value:
-            case str():
-                yield node, value
-            case list():
-                pending.extend(((node, index), item) for index, item in reversed(list(enumerate(value))))
-            case dict():
-                pending.extend(((node, name), item) for name, item in reversed(value.items()))
-
-
-def _place(node: _Node) -> Place:
-    place: list[str | int] = []
-    while node:
-        node, step = node
-        place.append(step)
-    return tuple(reversed(place))
+            yield Found(walking.place_of(node), text, secrets)
 
 
 def _without_escapes(text: str) -> str:

@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from computer_use_cache.credentials.caller import digest, without_scheme
 from computer_use_cache.credentials.randomness import looks_random
+from computer_use_cache.formats import walking
 
 type Json = dict[str, Any]
 
@@ -98,16 +99,9 @@ def _clean_holder(value: Any, taken: list[str]) -> Any:
 
 def _take(value: Any, taken: list[str]) -> bool:
     """Add every text in `value` to the credentials; False if there are none, and `value` is not a credential."""
-    match value:
-        case str():
-            taken += [value] if value else []
-            return bool(value)
-        case dict() | list():
-            known = len(taken)
-            for item in value.values() if isinstance(value, dict) else value:
-                _take(item, taken)
-            return len(taken) > known
-    return False
+    found = list(filter(None, walking.texts(value)))
+    taken += found
+    return bool(found)
 
 
 def _clean_url(url: str, taken: list[str]) -> str:

@@ -14,8 +14,8 @@ from msgspec.structs import replace
 
 from computer_use_cache import formats
 from computer_use_cache.accounting import prices
-from computer_use_cache.cache import policy
-from computer_use_cache.cache.concealing import Finder, concealed_answer
+from computer_use_cache.cache import judging, policy
+from computer_use_cache.cache.concealing import Finder
 from computer_use_cache.cache.lookup import checked, offline_error, unread
 from computer_use_cache.cache.plan import Plan, Route
 from computer_use_cache.cache.policy import Controls
@@ -33,8 +33,6 @@ from computer_use_cache.models import (
     Request,
     RequestRecord,
     Response,
-    Shape,
-    Skip,
     Skipped,
 )
 from computer_use_cache.rebinding import Cause, Refusal, Value, conceal
@@ -49,11 +47,6 @@ _QUICK_BYTES = 128 * 1024
 
 _LEAST_KNOWN, _MOST_KNOWN = 60.0, 86400.0
 """An expired entry is kept for as long again as it was fresh, within these bounds in seconds."""
-
-_KEPT_HEADERS = ("content-type", "request-id", "x-request-id", "x-generation-id", "apim-request-id")
-
-_KEPT_OPENAI_HEADERS = ("openai-model", "openai-processing-ms", "openai-version")
-"""Recorded and replayed like `_KEPT_HEADERS`. OpenAI's other headers name the caller's organisation and project."""
 
 
 class Cache:
@@ -281,46 +274,12 @@ class Cache:
 
     def judge(self, plan: Plan, response: Response, now: float) -> Entry | Skipped:
         """The entry for an upstream's complete answer, received at `now`, or why it must not be stored."""
-        if isinstance(plan.verdict, Bypass):
-            return Skipped(str(plan.verdict), Skip.FORBIDDEN)
-        if plan.verdict.write_ban:
-            return Skipped(f"{plan.verdict.write_ban} forbids storing", Skip.FORBIDDEN)
-        verdict = policy.judge_answer(plan.format, response, plan.shape, self.settings)
-        if isinstance(verdict, Skipped):
-            return verdict
-        body = concealed_answer(plan, verdict.shape, response.body)
-        if isinstance(body, Refusal):
-            return Skipped(f"{Skip.CREDENTIAL}: {body}", Skip.CREDENTIAL)
-        usable_until = verdict.usable_until
-        if usable_until is not None and usable_until <= now:
-            return Skipped(Skip.EXPIRED, Skip.EXPIRED)
-        ttl = self.settings.ttl_seconds if plan.verdict.ttl is None else plan.verdict.ttl
-        ends = [time for time in (now + ttl if ttl else None, usable_until) if time is not None]
-        is_json = verdict.shape is Shape.JSON
-        entry = Entry(
-            key=plan.key,
-            format=plan.format.name,
-            shape=verdict.shape,
-            model=plan.model,
-            namespace=plan.verdict.namespace,
-            headers=tuple(item for item in sorted(response.headers.items()) if is_kept(item[0])),
-            body=body,
-            created_at=now,
-            expires_at=min(ends, default=None),
-            seconds=response.seconds,
-            with_usage=plan.with_usage,
-            chunks=response.chunks if body is response.body else (),
-            offline_only=verdict.offline_only,
-            usable_until=usable_until,
-            asked_form=plan.format.unasked_form(response.body, plan.body) if is_json else "",
-            template=plan.template.digest if plan.template else "",
-            bindings=plan.template.bindings if plan.template else b"",
-        )
-        return entry.costing(self.cost(plan, response, now))
+        judged = judging.judge(plan, response, self.settings, now)
+        return judged if isinstance(judged, Skipped) else judged.costing(self.cost(plan, response, now))
 
     def cost(self, plan: Plan, response: Response, now: float) -> Cost:
         """The cost of an upstream's answer. Slow the first time: call it off the event loop."""
-        shape = policy.shape_of(response.headers.get("content-type", ""), plan.shape)
+        shape = judging.shape_of(response.headers.get("content-type", ""), plan.shape)
         if response.status != 200:
             return Cost(usd=0.0, seconds=response.seconds)
         if shape is None:
@@ -360,8 +319,3 @@ def _bypassed(plan: Plan, bypass: Bypass) -> Plan:
 def _forwarded(body: Json, sent: bytes) -> bytes:
     """The body to forward once our controls were removed from it."""
     return canonical_json.write(body, lambda: policy.without_controls(load_object(sent)))
-
-
-def is_kept(header: str) -> bool:
-    """Whether a response header (lower-case name) is recorded and replayed."""
-    return header in _KEPT_HEADERS or header in _KEPT_OPENAI_HEADERS

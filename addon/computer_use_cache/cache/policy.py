@@ -1,4 +1,4 @@
-"""Decides whether a request may be looked up and whether an answer may be stored; every verdict has a reason.
+"""Decides what a request is allowed to do with the cache; every verdict has a reason.
 
 Per-request controls are read here and removed before the request is forwarded. Cache-Control means what RFC 9111,
 section 5.2.1, says.
@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats import expiry
-from computer_use_cache.formats.base import Format, load_object
-from computer_use_cache.models import Bypass, Reason, Response, Shape, Skip, Skipped
+from computer_use_cache.errors import RequestError
+from computer_use_cache.models import Bypass, Reason
 from computer_use_cache.rebinding.bindings import Bindings
-from computer_use_cache.setting_values import Mode, Scope
+from computer_use_cache.setting_values import Mode
 from computer_use_cache.settings import Settings
 
 CONTROL_HEADERS = (
@@ -251,75 +249,3 @@ def model_verdict(model: str, settings: Settings) -> Bypass | None:
     denied = any(fnmatch.fnmatchcase(model, pattern) for pattern in settings.model_denylist)
     allowed = not settings.model_allowlist or any(fnmatch.fnmatchcase(model, one) for one in settings.model_allowlist)
     return None if allowed and not denied else Bypass(Reason.MODEL, model)
-
-
-def is_failure(status: int) -> bool:
-    """Whether this status means that the upstream is failing, so that a stale entry is better than its answer."""
-    return status == 429 or status >= 500
-
-
-@dataclass(frozen=True, slots=True)
-class Storable:
-    """The verdict that an answer is good, and the shape in which it came. The other fields are as in `Entry`."""
-
-    shape: Shape
-    offline_only: bool = False
-    usable_until: float | None = None
-
-
-def judge_answer(format: Format, response: Response, wanted: Shape, settings: Settings) -> Storable | Skipped:
-    """Whether an upstream's answer, which has arrived in full, may be stored."""
-    if response.status != 200:
-        return Skipped(_refusal(format, response, settings), Skip.STATUS)
-    if len(response.body) > settings.max_response_chars:
-        return Skipped(Skip.TOO_LARGE, Skip.TOO_LARGE)
-    if response.headers.get("content-encoding", "identity").strip().lower() not in ("identity", ""):
-        return Skipped(Skip.CODING, Skip.CODING)
-    length = response.headers.get("content-length")
-    if length is not None and length != str(len(response.body)):
-        return Skipped("the body's length is not what its header says", Skip.LENGTH)
-    shape = shape_of(response.headers.get("content-type", ""), wanted)
-    if shape is None:
-        content_type = response.headers.get("content-type", "missing")
-        return Skipped(f"content type is {content_type}", Skip.CONTENT_TYPE)
-    try:
-        return _judge_body(format, response, shape, settings)
-    except FormatError as error:
-        return Skipped(str(error), error.reason)
-
-
-def _judge_body(format: Format, response: Response, shape: Shape, settings: Settings) -> Storable | Skipped:
-    pieces: Sequence[bytes]
-    if shape is Shape.JSON:
-        pieces = [response.body]
-        findings = format.check_answer(load_object(response.body))
-    else:
-        events = format.split_stream(response.body, shape)
-        pieces = [event.data for event in events]
-        findings = format.check_events(events, ended=response.ended)
-    if chosen := findings.endings & settings.skip:
-        return Skipped(f"CACHE_SKIP names {min(chosen)}", Skip.CHOSEN)
-    times = (expiry.earliest(load_object(piece)) for piece in pieces if expiry.may_expire(piece))
-    return Storable(shape, findings.is_silent, min((time for time in times if time is not None), default=None))
-
-
-def _refusal(format: Format, response: Response, settings: Settings) -> str:
-    """What to tell of an answer that is not a 200. Callers that share entries may be replayed encrypted items and ids
-    that another account was given, which the provider then refuses to take back."""
-    status = f"status {response.status}"
-    if response.status not in (400, 401, 403, 404) or settings.scope is Scope.CREDENTIAL:
-        return status
-    text = response.body.decode("utf-8", "replace")
-    if not any(sign in text for sign in format.foreign_history):
-        return status
-    return f"{status}: the history may have been recorded under another key; CACHE_SCOPE=credential keeps them apart"
-
-
-def shape_of(content_type: str, wanted: Shape) -> Shape | None:
-    """The shape that a content type announces; None if no API sends it."""
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind == "text/event-stream":
-        return Shape.SSE
-    if kind == "application/json" or kind.endswith("+json"):
-        return Shape.ARRAY if wanted is Shape.ARRAY else Shape.JSON
-    return None

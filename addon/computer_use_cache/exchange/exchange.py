@@ -21,7 +21,7 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
-from computer_use_cache.cache import policy
+from computer_use_cache.cache import judging
 from computer_use_cache.cache.batches import Batch
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.diagnosis.near_miss import Study
@@ -184,7 +184,7 @@ class Exchange:
             case Entry():
                 return await self._share(landing) or await self._forward(Forward(self._absent))
             case Response() if not self.plan.secrets:  # an error may repeat what its request holds
-                stale = await self._stale(landing.status) if policy.is_failure(landing.status) else None
+                stale = await self._stale(landing.status) if judging.is_failure(landing.status) else None
                 return stale or ShareError(landing)
             case Released.FAILED:
                 return await self._stale(None) or await self._forward(Forward(self._absent))

@@ -13,7 +13,7 @@ import orjson
 from mitmproxy import http
 from msgspec.structs import replace
 
-from computer_use_cache.cache import policy
+from computer_use_cache.cache import judging
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.errors import RequestError
 from computer_use_cache.exchange.decisions import (
@@ -198,7 +198,7 @@ class FlowExchanges:
         elif running:
             running.marks_end = responses.marks_end(flow.response)
             wanted = running.exchange.plan.shape
-            shape = policy.shape_of(flow.response.headers.get("content-type", ""), wanted)
+            shape = judging.shape_of(flow.response.headers.get("content-type", ""), wanted)
             if flow.response.status_code == 200 and shape in (Shape.SSE, Shape.ARRAY):
                 await self._stream(flow, flow.response, running, shape)
 
@@ -210,8 +210,8 @@ class FlowExchanges:
             response.stream = True
             return
         exchange = running.exchange
-        if exchange.batch is None and not (policy.is_failure(response.status_code) and exchange.may_be_stale):
-            shape = policy.shape_of(response.headers.get("content-type", ""), exchange.plan.shape)
+        if exchange.batch is None and not (judging.is_failure(response.status_code) and exchange.may_be_stale):
+            shape = judging.shape_of(response.headers.get("content-type", ""), exchange.plan.shape)
             await self._stream(flow, response, running, shape if response.status_code == 200 else None)
 
     def _passed(self, bypass: Bypass, status: int | None) -> Report:
@@ -262,7 +262,7 @@ class FlowExchanges:
         if exchange.batch and not exchange.batch.is_whole:
             flow.request.content = exchange.plan.forward  # what was asked, for people who look at the flow
         answer = _response(response, running)
-        if policy.is_failure(answer.status):
+        if judging.is_failure(answer.status):
             stale = await exchange.on_failure(answer)
             if isinstance(stale, ServeStale):
                 self._serve_stale(flow, exchange, stale)

@@ -46,7 +46,7 @@ from computer_use_cache.store.base import Slow, Store
 _QUICK_BYTES = 128 * 1024
 
 _LEAST_KNOWN, _MOST_KNOWN = 60.0, 86400.0
-"""An expired entry is kept for as long again as it was fresh, within these bounds in seconds."""
+"""An expired entry is kept as long as it was fresh, but at least and at most for these numbers of seconds."""
 
 
 class Cache:
@@ -148,12 +148,13 @@ class Cache:
         return key.finish(beginning, body, "\0".join((self._counted(route, parted), *kinds)))
 
     def _counted(self, route: Route, parted: places.Parted) -> str:
-        """The digest of the credentials that a body held, which count as the caller's does; "" if they do not."""
+        """A digest of the credentials found in a body, which separate entries as the caller's credential does; "" if
+        entries are shared."""
         is_counted = parted.credentials and self._counts_credentials(route.request)
         return caller.digest("\0".join(parted.credentials)) if is_counted else ""
 
     def template_digest(self, plan: Plan, template: Json) -> str:
-        """The digest of a request's template; it does not count which of a run's samples is asked for."""
+        """The digest of a request's template, which is the same for all samples."""
         parted = places.Parted(plan.body, plan.credentials)
         counted = "\0".join((self._counted(plan.route, parted), *plan.secret_kinds))
         return key.finish(plan.route.key_beginning, template, counted)
@@ -213,9 +214,9 @@ class Cache:
         return self._beginning(route.request, route.format, route.resource, route.controls, plan.nth)
 
     def conceal(self, plan: Plan) -> Plan:
-        """The plan with `<secret n>` in the place of each credential in the request's texts, and the key of that.
+        """The plan with `<secret n>` in place of each credential in the request's texts, and its key computed anew.
 
-        A bypass if that cannot be done, or the answer cannot have the marks. Slow: call it off the event loop.
+        It is a bypass if that is impossible, or if the API does not answer in text. Slow: call it off the event loop.
         """
         try:
             found = conceal(plan.body, self._finder.searching_for(plan.credentials))
@@ -235,8 +236,8 @@ class Cache:
         return unread(plan) or checked(plan, self._stored(plan), now)
 
     def lookup_quickly(self, plan: Plan, now: float) -> Entry | Absent | Slow:
-        """As `lookup`, on the event loop: SLOW if `lookup` must be used in a thread instead, because the entry takes
-        too long to read, or the body must be hashed again."""
+        """`lookup` for the event loop: SLOW if `lookup` must be used in a thread instead, because the entry takes too
+        long to read or the body must be hashed again."""
         if absent := unread(plan):
             return absent
         entry = self.store.get_quickly(plan.key)
@@ -245,7 +246,7 @@ class Cache:
         return checked(plan, entry if entry and entry.key == plan.key else None, now)
 
     def lookup_stale(self, plan: Plan, now: float) -> Entry | None:
-        """The entry that may stand in at `now` for an upstream that failed. Blocks; raises StoreError."""
+        """The expired entry that may be served at `now` because the upstream failed. Blocks; raises StoreError."""
         if isinstance(plan.verdict, Bypass) or not plan.verdict.stale_seconds:
             return None
         entry = self._stored(plan)
@@ -261,8 +262,8 @@ class Cache:
         return next((entry for name, entry in found if entry and entry.key == name), None)
 
     def _earlier_bodies(self, plan: Plan) -> Iterator[Json]:
-        """The part of this very request that entered its key before normalisers were set, and before the metadata of
-        pictures was left out. Each costs a hash of the body, on misses only."""
+        """What was hashed for this request before normalisers were set, and before the metadata of pictures was left
+        out. Looking for such entries costs one hash each, on misses only."""
         if not plan.body:
             return
         exact = self._exact_body(plan.format, plan.body)
@@ -317,5 +318,5 @@ def _bypassed(plan: Plan, bypass: Bypass) -> Plan:
 
 
 def _forwarded(body: Json, sent: bytes) -> bytes:
-    """The body to forward once our controls were removed from it."""
+    """The body to forward: what was sent, without our controls."""
     return canonical_json.write(body, lambda: policy.without_controls(load_object(sent)))

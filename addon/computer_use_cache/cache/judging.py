@@ -66,13 +66,13 @@ def is_kept(header: str) -> bool:
 
 
 def is_failure(status: int) -> bool:
-    """Whether this status means that the upstream is failing, so that a stale entry is better than its answer."""
+    """Whether this status means that the upstream is failing, and a stale entry is better than its answer."""
     return status == 429 or status >= 500
 
 
 @dataclass(frozen=True, slots=True)
 class Storable:
-    """The verdict that an answer is good, and the shape in which it came. The other fields are as in `Entry`."""
+    """The verdict that an answer may be stored, and its shape. The other fields are as in `Entry`."""
 
     shape: Shape
     offline_only: bool = False
@@ -116,8 +116,8 @@ def _judge_body(format: Format, response: Response, shape: Shape, settings: Sett
 
 
 def _refusal(format: Format, response: Response, settings: Settings) -> str:
-    """What to tell of an answer that is not a 200. Callers that share entries may be replayed encrypted items and ids
-    that another account was given, which the provider then refuses to take back."""
+    """Why an answer that is not a 200 is not stored. Callers who share entries may be replayed ids and encrypted items
+    of another account, which the provider then refuses. If the answer hints at that, the reason says so."""
     status = f"status {response.status}"
     if response.status not in (400, 401, 403, 404) or settings.scope is Scope.CREDENTIAL:
         return status

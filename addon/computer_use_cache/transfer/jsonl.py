@@ -1,6 +1,6 @@
 """Entries as JSON lines, suited to a repository: one entry per line, sorted by key, the same entries as the same bytes.
 
-A file that is read back may have been edited: a line is accepted only if this cache could have stored all that it says.
+A file that is read back may have been edited: a line is accepted only if this cache could have stored it exactly so.
 """
 
 from __future__ import annotations
@@ -239,7 +239,7 @@ def _seconds(line: Json, name: str) -> float:
 
 
 def _headers(line: Json, is_known: Callable[[str], bool]) -> tuple[tuple[str, str], ...]:
-    """Checked strictly because they are sent to clients: nothing in them may end a header line."""
+    """Checked strictly because they are sent to clients: a value must not be able to end a header line."""
     headers = _checked(line, "headers", dict)
     for name, value in headers.items():
         if not is_known(name) or not isinstance(value, str) or not re.fullmatch(r"[\t -~]*", value):

@@ -1,4 +1,4 @@
-"""The hooks: guard, translate, ask the core, act. What is decided is decided in the core.
+"""mitmproxy's hooks. Each one guards, translates, asks the core and acts; decisions are made in the core.
 
 A failure of the cache itself is a miss and one warning, never a failed request; a failure of the guard is a refusal.
 """
@@ -110,7 +110,7 @@ class ComputerUseCache:
                 logger.info("imported %d entries of CACHE_DB_PATH, skipped %s", done.kept, done.skipped or "none")
 
     def done(self) -> asyncio.Task[None] | None:
-        """Close the store; at the end of mitmproxy, which awaits what is returned, running exchanges finish first."""
+        """Close the store. When mitmproxy ends, it awaits the returned task, so running exchanges finish first."""
         if self._session and ctx.master.should_exit.is_set():
             return asyncio.create_task(self._end())
         self._close()
@@ -130,7 +130,7 @@ class ComputerUseCache:
 
     def next_layer(self, next_layer: NextLayer) -> None:
         if next_layer.layer is None:
-            # Scripts are asked before mitmproxy's own decision: have it made, then put our layer in its place.
+            # This hook runs before mitmproxy's own, so let that one choose the layer, then replace its choice.
             ctx.master.addons.get("nextlayer").next_layer(next_layer)
         if self._session and next_layer.layer:
             chosen = interception.without_encryption(next_layer.layer, self._session.gate)
@@ -169,7 +169,7 @@ class ComputerUseCache:
         try:
             await self._session.exchanges.slow_answer(flow, flow.response)
         except Exception:
-            logger.exception("the cache failed; the answer is passed on when it is whole")
+            logger.exception("the cache failed; the answer is passed on once it is complete")
 
     async def cache_next_chunk(self, feed: Feed) -> None:
         await replayer.next_chunk(feed)
@@ -183,8 +183,8 @@ class ComputerUseCache:
             await self._session.exchanges.client_left(client.id)
 
     def http_connect_upstream(self, flow: http.HTTPFlow) -> None:
-        """Present the credentials that the environment gives for a forward proxy. mitmproxy's own option for them can
-        be read in the list of processes."""
+        """Authenticate to the forward proxy that the environment names. mitmproxy's own option for the credentials
+        would show them in the list of processes."""
         self._proxies.authorize(flow.server_conn.address, flow.request.headers)
 
     # -- flows
@@ -220,7 +220,7 @@ class ComputerUseCache:
                 self._session.exchanges.fault(flow)
 
     async def _answer_locally(self, flow: http.HTTPFlow, session: Session) -> bool:
-        """Whether the request was for a route of the proxy's own."""
+        """Answer a request to one of the proxy's own routes; False if it is for something else."""
         if not flows.is_addressed_to_proxy(flow):
             return False
         try:

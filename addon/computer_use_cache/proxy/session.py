@@ -1,4 +1,4 @@
-"""Everything that lives as long as one set of settings: the store, the core on top of it, and what uses them."""
+"""Everything that lives as long as one set of settings: the store, the core on top of it, and their users."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ class Session:
         return await _run(self._writer, partial(function, *arguments, **named))
 
     def write_now[**P, R](self, function: Callable[P, R], /, *arguments: P.args, **named: P.kwargs) -> R:
-        """`write`, but the event loop waits for it: for mitmproxy's commands, which cannot return a value later."""
+        """`write` for mitmproxy's commands, which cannot return a value later: the event loop waits for it."""
         return self._writer.submit(partial(function, *arguments, **named)).result()
 
     async def upkeep[**P, R](self, function: Callable[P, R], /, *arguments: P.args, **named: P.kwargs) -> R:
-        """Run what may take minutes, such as clearing the store, in a thread of its own."""
+        """Run work that may take minutes, such as clearing the store, in a thread of its own."""
         return await _run(self._keeper, partial(function, *arguments, **named))
 
     async def study[**P, R](self, function: Callable[P, R], /, *arguments: P.args, **named: P.kwargs) -> R:

@@ -132,7 +132,7 @@ class ComputerUseCache:
             # Scripts are asked before mitmproxy's own decision: have it made, then put our layer in its place.
             ctx.master.addons.get("nextlayer").next_layer(next_layer)
         if self._parts and next_layer.layer:
-            chosen = interception.without_encryption(next_layer.layer, self._parts.gate)
+            chosen = interception.without_encryption(next_layer.layer, self._parts.gate, self._parts.unseen)
             owner = self._parts.exchanges
 
             def make(context: Context, mode: HTTPMode) -> FastHttpLayer:
@@ -158,7 +158,7 @@ class ComputerUseCache:
 
     def tls_clienthello(self, hello: ClientHelloData) -> None:
         if self._parts:
-            interception.judge_handshake(hello, self._parts.gate)
+            interception.judge_handshake(hello, self._parts.gate, self._parts.unseen)
 
     async def cache_slow_answer(self, flow: http.HTTPFlow) -> None:
         if not self._parts or not flow.response or flows.is_own_answer(flow):
@@ -190,13 +190,14 @@ class ComputerUseCache:
         if not self._parts or flow.response or flow.error or not flow.live:
             return
         if not self._parts.gate.concerns(flow):
-            interception.pass_by(flow)
+            interception.pass_by(flow, self._parts.unseen)
             return
         try:
             if self._ending:
                 raise RequestError(503, "The cache is shutting down; ask again in a moment.", code="shutting_down")
             if not self._parts.gate.admit(flow):
                 self._parts.exchanges.pass_by(flow)
+                self._parts.unseen.watch(flow)
         except RequestError as error:
             self._parts.exchanges.refuse(flow, error)
         except Exception:
@@ -233,7 +234,7 @@ class ComputerUseCache:
         if not self._parts or not flow.response:
             return
         if not self._parts.gate.concerns(flow):
-            flow.response.stream = flow.response.stream or flow.request.stream
+            flow.response.stream = flow.response.stream or bool(flow.request.stream)
             return
         if not flows.is_own_answer(flow):
             try:

@@ -86,12 +86,16 @@ def request_of(flow: http.HTTPFlow, settings: Settings) -> Request:
 
 def _split(flow: http.HTTPFlow, settings: Settings) -> tuple[str, str]:
     path, _ = path_and_query(flow)
-    origin = settings.upstream_base_url.origin
-    if not is_addressed_to_proxy(flow):
-        host = flow.request.pretty_host
-        host = f"[{host}]" if ":" in host else host
-        origin = BaseUrl.parse(f"{flow.request.scheme}://{host}:{flow.request.port}").origin
-    return upstream.split(origin, path, settings.upstream_base_url)
+    return upstream.split(origin_of(flow, settings), path, settings.upstream_base_url)
+
+
+def origin_of(flow: http.HTTPFlow, settings: Settings) -> str:
+    """The origin that a request goes to."""
+    if is_addressed_to_proxy(flow):
+        return settings.upstream_base_url.origin
+    host = flow.request.pretty_host
+    host = f"[{host}]" if ":" in host else host
+    return BaseUrl.parse(f"{flow.request.scheme}://{host}:{flow.request.port}").origin
 
 
 def lower_headers(headers: http.Headers) -> dict[str, str]:

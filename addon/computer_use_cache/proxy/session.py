@@ -18,6 +18,7 @@ from computer_use_cache.proxy.exchanges import FlowExchanges
 from computer_use_cache.proxy.fast_path.lookup import FastLane
 from computer_use_cache.proxy.loaded_flows import LoadedFlows
 from computer_use_cache.proxy.local_routes import LocalRoutes
+from computer_use_cache.proxy.unseen import Unseen
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.opening import open_store
 from computer_use_cache.transfer import original_tool
@@ -36,6 +37,7 @@ class Parts:
         self.cache = Cache(settings, open_store(settings), loopback=loopback)
         self.ledger = Ledger(self.cache.store)
         self.gate = Gate(settings, loopback=loopback)
+        self.unseen = Unseen(settings, self.ledger)
         self.shared = Shared(self.cache, self.ledger, Runners(asyncio.to_thread, self.write, self.study, time.time))
         self.exchanges = FlowExchanges(self.shared)
         self.lane = FastLane(self.shared, self.gate)

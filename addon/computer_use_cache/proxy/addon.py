@@ -165,6 +165,7 @@ class ComputerUseCache:
             return
         try:
             await self._parts.exchanges.slow_answer(flow, flow.response)
+            self._parts.helpers.listen(flow)
         except Exception:
             logger.exception("the cache failed; the answer is passed on when it is whole")
 
@@ -195,7 +196,7 @@ class ComputerUseCache:
         try:
             if self._ending:
                 raise RequestError(503, "The cache is shutting down; ask again in a moment.", code="shutting_down")
-            if not self._parts.gate.admit(flow):
+            if not self._parts.gate.admit(flow, self._parts.helpers):
                 self._parts.exchanges.pass_by(flow)
                 self._parts.unseen.watch(flow)
         except RequestError as error:
@@ -208,7 +209,7 @@ class ComputerUseCache:
         if not self._parts or flow.response or flow.error or not self._parts.gate.concerns(flow):
             return
         try:
-            if not await self._answer_locally(flow, self._parts):
+            if not (await self._answer_locally(flow, self._parts) or await self._parts.helpers.answer(flow)):
                 await self._parts.exchanges.request(flow)
         except RequestError as error:
             self._parts.exchanges.refuse(flow, error)
@@ -239,6 +240,7 @@ class ComputerUseCache:
         if not flows.is_own_answer(flow):
             try:
                 await self._parts.exchanges.response_headers(flow)
+                self._parts.helpers.listen(flow)
             except Exception:
                 logger.exception("the cache failed; the answer passes unrecorded")
         self._parts.gate.allow_page(flow, flow.response)
@@ -251,6 +253,7 @@ class ComputerUseCache:
             return
         try:
             await self._parts.exchanges.response(flow)
+            await self._parts.helpers.record(flow)
         except Exception:
             logger.exception("the cache failed; the answer was not recorded")
         forwarding.forget_credentials(flow, self._parts.settings)
@@ -259,6 +262,7 @@ class ComputerUseCache:
         if not self._parts or not self._parts.gate.concerns(flow):
             return
         try:
+            self._parts.helpers.forget(flow)
             await self._parts.exchanges.error(flow)
         except Exception:
             logger.exception("the cache failed while an exchange ended")

@@ -6,6 +6,7 @@ from mitmproxy import http
 from mitmproxy.proxy.mode_specs import ReverseMode
 
 from computer_use_cache import formats
+from computer_use_cache.formats import helpers
 from computer_use_cache.formats.base import Format
 from computer_use_cache.keys import upstream
 from computer_use_cache.models import Request
@@ -64,6 +65,12 @@ def format_of(flow: http.HTTPFlow, settings: Settings) -> Format | None:
 def is_cached_path(flow: http.HTTPFlow, settings: Settings) -> bool:
     """Whether answers on this path are cached, with the right method."""
     return formats.match(_split(flow, settings)[1]) is not None
+
+
+def is_helper(flow: http.HTTPFlow) -> bool:
+    """Whether the request only asks something, if its path is not cached."""
+    is_upgraded = "upgrade" in flow.request.headers
+    return not is_upgraded and helpers.is_helper(flow.request.method, path_and_query(flow)[0])
 
 
 def could_use_http(flow: http.HTTPFlow, settings: Settings) -> bool:

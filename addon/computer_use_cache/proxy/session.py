@@ -16,6 +16,7 @@ from computer_use_cache.exchange.shared import Runners, Shared
 from computer_use_cache.proxy.admission import Gate
 from computer_use_cache.proxy.exchanges import FlowExchanges
 from computer_use_cache.proxy.fast_path.lookup import FastLane
+from computer_use_cache.proxy.helper_routes import HelperRoutes
 from computer_use_cache.proxy.loaded_flows import LoadedFlows
 from computer_use_cache.proxy.local_routes import LocalRoutes
 from computer_use_cache.proxy.unseen import Unseen
@@ -40,6 +41,7 @@ class Parts:
         self.unseen = Unseen(settings, self.ledger)
         self.shared = Shared(self.cache, self.ledger, Runners(asyncio.to_thread, self.write, self.study, time.time))
         self.exchanges = FlowExchanges(self.shared)
+        self.helpers = HelperRoutes(self.shared)
         self.lane = FastLane(self.shared, self.gate)
         self.local = LocalRoutes(self.cache, self.ledger, self.write, self.upkeep, loopback=loopback)
         self.loaded = LoadedFlows(settings, self.cache.store, self.ledger, self.write, loopback=loopback)

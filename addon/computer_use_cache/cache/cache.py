@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -289,6 +289,10 @@ class Cache:
         if shape is None:
             return Cost(seconds=response.seconds)
         return prices.cost_of(plan.format, plan.upstream, plan.model, shape, response, now=now)
+
+    def finds_credential(self, text: str, credentials: Sequence[str]) -> bool:
+        """Whether a credential stands in a text: one of these, or any other. Slow: call it off the event loop."""
+        return bool(self._finder.searching_for(credentials)(text))
 
     def concealed_body(self, format: Format, body: Json) -> Json:
         """The body as it is kept: without credentials, and without the client's ids. Slow: call it off the event

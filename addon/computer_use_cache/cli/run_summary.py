@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from computer_use_cache.accounting.ledger import Ledger
 from computer_use_cache.accounting.statistics import Statistics
 from computer_use_cache.accounting.units import dollars
-from computer_use_cache.cli import settings_file
+from computer_use_cache.cli import settings_file, unseen
 from computer_use_cache.diagnosis import causes, near_miss
 from computer_use_cache.errors import CacheError
 from computer_use_cache.formats.base import Json
@@ -48,6 +48,8 @@ def lines(before: State, after: State) -> Iterator[str]:
     groups = causes.grouped(after.misses)
     found = [*_near(groups), *_others(before.statistics, after.statistics, len(after.misses))]
     yield from (f"  {line}" for line in found[:_MOST_LINES])
+    passed = unseen.since(before.statistics.unseen, after.statistics.unseen)
+    yield from (f"  {line}" for line in unseen.lines(passed))
     if any(group["settings"] for group in groups):
         yield f"  To put what helps into .env: {_WRITE}"
 

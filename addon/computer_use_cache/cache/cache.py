@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import secrets
 from collections.abc import Iterator
 from typing import Any
 
@@ -57,11 +58,15 @@ _KEPT_OPENAI_HEADERS = ("openai-model", "openai-processing-ms", "openai-version"
 
 
 class Cache:
-    """The core of one proxy. `loopback` says whether only this machine can reach it, which decides the scope `auto`."""
+    """The core of one proxy. `loopback` says whether only this machine can reach it, which decides the scope `auto`.
+
+    `run` names it among the proxies that share a store.
+    """
 
     def __init__(self, settings: Settings, store: Store, *, loopback: bool) -> None:
         self.settings = settings
         self.store = store
+        self.run = secrets.token_hex(4)
         self.samples = Samples()
         self._finder = Finder()
         caret = any(normalizer.name == Rule.CARET for normalizer in settings.normalize)

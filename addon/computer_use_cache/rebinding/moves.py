@@ -145,7 +145,7 @@ def _moves(kinds: Kinds, old: Bindings, new: Bindings, becomes: Mapping[str, Map
     for name, text in old.values.items():
         if name in new.values and new.values[name] != text:
             pairs.append((Value(name, text), new.values[name]))
-    return Moves(kinds, old, _moved_forms(old, new), texts, labelled, tuple(pairs))
+    return Moves(kinds, old, _moved_forms(old, new), texts, labelled, pairs=tuple(pairs))
 
 
 def _forms_of(kinds: Kinds, kind: str, old: str, new: str | None) -> Iterator[tuple[bytes, Move]]:

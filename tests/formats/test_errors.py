@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from computer_use_cache import formats
+from computer_use_cache.errors import RequestError
 
 
 @pytest.mark.parametrize(
@@ -12,6 +13,8 @@ from computer_use_cache import formats
     [
         ("/messages", "messages"),
         ("/messages/count_tokens", "messages"),
+        ("/api/chat", "ollama_chat"),
+        ("/v2/chat", "cohere_chat"),
         ("/v1/messages/batches/b", "messages"),
         ("/v1beta/models/m:generateContent", "gemini"),
         ("/v1beta/models/m:countTokens", "gemini"),
@@ -25,7 +28,8 @@ from computer_use_cache import formats
     ],
 )
 def test_a_client_gets_errors_in_its_apis_form(path: str, name: str) -> None:
-    assert formats.of_client(path).name == name
+    error = RequestError(404, "It is not recorded.", code="offline_miss")
+    assert formats.of_client(path).error(error) == formats.by_name(name).error(error)
 
 
 @pytest.mark.parametrize("format", formats.FORMATS, ids=lambda each: each.name)

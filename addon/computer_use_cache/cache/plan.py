@@ -49,10 +49,11 @@ class Template:
 class Plan(msgspec.Struct, frozen=True):
     """The plan for one request to a cached API.
 
-    `verdict` is a Bypass, or the Controls of a request, which then has a `key`. `forward` is what to send upstream.
-    `body` is the parsed request without the `credentials` that stand in known places (its tools', its servers'), which
-    are only forwarded. Neither holds our controls. `shape` is the one that the client asks for. `blanked` are the
-    values that normalisers took out of its texts before it was hashed.
+    `verdict` is a Bypass, or the Controls of a request, which then has a `key`. `forward` is what to send upstream;
+    `is_form` if that is a form and not JSON (keys/forms.py). `body` is the parsed request without the `credentials`
+    that stand in known places (its tools', its servers'), which are only forwarded. Neither holds our controls. `shape`
+    is the one that the client asks for. `blanked` are the values that normalisers took out of its texts before it was
+    hashed.
 
     A plan whose exact entry is not there is prepared (rebound.py): its `body` then has `<secret n>` in the place of the
     `secrets` in its texts, whose `secret_kinds` are part of the key, and it has a `template` if an answer for other
@@ -68,6 +69,7 @@ class Plan(msgspec.Struct, frozen=True):
     with_usage: bool
     body: Json
     forward: bytes
+    is_form: bool = False
     credentials: tuple[str, ...] = ()
     blanked: tuple[Value, ...] = ()
     is_prepared: bool = False

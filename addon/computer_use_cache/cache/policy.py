@@ -293,6 +293,9 @@ def _judge_body(format: Format, response: Response, shape: Shape, settings: Sett
     if shape is Shape.JSON:
         pieces = [response.body]
         findings = format.check_answer(load_object(response.body))
+    elif shape is Shape.RAW:
+        pieces = []
+        findings = format.check_bytes(response.body, ended=response.ended)
     else:
         events = format.split_stream(response.body, shape)
         pieces = [event.data for event in events]
@@ -315,11 +318,20 @@ def _refusal(format: Format, response: Response, settings: Settings) -> str:
     return f"{status}: the history may have been recorded under another key; CACHE_SCOPE=credential keeps them apart"
 
 
+_STREAMS = {
+    "text/event-stream": Shape.SSE,
+    "application/x-ndjson": Shape.LINES,
+    "application/ndjson": Shape.LINES,
+    "application/stream+json": Shape.LINES,
+}
+_RAW = re.compile(r"(audio|video)/.+|application/(octet-stream|x-subrip)|text/(plain|vtt|srt)")
+
+
 def shape_of(content_type: str, wanted: Shape) -> Shape | None:
     """The shape that a content type announces; None if no API sends it."""
     kind = content_type.partition(";")[0].strip().lower()
-    if kind == "text/event-stream":
-        return Shape.SSE
+    if kind in _STREAMS:
+        return _STREAMS[kind]
     if kind == "application/json" or kind.endswith("+json"):
         return Shape.ARRAY if wanted is Shape.ARRAY else Shape.JSON
-    return None
+    return Shape.RAW if wanted is Shape.RAW and _RAW.fullmatch(kind) else None

@@ -53,7 +53,7 @@ def record(cache: Cache, plan: Plan) -> RequestRecord:
         path=request.path,
         query=key.relevant_query(request.query),
         headers=key.relevant_headers(request.headers),
-        body=(not plan.credentials and not plan.secrets and bytes_without_media(plan.forward, taken))
+        body=(not (plan.is_form or plan.credentials or plan.secrets) and bytes_without_media(plan.forward, taken))
         or canonical_json.write(body, lambda: without_media(cache.concealed_body(load_object(plan.forward)), [])),
         parts=similarity.parts(plan.format, group, cache.key_body(plan.format, body)),
         media={each.digest: each.text for each in taken},

@@ -24,10 +24,12 @@ _VERSIONED_BASE = re.compile(r"(/(?:.*/)?(?:v[0-9]+\w*|deployments/[^/]+))(?=/)"
 
 
 class _Paths(NamedTuple):
-    """What the formats say about paths: which routes have aliases, where a base URL ends, and which paths stay."""
+    """What the formats say about paths: which routes have aliases, where a base URL ends, which routes are `at_origin`,
+    and which paths stay."""
 
     aliased: re.Pattern[str]
     bases: tuple[re.Pattern[str], ...]
+    at_origin: frozenset[str]
     kept: tuple[str, ...]
 
 
@@ -41,6 +43,7 @@ def _paths(known: tuple[Format, ...]) -> _Paths:
             re.compile(rf"(/(?:.*/)?(?:openai|openapi|anthropic|beta))(?=(?:{routes})$)"),
             _VERSIONED_BASE,
         ),
+        at_origin=frozenset(route for format in known for route in format.origin_routes),
         kept=tuple({path for format in known for path in format.origin_paths}),
     )
 
@@ -52,7 +55,7 @@ def resolve(base: BaseUrl, path: str) -> str:
     `/v1beta` (Gemini), `/openai/deployments` (Azure) and everything else stay where they are.
     """
     paths = _paths(formats.FORMATS)
-    if path.startswith(paths.kept):
+    if path in paths.at_origin or path.startswith(paths.kept):
         return path
     if alias := paths.aliased.fullmatch(path):
         return base.path + alias[1]
@@ -69,6 +72,8 @@ def split(origin: str, path: str, configured: BaseUrl) -> tuple[str, str]:
     after the last version (`/v1`) or Azure deployment. Without any of these the base is the origin.
     """
     paths = _paths(formats.FORMATS)
+    if path in paths.at_origin:
+        return origin, path
     if origin == configured.origin and path.startswith(configured.path + "/") and not path.startswith(paths.kept):
         return str(configured), path.removeprefix(configured.path)
     found = next(filter(None, (pattern.match(path) for pattern in paths.bases)), None)

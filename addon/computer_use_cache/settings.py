@@ -16,7 +16,9 @@ from urllib.parse import urlsplit
 
 from computer_use_cache import setting_values
 from computer_use_cache.errors import SettingError
+from computer_use_cache.keys import providers
 from computer_use_cache.keys.normalizers import Normalizer, normalizers
+from computer_use_cache.keys.providers import Hosts
 from computer_use_cache.models import Ending
 from computer_use_cache.rebinding.bindings import Bindings
 from computer_use_cache.screens.masks import Mask, masks
@@ -24,34 +26,26 @@ from computer_use_cache.setting_values import BaseUrl, Floor, HitUsage, Mode, Sa
 
 
 class Surface(StrEnum):
-    """Where a setting can be given, beside its environment variable."""
+    """Where a setting can be given, apart from its environment variable."""
 
     OPTION = "option"
     START = "start"
     ENVIRONMENT = "environment"
 
 
-KNOWN_HOSTS = (
-    "api.openai.com,*.openai.azure.com,api.anthropic.com,openrouter.ai,generativelanguage.googleapis.com,"
-    "*-aiplatform.googleapis.com,api.deepseek.com,api.groq.com,api.mistral.ai,api.x.ai,api.together.xyz,"
-    "api.fireworks.ai,api.perplexity.ai,api.cerebras.ai,api.moonshot.ai"
-)
-"""The model APIs that are cached when they are intercepted."""
-
-
 _PROVIDERS_KEYS = {
     "OPENROUTER_API_KEY": ("openrouter.ai",),
     "OPENAI_API_KEY": ("api.openai.com", "*.openai.azure.com"),
 }
-"""The hosts of the provider that a variable holds the key of: it goes to no other."""
+"""Variables that hold a provider's key, with that provider's hosts. The key is sent to no other host."""
 
 _NO_KEY = "unused"
 """What `env` sets OPENAI_API_KEY to for clients that insist on one."""
 
 
 def is_own_address(url: str, environment: Mapping[str, str]) -> bool:
-    """Whether `url` is the proxy with this HOST and PORT: agents are told OPENAI_BASE_URL, and so would be the proxy's
-    own shell."""
+    """Whether `url` is the proxy with this HOST and PORT. OPENAI_BASE_URL points agents to the proxy, and may be set in
+    the proxy's own shell too."""
     try:
         parts = urlsplit(url.strip())
         port = parts.port or setting_values.PORTS.get(parts.scheme)
@@ -76,7 +70,7 @@ def _is_meant(variable: str, environment: Mapping[str, str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """One setting's outside: `variables` are its environment variables, the first that is set wins."""
+    """How one setting is given. The first of its environment `variables` that is set wins."""
 
     name: str
     variables: tuple[str, ...]
@@ -138,8 +132,9 @@ class Settings:
     upstream_base_url: BaseUrl = _setting(
         "UPSTREAM_BASE_URL OPENAI_BASE_URL",
         "https://openrouter.ai/api/v1",
-        BaseUrl.parse,
-        "The model API behind the cache. OPENAI_BASE_URL is taken too, unless it points at this proxy.",
+        providers.base_url,
+        "The model API behind the cache; an origin alone will do. OPENAI_BASE_URL is taken too, unless it points at "
+        "this proxy.",
     )
     upstream_api_key: str = _setting(
         "UPSTREAM_API_KEY OPENROUTER_API_KEY OPENAI_API_KEY",
@@ -310,11 +305,12 @@ class Settings:
         setting_values.whole,
         "Flows that mitmweb and mitmproxy keep; the oldest go first. 0: all.",
     )
-    hosts: tuple[str, ...] = _setting(
+    hosts: Hosts = _setting(
         "CACHE_HOSTS",
-        KNOWN_HOSTS,
-        setting_values.items,
-        "Shell patterns, separated by commas: hosts to cache when intercepted.",
+        "",
+        Hosts.parse,
+        "Shell patterns, separated by commas: hosts to cache when intercepted, instead of the known model APIs; +host "
+        "adds to these, -host takes away.",
     )
     keep_connection_strategy: bool = _setting(
         "CACHE_KEEP_CONNECTION_STRATEGY",
@@ -386,7 +382,7 @@ class Settings:
 
     @property
     def store_place(self) -> str:
-        """Where entries are kept, as users are told."""
+        """Where entries are kept, for display."""
         return self.dir if self.store_url == "disk" else self.store_url
 
     def check_exposure(self, hosts: Iterable[str]) -> bool:

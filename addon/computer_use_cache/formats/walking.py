@@ -7,6 +7,9 @@ from functools import cache
 from typing import Any
 
 type Tree = dict[str, "Tree"]
+type Place = tuple[str | int, ...]
+type Node = tuple["Node", str | int] | None
+"""A place as a linked list, because few of the places that are walked over are ever asked for."""
 
 
 def map_texts(
@@ -83,13 +86,28 @@ def without_members(value: Any, names: Collection[str]) -> Any:
 
 
 def texts(value: Any) -> Iterator[str]:
-    """Every text in a value, in no particular order."""
-    pending = [value]
+    """Every text in a value, in its order."""
+    return (text for _, text in placed_texts(value))
+
+
+def placed_texts(value: Any) -> Iterator[tuple[Node, str]]:
+    """Every text in a value, in its order, each with a node for `place_of`."""
+    pending: list[tuple[Node, Any]] = [(None, value)]
     while pending:
-        match pending.pop():
-            case str() as text:
-                yield text
-            case list() as items:
-                pending.extend(items)
-            case dict() as members:
-                pending.extend(members.values())
+        node, found = pending.pop()
+        match found:
+            case str():
+                yield node, found
+            case list():
+                pending.extend(((node, index), item) for index, item in reversed(list(enumerate(found))))
+            case dict():
+                pending.extend(((node, name), item) for name, item in reversed(found.items()))
+
+
+def place_of(node: Node) -> Place:
+    """The names and indexes that lead to a node: `("messages", 0, "content")`."""
+    place: list[str | int] = []
+    while node:
+        node, step = node
+        place.append(step)
+    return tuple(reversed(place))

@@ -10,14 +10,14 @@ from collections.abc import Callable
 
 from mitmproxy import contentviews, ctx, flow, http
 
-from computer_use_cache.cache import policy
+from computer_use_cache.cache import judging
 from computer_use_cache.errors import FormatError
 from computer_use_cache.formats import transcript
 from computer_use_cache.formats.base import Format, Json, load_object
 from computer_use_cache.keys import forms
 from computer_use_cache.models import Event, Shape
 from computer_use_cache.proxy import flows
-from computer_use_cache.proxy.session import Parts
+from computer_use_cache.proxy.session import Session
 
 _ABOVE_JSON = 2
 """The priority of mitmproxy's own JSON view is 1."""
@@ -27,16 +27,16 @@ _MOST_SHOWN = 100_000
 
 
 class _ModelView(contentviews.Contentview):
-    def __init__(self, parts: Callable[[], Parts | None]) -> None:
-        self._parts = parts
+    def __init__(self, session: Callable[[], Session | None]) -> None:
+        self._session = session
 
     def format_of(self, metadata: contentviews.Metadata) -> Format | None:
         """The API that a flow calls, None if it is not a cached one."""
-        parts = self._parts()
-        if parts is None or not isinstance(metadata.flow, http.HTTPFlow):
+        session = self._session()
+        if session is None or not isinstance(metadata.flow, http.HTTPFlow):
             return None
         try:
-            return flows.format_of(metadata.flow, parts.settings)
+            return flows.format_of(metadata.flow, session.settings)
         except ValueError:  # an invalid host in a flow from a file
             return None
 
@@ -96,9 +96,9 @@ class ModelAnswer(_ModelView):
         format = self.known_format(metadata)
         is_array = data.lstrip().startswith(b"[")  # Gemini's stream
         content_type = metadata.content_type or ""
-        if policy.shape_of(content_type, Shape.RAW) is Shape.RAW:
+        if judging.shape_of(content_type, Shape.RAW) is Shape.RAW:
             return f"[{content_type}, {len(data):,} bytes]"
-        shape = policy.shape_of(content_type, Shape.ARRAY if is_array else Shape.JSON)
+        shape = judging.shape_of(content_type, Shape.ARRAY if is_array else Shape.JSON)
         if shape is None or shape is Shape.JSON:
             return transcript.of_answer(format, load_object(data))
         events = format.split_stream(data, shape)

@@ -46,6 +46,7 @@ def cost_of(format: Format, upstream: str, model: str, shape: Shape, response: R
             answer = load_object(response.body)
         else:
             answer = format.assemble(format.split_stream(response.body, shape))
+        answer = format.opened_answer(answer)
         usage = _usage(format, upstream, answer)
         if usage is None:
             return Cost(seconds=response.seconds)

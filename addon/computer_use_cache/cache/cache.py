@@ -22,6 +22,7 @@ from computer_use_cache.cache.policy import Controls
 from computer_use_cache.cache.samples import Samples
 from computer_use_cache.credentials import caller, places
 from computer_use_cache.errors import FormatError
+from computer_use_cache.formats import walking
 from computer_use_cache.formats.base import Format, Json, load_object
 from computer_use_cache.keys import canonical_json, forms, key
 from computer_use_cache.models import (
@@ -107,6 +108,7 @@ class Cache:
             parted = places.part(body)
         except RecursionError:
             parted, unreadable = places.Parted(body), Bypass(Reason.FORM, "nested too deeply")
+        kept = places.Parted(walking.without_places(parted.body, format.client_ids), parted.credentials)
         model = format.model(body, route.resource)
         verdict: Controls | Bypass = (
             controls.bypass
@@ -118,7 +120,7 @@ class Cache:
         computed, blanked = "", list[Value]()
         if isinstance(verdict, Controls):
             try:
-                computed = self._key(route.key_beginning, route, parted, blanked)
+                computed = self._key(route.key_beginning, route, kept, blanked)
             except (FormatError, RecursionError) as error:
                 verdict = Bypass(Reason.FORM, str(error))
         if computed and computed == controls.reject:
@@ -132,8 +134,8 @@ class Cache:
             model=model,
             shape=format.wanted_shape(body, route.request.path, route.request.query),
             with_usage=format.wants_usage(body),
-            body=parted.body,
-            is_form=is_form,
+            body=kept.body,
+            is_whole=not is_form and kept.body == parted.body,
             forward=sent_body if unreadable or body is sent else _forwarded(body, sent_body),
             credentials=parted.credentials,
             blanked=tuple(blanked),
@@ -290,9 +292,10 @@ class Cache:
             return Cost(seconds=response.seconds)
         return prices.cost_of(plan.format, plan.upstream, plan.model, shape, response, now=now)
 
-    def concealed_body(self, body: Json) -> Json:
-        """A body without any credential, as `plan_body` and `conceal` leave it. Slow: call it off the event loop."""
-        parted = places.part(body)
+    def concealed_body(self, format: Format, body: Json) -> Json:
+        """The body as it is kept: without credentials, and without the client's ids. Slow: call it off the event
+        loop."""
+        parted = places.part(walking.without_places(body, format.client_ids))
         found = conceal(parted.body, self._finder.searching_for(parted.credentials))
         assert not isinstance(found, Refusal), "the request would be a bypass"
         return found.body

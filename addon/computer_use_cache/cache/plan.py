@@ -53,10 +53,11 @@ class Plan(msgspec.Struct, frozen=True):
     """The plan for one request to a cached API.
 
     `verdict` is either a Bypass or the request's Controls; with Controls, the plan has a `key`. `forward` is the body
-    to send upstream; `is_form` if it is a form and not JSON (keys/forms.py). `body` is the parsed body without the
-    `credentials` in known places, such as those of tools and servers, which are forwarded only. Neither contains our
-    controls. `shape` is the one that the client asks for. `blanked` are the values that normalisers removed from the
-    texts before hashing.
+    to send upstream. `body` is the parsed body without the `credentials` in known places, such as those of tools and
+    servers, which are forwarded only. Neither contains our controls. `shape` is the one that the client asks for.
+    `blanked` are the values that normalisers removed from the texts before hashing.
+    `is_whole` is False if ids of the client were left out of `body` (`Format.client_ids`), or if `forward` is a form
+    and not JSON (keys/forms.py).
 
     If there is no exact entry, the plan is prepared (rebound.py). Its `body` then has `<secret n>` in place of the
     `secrets` in its texts, and their `secret_kinds` are part of the key. It has a `template` if an answer recorded for
@@ -72,9 +73,9 @@ class Plan(msgspec.Struct, frozen=True):
     with_usage: bool
     body: Json
     forward: bytes
-    is_form: bool = False
     credentials: tuple[str, ...] = ()
     blanked: tuple[Value, ...] = ()
+    is_whole: bool = True
     is_prepared: bool = False
     secrets: tuple[str, ...] = ()
     secret_kinds: tuple[str, ...] = ()

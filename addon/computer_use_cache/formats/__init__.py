@@ -6,6 +6,7 @@ import re
 
 from computer_use_cache.formats.base import Format
 from computer_use_cache.formats.chat_completions import ChatCompletions
+from computer_use_cache.formats.code_assist import CodeAssist
 from computer_use_cache.formats.cohere import CohereChat
 from computer_use_cache.formats.cohere_embeddings import CohereEmbeddings, CohereEmbeddingsV1
 from computer_use_cache.formats.cohere_v1 import CohereChatV1
@@ -28,11 +29,12 @@ from computer_use_cache.formats.pictures_and_sound import (
 from computer_use_cache.formats.responses import Responses
 from computer_use_cache.formats.token_counts import GeminiTokens, MessageTokens, ResponseTokens
 
-_GEMINI = re.compile(r"/(?:models|tunedModels|cachedContents)\b.*:\w+$|^/v1(?:beta|alpha)/")
+_GEMINI = re.compile(r"/(?:models|tunedModels|cachedContents)\b.*:\w+$|^/v1(?:(?:beta|alpha)/|internal:)")
 """Google's custom methods (`models/m:countTokens`), and its versions."""
 
 FORMATS: tuple[Format, ...] = (
-    *(ChatCompletions(), Completions(), Fim(), Embeddings(), Responses(), Messages(), Gemini(), GeminiEmbeddings()),
+    *(ChatCompletions(), Completions(), Fim(), Embeddings(), Responses(), Messages()),
+    *(Gemini(), GeminiEmbeddings(), CodeAssist()),
     *(OllamaChat(), OllamaGenerate(), OllamaEmbed()),
     *(CohereChat(), CohereChatV1(), CohereEmbeddings(), CohereEmbeddingsV1()),
     *(MessageTokens(), ResponseTokens(), GeminiTokens()),

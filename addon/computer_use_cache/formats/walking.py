@@ -75,6 +75,20 @@ def tree_of(places: tuple[str, ...]) -> Tree:
     return tree
 
 
+def without_places(value: Any, places: tuple[str, ...]) -> Any:
+    """`value` without the members at the places."""
+    return _without(value, tree_of(places))
+
+
+def _without(value: Any, tree: Tree) -> Any:
+    match value:
+        case list() if "*" in tree:
+            return [_without(item, tree["*"]) for item in value]
+        case dict() if tree:
+            return {name: _without(item, tree.get(name, {})) for name, item in value.items() if tree.get(name) != {}}
+    return value
+
+
 def without_members(value: Any, names: Collection[str]) -> Any:
     """`value` without the members of these names, wherever they are."""
     match value:

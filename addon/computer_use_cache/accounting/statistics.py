@@ -51,6 +51,17 @@ class Hour(msgspec.Struct, frozen=True, rename={"start": "from"}):
     misses: int = 0
 
 
+class Unseen(msgspec.Struct, frozen=True):
+    """Model calls that were not cached because of where they went."""
+
+    host: str
+    route: str
+    """"" for connections that were not decrypted, and may have been anything."""
+    setting: str
+    """The setting that would cache them, "" if none would."""
+    count: int
+
+
 class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     """The size of the store, and the totals of all proxies that use it."""
 
@@ -70,6 +81,8 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     """Times that an answer recorded for other values was not served, by the cause."""
     bypasses: dict[str, int] = {}
     """Requests that bypassed the cache, by reason."""
+    unseen: list[Unseen] = []
+    """Model calls, and connections that may have held some, to hosts and routes that are not cached."""
     stale: int = 0
     """Requests answered with an expired entry because the upstream failed."""
     coalesced: int = 0
@@ -104,6 +117,7 @@ def from_counts(counts: Mapping[str, float], **fixed: Any) -> Statistics:
         rebound={kind: int(count) for (kind,), count in _below("rebound", counts)},
         not_rebound={cause: int(count) for (cause,), count in _below("not_rebound", counts)},
         bypasses={reason: int(count) for (reason,), count in _below("bypasses", counts)},
+        unseen=[Unseen(host, route, setting, int(count)) for (host, route, setting), count in _below("unseen", counts)],
         stale=int(counts.get("stale", 0)),
         coalesced=int(counts.get("coalesced", 0)),
         refusals=int(counts.get("refusals", 0)),

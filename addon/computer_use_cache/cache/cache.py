@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -51,11 +52,15 @@ _LEAST_KNOWN, _MOST_KNOWN = 60.0, 86400.0
 
 
 class Cache:
-    """The core of one proxy. `loopback` says whether only this machine can reach it, which decides the scope `auto`."""
+    """The core of one proxy. `loopback` says whether only this machine can reach it, which decides the scope `auto`.
+
+    `run` names it among the proxies that share a store.
+    """
 
     def __init__(self, settings: Settings, store: Store, *, loopback: bool) -> None:
         self.settings = settings
         self.store = store
+        self.run = secrets.token_hex(4)
         self.samples = Samples()
         self._finder = Finder()
         caret = any(normalizer.name == Rule.CARET for normalizer in settings.normalize)
@@ -291,6 +296,10 @@ class Cache:
         if shape is None:
             return Cost(seconds=response.seconds)
         return prices.cost_of(plan.format, plan.upstream, plan.model, shape, response, now=now)
+
+    def finds_credential(self, text: str, credentials: Sequence[str]) -> bool:
+        """Whether a credential stands in a text: one of these, or any other. Slow: call it off the event loop."""
+        return bool(self._finder.searching_for(credentials)(text))
 
     def concealed_body(self, format: Format, body: Json) -> Json:
         """The body as it is kept: without credentials, and without the client's ids. Slow: call it off the event

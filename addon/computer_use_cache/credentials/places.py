@@ -104,6 +104,19 @@ def _take(value: Any, taken: list[str]) -> bool:
     return bool(found)
 
 
+def names_credential(value: Any) -> bool:
+    """Whether a member anywhere in an answer is a credential by its name."""
+    match value:
+        case dict():
+            return any(
+                (_CREDENTIAL.search(_snake(name)) and _take(item, [])) or names_credential(item)
+                for name, item in value.items()
+            )
+        case list():
+            return any(map(names_credential, value))
+    return False
+
+
 def _clean_url(url: str, taken: list[str]) -> str:
     """`url` without credentials: a login, those in its query, and the long random texts in query and path.
 

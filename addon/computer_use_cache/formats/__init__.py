@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from computer_use_cache.formats.base import Format
 from computer_use_cache.formats.chat_completions import ChatCompletions
@@ -32,6 +33,9 @@ from computer_use_cache.formats.token_counts import GeminiTokens, MessageTokens,
 _GEMINI = re.compile(r"/(?:models|tunedModels|cachedContents)\b.*:\w+$|^/v1(?:(?:beta|alpha)/|internal:)")
 """Google's custom methods (`models/m:countTokens`), and its versions."""
 
+_ANTHROPIC = re.compile(r"/messages(?:/|$)|^/api/(?:hello|claude|event_logging|oauth)")
+"""What belongs to Messages, and what Claude Code asks beside it."""
+
 FORMATS: tuple[Format, ...] = (
     *(ChatCompletions(), Completions(), Fim(), Embeddings(), Responses(), Messages()),
     *(Gemini(), GeminiEmbeddings(), CodeAssist()),
@@ -49,14 +53,15 @@ def match(path: str) -> tuple[Format, str] | None:
     return next(((format, resource) for format, resource in found if resource is not None), None)
 
 
-def of_client(path: str) -> Format:
-    """The API whose errors the client of this path reads, though its answer may not be cached: OpenAI's where the path
-    does not tell."""
-    if found := match(path):
+def of_client(path: str, below: str, headers: Collection[str]) -> Format:
+    """The API whose errors the client reads that asked for a path, `below` its API's base, with headers of these names
+    (in lower case); its answer need not be cached. OpenAI's where nothing tells."""
+    if found := match(below):
         return found[0]
-    if _GEMINI.search(path):
-        return by_name("gemini")
-    return by_name("messages" if "/messages/" in f"{path}/" else "chat_completions")
+    if "anthropic-version" in headers or _ANTHROPIC.search(path):
+        return by_name("messages")
+    is_gemini = "/openai/" not in path and ("x-goog-api-key" in headers or _GEMINI.search(path))
+    return by_name("gemini" if is_gemini else "chat_completions")
 
 
 def by_name(name: str) -> Format:

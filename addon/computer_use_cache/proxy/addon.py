@@ -133,7 +133,7 @@ class ComputerUseCache:
             # This hook runs before mitmproxy's own, so let that one choose the layer, then replace its choice.
             ctx.master.addons.get("nextlayer").next_layer(next_layer)
         if self._session and next_layer.layer:
-            chosen = interception.without_encryption(next_layer.layer, self._session.gate)
+            chosen = interception.without_encryption(next_layer.layer, self._session.gate, self._session.unseen)
             owner = self._session.exchanges
 
             def make(context: Context, mode: HTTPMode) -> FastHttpLayer:
@@ -161,13 +161,14 @@ class ComputerUseCache:
 
     def tls_clienthello(self, hello: ClientHelloData) -> None:
         if self._session:
-            interception.judge_handshake(hello, self._session.gate)
+            interception.judge_handshake(hello, self._session.gate, self._session.unseen)
 
     async def cache_slow_answer(self, flow: http.HTTPFlow) -> None:
         if not self._session or not flow.response or flows.is_own_answer(flow):
             return
         try:
             await self._session.exchanges.slow_answer(flow, flow.response)
+            self._session.helpers.listen(flow)
         except Exception:
             logger.exception("the cache failed; the answer is passed on once it is complete")
 
@@ -193,13 +194,14 @@ class ComputerUseCache:
         if not self._session or flow.response or flow.error or not flow.live:
             return
         if not self._session.gate.concerns(flow):
-            interception.pass_by(flow)
+            interception.pass_by(flow, self._session.unseen)
             return
         try:
             if self._ending:
                 raise RequestError(503, "The cache is shutting down; ask again in a moment.", code="shutting_down")
-            if not self._session.gate.admit(flow):
+            if not self._session.gate.admit(flow, self._session.helpers):
                 self._session.exchanges.pass_by(flow)
+                self._session.unseen.watch(flow)
         except RequestError as error:
             self._session.exchanges.refuse(flow, error)
         except Exception:
@@ -210,7 +212,7 @@ class ComputerUseCache:
         if not self._session or flow.response or flow.error or not self._session.gate.concerns(flow):
             return
         try:
-            if not await self._answer_locally(flow, self._session):
+            if not (await self._answer_locally(flow, self._session) or await self._session.helpers.answer(flow)):
                 await self._session.exchanges.request(flow)
         except RequestError as error:
             self._session.exchanges.refuse(flow, error)
@@ -236,11 +238,12 @@ class ComputerUseCache:
         if not self._session or not flow.response:
             return
         if not self._session.gate.concerns(flow):
-            flow.response.stream = flow.response.stream or flow.request.stream
+            flow.response.stream = flow.response.stream or bool(flow.request.stream)
             return
         if not flows.is_own_answer(flow):
             try:
                 await self._session.exchanges.response_headers(flow)
+                self._session.helpers.listen(flow)
             except Exception:
                 logger.exception("the cache failed; the answer passes unrecorded")
         self._session.gate.allow_page(flow, flow.response)
@@ -253,6 +256,7 @@ class ComputerUseCache:
             return
         try:
             await self._session.exchanges.response(flow)
+            await self._session.helpers.record(flow)
         except Exception:
             logger.exception("the cache failed; the answer was not recorded")
         forwarding.forget_credentials(flow, self._session.settings)
@@ -261,6 +265,7 @@ class ComputerUseCache:
         if not self._session or not self._session.gate.concerns(flow):
             return
         try:
+            self._session.helpers.forget(flow)
             await self._session.exchanges.error(flow)
         except Exception:
             logger.exception("the cache failed while an exchange ended")

@@ -23,6 +23,7 @@ from computer_use_cache.cache.cache import Cache
 from computer_use_cache.credentials import detection, places
 from computer_use_cache.diagnosis import similarity
 from computer_use_cache.errors import FormatError, RequestError
+from computer_use_cache.formats import helpers
 from computer_use_cache.formats.base import Format, Json, dump, load_object
 from computer_use_cache.keys import canonical_json, key
 from computer_use_cache.models import Entry, RequestRecord, Response, Shape, Skipped
@@ -41,7 +42,7 @@ def lines(store: Store, chosen: Choice, now: float) -> Iterator[bytes]:
     Raises StoreError.
     """
     yield dump({EXPORT_MARK: _VERSION}) + b"\n"
-    for each in sorted(entry.key for entry in store.entries() if chosen(entry)):
+    for each in sorted(entry.key for entry in store.entries() if entry.format != helpers.NAME and chosen(entry)):
         entry = store.get(each)
         if entry and entry.is_fresh(now):
             yield dump(_line(entry, store.request(each))) + b"\n"

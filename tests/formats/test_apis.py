@@ -4,6 +4,7 @@ ask for, and neither an error nor half an answer is ever kept."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -268,7 +269,8 @@ def test_no_part_of_a_stream_is_kept(core: Cache, api: Api) -> None:
     asked = request(api.path, api.asked | api.streams)
     separator = b"\n\n" if b"\n\n" in api.stream else b"\n"
     last = api.stream.removesuffix(b"data: [DONE]\n\n").rstrip().rfind(separator)
-    for end in range(1, last, 41):
+    between = [found.end() for found in re.finditer(separator, api.stream[: last + len(separator)])]
+    for end in (*range(1, last, 41), *between):
         assert isinstance(judged(core, asked, api.stream[:end], api.stream_type, ended=False), Skipped), end
 
 

@@ -82,7 +82,7 @@ class Ledger:
             tally.add(cost)
 
     def coalesced(self) -> None:
-        """A request was answered by the upstream call of another."""
+        """A request was answered by another request's upstream call."""
         with self._lock:
             self._pending[("coalesced",)] += 1
 
@@ -94,7 +94,7 @@ class Ledger:
             self._enter(self._label(model), "saved", tally)
 
     def bypassed(self, reason: Reason) -> None:
-        """A request was sent past the cache."""
+        """A request bypassed the cache."""
         with self._lock:
             self._pending["bypasses", reason] += 1
 
@@ -111,11 +111,16 @@ class Ledger:
             self._pending[("refusals",)] += 1
 
     def rebound(self, kinds: Iterable[tuple[str, int]]) -> None:
-        """A hit was served with values of these kinds replaced, each so often."""
+        """A hit was served with values replaced: how many of each kind."""
         with self._lock:
             self._pending[("rebound_hits",)] += 1
             for kind, number in kinds:
                 self._pending["rebound", kind] += number
+
+    def not_rebound(self, cause: str) -> None:
+        """A hit on an answer recorded for other values was refused."""
+        with self._lock:
+            self._pending["not_rebound", cause] += 1
 
     def skipped(self, reason: Skip) -> None:
         """The answer of a miss was not stored."""
@@ -129,7 +134,7 @@ class Ledger:
             self._last_stored = max(self._last_stored, now)
 
     def _label(self, model: str) -> str:
-        """A model's name, fit to be part of a counter's name: clients may send anything."""
+        """A model's name made safe for a counter's name, because clients may send anything."""
         model = model[:_LONGEST_NAME]
         label = self._labels.get(model)
         if label is None:

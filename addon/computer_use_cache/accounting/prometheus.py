@@ -30,6 +30,12 @@ class _Collector(Collector):
             _PREFIX + "rebound_hits", "Hits on answers recorded for other values.", value=stats.rebound_hits
         )
         yield _by("kind", "rebound", "Values replaced in the answers of these hits, by kind.", stats.rebound)
+        yield _by(
+            "cause",
+            "not_rebound",
+            "Answers recorded for other values that were not served, by cause.",
+            stats.not_rebound,
+        )
         yield _by("reason", "bypasses", "Requests that bypassed the cache, by reason.", stats.bypasses)
         yield CounterMetricFamily(_PREFIX + "stored", "Answers stored.", value=stats.stored)
         yield _by("reason", "skips", "Answers of misses that were not stored, by reason.", stats.skips)
@@ -37,7 +43,7 @@ class _Collector(Collector):
             yield from self._book(book, by_whom)
 
     def _book(self, book: str, by_whom: str) -> Iterator[Metric]:
-        """One book of every model; the ledger bounds their number."""
+        """One account of every model. The ledger limits their number."""
         name = f"{_PREFIX}{book}_"
         tokens = CounterMetricFamily(name + "tokens", f"Tokens {book} by {by_whom}.", labels=["model", "direction"])
         usd = CounterMetricFamily(

@@ -21,7 +21,7 @@ class Book(msgspec.Struct, frozen=True):
     input_tokens: int = 0
     output_tokens: int = 0
     usd: float | None = 0.0
-    """US dollars, as far as prices are known; null if none is, as 0 would say that it was free."""
+    """US dollars, as far as prices are known. Null if no price is known: 0 would mean that it was free."""
     seconds: float = 0.0
     """Time spent waiting for the upstream."""
 
@@ -33,7 +33,7 @@ class ModelStatistics(msgspec.Struct, frozen=True):
     misses: int = 0
     stale: int = 0
     saved: Book = Book()
-    """Not spent, because the store or another request's call answered."""
+    """Not spent, because the store or another request's upstream call answered."""
     spent: Book = Book()
     """Spent on misses."""
     priced: bool = True
@@ -77,8 +77,10 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     """Hits on answers that were recorded for other values."""
     rebound: dict[str, int] = {}
     """Values replaced in the answers of these hits, by kind."""
+    not_rebound: dict[str, int] = {}
+    """Times that an answer recorded for other values was not served, by the cause."""
     bypasses: dict[str, int] = {}
-    """Requests sent past the cache, by reason."""
+    """Requests that bypassed the cache, by reason."""
     unseen: list[Unseen] = []
     """Model calls, and connections that may have held some, to hosts and routes that are not cached."""
     stale: int = 0
@@ -113,6 +115,7 @@ def from_counts(counts: Mapping[str, float], **fixed: Any) -> Statistics:
         misses=misses,
         rebound_hits=int(counts.get("rebound_hits", 0)),
         rebound={kind: int(count) for (kind,), count in _below("rebound", counts)},
+        not_rebound={cause: int(count) for (cause,), count in _below("not_rebound", counts)},
         bypasses={reason: int(count) for (reason,), count in _below("bypasses", counts)},
         unseen=[Unseen(host, route, setting, int(count)) for (host, route, setting), count in _below("unseen", counts)],
         stale=int(counts.get("stale", 0)),
@@ -153,7 +156,7 @@ def _models(counts: Mapping[str, float]) -> dict[str, ModelStatistics]:
 
 
 def _with_known_prices(fields: dict[str, Any]) -> dict[str, Any]:
-    """A model's counts, without a sum of money in a book that has no known price."""
+    """A model's counts. An account without any known price has no sum of money."""
     if fields.get("priced", True):
         return fields
     books = {name: fields.get(name, {}) for name in ("saved", "spent")}

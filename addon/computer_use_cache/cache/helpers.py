@@ -6,7 +6,8 @@ An entry holds no request, and no answer in which a credential stands.
 from __future__ import annotations
 
 from computer_use_cache.cache import policy
-from computer_use_cache.cache.cache import Cache, is_kept
+from computer_use_cache.cache.cache import Cache
+from computer_use_cache.cache.judging import is_kept
 from computer_use_cache.cache.policy import Controls
 from computer_use_cache.credentials import caller, places
 from computer_use_cache.errors import FormatError

@@ -7,19 +7,28 @@ from collections.abc import Collection
 
 from computer_use_cache.formats.base import Format
 from computer_use_cache.formats.chat_completions import ChatCompletions
+from computer_use_cache.formats.code_assist import CodeAssist
 from computer_use_cache.formats.completions import Completions
 from computer_use_cache.formats.embeddings import Embeddings
 from computer_use_cache.formats.gemini import Gemini
 from computer_use_cache.formats.messages import Messages
 from computer_use_cache.formats.responses import Responses
 
-_GEMINI = re.compile(r"/(?:models|tunedModels|cachedContents)\b.*:\w+$|^/v1(?:beta|alpha)/")
+_GEMINI = re.compile(r"/(?:models|tunedModels|cachedContents)\b.*:\w+$|^/v1(?:(?:beta|alpha)/|internal:)")
 """Google's custom methods (`models/m:countTokens`), and its versions."""
 
 _ANTHROPIC = re.compile(r"/messages(?:/|$)|^/api/(?:hello|claude|event_logging|oauth)")
 """What belongs to Messages, and what Claude Code asks beside it."""
 
-FORMATS: tuple[Format, ...] = (ChatCompletions(), Completions(), Embeddings(), Responses(), Messages(), Gemini())
+FORMATS: tuple[Format, ...] = (
+    ChatCompletions(),
+    Completions(),
+    Embeddings(),
+    Responses(),
+    Messages(),
+    Gemini(),
+    CodeAssist(),
+)
 
 
 def match(path: str) -> tuple[Format, str] | None:

@@ -10,13 +10,13 @@ from collections.abc import Callable
 
 from mitmproxy import contentviews, ctx, flow, http
 
-from computer_use_cache.cache import policy
+from computer_use_cache.cache import judging
 from computer_use_cache.errors import FormatError
 from computer_use_cache.formats import transcript
 from computer_use_cache.formats.base import Format, Json, load_object
 from computer_use_cache.models import Event, Shape
 from computer_use_cache.proxy import flows
-from computer_use_cache.proxy.session import Parts
+from computer_use_cache.proxy.session import Session
 
 _ABOVE_JSON = 2
 """The priority of mitmproxy's own JSON view is 1."""
@@ -26,16 +26,16 @@ _MOST_SHOWN = 100_000
 
 
 class _ModelView(contentviews.Contentview):
-    def __init__(self, parts: Callable[[], Parts | None]) -> None:
-        self._parts = parts
+    def __init__(self, session: Callable[[], Session | None]) -> None:
+        self._session = session
 
     def format_of(self, metadata: contentviews.Metadata) -> Format | None:
         """The API that a flow calls, None if it is not a cached one."""
-        parts = self._parts()
-        if parts is None or not isinstance(metadata.flow, http.HTTPFlow):
+        session = self._session()
+        if session is None or not isinstance(metadata.flow, http.HTTPFlow):
             return None
         try:
-            return flows.format_of(metadata.flow, parts.settings)
+            return flows.format_of(metadata.flow, session.settings)
         except ValueError:  # an invalid host in a flow from a file
             return None
 
@@ -91,7 +91,7 @@ class ModelAnswer(_ModelView):
     def read(self, data: bytes, metadata: contentviews.Metadata) -> str:
         format = self.known_format(metadata)
         is_array = data.lstrip().startswith(b"[")  # Gemini's stream
-        shape = policy.shape_of(metadata.content_type or "", Shape.ARRAY if is_array else Shape.JSON)
+        shape = judging.shape_of(metadata.content_type or "", Shape.ARRAY if is_array else Shape.JSON)
         if shape is None or shape is Shape.JSON:
             return transcript.of_answer(format, load_object(data))
         events = format.split_stream(data, shape)

@@ -130,16 +130,19 @@ class Ending(StrEnum):
 
 
 class Shape(StrEnum):
-    """How an answer travels: one JSON document, server-sent events, or a streamed JSON array (Gemini)."""
+    """How an answer travels: one JSON document, server-sent events, a streamed JSON array (Gemini), a JSON document per
+    line (Ollama), or bytes that are not JSON (sound, plain text)."""
 
     JSON = "json"
     SSE = "sse"
     ARRAY = "array"
+    LINES = "lines"
+    RAW = "raw"
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One server-sent event: its name ("" when the stream gives none) and its data as raw bytes."""
+    """One piece of a stream: its name ("" when the stream gives none) and its data as raw bytes."""
 
     name: str
     data: bytes

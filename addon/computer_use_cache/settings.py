@@ -201,7 +201,7 @@ class Settings:
     )
     max_input_chars: int = _setting(
         "CACHE_MAX_INPUT_CHARS",
-        "16000000",
+        "64000000",
         setting_values.whole,
         "The largest request to cache, in bytes; a screenshot takes about 1.2 million.",
     )

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from computer_use_cache import formats
+from computer_use_cache.errors import RequestError
 
 
 @pytest.mark.parametrize(
@@ -14,6 +15,8 @@ from computer_use_cache import formats
     [
         ("/messages", set(), "messages"),
         ("/messages/count_tokens", set(), "messages"),
+        ("/api/chat", set(), "ollama_chat"),
+        ("/v2/chat", set(), "cohere_chat"),
         ("/v1/messages/batches/b", set(), "messages"),
         ("/v1beta/models/m:generateContent", set(), "gemini"),
         ("/v1beta/models/m:countTokens", set(), "gemini"),
@@ -32,7 +35,8 @@ from computer_use_cache import formats
 )
 def test_a_client_gets_errors_in_its_apis_form(path: str, headers: set[str], name: str) -> None:
     below = re.sub("^/v1(?:beta)?(?=/)", "", path)
-    assert formats.of_client(path, below, headers).name == name
+    error = RequestError(404, "It is not recorded.", code="offline_miss")
+    assert formats.of_client(path, below, headers).error(error) == formats.by_name(name).error(error)
 
 
 @pytest.mark.parametrize("format", formats.FORMATS, ids=lambda each: each.name)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import secrets
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ from computer_use_cache.credentials import caller, places
 from computer_use_cache.errors import FormatError
 from computer_use_cache.formats import walking
 from computer_use_cache.formats.base import Format, Json, load_object
-from computer_use_cache.keys import canonical_json, key
+from computer_use_cache.keys import canonical_json, forms, key
 from computer_use_cache.models import (
     Absent,
     Bypass,
@@ -51,11 +52,15 @@ _LEAST_KNOWN, _MOST_KNOWN = 60.0, 86400.0
 
 
 class Cache:
-    """The core of one proxy. `loopback` says whether only this machine can reach it, which decides the scope `auto`."""
+    """The core of one proxy. `loopback` says whether only this machine can reach it, which decides the scope `auto`.
+
+    `run` names it among the proxies that share a store.
+    """
 
     def __init__(self, settings: Settings, store: Store, *, loopback: bool) -> None:
         self.settings = settings
         self.store = store
+        self.run = secrets.token_hex(4)
         self.samples = Samples()
         self._finder = Finder()
         caret = any(normalizer.name == Rule.CARET for normalizer in settings.normalize)
@@ -97,11 +102,13 @@ class Cache:
     def plan_body(self, route: Route, sent_body: bytes) -> Plan:
         """The plan for a request with this body. Raises RequestError to refuse it."""
         format, controls, unreadable = route.format, route.controls, None
+        content_type = route.request.headers.get("content-type", "")
+        is_form = format.takes_forms and forms.is_form(content_type)
         try:
-            sent = canonical_json.parse_body(sent_body)
+            sent = forms.parse(content_type, sent_body) if is_form else canonical_json.parse_body(sent_body)
         except FormatError as error:
             sent, unreadable = {}, Bypass(Reason.FORM, str(error))
-        body = policy.without_controls(sent)
+        body = sent if is_form else policy.without_controls(sent)
         try:
             parted = places.part(body)
         except RecursionError:
@@ -133,7 +140,7 @@ class Cache:
             shape=format.wanted_shape(body, route.request.path, route.request.query),
             with_usage=format.wants_usage(body),
             body=kept.body,
-            is_whole=kept.body == parted.body,
+            is_whole=not is_form and kept.body == parted.body,
             forward=sent_body if unreadable or body is sent else _forwarded(body, sent_body),
             credentials=parted.credentials,
             blanked=tuple(blanked),

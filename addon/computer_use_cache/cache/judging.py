@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -70,6 +71,16 @@ def is_failure(status: int) -> bool:
     return status == 429 or status >= 500
 
 
+_STREAMS = {
+    "text/event-stream": Shape.SSE,
+    "application/x-ndjson": Shape.LINES,
+    "application/ndjson": Shape.LINES,
+    "application/stream+json": Shape.LINES,
+}
+_RAW = re.compile(r"(audio|video)/.+|application/(octet-stream|x-subrip)|text/(plain|vtt|srt)")
+"""Content types of sound and of subtitles."""
+
+
 @dataclass(frozen=True, slots=True)
 class Storable:
     """The verdict that an answer may be stored, and its shape. The other fields are as in `Entry`."""
@@ -105,6 +116,9 @@ def _judge_body(format: Format, response: Response, shape: Shape, settings: Sett
     if shape is Shape.JSON:
         pieces = [response.body]
         findings = format.check_answer(load_object(response.body))
+    elif shape is Shape.RAW:
+        pieces = []
+        findings = format.check_bytes(response.body, ended=response.ended)
     else:
         events = format.split_stream(response.body, shape)
         pieces = [event.data for event in events]
@@ -130,8 +144,8 @@ def _refusal(format: Format, response: Response, settings: Settings) -> str:
 def shape_of(content_type: str, wanted: Shape) -> Shape | None:
     """The shape that a content type announces; None if no API sends it."""
     kind = content_type.partition(";")[0].strip().lower()
-    if kind == "text/event-stream":
-        return Shape.SSE
+    if kind in _STREAMS:
+        return _STREAMS[kind]
     if kind == "application/json" or kind.endswith("+json"):
         return Shape.ARRAY if wanted is Shape.ARRAY else Shape.JSON
-    return None
+    return Shape.RAW if wanted is Shape.RAW and _RAW.fullmatch(kind) else None

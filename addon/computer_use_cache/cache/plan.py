@@ -56,7 +56,8 @@ class Plan(msgspec.Struct, frozen=True):
     to send upstream. `body` is the parsed body without the `credentials` in known places, such as those of tools and
     servers, which are forwarded only. Neither contains our controls. `shape` is the one that the client asks for.
     `blanked` are the values that normalisers removed from the texts before hashing.
-    `is_whole` is False if ids of the client were left out of `body` (`Format.client_ids`).
+    `is_whole` is False if ids of the client were left out of `body` (`Format.client_ids`), or if `forward` is a form
+    and not JSON (keys/forms.py).
 
     If there is no exact entry, the plan is prepared (rebound.py). Its `body` then has `<secret n>` in place of the
     `secrets` in its texts, and their `secret_kinds` are part of the key. It has a `template` if an answer recorded for

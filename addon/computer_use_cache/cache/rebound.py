@@ -134,11 +134,11 @@ def _candidates(cache: Cache, plan: Plan, now: float) -> Iterator[Entry]:
 def _approved(cache: Cache, plan: Plan, entry: Entry) -> Replayed | Refusal:
     assert plan.template, "it was looked up by its template"
     assert isinstance(plan.verdict, Controls), "a bypass is not looked up"
-    if needs_state(plan):
-        return Refusal(Cause.STATE)
     moves = approve(_values(entry), plan.template.values, _profile(plan).kinds)
     if isinstance(moves, Refusal):
         return moves
+    if moves and needs_state(plan):
+        return Refusal(Cause.STATE)
     if moves and not plan.verdict.rebinds:
         return Refusal(Cause.OFF)
     pictures = _approved_pictures(cache, plan, entry, moves)

@@ -36,6 +36,8 @@ def question(store: RequestLog, entry: Entry, settings: Settings) -> Question | 
         return Skipped("its request is not stored")
     if not record.upstream.startswith(settings.upstream_base_url.origin):
         return Skipped("it was recorded from another upstream")
+    if formats.by_name(entry.format).takes_forms:
+        return Skipped("its request was a form, with files whose names are not stored")
     body = bytes_with_media(record.body, store.media)
     if body is None:
         return Skipped("its pictures are no longer stored")

@@ -106,9 +106,10 @@ def bytes_without_media(body: bytes, taken: Iterable[Taken]) -> bytes | None:
     return b"".join([*pieces, body[end:]])
 
 
-def is_media(text: str) -> bool:
-    """True if a recorded string is a placeholder."""
-    return _DIGEST.fullmatch(text.rpartition(",")[2]) is not None
+def digest_in(text: str) -> str | None:
+    """The digest that a recorded string holds in place of its base64; None if it is another text."""
+    found = _DIGEST.fullmatch(text.rpartition(",")[2])
+    return found[1] if found else None
 
 
 def digests(body: bytes) -> set[str]:

@@ -8,11 +8,27 @@ from collections.abc import Collection
 from computer_use_cache.formats.base import Format
 from computer_use_cache.formats.chat_completions import ChatCompletions
 from computer_use_cache.formats.code_assist import CodeAssist
+from computer_use_cache.formats.cohere import CohereChat
+from computer_use_cache.formats.cohere_embeddings import CohereEmbeddings, CohereEmbeddingsV1
+from computer_use_cache.formats.cohere_v1 import CohereChatV1
 from computer_use_cache.formats.completions import Completions
 from computer_use_cache.formats.embeddings import Embeddings
+from computer_use_cache.formats.fim import Fim
 from computer_use_cache.formats.gemini import Gemini
+from computer_use_cache.formats.gemini_embeddings import GeminiEmbeddings
 from computer_use_cache.formats.messages import Messages
+from computer_use_cache.formats.ollama import OllamaChat, OllamaEmbed, OllamaGenerate
+from computer_use_cache.formats.one_shape import ContextualizedEmbeddings, Moderations, Rerank, VoyageEmbeddings
+from computer_use_cache.formats.pictures_and_sound import (
+    ImageEdits,
+    Images,
+    ImageVariations,
+    Speech,
+    Transcriptions,
+    Translations,
+)
 from computer_use_cache.formats.responses import Responses
+from computer_use_cache.formats.token_counts import GeminiTokens, MessageTokens, ResponseTokens
 
 _GEMINI = re.compile(r"/(?:models|tunedModels|cachedContents)\b.*:\w+$|^/v1(?:(?:beta|alpha)/|internal:)")
 """Google's custom methods (`models/m:countTokens`), and its versions."""
@@ -21,13 +37,13 @@ _ANTHROPIC = re.compile(r"/messages(?:/|$)|^/api/(?:hello|claude|event_logging|o
 """What belongs to Messages, and what Claude Code asks beside it."""
 
 FORMATS: tuple[Format, ...] = (
-    ChatCompletions(),
-    Completions(),
-    Embeddings(),
-    Responses(),
-    Messages(),
-    Gemini(),
-    CodeAssist(),
+    *(ChatCompletions(), Completions(), Fim(), Embeddings(), Responses(), Messages()),
+    *(Gemini(), GeminiEmbeddings(), CodeAssist()),
+    *(OllamaChat(), OllamaGenerate(), OllamaEmbed()),
+    *(CohereChat(), CohereChatV1(), CohereEmbeddings(), CohereEmbeddingsV1()),
+    *(MessageTokens(), ResponseTokens(), GeminiTokens()),
+    *(Moderations(), Rerank(), VoyageEmbeddings(), ContextualizedEmbeddings()),
+    *(Images(), ImageEdits(), ImageVariations(), Speech(), Transcriptions(), Translations()),
 )
 
 

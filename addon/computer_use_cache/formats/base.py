@@ -16,7 +16,7 @@ from typing import Any, ClassVar, NoReturn
 import msgspec
 
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats import sse, state
+from computer_use_cache.formats import lines, sse, state
 from computer_use_cache.formats.judging import Findings
 from computer_use_cache.models import Event, Query, Shape, Skip
 
@@ -102,6 +102,10 @@ class Format(ABC):
 
     routes: ClassVar[tuple[str, ...]] = ()
     """The API's paths below its base, if they are fixed ones."""
+    origin_routes: ClassVar[tuple[str, ...]] = ()
+    """Paths of the API that begin at the upstream's origin, whatever its base path is."""
+    takes_forms: ClassVar[bool] = False
+    """Whether a request may be a form (multipart/form-data) instead of JSON."""
     origin_paths: ClassVar[tuple[str, ...]] = ()
     """Beginnings of paths that stay on the upstream's origin instead of going below its base path."""
     terminal_is_final: ClassVar[bool] = True
@@ -139,7 +143,7 @@ class Format(ABC):
     def match(self, path: str) -> str | None:
         """For a path below the API's base (`/chat/completions`, no query): the part of it that belongs to the
         key ("" if none does; Gemini's path names the model), or None when it is not this API's."""
-        return "" if path in self.routes else None
+        return "" if path in self.routes or path in self.origin_routes else None
 
     def model_in_base(self, base: str) -> str:
         """The model that the API's base URL names, "" if it names none."""
@@ -197,6 +201,11 @@ class Format(ABC):
         """What was found in a stream. Raises FormatError unless it is good and whole: every event well-formed, no
         error, everything finished, and the terminal event seen, or else `ended` as in `Response`."""
 
+    def check_bytes(self, answer: bytes, *, ended: bool) -> Findings:
+        """What was found in an answer that is not JSON. Raises FormatError if it is not good and whole; `ended` is as
+        in `Response`."""
+        raise FormatError("the answer is not JSON", Skip.NOT_JSON)
+
     @abstractmethod
     def assemble(self, events: Sequence[Event]) -> Json:
         """The JSON answer that the provider would have sent instead of this complete stream."""
@@ -224,10 +233,20 @@ class Format(ABC):
 
     def split_stream(self, body: bytes, shape: Shape) -> list[Event]:
         """The events of a recorded stream. Raises FormatError when it is not a whole stream of this shape."""
+        match shape:
+            case Shape.LINES:
+                return list(lines.parse(body))
+            case Shape.RAW:
+                return [Event("", body)]
         return list(sse.parse(body))
 
     def join_stream(self, events: Sequence[Event], shape: Shape) -> list[bytes]:
         """The frames of a stream in `shape`, one per event; joined they are the body."""
+        match shape:
+            case Shape.LINES:
+                return list(lines.encode(events))
+            case Shape.RAW:
+                return [event.data for event in events]
         return list(sse.encode(events))
 
     @abstractmethod

@@ -31,7 +31,7 @@ from computer_use_cache.models import Ending, Event, Query, Shape, Skip
 
 _STREAMED = ":streamGenerateContent"
 _PLACE = "(?:projects/[^/]+/locations/[^/]+/)?(?:publishers/google/)?"
-_ROUTE = re.compile(rf"/(?P<resource>{_PLACE}(?:models|tunedModels)/.+)(?::generateContent|{_STREAMED})")
+_ROUTE = re.compile(rf"/(?P<resource>{_PLACE}(?:models|tunedModels)/.+):(?P<method>\w+)")
 _CONTINUED = frozenset({"citations", "citationSources", "topCandidates", "chosenCandidates"})
 """Lists that continue in every chunk: citations, and log probabilities by decoding step."""
 
@@ -98,8 +98,7 @@ class Gemini(Format):
     def match(self, path: str) -> str | None:
         """`models/<name>` or `tunedModels/<name>` for both methods, so that they share a key; with the project and
         the location of Vertex AI."""
-        route = _ROUTE.fullmatch(unquote(path))
-        return route["resource"] if route else None
+        return resource_of(path, "generateContent", "streamGenerateContent")
 
     def model(self, body: Json, resource: str) -> str:
         return re.sub(f"^{_PLACE}(?:models/)?", "", resource)
@@ -167,6 +166,12 @@ class Gemini(Format):
         """Google's error object: https://cloud.google.com/apis/design/errors#http_mapping."""
         status = _STATUSES.get(error.status, "INTERNAL")
         return {"error": {"code": error.status, "message": error.message, "status": status}}
+
+
+def resource_of(path: str, *methods: str) -> str | None:
+    """The model that a path names, with its place, if the path calls one of the methods."""
+    route = _ROUTE.fullmatch(unquote(path))
+    return route["resource"] if route and route["method"] in methods else None
 
 
 def _check(chunks: Iterable[Json]) -> Findings:

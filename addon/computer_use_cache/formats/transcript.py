@@ -48,6 +48,10 @@ def of_answer(format: Format, answer: Json) -> str:
         case list(items):
             for index, item in enumerate(items):
                 lines += _numbered(index, item)
+        case dict() as message if "role" in message:
+            lines += _turn(str(message["role"]), _said(message))
+        case value if value is not None:
+            lines += _turn(format.answered, [value if isinstance(value, str) else _short(value)])
     hidden = {format.answered, usage}
     others = [f"{name}: {_short(value)}" for name, value in answer.items() if name not in hidden and value is not None]
     return _cut("\n".join([*lines, *_turn("other fields", others)]), _LONGEST_TRANSCRIPT)
@@ -104,7 +108,7 @@ def _said(message: Json) -> Iterator[str]:
     """The contents of a message with a role, in the spellings of all APIs."""
     if answered := message.get("tool_call_id"):
         yield f"← {answered}"
-    for name in ("reasoning", "reasoning_content"):
+    for name in ("reasoning", "reasoning_content", "thinking", "tool_plan"):
         if message.get(name):
             yield f"[reasoning] {message[name]}"
     yield from _parts(message.get("content"))

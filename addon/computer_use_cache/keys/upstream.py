@@ -26,10 +26,12 @@ _VERSIONED_BASE = re.compile(r"(/(?:.*/)?(?:v[0-9]+\w*|deployments/[^/]+))(?=/)"
 
 
 class _Paths(NamedTuple):
-    """What the formats say about paths: which routes have aliases, where a base URL ends, and which paths stay."""
+    """What the formats say about paths: which routes have aliases, where a base URL ends, which routes are `at_origin`,
+    and which paths stay."""
 
     aliased: re.Pattern[str]
     bases: tuple[re.Pattern[str], ...]
+    at_origin: frozenset[str]
     kept: tuple[str, ...]
 
 
@@ -43,6 +45,7 @@ def _paths(known: tuple[Format, ...]) -> _Paths:
             re.compile(rf"(/(?:.*/)?(?:{_MARKS}))(?=(?:{routes})$)"),
             _VERSIONED_BASE,
         ),
+        at_origin=frozenset(route for format in known for route in format.origin_routes),
         kept=tuple({path for format in known for path in format.origin_paths}),
     )
 
@@ -55,7 +58,7 @@ def resolve(base: BaseUrl, path: str) -> str:
     they are. If the base is an origin alone, every path stays.
     """
     paths = _paths(formats.FORMATS)
-    if not base.path or path.startswith(paths.kept):
+    if not base.path or path in paths.at_origin or path.startswith(paths.kept):
         return path
     if alias := paths.aliased.fullmatch(path):
         return base.path + alias[1]
@@ -74,6 +77,8 @@ def split(origin: str, path: str, configured: BaseUrl) -> tuple[str, str]:
     of these it is the origin. The `configured` base replaces one that is shorter.
     """
     paths = _paths(formats.FORMATS)
+    if path in paths.at_origin:
+        return origin, path
     found = next(filter(None, (pattern.match(path) for pattern in paths.bases)), None)
     base = found[1] if found else ""
     is_below = origin == configured.origin and path.startswith(configured.path + "/")

@@ -200,7 +200,7 @@ class FlowExchanges:
             running.marks_end = responses.marks_end(flow.response)
             wanted = running.exchange.plan.shape
             shape = judging.shape_of(flow.response.headers.get("content-type", ""), wanted)
-            if flow.response.status_code == 200 and shape in (Shape.SSE, Shape.ARRAY):
+            if flow.response.status_code == 200 and shape not in (None, Shape.JSON):
                 await self._stream(flow, flow.response, running, shape)
 
     async def slow_answer(self, flow: http.HTTPFlow, response: http.Response) -> None:

@@ -24,6 +24,7 @@ from computer_use_cache.models import Entry
 from computer_use_cache.proxy import flows, guard, responses
 from computer_use_cache.proxy.content_coding import body_of
 from computer_use_cache.store.base import Choice
+from computer_use_cache.transfer import jsonl
 
 logger = logging.getLogger(__name__)
 
@@ -194,8 +195,8 @@ class LocalRoutes:
                 logger.info("%s %s", key[:8], "deleted" if method == "DELETE" else "rejected")
                 return responses.json_response(200, {"ok": True, "deleted": 1})
         elif entry := await self._write(self._cache.store.get, key):
-            body = entry.body.decode("utf-8", "replace")
-            return responses.json_response(200, _described(entry) | {"headers": dict(entry.headers), "body": body})
+            described = _described(entry) | {"headers": dict(entry.headers)} | jsonl.text_or_base64("body", entry.body)
+            return responses.json_response(200, described)
         raise RequestError(404, f"There is no entry {key!r}.", code="not_found")
 
 

@@ -23,6 +23,8 @@ _CONTENT_TYPES = {
     Shape.JSON: "application/json; charset=utf-8",
     Shape.SSE: "text/event-stream; charset=utf-8",
     Shape.ARRAY: "application/json; charset=utf-8",
+    Shape.LINES: "application/x-ndjson",
+    Shape.RAW: "application/octet-stream",
 }
 
 

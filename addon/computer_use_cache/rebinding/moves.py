@@ -43,10 +43,10 @@ class Moves:
     forms: Mapping[tuple[str, str], Move] = field(default_factory=dict)
     texts: Mapping[bytes, Move] = field(default_factory=dict)
     labelled: Mapping[tuple[str, bytes], Move] = field(default_factory=dict)
-    inside_words: bool = False
-    """Whether long `texts` are replaced inside longer words, too."""
     pairs: tuple[tuple[Value, str], ...] = ()
     """Each recorded value that moved, with the present one."""
+    inside_words: bool = False
+    """Whether long `texts` are replaced inside longer words, too."""
 
     def __bool__(self) -> bool:
         return bool(self.pairs or self.forms)

@@ -77,7 +77,7 @@ def _line(entry: Entry, record: RequestRecord | None) -> Json:
         "shape": entry.shape,
         "with_usage": entry.with_usage,
         "headers": dict(sorted(entry.headers)),
-        **_text("body", entry.body),
+        **text_or_base64("body", entry.body),
         "chunks": entry.chunks,
     }
     if entry.template:
@@ -85,7 +85,8 @@ def _line(entry: Entry, record: RequestRecord | None) -> Json:
     return line
 
 
-def _text(name: str, data: bytes) -> Json:
+def text_or_base64(name: str, data: bytes) -> Json:
+    """A member that holds a body: text, or base64 under `<name>_base64` if it is not UTF-8."""
     try:
         return {name: data.decode()}
     except UnicodeDecodeError:

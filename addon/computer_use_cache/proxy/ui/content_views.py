@@ -14,6 +14,7 @@ from computer_use_cache.cache import judging
 from computer_use_cache.errors import FormatError
 from computer_use_cache.formats import transcript
 from computer_use_cache.formats.base import Format, Json, load_object
+from computer_use_cache.keys import forms
 from computer_use_cache.models import Event, Shape
 from computer_use_cache.proxy import flows
 from computer_use_cache.proxy.session import Session
@@ -75,7 +76,10 @@ class ModelRequest(_ModelView):
         return _ABOVE_JSON if data and is_request and self.format_of(metadata) else _NEVER
 
     def read(self, data: bytes, metadata: contentviews.Metadata) -> str:
-        return transcript.of_request(self.known_format(metadata), load_object(data))
+        format, message = self.known_format(metadata), metadata.http_message
+        content_type = message.headers.get("content-type", "") if isinstance(message, http.Request) else ""
+        is_form = format.takes_forms and forms.is_form(content_type)
+        return transcript.of_request(format, forms.parse(content_type, data) if is_form else load_object(data))
 
 
 class ModelAnswer(_ModelView):
@@ -91,7 +95,10 @@ class ModelAnswer(_ModelView):
     def read(self, data: bytes, metadata: contentviews.Metadata) -> str:
         format = self.known_format(metadata)
         is_array = data.lstrip().startswith(b"[")  # Gemini's stream
-        shape = judging.shape_of(metadata.content_type or "", Shape.ARRAY if is_array else Shape.JSON)
+        content_type = metadata.content_type or ""
+        if judging.shape_of(content_type, Shape.RAW) is Shape.RAW:
+            return f"[{content_type}, {len(data):,} bytes]"
+        shape = judging.shape_of(content_type, Shape.ARRAY if is_array else Shape.JSON)
         if shape is None or shape is Shape.JSON:
             return transcript.of_answer(format, load_object(data))
         events = format.split_stream(data, shape)

@@ -1,0 +1,82 @@
+"""Counting the tokens of a request that is not made, as Anthropic, Google and OpenAI offer it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from computer_use_cache.errors import RequestError
+from computer_use_cache.formats import gemini
+from computer_use_cache.formats.base import Format, Json
+from computer_use_cache.formats.gemini import Gemini
+from computer_use_cache.formats.messages import Messages
+from computer_use_cache.formats.one_shape import OneShape
+from computer_use_cache.formats.responses import Responses
+
+
+class TokenCount(OneShape):
+    """A count for `api`, whose requests, rules and errors it shares."""
+
+    api: ClassVar[Format]
+
+    def key_body(self, body: Json) -> Json:
+        return self.api.key_body(body)
+
+    def bypass_reason(self, body: Json) -> str | None:
+        return self.api.bypass_reason(body)
+
+    def model(self, body: Json, resource: str) -> str:
+        return self.api.model(body, resource)
+
+    def error(self, error: RequestError) -> Json:
+        return self.api.error(error)
+
+
+class MessageTokens(TokenCount):
+    """Anthropic's `/messages/count_tokens`."""
+
+    name = "messages_tokens"
+    api = Messages()
+    routes = ("/messages/count_tokens",)
+    key_excluded = Messages.key_excluded
+    instructions = Messages.instructions
+    image_places = Messages.image_places
+    call_id_places = Messages.call_id_places
+    credential_header = Messages.credential_header
+    offline_status = Messages.offline_status
+    answered = "input_tokens"
+    held = ("input_tokens",)
+
+
+class ResponseTokens(TokenCount):
+    """OpenAI's `/responses/input_tokens`."""
+
+    name = "responses_tokens"
+    api = Responses()
+    routes = ("/responses/input_tokens",)
+    key_excluded = Responses.key_excluded
+    conversation = Responses.conversation
+    instructions = Responses.instructions
+    image_places = Responses.image_places
+    call_id_places = Responses.call_id_places
+    offline_status = Responses.offline_status
+    answered = "input_tokens"
+    held = ("input_tokens",)
+
+
+class GeminiTokens(TokenCount):
+    """Google's `:countTokens`."""
+
+    name = "gemini_tokens"
+    api = Gemini()
+    key_excluded = Gemini.key_excluded
+    origin_paths = Gemini.origin_paths
+    conversation = Gemini.conversation
+    instructions = Gemini.instructions
+    image_places = Gemini.image_places
+    call_id_places = Gemini.call_id_places
+    credential_header = Gemini.credential_header
+    answered = "totalTokens"
+    held = ("totalTokens",)
+
+    def match(self, path: str) -> str | None:
+        return gemini.resource_of(path, "countTokens")

@@ -128,16 +128,18 @@ class Ending(StrEnum):
 
 
 class Shape(StrEnum):
-    """How an answer travels: one JSON document, server-sent events, or a streamed JSON array (Gemini)."""
+    """How an answer travels: one JSON document, server-sent events, a streamed JSON array (Gemini), or an AWS event
+    stream, whose frames are binary (Bedrock)."""
 
     JSON = "json"
     SSE = "sse"
     ARRAY = "array"
+    AWS = "aws"
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One server-sent event: its name ("" when the stream gives none) and its data as raw bytes."""
+    """One event of a stream: its name ("" when the stream gives none) and its data as raw bytes."""
 
     name: str
     data: bytes

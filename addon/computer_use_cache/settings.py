@@ -33,6 +33,7 @@ class Surface(StrEnum):
 
 KNOWN_HOSTS = (
     "api.openai.com,*.openai.azure.com,api.anthropic.com,openrouter.ai,generativelanguage.googleapis.com,"
+    "bedrock-runtime.*.amazonaws.com,"
     "*-aiplatform.googleapis.com,api.deepseek.com,api.groq.com,api.mistral.ai,api.x.ai,api.together.xyz,"
     "api.fireworks.ai,api.perplexity.ai,api.cerebras.ai,api.moonshot.ai"
 )

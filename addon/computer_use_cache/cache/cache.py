@@ -50,7 +50,11 @@ _QUICK_BYTES = 128 * 1024
 _LEAST_KNOWN, _MOST_KNOWN = 60.0, 86400.0
 """An expired entry is kept for as long again as it was fresh, within these bounds in seconds."""
 
-_KEPT_HEADERS = ("content-type", "request-id", "x-request-id", "x-generation-id", "apim-request-id")
+_KEPT_HEADERS = (
+    *("content-type", "request-id", "x-request-id", "x-generation-id", "apim-request-id"),
+    *("x-amzn-requestid", "x-amzn-bedrock-content-type", "x-amzn-bedrock-invocation-latency"),
+    *("x-amzn-bedrock-input-token-count", "x-amzn-bedrock-output-token-count"),
+)
 
 _KEPT_OPENAI_HEADERS = ("openai-model", "openai-processing-ms", "openai-version")
 """Recorded and replayed like `_KEPT_HEADERS`. OpenAI's other headers name the caller's organisation and project."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats import expiry
+from computer_use_cache.formats import aws_events, expiry
 from computer_use_cache.formats.base import Format, load_object
 from computer_use_cache.models import Bypass, Reason, Response, Shape, Skip, Skipped
 from computer_use_cache.rebinding.bindings import Bindings
@@ -320,6 +320,8 @@ def shape_of(content_type: str, wanted: Shape) -> Shape | None:
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "text/event-stream":
         return Shape.SSE
+    if kind == aws_events.CONTENT_TYPE:
+        return Shape.AWS
     if kind == "application/json" or kind.endswith("+json"):
         return Shape.ARRAY if wanted is Shape.ARRAY else Shape.JSON
     return None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 from computer_use_cache.formats.base import Format
+from computer_use_cache.formats.bedrock_converse import BedrockConverse
+from computer_use_cache.formats.bedrock_invoke import BedrockInvoke, BedrockMessages
 from computer_use_cache.formats.chat_completions import ChatCompletions
 from computer_use_cache.formats.completions import Completions
 from computer_use_cache.formats.embeddings import Embeddings
@@ -15,7 +17,13 @@ from computer_use_cache.formats.responses import Responses
 _GEMINI = re.compile(r"/(?:models|tunedModels|cachedContents)\b.*:\w+$|^/v1(?:beta|alpha)/")
 """Google's custom methods (`models/m:countTokens`), and its versions."""
 
-FORMATS: tuple[Format, ...] = (ChatCompletions(), Completions(), Embeddings(), Responses(), Messages(), Gemini())
+_BEDROCK = re.compile(r"^/model/.+/[a-z-]+$")
+"""Bedrock's operations on a model, those that are not cached too (`count-tokens`)."""
+
+FORMATS: tuple[Format, ...] = (
+    *(ChatCompletions(), Completions(), Embeddings(), Responses(), Messages(), Gemini()),
+    *(BedrockConverse(), BedrockMessages(), BedrockInvoke()),
+)
 
 
 def match(path: str) -> tuple[Format, str] | None:
@@ -31,6 +39,8 @@ def of_client(path: str) -> Format:
         return found[0]
     if _GEMINI.search(path):
         return by_name("gemini")
+    if _BEDROCK.search(path):
+        return by_name("bedrock-converse")
     return by_name("messages" if "/messages/" in f"{path}/" else "chat_completions")
 
 

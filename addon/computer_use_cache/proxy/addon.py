@@ -30,6 +30,7 @@ from computer_use_cache.proxy.http.layer import with_cache_layer
 from computer_use_cache.proxy.http.owner import Feed
 from computer_use_cache.proxy.session import Parts
 from computer_use_cache.proxy.shutdown import drain
+from computer_use_cache.proxy.signing import sign_anew
 from computer_use_cache.proxy.ui.annotations import Inspector
 from computer_use_cache.proxy.ui.commands import Commands
 from computer_use_cache.setting_values import Samples, Switch
@@ -209,6 +210,8 @@ class ComputerUseCache:
         try:
             if not await self._answer_locally(flow, self._parts):
                 await self._parts.exchanges.request(flow)
+                if flow.response is None:
+                    await sign_anew(flow, self._parts.settings)
         except RequestError as error:
             self._parts.exchanges.refuse(flow, error)
         except Exception:

@@ -175,7 +175,7 @@ class FlowExchanges:
             flow.request.content = orjson.dumps(exchange.batch.unseen)
         forwarding.prepare_to_forward(flow, self._settings)
         if exchange.bypass is None:
-            flow.request.headers["accept-encoding"] = "identity"  # the tee must see plain bytes
+            forwarding.ask_for_plain_bytes(flow)  # for the tee
 
     def fault(self, flow: http.HTTPFlow) -> None:
         """The cache failed on a request: it goes upstream without it."""
@@ -199,7 +199,7 @@ class FlowExchanges:
             running.marks_end = responses.marks_end(flow.response)
             wanted = running.exchange.plan.shape
             shape = policy.shape_of(flow.response.headers.get("content-type", ""), wanted)
-            if flow.response.status_code == 200 and shape in (Shape.SSE, Shape.ARRAY):
+            if flow.response.status_code == 200 and shape not in (None, Shape.JSON):
                 await self._stream(flow, flow.response, running, shape)
 
     async def slow_answer(self, flow: http.HTTPFlow, response: http.Response) -> None:

@@ -14,6 +14,7 @@ from computer_use_cache.exchange.decisions import Serve
 from computer_use_cache.exchange.rendering import hit_lines
 from computer_use_cache.exchange.report import Report, of_hit
 from computer_use_cache.flights.flight import Flight, Stream, StreamCut
+from computer_use_cache.formats import aws_events
 from computer_use_cache.models import Entry, Outcome, Response, Shape
 from computer_use_cache.proxy import cache_headers, flows, responses
 from computer_use_cache.proxy.http.owner import Feed
@@ -23,6 +24,7 @@ _CONTENT_TYPES = {
     Shape.JSON: "application/json; charset=utf-8",
     Shape.SSE: "text/event-stream; charset=utf-8",
     Shape.ARRAY: "application/json; charset=utf-8",
+    Shape.AWS: aws_events.CONTENT_TYPE,
 }
 
 

@@ -43,10 +43,12 @@ class Fwd(StrEnum):
 
 
 class Absent(msgspec.Struct, frozen=True, gc=False):
-    """Nothing in the store answers a request: why, and what the client or the mode `said` where that is why."""
+    """Nothing in the store answers a request: why, and what the client or the mode `said` where that is why.
+    `not_rebound` is the cause for which an answer that was recorded for other values is not served, "" if none was."""
 
     fwd: Fwd
     said: str = ""
+    not_rebound: str = ""
 
 
 class Reason(StrEnum):

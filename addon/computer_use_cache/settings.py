@@ -16,7 +16,9 @@ from urllib.parse import urlsplit
 
 from computer_use_cache import setting_values
 from computer_use_cache.errors import SettingError
+from computer_use_cache.keys import providers
 from computer_use_cache.keys.normalizers import Normalizer, normalizers
+from computer_use_cache.keys.providers import Hosts
 from computer_use_cache.models import Ending
 from computer_use_cache.rebinding.bindings import Bindings
 from computer_use_cache.screens.masks import Mask, masks
@@ -29,15 +31,6 @@ class Surface(StrEnum):
     OPTION = "option"
     START = "start"
     ENVIRONMENT = "environment"
-
-
-KNOWN_HOSTS = (
-    "api.openai.com,*.openai.azure.com,api.anthropic.com,openrouter.ai,generativelanguage.googleapis.com,"
-    "bedrock-runtime.*.amazonaws.com,"
-    "*-aiplatform.googleapis.com,api.deepseek.com,api.groq.com,api.mistral.ai,api.x.ai,api.together.xyz,"
-    "api.fireworks.ai,api.perplexity.ai,api.cerebras.ai,api.moonshot.ai"
-)
-"""The model APIs that are cached when they are intercepted."""
 
 
 _PROVIDERS_KEYS = {
@@ -139,8 +132,9 @@ class Settings:
     upstream_base_url: BaseUrl = _setting(
         "UPSTREAM_BASE_URL OPENAI_BASE_URL",
         "https://openrouter.ai/api/v1",
-        BaseUrl.parse,
-        "The model API behind the cache. OPENAI_BASE_URL is taken too, unless it points at this proxy.",
+        providers.base_url,
+        "The model API behind the cache; an origin alone will do. OPENAI_BASE_URL is taken too, unless it points at "
+        "this proxy.",
     )
     upstream_api_key: str = _setting(
         "UPSTREAM_API_KEY OPENROUTER_API_KEY OPENAI_API_KEY",
@@ -311,11 +305,12 @@ class Settings:
         setting_values.whole,
         "Flows that mitmweb and mitmproxy keep; the oldest go first. 0: all.",
     )
-    hosts: tuple[str, ...] = _setting(
+    hosts: Hosts = _setting(
         "CACHE_HOSTS",
-        KNOWN_HOSTS,
-        setting_values.items,
-        "Shell patterns, separated by commas: hosts to cache when intercepted.",
+        "",
+        Hosts.parse,
+        "Shell patterns, separated by commas: hosts to cache when intercepted, instead of the known model APIs; +host "
+        "adds to these, -host takes away.",
     )
     keep_connection_strategy: bool = _setting(
         "CACHE_KEEP_CONNECTION_STRATEGY",

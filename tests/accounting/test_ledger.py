@@ -27,6 +27,9 @@ NOTHING: dict[str, Any] = {
     "hit_rate": 0.0,
     "stored": 0,
     "skips": {},
+    "rebound_hits": 0,
+    "rebound": {},
+    "not_rebound": {},
     "last_updated_at": None,
     "models": {},
     "history": [],
@@ -60,6 +63,8 @@ def count_everything(ledger: Ledger) -> None:
     for reason in (Reason.MODEL, Reason.MODEL, Reason.HEADER):
         ledger.bypassed(reason)
     ledger.refused()
+    ledger.rebound([("uuid", 2), ("tmp", 1)])
+    ledger.not_rebound("a picture differs")
     for skip in (Skip.STATUS, Skip.CLIENT, Skip.STATUS):
         ledger.skipped(skip)
     ledger.stored(20.0)
@@ -76,6 +81,9 @@ EVERYTHING: dict[str, Any] = {
     "hit_rate": 0.6,
     "stored": 2,
     "skips": {Skip.STATUS: 2, Skip.CLIENT: 1},
+    "rebound_hits": 1,
+    "rebound": {"tmp": 1, "uuid": 2},
+    "not_rebound": {"a picture differs": 1},
     "last_updated_at": 20.0,
     "models": {
         "": {

@@ -22,6 +22,7 @@ STATS: dict[str, Any] = {
     "coalesced": 4,
     "rebound_hits": 12,
     "rebound": {"tmp": 13},
+    "not_rebound": {"a picture differs": 14},
     "bypasses": {'a "quoted"\nreason\\': 6, "cache mode is off": 7},
     "refusals": 9,
     "stored": 8,
@@ -65,6 +66,7 @@ def test_every_number_is_exposed() -> None:
         ("requests_total", "refusals"): 9,
         ("rebound_hits_total",): 12,
         ("rebound_total", "tmp"): 13,
+        ("not_rebound_total", "a picture differs"): 14,
         ("bypasses_total", 'a "quoted"\nreason\\'): 6,
         ("bypasses_total", "cache mode is off"): 7,
         ("stored_total",): 8,
@@ -92,7 +94,7 @@ def test_a_cache_that_bypassed_nothing_is_exposed_too() -> None:
 
 def test_every_metric_says_what_it_is() -> None:
     families = list(text_string_to_metric_families(exposition(msgspec.convert(STATS, Statistics)).decode()))
-    assert [family.type for family in families] == ["gauge"] * 2 + ["counter"] * 12
+    assert [family.type for family in families] == ["gauge"] * 2 + ["counter"] * 13
     assert all(family.documentation for family in families)
 
 

@@ -1,4 +1,4 @@
-"""The fast lane answers as the normal way does, to the byte, and counts the same; what it remembers is never stale.
+"""The fast path answers as the normal way does, to the byte, and counts the same; what it remembers is never stale.
 
 It is in mitmproxy's layers, and, where `start` runs the proxy, before them.
 """
@@ -46,7 +46,7 @@ WAYS = {"normal": (MITMDUMP, "off"), "in a layer": (MITMDUMP, "on"), "before the
 
 @pytest.fixture
 def ways(tmp_path: Path, upstream: Upstream) -> Iterator[dict[str, Proxy]]:
-    """The same cache three times: without the fast lane, which comes first, and with it in either place."""
+    """The same cache three times: without the fast path, which comes first, and with it in either place."""
     given = {"CACHE_CLIENT_TOKEN": FAKE_KEY, "CACHE_MAX_INPUT_CHARS": str(LIMIT)}
     with contextlib.ExitStack() as stack:
         yield {
@@ -219,7 +219,7 @@ def test_all_ways_answer_the_same_and_count_the_same(ways: dict[str, Proxy], ups
     assert_all_counted_the_same(ways)
     normal, *others = (sum(f"POST {upstream.url}" in line for line in proxy.log) for proxy in ways.values())
     for shown in others:
-        assert normal - shown > 50, "a hit in the fast lane is no flow, and mitmdump has no line for it"
+        assert normal - shown > 50, "a hit on the fast path is no flow, and mitmdump has no line for it"
 
 
 def test_all_ways_answer_generated_requests_the_same(ways: dict[str, Proxy]) -> None:

@@ -139,6 +139,7 @@ def test_a_refusal_is_a_miss_with_its_reason(tmp_path: Path) -> None:
         report = await reports(house, house.asks(ON, text=question.format("2026-12-01T07:54:38Z")))
         assert report.outcome is Outcome.MISS
         assert reason(report).startswith("not rebound: a time or date is computed")
+        assert house.counted().not_rebound == {"a time or date is computed": 1}
 
     run(tmp_path, life)
 

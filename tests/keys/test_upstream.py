@@ -13,12 +13,19 @@ BARE = BaseUrl.parse("http://127.0.0.1:9999")
 ROUTES = ("/chat/completions", "/completions", "/embeddings", "/responses", "/messages", "/models")
 
 
-@pytest.mark.parametrize("base", [OPENROUTER, OPENAI, BARE], ids=str)
+@pytest.mark.parametrize("base", [OPENROUTER, OPENAI], ids=str)
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("prefix", ["", "/v1", "/api", "/api/v1"])
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_every_alias_of_a_route_lies_below_the_base_path(base: BaseUrl, route: str, prefix: str, slash: str) -> None:
     assert resolve(base, prefix + route + slash) == base.path + route
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("prefix", ["", "/v1", "/api", "/api/v1", "/openai/v1"])
+def test_below_an_origin_alone_every_path_stays_and_is_split_as_if_it_were_intercepted(prefix: str, route: str) -> None:
+    assert resolve(BARE, prefix + route) == prefix + route
+    assert split(BARE.origin, prefix + route, BARE) == split(BARE.origin, prefix + route, OPENROUTER)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +69,9 @@ def test_other_paths_stand_for_the_base_path_or_keep_their_own(path: str, target
         ("https://h", "/beta/completions", "https://h/beta", "/completions"),
         ("https://h", "/openai/responses", "https://h/openai", "/responses"),
         ("https://h", "/anthropic/messages", "https://h/anthropic", "/messages"),
+        ("https://h", "/serving-endpoints/embeddings", "https://h/serving-endpoints", "/embeddings"),
+        ("https://h", "/inference/embeddings", "https://h/inference", "/embeddings"),
+        ("https://h", "/models/embeddings", "https://h/models", "/embeddings"),
         ("https://h", "/openai/v1/responses", "https://h/openai/v1", "/responses"),
         ("https://h", "/v1/projects/beta/models/m:x", "https://h/v1", "/projects/beta/models/m:x"),
         ("https://h", "/v1/threads/t/messages", "https://h/v1", "/threads/t/messages"),
@@ -73,7 +83,7 @@ def test_a_path_is_split_after_the_base_of_its_api(origin: str, path: str, base:
     assert split(origin, path, OPENROUTER) == (base, below)
 
 
-@pytest.mark.parametrize("base", [OPENROUTER, OPENAI, BARE], ids=str)
+@pytest.mark.parametrize("base", [OPENROUTER, OPENAI], ids=str)
 @pytest.mark.parametrize("route", ROUTES)
 def test_the_configured_upstream_is_split_at_its_own_base(base: BaseUrl, route: str) -> None:
     assert split(base.origin, resolve(base, "/v1" + route), base) == (str(base), route)

@@ -1,4 +1,4 @@
-"""Which heads the fast lane understands; all others are left to mitmproxy."""
+"""Which heads the fast path understands; all others are left to mitmproxy."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from computer_use_cache.accounting.ledger import Ledger
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.exchange.shared import Runners, Shared
 from computer_use_cache.proxy.admission import Gate
-from computer_use_cache.proxy.fast_path.lookup import FastLane, Line
+from computer_use_cache.proxy.fast_path.lookup import Arrival, FastPath
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore
 
-HERE = Line("127.0.0.1", "127.0.0.1", None, "")
-THERE = Line("127.0.0.1", "127.0.0.1", "https://api.openai.com:443", "api.openai.com")
+HERE = Arrival("127.0.0.1", "127.0.0.1", None, "")
+THERE = Arrival("127.0.0.1", "127.0.0.1", "https://api.openai.com:443", "api.openai.com")
 CHAT = b"POST /v1/chat/completions HTTP/1.1"
 
 
@@ -26,18 +26,18 @@ def head(*headers: bytes, line: bytes = CHAT, host: bytes = b"127.0.0.1", length
 
 
 @pytest.fixture(scope="module")
-def lane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastLane]:
+def fast_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastPath]:
     folder = tmp_path_factory.mktemp("store")
     settings = Settings.load({"CACHE_DIR": str(folder), "CACHE_MAX_INPUT_CHARS": "1000"})
     store = DiskStore(folder, 2**20)
     run = Runners(asyncio.to_thread, asyncio.to_thread, asyncio.to_thread, time.time)
     shared = Shared(Cache(settings, store, loopback=True), Ledger(store), run)
-    yield FastLane(shared, Gate(settings, loopback=True))
+    yield FastPath(shared, Gate(settings, loopback=True))
     store.close()
 
 
 @pytest.mark.parametrize(
-    ("sent", "line"),
+    ("sent", "arrival"),
     [
         (head(), HERE),
         (head(line=CHAT.replace(b"/v1", b"")), HERE),
@@ -49,24 +49,24 @@ def lane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastLane]:
     ],
     ids=str,
 )
-def test_a_plain_head_is_admitted(lane: FastLane, sent: bytes, line: Line) -> None:
-    found = lane.admit(line, sent)
+def test_a_plain_head_is_admitted(fast_path: FastPath, sent: bytes, arrival: Arrival) -> None:
+    found = fast_path.admit(arrival, sent)
     assert found
     admitted, length = found
     assert admitted.route.request.path.endswith("/chat/completions")
     assert length == int(sent.partition(b"Content-Length: ")[2].partition(b"\r\n")[0])
 
 
-def test_a_head_is_known_from_then_on_whatever_length_it_names(lane: FastLane) -> None:
-    found, again, other = (lane.admit(HERE, head(length=length)) for length in (b"2", b"2", b"30"))
+def test_a_head_is_known_from_then_on_whatever_length_it_names(fast_path: FastPath) -> None:
+    found, again, other = (fast_path.admit(HERE, head(length=length)) for length in (b"2", b"2", b"30"))
     assert found
     assert again == found
     assert other == (found[0], 30)
-    assert lane.admit(THERE, head()) is None, "another line is another question"
+    assert fast_path.admit(THERE, head()) is None, "another arrival is another question"
 
 
 @pytest.mark.parametrize(
-    ("sent", "line"),
+    ("sent", "arrival"),
     [
         (head(line=b"GET /v1/chat/completions HTTP/1.1"), HERE),
         (head(line=b"post /v1/chat/completions HTTP/1.1"), HERE),
@@ -99,9 +99,9 @@ def test_a_head_is_known_from_then_on_whatever_length_it_names(lane: FastLane) -
         (head(b"Sec-Fetch-Site: none"), HERE),
         (head(host=b"evil.example"), HERE),
         (head(host=b""), HERE),
-        (head(), Line("192.0.2.1", "127.0.0.1", None, "")),
+        (head(), Arrival("192.0.2.1", "127.0.0.1", None, "")),
         (head(host=b"api.anthropic.com"), THERE),
-        (head(host=b"evil.example"), Line("127.0.0.1", "127.0.0.1", "https://evil.example:443", "evil.example")),
+        (head(host=b"evil.example"), Arrival("127.0.0.1", "127.0.0.1", "https://evil.example:443", "evil.example")),
         (head()[:-2], HERE),
         (head().replace(b"\r\n", b"\n"), HERE),
         (b"\r\n" + head(), HERE),
@@ -109,11 +109,11 @@ def test_a_head_is_known_from_then_on_whatever_length_it_names(lane: FastLane) -
     ],
     ids=str,
 )
-def test_any_other_head_is_left_to_mitmproxy(lane: FastLane, sent: bytes, line: Line) -> None:
-    assert lane.admit(line, sent) is None
+def test_any_other_head_is_left_to_mitmproxy(fast_path: FastPath, sent: bytes, arrival: Arrival) -> None:
+    assert fast_path.admit(arrival, sent) is None
 
 
-def test_a_parameter_that_comes_twice_or_is_empty_is_kept(lane: FastLane) -> None:
-    found = lane.admit(HERE, head(line=b"POST /v1/chat/completions?a=1&b=&a=2 HTTP/1.1"))
+def test_a_parameter_that_comes_twice_or_is_empty_is_kept(fast_path: FastPath) -> None:
+    found = fast_path.admit(HERE, head(line=b"POST /v1/chat/completions?a=1&b=&a=2 HTTP/1.1"))
     assert found
     assert found[0].route.request.query == (("a", "1"), ("b", ""), ("a", "2"))

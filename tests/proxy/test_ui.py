@@ -20,7 +20,7 @@ from computer_use_cache.exchange.report import Report, Storing, of_ending
 from computer_use_cache.models import Bypass, Cost, Entry, Fwd, Outcome, Reason, Request, Shape, Skip, Skipped
 from computer_use_cache.proxy import cache_headers
 from computer_use_cache.proxy.replayer import Replayer
-from computer_use_cache.proxy.session import Parts
+from computer_use_cache.proxy.session import Session
 from computer_use_cache.proxy.ui.annotations import Inspector, annotate, trim
 from computer_use_cache.proxy.ui.content_views import ModelAnswer, ModelRequest
 from computer_use_cache.settings import Settings
@@ -110,15 +110,15 @@ def test_what_was_saved_is_said_of_hits_and_without_the_time_of_stale_ones(
     ending: Callable[[Entry, list[bytes]], Answer], usd: float | None, comment: str, tmp_path: Path
 ) -> None:
     settings = Settings.load({"UPSTREAM_BASE_URL": "https://api.example/v1", "CACHE_DIR": str(tmp_path)})
-    parts = Parts(settings, loopback=True)
-    plan = parts.cache.plan(Request("https://api.example/v1", "/chat/completions", (), {}, REQUEST))
+    session = Session(settings, loopback=True)
+    plan = session.cache.plan(Request("https://api.example/v1", "/chat/completions", (), {}, REQUEST))
     entry = Entry(plan.key, "chat_completions", Shape.JSON, "m", "", (), b"{}", 1.0, None, 8.123, usd=usd)
     seen = tflow.tflow()
     report = of_ending(miss(key=plan.key), ending(entry, [b"{}"]), 2.0)
     Replayer(settings).serve(seen, plan, entry, [b"{}"], report)
     annotate(seen)
     assert seen.comment == comment.replace("<>", plan.key[:8])
-    parts.close()
+    session.close()
 
 
 def test_a_flow_that_the_cache_told_nothing_of_is_left_alone() -> None:
@@ -212,14 +212,14 @@ def shown(request: bytes, answer: bytes, content_type: str, path: str, status: i
 
 @pytest.fixture
 def _views(tmp_path: Path) -> Iterator[None]:
-    parts = Parts(
+    session = Session(
         Settings.load({"UPSTREAM_BASE_URL": "https://api.example/v1", "CACHE_DIR": str(tmp_path)}), loopback=True
     )
     for view in (ModelRequest, ModelAnswer):
-        contentviews.add(view(lambda: parts))
+        contentviews.add(view(lambda: session))
     with taddons.context():
         yield
-    parts.close()
+    session.close()
 
 
 CHAT = "/v1/chat/completions"

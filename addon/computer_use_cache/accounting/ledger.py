@@ -106,6 +106,11 @@ class Ledger:
             for kind, number in kinds:
                 self._pending["rebound", kind] += number
 
+    def not_rebound(self, cause: str) -> None:
+        """A hit on an answer recorded for other values was refused."""
+        with self._lock:
+            self._pending["not_rebound", cause] += 1
+
     def skipped(self, reason: Skip) -> None:
         """The answer of a miss was not stored."""
         with self._lock:

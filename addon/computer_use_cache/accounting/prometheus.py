@@ -30,6 +30,12 @@ class _Collector(Collector):
             _PREFIX + "rebound_hits", "Hits on answers recorded for other values.", value=stats.rebound_hits
         )
         yield _by("kind", "rebound", "Values replaced in the answers of these hits, by kind.", stats.rebound)
+        yield _by(
+            "cause",
+            "not_rebound",
+            "Answers recorded for other values that were not served, by cause.",
+            stats.not_rebound,
+        )
         yield _by("reason", "bypasses", "Requests that bypassed the cache, by reason.", stats.bypasses)
         yield CounterMetricFamily(_PREFIX + "stored", "Answers stored.", value=stats.stored)
         yield _by("reason", "skips", "Answers of misses that were not stored, by reason.", stats.skips)

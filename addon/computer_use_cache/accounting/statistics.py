@@ -66,6 +66,8 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     """Hits on answers that were recorded for other values."""
     rebound: dict[str, int] = {}
     """Values replaced in the answers of these hits, by kind."""
+    not_rebound: dict[str, int] = {}
+    """Times that an answer recorded for other values was not served, by the cause."""
     bypasses: dict[str, int] = {}
     """Requests sent past the cache, by reason."""
     stale: int = 0
@@ -100,6 +102,7 @@ def from_counts(counts: Mapping[str, float], **fixed: Any) -> Statistics:
         misses=misses,
         rebound_hits=int(counts.get("rebound_hits", 0)),
         rebound={kind: int(count) for (kind,), count in _below("rebound", counts)},
+        not_rebound={cause: int(count) for (cause,), count in _below("not_rebound", counts)},
         bypasses={reason: int(count) for (reason,), count in _below("bypasses", counts)},
         stale=int(counts.get("stale", 0)),
         coalesced=int(counts.get("coalesced", 0)),

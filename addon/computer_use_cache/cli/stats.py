@@ -101,6 +101,8 @@ def _totals(counted: Statistics) -> Table:
     table.add_row("place", Text(counted.cache_dir))
     if counted.rebound_hits:
         table.add_row("rebound hits", f"{counted.rebound_hits:,} ({_by_word(counted.rebound)})")
+    if counted.not_rebound:
+        table.add_row("not rebound", _by_word(counted.not_rebound))
     if counted.refusals:
         table.add_row("refusals", f"{counted.refusals:,}")
     if counted.skips:

@@ -81,7 +81,7 @@ class Decider:
     def _served(self, plan: Plan, entry: Entry) -> Serve | Absent:
         answer = rebound.replay_exact(self._cache, plan, entry)
         if isinstance(answer, Refusal):
-            return Absent(Fwd.URI_MISS, _refused(answer))
+            return _not_rebound(answer, Absent(Fwd.URI_MISS))
         return Serve(entry, answer.pieces, tuple(answer.counts.items()))
 
     def _rebound(self, plan: Plan, absent: Absent, now: float) -> Serve | Absent:
@@ -97,7 +97,7 @@ class Decider:
             case None:
                 return absent
             case Refusal():
-                return Absent(absent.fwd, absent.said or _refused(found))
+                return _not_rebound(found, absent)
             case Found(entry, answer):
                 return Serve(entry, answer.pieces, tuple(answer.counts.items()))
             case _:
@@ -154,8 +154,8 @@ class Decider:
         return found
 
 
-def _refused(refusal: Refusal) -> str:
-    return f"not rebound: {refusal}"
+def _not_rebound(refusal: Refusal, absent: Absent) -> Absent:
+    return Absent(absent.fwd, absent.said or f"not rebound: {refusal}", refusal.cause)
 
 
 def _unanswered(plan: Plan, absent: Absent) -> str:

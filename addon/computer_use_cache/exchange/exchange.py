@@ -342,6 +342,7 @@ class Exchange:
             fwd=self._absent.fwd,
             status=self._status,
             said=self._absent.said,
+            not_rebound=self._absent.not_rebound,
             near=self._study.near,
         )
 

@@ -59,6 +59,7 @@ class Report(msgspec.Struct, frozen=True, gc=False):
     ttl: int | None = None
     collapsed: bool = False
     rebound: Kinds = ()
+    not_rebound: str = ""
     saved: Cost | None = None
     error: str = ""
     """The message of a refusal."""

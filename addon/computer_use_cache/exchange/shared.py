@@ -62,6 +62,8 @@ class Shared:
         """Count and log one request, which is over. `spent` is what its own upstream call cost."""
         if report.rebound:
             self.ledger.rebound(report.rebound)
+        if report.not_rebound:
+            self.ledger.not_rebound(report.not_rebound)
         match report.outcome:
             case Outcome.HIT | Outcome.STALE:
                 self.ledger.served(report.outcome, report.model, report.saved or NOTHING)

@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any, ClassVar
 
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats import judging
+from computer_use_cache.formats import judging, vertex
 from computer_use_cache.formats.base import Format, Json, UsageFlavor, dump, load_object, load_objects
 from computer_use_cache.formats.judging import Findings
 from computer_use_cache.formats.partial_json import load_cut
-from computer_use_cache.models import Event, Skip
+from computer_use_cache.models import Event, Query, Shape, Skip
 
 # https://docs.anthropic.com/en/api/errors
 _ERROR_TYPES = {
@@ -51,7 +51,7 @@ _TOTALS = (
 
 
 class Messages(Format):
-    """`POST /messages`. https://docs.anthropic.com/en/api/messages"""
+    """`POST /messages`, and Claude on Vertex AI. https://docs.anthropic.com/en/api/messages"""
 
     name = "messages"
     offline_status = 400
@@ -70,6 +70,16 @@ class Messages(Format):
         "messages/*/content/*/caller/tool_id",
     )
     argument_objects = frozenset({"input"})
+
+    def match(self, path: str) -> str | None:
+        return vertex.claude(path) or super().match(path)
+
+    def model(self, body: Json, resource: str) -> str:
+        return resource.rpartition("/")[2] or super().model(body, resource)
+
+    def wanted_shape(self, body: Json, path: str, query: Query) -> Shape:
+        """Vertex AI passes the body on, so its `stream` decides, and the method only where that is missing."""
+        return super().wanted_shape({"stream": vertex.is_streamed(path)} | body, path, query)
 
     def signed_members(self, part: Json) -> Collection[str]:
         return part.keys() if part.get("type") in ("thinking", "redacted_thinking") else ()

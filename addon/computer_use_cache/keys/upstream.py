@@ -20,6 +20,8 @@ _VERSIONED = re.compile(r"(?:/api)?/v1(/.*)?")
 _BASE_BEFORE_CHAT = re.compile(r"(/.+)(?=/chat/completions$)")
 """Only `/chat/completions` is unambiguous below any path: `/v1/threads/t/messages` is not Anthropic's route, and
 `/v1/fim/completions` is not OpenAI's."""
+_MARKS = "openai|openapi|anthropic|beta|serving-endpoints|inference|models"
+"""Segments after which an API of OpenAI's or Anthropic's kind begins, though no version follows them."""
 _VERSIONED_BASE = re.compile(r"(/(?:.*/)?(?:v[0-9]+\w*|deployments/[^/]+))(?=/)")
 
 
@@ -38,7 +40,7 @@ def _paths(known: tuple[Format, ...]) -> _Paths:
         aliased=re.compile(rf"(?:/api/v1|/v1|/api)?({routes}|/models)/?"),
         bases=(
             _BASE_BEFORE_CHAT,
-            re.compile(rf"(/(?:.*/)?(?:openai|openapi|anthropic|beta))(?=(?:{routes})$)"),
+            re.compile(rf"(/(?:.*/)?(?:{_MARKS}))(?=(?:{routes})$)"),
             _VERSIONED_BASE,
         ),
         kept=tuple({path for format in known for path in format.origin_paths}),
@@ -48,14 +50,17 @@ def _paths(known: tuple[Format, ...]) -> _Paths:
 def resolve(base: BaseUrl, path: str) -> str:
     """Map a path (without query) on this proxy to the path on the upstream's origin.
 
-    Aliases, with or without a trailing slash, and all other paths under `/v1` or `/api/v1` move below the base path;
-    `/v1beta` (Gemini), `/openai/deployments` (Azure) and everything else stay where they are.
+    Aliases, with or without a trailing slash, and all other paths under `/v1` or `/api/v1` move below the base path.
+    Paths that lie below it already, `/v1beta` (Gemini), `/openai/deployments` (Azure) and everything else stay where
+    they are. If the base is an origin alone, every path stays.
     """
     paths = _paths(formats.FORMATS)
-    if path.startswith(paths.kept):
+    if not base.path or path.startswith(paths.kept):
         return path
     if alias := paths.aliased.fullmatch(path):
         return base.path + alias[1]
+    if path.startswith(base.path + "/"):
+        return path
     if versioned := _VERSIONED.fullmatch(path):
         return base.path + (versioned[1] or "")
     return path
@@ -64,15 +69,16 @@ def resolve(base: BaseUrl, path: str) -> str:
 def split(origin: str, path: str, configured: BaseUrl) -> tuple[str, str]:
     """Split a request's URL into the API's base URL and the path below it.
 
-    On the `configured` origin the configured base decides. Elsewhere the base ends before `/chat/completions`, or after
-    a segment that marks an OpenAI- or Anthropic-compatible API (Google's `/v1beta/openai`, DeepSeek's `/beta`), or
-    after the last version (`/v1`) or Azure deployment. Without any of these the base is the origin.
+    The base ends before `/chat/completions`, or after a segment that marks an OpenAI- or Anthropic-compatible API
+    (Google's `/v1beta/openai`, DeepSeek's `/beta`), or after the last version (`/v1`) or Azure deployment. Without any
+    of these it is the origin. The `configured` base replaces one that is shorter.
     """
     paths = _paths(formats.FORMATS)
-    if origin == configured.origin and path.startswith(configured.path + "/") and not path.startswith(paths.kept):
-        return str(configured), path.removeprefix(configured.path)
     found = next(filter(None, (pattern.match(path) for pattern in paths.bases)), None)
     base = found[1] if found else ""
+    is_below = origin == configured.origin and path.startswith(configured.path + "/")
+    if is_below and len(configured.path) > len(base) and not path.startswith(paths.kept):
+        base = configured.path
     return origin + base, path.removeprefix(base)
 
 

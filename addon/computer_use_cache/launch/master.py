@@ -17,7 +17,7 @@ from mitmproxy.tools import cmdline, main
 from mitmproxy.tools.dump import DumpMaster
 
 from computer_use_cache.proxy.addon import ComputerUseCache
-from computer_use_cache.proxy.fast_path.protocol import Front
+from computer_use_cache.proxy.fast_path.protocol import FastPathProtocol
 
 _CACHE = ComputerUseCache.__name__.lower()
 """mitmproxy's name for our addon."""
@@ -92,7 +92,7 @@ class LeanMaster(DumpMaster):
         if isinstance(cache, ComputerUseCache) and self._is_alone() and self._is_reverse():
             seconds = self.options.tcp_timeout
             return await self._create_server(
-                lambda: Front(cache.lane, cache.connections, factory, seconds), *place, **given
+                lambda: FastPathProtocol(cache.fast_path, cache.connections, factory, seconds), *place, **given
             )
         return await self._create_server(factory, *place, **given)
 

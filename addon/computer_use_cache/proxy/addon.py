@@ -22,13 +22,14 @@ from computer_use_cache.errors import CacheError, RequestError, SettingError, St
 from computer_use_cache.exchange.failure_log import FailureLog
 from computer_use_cache.network import Proxies
 from computer_use_cache.proxy import flows, forwarding, interception, modes, replayer, responses
-from computer_use_cache.proxy.client_layer import FastHttpLayer, Search
+from computer_use_cache.proxy.client_layer import FastHttpLayer
 from computer_use_cache.proxy.connections import Connections
+from computer_use_cache.proxy.fast_path.conversation import Search
 from computer_use_cache.proxy.fast_path.eligibility import needs_flows
-from computer_use_cache.proxy.fast_path.lookup import FastLane
+from computer_use_cache.proxy.fast_path.lookup import FastPath
 from computer_use_cache.proxy.http.layer import with_cache_layer
 from computer_use_cache.proxy.http.owner import Feed
-from computer_use_cache.proxy.session import Parts
+from computer_use_cache.proxy.session import Session
 from computer_use_cache.proxy.shutdown import drain
 from computer_use_cache.proxy.signing import sign_anew
 from computer_use_cache.proxy.ui.annotations import Inspector
@@ -46,14 +47,14 @@ class ComputerUseCache:
     """The addon. From `configure` to `done` it holds the store open."""
 
     def __init__(self) -> None:
-        self._parts: Parts | None = None
+        self._session: Session | None = None
         self._proxies = Proxies()
         self.connections = Connections()
         self._upkeep: asyncio.Task[None] | None = None
         self._ending = False
-        self._is_lane_open: bool | None = None
-        """None when it is to be found out: options have changed, or another addon may have."""
-        self.addons = [Inspector(lambda: self._parts), Commands(lambda: self._parts)]
+        self._is_fast_path_open: bool | None = None
+        """None if it must be determined again: options have changed, or an addon may have been added."""
+        self.addons = [Inspector(lambda: self._session), Commands(lambda: self._session)]
 
     # -- life
 
@@ -63,18 +64,18 @@ class ComputerUseCache:
                 loader.add_option(item.option, str, item.text_from(os.environ), f"{item.help} ({item.variables[0]})")
 
     def configure(self, updated: set[str]) -> None:
-        self._is_lane_open = None
+        self._is_fast_path_open = None
         options = [item.option for item in Settings.declarations() if item.option]
         if updated.isdisjoint((*options, "mode", "listen_host", "listen_port")):
             return
         try:
             settings, loopback = modes.settle(ctx.options, {name: getattr(ctx.options, name) for name in options})
             self._proxies = modes.proxies(ctx.options)
-            parts = Parts(settings, loopback)
+            session = Session(settings, loopback)
         except (SettingError, StoreError) as error:
             raise exceptions.OptionsError(str(error)) from None
         self._close()
-        self._parts = parts
+        self._session = session
         ctx.options.update(**modes.wanted_options(ctx.options, settings))
 
     def running(self) -> None:
@@ -82,27 +83,27 @@ class ComputerUseCache:
 
     async def _keep_up(self) -> None:
         await modes.rebind(ctx.master.addons.get("proxyserver"), ctx.options.listen_host)
-        if self._parts:
-            await self._import_once(self._parts)
+        if self._session:
+            await self._import_once(self._session)
         flushes, upkeep = 0, FailureLog("upkeep")
         while True:
             await asyncio.sleep(_FLUSH_SECONDS)
-            self._is_lane_open = None
-            if self._parts is None:
+            self._is_fast_path_open = None
+            if self._session is None:
                 continue
             try:
-                await self._parts.write(self._parts.ledger.flush, time.time())
+                await self._session.write(self._session.ledger.flush, time.time())
                 flushes += 1
                 if flushes % _FLUSHES_PER_MAINTENANCE == 0:
-                    await self._parts.upkeep(self._parts.cache.store.maintain)
+                    await self._session.upkeep(self._session.cache.store.maintain)
             except Exception as error:
                 upkeep.failed(error)
             else:
                 upkeep.worked()
 
-    async def _import_once(self, parts: Parts) -> None:
+    async def _import_once(self, session: Session) -> None:
         try:
-            done = await parts.write(parts.import_once)
+            done = await session.write(session.import_once)
         except CacheError as error:
             logger.warning("CACHE_DB_PATH was not imported: %s", error)
         else:
@@ -111,7 +112,7 @@ class ComputerUseCache:
 
     def done(self) -> asyncio.Task[None] | None:
         """Close the store; at the end of mitmproxy, which awaits what is returned, running exchanges finish first."""
-        if self._parts and ctx.master.should_exit.is_set():
+        if self._session and ctx.master.should_exit.is_set():
             return asyncio.create_task(self._end())
         self._close()
         return None
@@ -122,9 +123,9 @@ class ComputerUseCache:
         self._close()
 
     def _close(self) -> None:
-        if self._parts:
-            self._parts.close()
-            self._parts = None
+        if self._session:
+            self._session.close()
+            self._session = None
 
     # -- layers
 
@@ -132,40 +133,42 @@ class ComputerUseCache:
         if next_layer.layer is None:
             # Scripts are asked before mitmproxy's own decision: have it made, then put our layer in its place.
             ctx.master.addons.get("nextlayer").next_layer(next_layer)
-        if self._parts and next_layer.layer:
-            chosen = interception.without_encryption(next_layer.layer, self._parts.gate)
-            owner = self._parts.exchanges
+        if self._session and next_layer.layer:
+            chosen = interception.without_encryption(next_layer.layer, self._session.gate)
+            owner = self._session.exchanges
 
             def make(context: Context, mode: HTTPMode) -> FastHttpLayer:
                 return FastHttpLayer(
-                    context, mode, owner, proxies=self._proxies, connections=self.connections, lane=self.lane
+                    context, mode, owner, proxies=self._proxies, connections=self.connections, fast_path=self.fast_path
                 )
 
             next_layer.layer = with_cache_layer(chosen, make)
 
-    def lane(self) -> FastLane | None:
-        """The fast lane of this moment, None while it is closed."""
-        if self._parts is None or self._ending:
+    def fast_path(self) -> FastPath | None:
+        """The fast path while it is open, else None."""
+        if self._session is None or self._ending:
             return None
-        if self._is_lane_open is None:
-            settings = self._parts.settings
+        if self._is_fast_path_open is None:
+            settings = self._session.settings
             is_of_use = settings.fast_lane is Switch.AUTO and not needs_flows(ctx.options, ctx.master.addons)
             is_wanted = settings.fast_lane is Switch.ON or is_of_use
-            self._is_lane_open = is_wanted and settings.samples is not Samples.ORDERED  # it does not count requests
-        return self._parts.lane if self._is_lane_open else None
+            self._is_fast_path_open = (
+                is_wanted and settings.samples is not Samples.ORDERED
+            )  # it does not count requests
+        return self._session.fast_path if self._is_fast_path_open else None
 
     async def cache_find(self, search: Search) -> None:
-        search.found = await asyncio.to_thread(search.lane.find, search.admitted, search.body)
+        await asyncio.to_thread(search.run)
 
     def tls_clienthello(self, hello: ClientHelloData) -> None:
-        if self._parts:
-            interception.judge_handshake(hello, self._parts.gate)
+        if self._session:
+            interception.judge_handshake(hello, self._session.gate)
 
     async def cache_slow_answer(self, flow: http.HTTPFlow) -> None:
-        if not self._parts or not flow.response or flows.is_own_answer(flow):
+        if not self._session or not flow.response or flows.is_own_answer(flow):
             return
         try:
-            await self._parts.exchanges.slow_answer(flow, flow.response)
+            await self._session.exchanges.slow_answer(flow, flow.response)
         except Exception:
             logger.exception("the cache failed; the answer is passed on when it is whole")
 
@@ -173,12 +176,12 @@ class ComputerUseCache:
         await replayer.next_chunk(feed)
 
     def client_connected(self, client: Client) -> None:
-        if self._parts and not modes.is_allowed(client, loopback=self._parts.loopback):
+        if self._session and not modes.is_allowed(client, loopback=self._session.loopback):
             client.error = "this proxy is for its own machine"
 
     async def client_disconnected(self, client: Client) -> None:
-        if self._parts:
-            await self._parts.exchanges.client_left(client.id)
+        if self._session:
+            await self._session.exchanges.client_left(client.id)
 
     def http_connect_upstream(self, flow: http.HTTPFlow) -> None:
         """Present the credentials that the environment gives for a forward proxy. mitmproxy's own option for them can
@@ -188,80 +191,80 @@ class ComputerUseCache:
     # -- flows
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
-        if not self._parts or flow.response or flow.error or not flow.live:
+        if not self._session or flow.response or flow.error or not flow.live:
             return
-        if not self._parts.gate.concerns(flow):
+        if not self._session.gate.concerns(flow):
             interception.pass_by(flow)
             return
         try:
             if self._ending:
                 raise RequestError(503, "The cache is shutting down; ask again in a moment.", code="shutting_down")
-            if not self._parts.gate.admit(flow):
-                self._parts.exchanges.pass_by(flow)
+            if not self._session.gate.admit(flow):
+                self._session.exchanges.pass_by(flow)
         except RequestError as error:
-            self._parts.exchanges.refuse(flow, error)
+            self._session.exchanges.refuse(flow, error)
         except Exception:
             logger.exception("the guard failed; the request is refused")
-            self._parts.exchanges.refuse(flow, RequestError(500, "The cache's guard failed; see its log."))
+            self._session.exchanges.refuse(flow, RequestError(500, "The cache's guard failed; see its log."))
 
     async def request(self, flow: http.HTTPFlow) -> None:
-        if not self._parts or flow.response or flow.error or not self._parts.gate.concerns(flow):
+        if not self._session or flow.response or flow.error or not self._session.gate.concerns(flow):
             return
         try:
-            if not await self._answer_locally(flow, self._parts):
-                await self._parts.exchanges.request(flow)
+            if not await self._answer_locally(flow, self._session):
+                await self._session.exchanges.request(flow)
                 if flow.response is None:
-                    await sign_anew(flow, self._parts.settings)
+                    await sign_anew(flow, self._session.settings)
         except RequestError as error:
-            self._parts.exchanges.refuse(flow, error)
+            self._session.exchanges.refuse(flow, error)
         except Exception:
             logger.exception("the cache failed; the request goes upstream without it")
             if flow.response is None:
-                self._parts.exchanges.fault(flow)
+                self._session.exchanges.fault(flow)
 
-    async def _answer_locally(self, flow: http.HTTPFlow, parts: Parts) -> bool:
+    async def _answer_locally(self, flow: http.HTTPFlow, session: Session) -> bool:
         """Whether the request was for a route of the proxy's own."""
         if not flows.is_addressed_to_proxy(flow):
             return False
         try:
-            answer = await parts.local.answer(flow)
+            answer = await session.local.answer(flow)
         except RequestError as error:
-            responses.refuse(flow, error, parts.settings)
+            responses.refuse(flow, error, session.settings)
             return True
         if answer:
             flows.answer(flow, answer)
         return answer is not None
 
     async def responseheaders(self, flow: http.HTTPFlow) -> None:
-        if not self._parts or not flow.response:
+        if not self._session or not flow.response:
             return
-        if not self._parts.gate.concerns(flow):
+        if not self._session.gate.concerns(flow):
             flow.response.stream = flow.response.stream or flow.request.stream
             return
         if not flows.is_own_answer(flow):
             try:
-                await self._parts.exchanges.response_headers(flow)
+                await self._session.exchanges.response_headers(flow)
             except Exception:
                 logger.exception("the cache failed; the answer passes unrecorded")
-        self._parts.gate.allow_page(flow, flow.response)
+        self._session.gate.allow_page(flow, flow.response)
 
     async def response(self, flow: http.HTTPFlow) -> None:
-        if self._parts and not flow.live:
-            await self._parts.loaded.take(flow)
+        if self._session and not flow.live:
+            await self._session.loaded.take(flow)
             return
-        if not self._parts or not self._parts.gate.concerns(flow):
+        if not self._session or not self._session.gate.concerns(flow):
             return
         try:
-            await self._parts.exchanges.response(flow)
+            await self._session.exchanges.response(flow)
         except Exception:
             logger.exception("the cache failed; the answer was not recorded")
-        forwarding.forget_credentials(flow, self._parts.settings)
+        forwarding.forget_credentials(flow, self._session.settings)
 
     async def error(self, flow: http.HTTPFlow) -> None:
-        if not self._parts or not self._parts.gate.concerns(flow):
+        if not self._session or not self._session.gate.concerns(flow):
             return
         try:
-            await self._parts.exchanges.error(flow)
+            await self._session.exchanges.error(flow)
         except Exception:
             logger.exception("the cache failed while an exchange ended")
-        forwarding.forget_credentials(flow, self._parts.settings)
+        forwarding.forget_credentials(flow, self._session.settings)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
-
 from mitmproxy import http
 
 from computer_use_cache.cache.lookup import offline_error
@@ -30,7 +28,7 @@ class Gate:
 
     def is_cached_host(self, host: str) -> bool:
         """Whether the answers of this host are cached when it is intercepted."""
-        return any(fnmatch.fnmatchcase(host.lower(), pattern.lower()) for pattern in self._settings.hosts)
+        return host in self._settings.hosts
 
     def concerns(self, flow: http.HTTPFlow) -> bool:
         """Whether the flow is addressed to the proxy, or to an intercepted host whose answers are cached.

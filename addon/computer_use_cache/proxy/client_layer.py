@@ -1,44 +1,36 @@
-"""The fast path inside mitmproxy's layers, for connections that it does not see before them: TLS and interception.
+"""The fast path inside mitmproxy's layers, for connections that do not begin with it: TLS and interception.
 
-A request is held until it is whole. It is then answered here, or passed byte for byte to the HTTP layer. The next
-request is tried again once that layer has nothing left to do.
+A request is held until it is complete. It is then answered here, or passed to the HTTP layer byte for byte. The fast
+path takes the next request once the HTTP layer has nothing left to do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import assert_never
 
 from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.layers.http import HTTPMode
+from mitmproxy.proxy.mode_specs import ReverseMode
 
 from computer_use_cache.cache.plan import Plan
-from computer_use_cache.exchange.decisions import Postpone
 from computer_use_cache.network import Proxies
 from computer_use_cache.proxy.connections import Connections
-from computer_use_cache.proxy.fast_path.lookup import Admitted, FastLane, Hit, line_of
-from computer_use_cache.proxy.fast_path.reader import Intake, Step
+from computer_use_cache.proxy.fast_path.conversation import Conversation, HandOver, Search
+from computer_use_cache.proxy.fast_path.lookup import Arrival, FastPath
 from computer_use_cache.proxy.http.layer import CacheHttpLayer
 from computer_use_cache.proxy.http.owner import Owner
 from computer_use_cache.proxy.http.server import CacheHttp1Server
-
-
-@dataclass(slots=True)
-class Search:
-    """A request to find the answer of, and what was found."""
-
-    lane: FastLane
-    admitted: Admitted
-    body: bytes
-    found: Hit | Plan | None = None
+from computer_use_cache.setting_values import BaseUrl
 
 
 @dataclass
 class CacheFindHook(commands.StartHook):
-    """Asks the addon to find an answer in a thread."""
+    """Asks the addon to run a search in a thread."""
 
     search: Search
     name = "cache_find"
@@ -46,7 +38,7 @@ class CacheFindHook(commands.StartHook):
 
 
 class FastHttpLayer(CacheHttpLayer):
-    """One client connection. `lane` returns the fast path of the moment, None while it is closed."""
+    """One client connection. `fast_path` returns the fast path while it is open, else None."""
 
     def __init__(
         self,
@@ -56,26 +48,26 @@ class FastHttpLayer(CacheHttpLayer):
         *,
         proxies: Proxies,
         connections: Connections,
-        lane: Callable[[], FastLane | None],
+        fast_path: Callable[[], FastPath | None],
     ) -> None:
         super().__init__(context, mode, owner, proxies, connections)
-        self._lane = lane
-        self._intake: Intake | None = None
+        self._fast_path = fast_path
+        self._conversation: Conversation | None = None
 
     def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
-        is_from_client = isinstance(event, events.ConnectionEvent) and event.connection is self.context.client
-        if is_from_client:
-            if self._intake is None:
-                self._intake = Intake(line_of(self.context))
-            if isinstance(event, events.DataReceived) and (not self._intake.is_empty or self._is_idle()):
-                yield from self._receive(self._intake, event.data)
+        if isinstance(event, events.ConnectionEvent) and event.connection is self.context.client:
+            if self._conversation is None:
+                self._conversation = Conversation(arrival_of(self.context), self._fast_path)
+            is_between_requests = self._conversation.is_between_requests
+            if isinstance(event, events.DataReceived) and (not is_between_requests or self._is_idle()):
+                yield from self._receive(self._conversation, event.data)
                 return
-            if not self._intake.is_empty:
-                yield from self._hand_over(self._intake)
+            if not is_between_requests:
+                yield from self._hand_over(self._conversation.end())
         yield from super()._handle_event(event)
 
     def _is_idle(self) -> bool:
-        """Whether the HTTP layer waits for a new request."""
+        """True if the HTTP layer waits for a new request."""
         server = self.connections.get(self.context.client)
         return (
             type(server) is CacheHttp1Server
@@ -85,36 +77,39 @@ class FastHttpLayer(CacheHttpLayer):
             and self.mode is HTTPMode.transparent
         )
 
-    def _receive(self, intake: Intake, data: bytes) -> CommandGenerator[None]:
-        while data:
-            lane = self._lane()
-            step = intake.feed(data, lane)
-            if step is Step.WAIT:
-                return
-            wire = (yield from self._answer(lane, intake)) if lane and step is Step.WHOLE else None
-            if wire is None:
-                yield from self._hand_over(intake)
-                return
-            data = intake.done()
-            if self.context.client.state & ConnectionState.CAN_WRITE:
-                yield commands.SendData(self.context.client, wire)
+    def _receive(self, conversation: Conversation, data: bytes) -> CommandGenerator[None]:
+        for action in conversation.receive(data):
+            match action:
+                case bytes():
+                    if self.context.client.state & ConnectionState.CAN_WRITE:
+                        yield commands.SendData(self.context.client, action)
+                case Search():
+                    yield CacheFindHook(action)
+                case HandOver():
+                    yield from self._hand_over(action)
+                case _:
+                    assert_never(action)
 
-    def _answer(self, lane: FastLane, intake: Intake) -> CommandGenerator[bytes | None]:
-        """The answer, if there is one. If not, the plan is noted so that the normal way need not make it again."""
-        if known := lane.known(intake.length, intake.digest):
-            return known
-        assert intake.admitted
-        search = Search(lane, intake.admitted, intake.body())
-        quick = lane.find_quickly(search.admitted, search.body) if lane.is_quick(intake.length) else Postpone.POSTPONE
-        if quick is Postpone.POSTPONE:
-            yield CacheFindHook(search)
-        else:
-            search.found = quick
-        if isinstance(search.found, Hit):
-            return lane.serve(search.found, intake.digest)
-        if search.found:
-            self._owner.expect(self.context.client.id, search.admitted.request(search.body), search.found)
+    def _hand_over(self, rest: HandOver) -> CommandGenerator[None]:
+        """Pass the rest to the HTTP layer. A plan that was made is kept, so that it is not made again."""
+        if rest.search and isinstance(rest.search.found, Plan):
+            request = rest.search.admitted.request(rest.search.body)
+            self._owner.expect(self.context.client.id, request, rest.search.found)
+        yield from super()._handle_event(events.DataReceived(self.context.client, rest.data))
+
+
+def arrival_of(context: Context) -> Arrival | None:
+    """How a client's requests arrive, None if the fast path cannot serve them."""
+    client, server = context.client, context.server
+    if client.alpn in (b"h2", b"h3") or not client.peername or not client.sockname or not server.address:
         return None
-
-    def _hand_over(self, intake: Intake) -> CommandGenerator[None]:
-        yield from super()._handle_event(events.DataReceived(self.context.client, intake.give_up()))
+    host, port = server.address
+    if isinstance(client.proxy_mode, ReverseMode):
+        return Arrival(client.peername[0], client.sockname[0], None, "")
+    proven = (client.sni or host).lower()
+    try:
+        name = f"[{proven}]" if ":" in proven else proven
+        origin = BaseUrl.parse(f"{'https' if server.tls else 'http'}://{name}:{port}").origin
+    except ValueError:
+        return None
+    return Arrival(client.peername[0], client.sockname[0], origin, proven)

@@ -14,6 +14,7 @@ from mitmproxy.proxy.mode_specs import LocalMode, ProxyMode, RegularMode, Revers
 
 from computer_use_cache import network
 from computer_use_cache.errors import SettingError
+from computer_use_cache.keys import providers
 from computer_use_cache.network import Proxies
 from computer_use_cache.setting_values import BaseUrl, is_loopback
 from computer_use_cache.settings import Settings
@@ -119,7 +120,7 @@ def _upstream(target: BaseUrl, settings: Settings, environment: Mapping[str, str
     declared = Settings.declaration("upstream_base_url")
     by_default = str(configured) in (declared.default, environment.get("OPENAI_BASE_URL", "").rstrip("/"))
     if by_default and not environment.get("UPSTREAM_BASE_URL"):
-        return BaseUrl(target.origin, "/v1")
+        return BaseUrl(target.origin, providers.base_path(target.origin) or "/v1")
     raise SettingError(f"UPSTREAM_BASE_URL: {configured} is not on {target}, the mode's upstream; give one of them")
 
 

@@ -15,7 +15,7 @@ from computer_use_cache.errors import StoreError
 from computer_use_cache.exchange.shared import Runners, Shared
 from computer_use_cache.proxy.admission import Gate
 from computer_use_cache.proxy.exchanges import FlowExchanges
-from computer_use_cache.proxy.fast_path.lookup import FastLane
+from computer_use_cache.proxy.fast_path.lookup import FastPath
 from computer_use_cache.proxy.loaded_flows import LoadedFlows
 from computer_use_cache.proxy.local_routes import LocalRoutes
 from computer_use_cache.settings import Settings
@@ -26,8 +26,8 @@ from computer_use_cache.transfer.recordings import Summary
 logger = logging.getLogger(__name__)
 
 
-class Parts:
-    """One running addon. `close` ends it."""
+class Session:
+    """The running cache behind one set of settings. `close` ends it."""
 
     def __init__(self, settings: Settings, loopback: bool) -> None:
         """Opens the store; raises StoreError."""
@@ -38,7 +38,7 @@ class Parts:
         self.gate = Gate(settings, loopback=loopback)
         self.shared = Shared(self.cache, self.ledger, Runners(asyncio.to_thread, self.write, self.study, time.time))
         self.exchanges = FlowExchanges(self.shared)
-        self.lane = FastLane(self.shared, self.gate)
+        self.fast_path = FastPath(self.shared, self.gate)
         self.local = LocalRoutes(self.cache, self.ledger, self.write, self.upkeep, loopback=loopback)
         self.loaded = LoadedFlows(settings, self.cache.store, self.ledger, self.write, loopback=loopback)
         self._writer = ThreadPoolExecutor(1, "cache-writer")

@@ -1,4 +1,4 @@
-"""Must every request be a flow? Where someone looks at flows, saves them or changes them, the fast lane is closed."""
+"""Decides whether the fast path may open: not while anything shows, saves or changes flows, for its hits are none."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _HARMLESS = (
     *("cache_", "certs", "ciphers_", "client_certs", "confdir", "connection_", "dns_", "http2", "keep", "listen_"),
     *("mode", "onboarding", "scripts", "server", "ssl_", "tcp_timeout", "termlog_", "tls_", "upstream_cert"),
 )
-"""How the options begin that change nothing about the request of a hit, nor show it; any other may."""
+"""Prefixes of options that neither change nor show requests. Any other option might."""
 
 
 def needs_flows(options: Options, addons: AddonManager) -> bool:
-    """Whether an interface, another addon, mitmdump's own lines or any option needs requests to be flows."""
+    """True if an interface, another addon, mitmdump's output or an option needs every request to be a flow."""
     has_view = addons.get("view") is not None  # what mitmweb and mitmproxy show
     return (
         has_view

@@ -1,8 +1,8 @@
-"""The fast lane: a complete, plain request whose answer is a stored hit is answered without a flow.
+"""The fast path: a complete, plain request is answered from the store without a flow.
 
-Returns None for anything it does not understand, would refuse or cannot find, and after a failure; mitmproxy handles
-the untouched bytes then. Key, policy, guard, freshness, headers and counts are those of the normal way: both call
-the same functions.
+Its methods return None for anything that they do not understand, would refuse or cannot find, and after a failure;
+mitmproxy then handles the untouched bytes. Keys, policy, guard, freshness, headers and counts are those of the normal
+way, because both call the same functions.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any, Concatenate
 
 import msgspec
-from mitmproxy.proxy.context import Context
-from mitmproxy.proxy.mode_specs import ReverseMode
 from msgspec.structs import replace
 
 from computer_use_cache import formats
@@ -32,15 +30,13 @@ from computer_use_cache.proxy.admission import Gate
 from computer_use_cache.proxy.guard import host_of
 from computer_use_cache.proxy.replayer import Replayer
 from computer_use_cache.proxy.request_head import Head
-from computer_use_cache.setting_values import BaseUrl
 from computer_use_cache.store.base import Slow
 from computer_use_cache.store.memory import MOST_SEEN, BoundedMemory
 
 _HEAD = re.compile(
     rb"POST (/[!\"$-~]*) HTTP/1\.1\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*\r\n)+)\r\n",
 )
-"""A target in origin form without a fragment; header lines without folding, control characters and bytes that are
-not ASCII."""
+"""A target in origin form without a fragment, and header lines of plain ASCII: no folding, no control characters."""
 _LENGTH = re.compile(rb"(\r\ncontent-length:[ \t]*)([1-9][0-9]{0,8})(?=[ \t]*\r\n)", re.IGNORECASE)
 _ALTERING = frozenset(
     {
@@ -56,23 +52,26 @@ _ALTERING = frozenset(
         "sec-fetch-site",
     }
 )
-"""Headers that change how a message is read, or by whom its answer may be."""
+"""Headers that change how a message is read, or who may read its answer."""
 
 _MOST_HEADS = 256
 _MOST_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """What a connection itself says of every request on it; `origin` is the intercepted host's, None where the proxy
-    itself is asked, and `proven` the host that its certificate or its address stands for."""
+class Arrival:
+    """How the requests of one connection arrive: who sends them, and to which address of the proxy.
+
+    On an intercepted connection, `origin` is the origin of the host it was made to, and `proven` the host name that TLS
+    or the address vouches for. On a connection to the proxy itself, `origin` is None.
+    """
 
     peer: str
     reached_at: str
     origin: str | None
     proven: str
     text: bytes = field(init=False)
-    """All of it, to go before what a client sends."""
+    """The same as bytes, to be hashed before a request's head."""
 
     def __post_init__(self) -> None:
         parts = (self.peer, self.reached_at, self.origin or "", self.proven)
@@ -81,20 +80,24 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A head that the guard let pass, whatever the length it names; `digest` is a SHA-256 of all in it that decides."""
+    """A head that the guard lets pass, with a body of any length. `digest` is a SHA-256 object fed with everything in
+    the head that decides the answer."""
 
     route: Route
     digest: Any
 
     def request(self, body: bytes) -> Request:
-        """The request that it is with a body."""
+        """The request, with this body."""
         request = self.route.request
         return replace(request, headers={**request.headers, "content-length": str(len(body))}, body=body)
 
 
 class Hit(msgspec.Struct):
-    """A hit to a body of this length: `wire` are its bytes, which are right `until` then (Unix seconds; of one that was
-    served once that is not worked out). One that is remembered has no bodies in its `plan`."""
+    """A hit, found for a body of this `length`.
+
+    `wire` is the whole response. Its Age and TTL are right `until` then (Unix seconds; 0 until the hit is served a
+    second time). The `plan` of a remembered hit holds no bodies.
+    """
 
     length: int
     plan: Plan
@@ -103,40 +106,23 @@ class Hit(msgspec.Struct):
     until: float = 0.0
 
 
-def line_of(context: Context) -> Line | None:
-    """The line of a client's connection, None for one that is not served here."""
-    client, server = context.client, context.server
-    if client.alpn in (b"h2", b"h3") or not client.peername or not client.sockname or not server.address:
-        return None
-    host, port = server.address
-    if isinstance(client.proxy_mode, ReverseMode):
-        return Line(client.peername[0], client.sockname[0], None, "")
-    proven = (client.sni or host).lower()
-    try:
-        name = f"[{proven}]" if ":" in proven else proven
-        origin = BaseUrl.parse(f"{'https' if server.tls else 'http'}://{name}:{port}").origin
-    except ValueError:
-        return None
-    return Line(client.peername[0], client.sockname[0], origin, proven)
-
-
 def _safely[**Given, Found](
-    method: Callable[Concatenate[FastLane, Given], Found],
-) -> Callable[Concatenate[FastLane, Given], Found | None]:
-    """A method whose failure is told of once and no answer."""
+    method: Callable[Concatenate[FastPath, Given], Found],
+) -> Callable[Concatenate[FastPath, Given], Found | None]:
+    """Makes a method return None when it fails, and logs the first failure."""
 
-    def safe(lane: FastLane, /, *given: Given.args, **named: Given.kwargs) -> Found | None:
+    def safe(fast_path: FastPath, /, *given: Given.args, **named: Given.kwargs) -> Found | None:
         try:
-            return method(lane, *given, **named)
+            return method(fast_path, *given, **named)
         except Exception as error:
-            lane.trouble.failed(error)
+            fast_path.failures.failed(error)
             return None
 
     return safe
 
 
-class FastLane:
-    """The lane of one proxy. What it remembers is bounded, and never served without asking the store."""
+class FastPath:
+    """One per proxy. Its memories are bounded, and a remembered hit is served only if the store still has the entry."""
 
     def __init__(self, shared: Shared, gate: Gate) -> None:
         self._shared = shared
@@ -146,40 +132,40 @@ class FastLane:
         self._heads = BoundedMemory[bytes, Admitted](_MOST_HEADS)
         self._hits = BoundedMemory[bytes, Hit](_MOST_BYTES, _weight)
         self._lengths = BoundedMemory[int, bool](MOST_SEEN)
-        """The lengths of the bodies of remembered requests: a body of any other length need not be hashed."""
+        """The body lengths of remembered hits: a body of any other length need not be hashed."""
         self._seen = BoundedMemory[str, bool](MOST_SEEN)
-        self.trouble = FailureLog("the fast lane")
+        self.failures = FailureLog("the fast path")
 
     # -- heads
 
-    def admit(self, line: Line, head: bytes) -> tuple[Admitted, int] | None:
-        """A head, its blank line included, of a request that may be answered here, and the length of its body."""
+    def admit(self, arrival: Arrival, head: bytes) -> tuple[Admitted, int] | None:
+        """Judge a head, including its blank line. Returns it with the length of the body that follows."""
         found = _LENGTH.search(head)
         if found is None or (length := int(found[2])) > self._cache.settings.max_input_chars:
             return None
-        # Of two requests of one client often only the length differs.
-        name = line.text + head[: found.start(2)] + head[found.end(2) :]
+        # Without the length: the requests of one client often differ in nothing else.
+        name = arrival.text + head[: found.start(2)] + head[found.end(2) :]
         admitted = self._heads.get(name)
         if admitted is None:
-            admitted = self._admit(line, head, hashlib.sha256(name))
+            admitted = self._admit(arrival, head, hashlib.sha256(name))
             if admitted is None:
                 return None
             self._heads.put(name, admitted)
         return admitted, length
 
     @_safely
-    def _admit(self, line: Line, head: bytes, digest: Any) -> Admitted | None:
+    def _admit(self, arrival: Arrival, head: bytes, digest: Any) -> Admitted | None:
         found = _HEAD.fullmatch(head)
         headers = _headers(found[2].decode()) if found else None
         if found is None or headers is None:
             return None
         path, _, query_text = found[1].decode().partition("?")
         query = upstream.query_of(query_text)
-        if line.origin is None:
-            asked = Head("POST", path, query, "", headers, line.peer, line.reached_at)
+        if arrival.origin is None:
+            asked = Head("POST", path, query, "", headers, arrival.peer, arrival.reached_at)
             request = self._request_of_proxy(asked)
         else:
-            request = self._request_of_host(line, path, query, headers)
+            request = self._request_of_host(arrival, path, query, headers)
         if request is None or formats.match(request.path) is None:
             return None
         try:
@@ -200,23 +186,19 @@ class FastLane:
         headers = {**head.headers, "host": base.origin.partition("://")[2]}
         return Request(origin, below, head.query, headers, b"", client or "")
 
-    def _request_of_host(self, line: Line, path: str, query: Query, headers: dict[str, str]) -> Request | None:
-        if not self._gate.knows_host(host_of(headers["host"]), line.proven):
+    def _request_of_host(self, arrival: Arrival, path: str, query: Query, headers: dict[str, str]) -> Request | None:
+        if not self._gate.knows_host(host_of(headers["host"]), arrival.proven):
             return None
-        assert line.origin
-        origin, below = upstream.split(line.origin, path, self._cache.settings.upstream_base_url)
+        assert arrival.origin
+        origin, below = upstream.split(arrival.origin, path, self._cache.settings.upstream_base_url)
         return Request(origin, below, query, headers, b"")
 
     # -- answers
 
-    def is_quick(self, length: int) -> bool:
-        """Whether to look up the answer to a body of this length on the event loop; else in a thread."""
-        return self._cache.plans_quickly(length)
-
     def known(self, length: int, digest: Callable[[], bytes]) -> bytes | None:
-        """The answer to a request that was answered here before, if the store still has the same; it is counted.
+        """The answer to a request that was answered here before, if the store still holds the same entry. Counts it.
 
-        `length` is its body's; the `digest` is only asked for where one as long is remembered.
+        `length` is that of the body. `digest` is only called if a hit for a body of that length is remembered.
         """
         return self._known(digest()) if self._lengths.get(length) else None
 
@@ -253,7 +235,9 @@ class FastLane:
 
     @_safely
     def find_quickly(self, admitted: Admitted, body: bytes) -> Hit | Plan | Postpone | None:
-        """As `find`, on the event loop; POSTPONE if that would take long, and `find` must be used."""
+        """The same for the event loop: POSTPONE if it would take long, and `find` must be used."""
+        if not self._cache.plans_quickly(len(body)):
+            return Postpone.POSTPONE
         now = time.time()
         try:
             plan = self._cache.plan_body(admitted.route, body)
@@ -269,7 +253,7 @@ class FastLane:
 
     @_safely
     def serve(self, hit: Hit, digest: Callable[[], bytes]) -> bytes:
-        """The bytes of a hit that was found, which is counted and, if it was asked for before, remembered."""
+        """The response of a hit. Counts the hit and, if it is not the first for its key, remembers it."""
         if self._seen.get(hit.plan.key):
             hit.plan = hit.plan.without_bodies()
             self._hits.put(digest(), hit)
@@ -277,12 +261,12 @@ class FastLane:
         else:
             self._seen.put(hit.plan.key, True)
         self._shared.conclude_hit(hit.plan, hit.serve.entry)
-        self.trouble.worked()
+        self.failures.worked()
         return hit.wire
 
 
 def _until(entry: Entry, now: float) -> float:
-    """Until when (Unix seconds) the Age and the TTL of `now` are right."""
+    """When (Unix seconds) the Age or the TTL as of `now` changes next."""
     changes = [entry.created_at + max(int(now - entry.created_at), 0) + 1]
     if entry.expires_at is not None:
         changes.append(entry.expires_at - int(entry.expires_at - now))
@@ -290,7 +274,7 @@ def _until(entry: Entry, now: float) -> float:
 
 
 def _headers(lines: str) -> dict[str, str] | None:
-    """The headers by lower-case name; None where they need mitmproxy's reading."""
+    """The headers by lower-case name; None if mitmproxy must read them."""
     headers: dict[str, str] = {}
     for text in lines.split("\r\n")[:-1]:
         name, _, value = text.partition(":")
@@ -298,9 +282,9 @@ def _headers(lines: str) -> dict[str, str] | None:
         if name in headers or name in _ALTERING:
             return None
         headers[name] = value.strip()
-    # A connection is kept unless it says otherwise, and what it says is for this hop only.
+    # HTTP/1.1 keeps a connection open unless this header says otherwise. It is for this hop only.
     return headers if "host" in headers and headers.pop("connection", "keep-alive").lower() == "keep-alive" else None
 
 
 def _weight(hit: Hit) -> int:
-    return 2048 + 2 * len(hit.wire)  # the pieces are about as long as what they make
+    return 2048 + 2 * len(hit.wire)  # the plan's pieces are about as long as the response

@@ -1,73 +1,74 @@
-"""The bytes of one client connection as the fast lane takes them: request by request, each held until it is whole."""
+"""Splits the bytes of one client connection into requests for the fast path, holding each until it is complete."""
 
 from __future__ import annotations
 
 from enum import Enum, auto
 
-from computer_use_cache.proxy.fast_path.lookup import Admitted, FastLane, Line
+from computer_use_cache.proxy.fast_path.lookup import Admitted, Arrival, FastPath
 
 _BEGINNING = b"POST /"
 _LONGEST_HEAD = 64 * 1024
 
 
 class Step(Enum):
-    """What has become of the bytes so far."""
+    """Where the reader stands after `feed`."""
 
-    WAIT = auto()
-    """The request is not whole."""
-    WHOLE = auto()
-    """It is: see `admitted`, `length`, `body` and `digest`; then `done`, or `give_up`."""
+    INCOMPLETE = auto()
+    """More bytes are needed."""
+    COMPLETE = auto()
+    """A request is complete: use `admitted`, `length`, `body` and `digest`, then call `done` or `give_up`."""
     FOREIGN = auto()
-    """It is not for the lane: `give_up` what was held."""
+    """The fast path does not handle this request: `give_up` returns its bytes."""
 
 
-class Intake:
-    """What is held of one connection."""
+class RequestReader:
+    """Reads one request at a time. Without an `arrival`, every request is foreign."""
 
-    __slots__ = ("_head", "_line", "_missing", "_pieces", "_rest", "admitted", "length")
+    __slots__ = ("_arrival", "_head", "_missing", "_pieces", "_rest", "admitted", "length")
 
-    def __init__(self, line: Line | None) -> None:
-        self._line = line
+    def __init__(self, arrival: Arrival | None) -> None:
+        self._arrival = arrival
         self.admitted: Admitted | None = None
         self.length = 0
         self._head = b""
-        """What came of a head; once that is admitted, all of it."""
+        """The bytes of the head received so far; once it is admitted, exactly the head."""
         self._pieces: list[bytes] = []
-        """What came of the body."""
+        """The bytes of the body received so far."""
         self._missing = 0
-        """Bytes of the body still to come."""
+        """The number of bytes of the body still to come."""
         self._rest = b""
-        """What came after a whole request."""
+        """Bytes received after a complete request."""
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is held."""
+        """True if no bytes are held."""
         return not self._head and not self._rest
 
-    def feed(self, data: bytes, lane: FastLane | None) -> Step:
-        """Take what came."""
+    def feed(self, data: bytes, fast_path: FastPath | None) -> Step:
+        """Add received bytes."""
         if self.admitted is None:
             self._head = self._head + data if self._head else data
-            data = self._admit(self._head, lane)
+            data = self._admit(self._head, fast_path)
             if self.admitted is None:
-                return Step.WAIT if lane and self._line and _is_unfinished(self._head) else Step.FOREIGN
+                is_open = fast_path is not None and self._arrival is not None
+                return Step.INCOMPLETE if is_open and _is_unfinished(self._head) else Step.FOREIGN
         if len(data) > self._missing:
             data, self._rest = data[: self._missing], data[self._missing :]
         self._pieces.append(data)
         self._missing -= len(data)
-        return Step.WAIT if self._missing else Step.WHOLE
+        return Step.INCOMPLETE if self._missing else Step.COMPLETE
 
-    def _admit(self, received: bytes, lane: FastLane | None) -> bytes:
-        """Look at a head that is whole; what came of the body."""
+    def _admit(self, received: bytes, fast_path: FastPath | None) -> bytes:
+        """Have the fast path judge the head, if it is complete. Returns the bytes that follow it."""
         end = received.find(b"\r\n\r\n") + 4
-        if end > 3 and lane and self._line and (found := lane.admit(self._line, received[:end])):
+        if end > 3 and fast_path and self._arrival and (found := fast_path.admit(self._arrival, received[:end])):
             self.admitted, self.length = found
             self._missing = self.length
             self._head = received[:end]
         return received[end:]
 
     def digest(self) -> bytes:
-        """A SHA-256 of all of a whole request that decides its answer. A millisecond's work for a screenshot."""
+        """A SHA-256 over everything in a complete request that decides its answer: a millisecond for a screenshot."""
         assert self.admitted
         digest = self.admitted.digest.copy()
         for piece in self._pieces:
@@ -75,17 +76,17 @@ class Intake:
         return bytes(digest.digest())
 
     def body(self) -> bytes:
-        """The body of a whole request."""
+        """The body of a complete request."""
         return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
 
     def done(self) -> bytes:
-        """Let go of a whole request; what came after it."""
+        """Forget a complete request. Returns the bytes that follow it."""
         rest = self._rest
         self._forget()
         return rest
 
     def give_up(self) -> bytes:
-        """Give up everything read so far, unchanged."""
+        """Forget everything held, and return it unchanged."""
         data = b"".join((self._head, *self._pieces, self._rest))
         self._forget()
         return data
@@ -95,9 +96,10 @@ class Intake:
 
 
 def _is_unfinished(head: bytes) -> bool:
-    """Whether more of a head must come before it can be judged; a bare line feed ends a line for mitmproxy."""
+    """True if a head cannot be judged before more of it arrives. mitmproxy also accepts a bare line feed as the end of
+    a line; such heads are left to it."""
     return (
-        _BEGINNING.startswith(head[: len(_BEGINNING)])  # what begins otherwise may wait for an answer: TLS does
+        _BEGINNING.startswith(head[: len(_BEGINNING)])  # anything else may wait for a reply, as TLS does
         and len(head) <= _LONGEST_HEAD
         and b"\r\n\r\n" not in head
         and head.count(b"\n") == head.count(b"\r\n")

@@ -12,7 +12,7 @@ from mitmproxy import contentviews, ctx, flow, http
 from mitmproxy.addonmanager import Loader
 
 from computer_use_cache.models import Outcome
-from computer_use_cache.proxy.session import Parts
+from computer_use_cache.proxy.session import Session
 from computer_use_cache.proxy.ui import content_views
 
 if TYPE_CHECKING:
@@ -44,16 +44,16 @@ def annotate(flow: http.HTTPFlow) -> None:
 
 
 class Inspector:
-    """mitmproxy addon for its interfaces. `parts` returns the running cache, None if it did not start."""
+    """mitmproxy addon for its interfaces. `session` returns the running cache, None if it did not start."""
 
     name = "cache_inspector"
 
-    def __init__(self, parts: Callable[[], Parts | None]) -> None:
-        self._parts = parts
+    def __init__(self, session: Callable[[], Session | None]) -> None:
+        self._session = session
 
     def load(self, loader: Loader) -> None:
-        contentviews.add(content_views.ModelRequest(self._parts))
-        contentviews.add(content_views.ModelAnswer(self._parts))
+        contentviews.add(content_views.ModelRequest(self._session))
+        contentviews.add(content_views.ModelAnswer(self._session))
 
     def running(self) -> None:
         if "web_columns" in ctx.options and not ctx.options.has_changed("web_columns"):
@@ -68,9 +68,9 @@ class Inspector:
         self._trim()
 
     def _trim(self) -> None:
-        parts, view = self._parts(), ctx.master.addons.get("view")
-        if parts and parts.settings.max_flows and view:
-            trim(view, parts.settings.max_flows)
+        session, view = self._session(), ctx.master.addons.get("view")
+        if session and session.settings.max_flows and view:
+            trim(view, session.settings.max_flows)
 
 
 def trim(view: View, most: int) -> None:

@@ -25,7 +25,7 @@ from computer_use_cache.diagnosis import near_miss
 from computer_use_cache.errors import CacheError
 from computer_use_cache.models import Bypass
 from computer_use_cache.proxy import flows, forwarding
-from computer_use_cache.proxy.session import Parts
+from computer_use_cache.proxy.session import Session
 from computer_use_cache.store.base import Choice
 from computer_use_cache.transfer import jsonl
 
@@ -37,20 +37,20 @@ _MOST_EXPLAINED = 20
 
 
 class Commands:
-    """mitmproxy addon that provides the commands. `parts` returns the running cache, None if it did not start."""
+    """mitmproxy addon that provides the commands. `session` returns the running cache, None if it did not start."""
 
     name = "cache_commands"
 
-    def __init__(self, parts: Callable[[], Parts | None]) -> None:
-        self._parts = parts
+    def __init__(self, session: Callable[[], Session | None]) -> None:
+        self._session = session
         self._running: set[asyncio.Task[None]] = set()
 
     @command.command("cache.stats")
     def stats(self) -> str:
         """Return what the cache holds and how often it answered."""
-        parts = self._needed()
+        session = self._needed()
         try:
-            return _stats(parts.write_now(parts.ledger.statistics, parts.settings, time.time()))
+            return _stats(session.write_now(session.ledger.statistics, session.settings, time.time()))
         except CacheError as error:
             raise CommandError(str(error)) from None
 
@@ -77,11 +77,11 @@ class Commands:
     @command.command("cache.explain")
     def explain(self, flows: Sequence[flow.Flow]) -> str:
         """Return the stored request nearest to each of these flows' requests, and where the two differ."""
-        parts, calls = self._needed(), _model_calls(flows)
+        session, calls = self._needed(), _model_calls(flows)
         if len(calls) > _MOST_EXPLAINED:
             raise CommandError(f"{len(calls)} flows are too many; choose at most {_MOST_EXPLAINED}")
         try:
-            return "\n".join(_explain(parts, one) for one in calls)
+            return "\n".join(_explain(session, one) for one in calls)
         except CacheError as error:
             raise CommandError(str(error)) from None
 
@@ -90,11 +90,11 @@ class Commands:
         """Write every entry to a file as JSON lines, for `computer-use-cache import`."""
         self._begin(_export(self._needed(), pathlib.Path(path)))
 
-    def _needed(self) -> Parts:
-        parts = self._parts()
-        if parts is None:
+    def _needed(self) -> Session:
+        session = self._session()
+        if session is None:
             raise CommandError("the cache is not running; see the event log")
-        return parts
+        return session
 
     def _begin(self, work: Awaitable[str]) -> None:
         task = asyncio.get_running_loop().create_task(_report(work))
@@ -119,12 +119,12 @@ def _stats(found: Statistics) -> str:
     return f"{counts}, hit rate {found.hit_rate:.0%}, {found.bytes:,} bytes"
 
 
-async def _clear(parts: Parts) -> str:
-    return f"cleared {await parts.upkeep(parts.cache.store.clear)} entries"
+async def _clear(session: Session) -> str:
+    return f"cleared {await session.upkeep(session.cache.store.clear)} entries"
 
 
-async def _export(parts: Parts, path: pathlib.Path) -> str:
-    content = jsonl.lines(parts.cache.store, Choice(), time.time())
+async def _export(session: Session, path: pathlib.Path) -> str:
+    content = jsonl.lines(session.cache.store, Choice(), time.time())
     try:
         count = await asyncio.to_thread(jsonl.write, path, content)
     except OSError as error:
@@ -132,25 +132,25 @@ async def _export(parts: Parts, path: pathlib.Path) -> str:
     return f"exported {count} entries to {path}"
 
 
-async def _evict(parts: Parts, flows: Sequence[http.HTTPFlow]) -> str:
-    return f"evicted {await _removed(parts, flows)}"
+async def _evict(session: Session, flows: Sequence[http.HTTPFlow]) -> str:
+    return f"evicted {await _removed(session, flows)}"
 
 
-async def _reject(parts: Parts, flows: Sequence[http.HTTPFlow]) -> str:
-    return f"rejected {await _removed(parts, flows)}; the next call asks upstream"
+async def _reject(session: Session, flows: Sequence[http.HTTPFlow]) -> str:
+    return f"rejected {await _removed(session, flows)}; the next call asks upstream"
 
 
-async def _removed(parts: Parts, flows: Sequence[http.HTTPFlow]) -> str:
+async def _removed(session: Session, flows: Sequence[http.HTTPFlow]) -> str:
     keys = {key for flow in flows if (key := flow.metadata.get("cache_key"))}
-    removed = [key for key in sorted(keys) if await parts.write(parts.cache.store.delete, key)]
+    removed = [key for key in sorted(keys) if await session.write(session.cache.store.delete, key)]
     return f"{len(removed)} of {len(keys)} entries"
 
 
-def _explain(parts: Parts, one: http.HTTPFlow) -> str:
-    plan = rebound.prepare(parts.cache, _plan(parts, one, _READ))
+def _explain(session: Session, one: http.HTTPFlow) -> str:
+    plan = rebound.prepare(session.cache, _plan(session, one, _READ))
     if isinstance(plan.verdict, Bypass):
         return f"BYPASS {plan.verdict}"
-    found = near_miss.study(parts.cache, plan)
+    found = near_miss.study(session.cache, plan)
     if found.near is None:
         return f"{plan.key[:8]}: no other stored request is near it"
     lines = [f"{plan.key[:8]} is near {found.near.key[:8]} and differs at"]
@@ -164,9 +164,9 @@ def _side(text: str | None) -> str:
     return "nothing" if text is None else text
 
 
-async def _refresh(parts: Parts, flows: Sequence[http.HTTPFlow]) -> str:
+async def _refresh(session: Session, flows: Sequence[http.HTTPFlow]) -> str:
     for one in flows:
-        plan = await asyncio.to_thread(_plan, parts, one, _REFRESH)
+        plan = await asyncio.to_thread(_plan, session, one, _REFRESH)
         if isinstance(plan.verdict, Bypass):
             raise CommandError(f"this request is not cached ({plan.verdict})")
         if not plan.verdict.upstream:
@@ -182,20 +182,20 @@ async def _refresh(parts: Parts, flows: Sequence[http.HTTPFlow]) -> str:
         for name in ("cache-control", "x-cache-bypass"):
             one.request.headers.pop(name, None)
     ctx.master.commands.call("replay.client", flows)
-    key = "" if parts.settings.upstream_api_key else "; without a key: set UPSTREAM_API_KEY if the upstream needs one"
+    key = "" if session.settings.upstream_api_key else "; without a key: set UPSTREAM_API_KEY if the upstream needs one"
     return f"sending {len(flows)} requests upstream again{key}"
 
 
-def _plan(parts: Parts, one: http.HTTPFlow, mode: dict[str, str]) -> Plan:
+def _plan(session: Session, one: http.HTTPFlow, mode: dict[str, str]) -> Plan:
     """The plan for a flow's request as its client sent it, but in another mode."""
-    request = flows.request_of(one, parts.settings)
+    request = flows.request_of(one, session.settings)
     if formats.match(request.path) is None:
         raise CommandError(f"{one.request.path} is not a cached route")
     headers = {
         name: value for name, value in request.headers.items() if name not in ("cache-control", "x-cache-bypass")
     }
     headers |= one.metadata.get(forwarding.CONTROLS, {}) | mode
-    return parts.cache.plan(replace(request, headers=headers))
+    return session.cache.plan(replace(request, headers=headers))
 
 
 def _model_calls(flows: Sequence[flow.Flow]) -> list[http.HTTPFlow]:

@@ -16,7 +16,7 @@ from computer_use_cache.formats import transcript
 from computer_use_cache.formats.base import Format, Json, load_object
 from computer_use_cache.models import Event, Shape
 from computer_use_cache.proxy import flows
-from computer_use_cache.proxy.session import Parts
+from computer_use_cache.proxy.session import Session
 
 _ABOVE_JSON = 2
 """The priority of mitmproxy's own JSON view is 1."""
@@ -26,16 +26,16 @@ _MOST_SHOWN = 100_000
 
 
 class _ModelView(contentviews.Contentview):
-    def __init__(self, parts: Callable[[], Parts | None]) -> None:
-        self._parts = parts
+    def __init__(self, session: Callable[[], Session | None]) -> None:
+        self._session = session
 
     def format_of(self, metadata: contentviews.Metadata) -> Format | None:
         """The API that a flow calls, None if it is not a cached one."""
-        parts = self._parts()
-        if parts is None or not isinstance(metadata.flow, http.HTTPFlow):
+        session = self._session()
+        if session is None or not isinstance(metadata.flow, http.HTTPFlow):
             return None
         try:
-            return flows.format_of(metadata.flow, parts.settings)
+            return flows.format_of(metadata.flow, session.settings)
         except ValueError:  # an invalid host in a flow from a file
             return None
 

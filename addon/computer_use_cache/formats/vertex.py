@@ -1,0 +1,26 @@
+"""Paths of Vertex AI that name a model of another maker, whose own API the bodies follow.
+
+https://docs.anthropic.com/en/api/claude-on-vertex-ai
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+_STREAMED = ":streamRawPredict"
+_CLAUDE = re.compile(
+    rf"/(projects/[^/]+/locations/[^/]+/publishers/anthropic/models/(?!count-tokens:)[^/:]+)(?::rawPredict|{_STREAMED})"
+)
+"""`count-tokens` stands where a model's name would, and counts the tokens of a message."""
+
+
+def claude(path: str) -> str | None:
+    """The project, the location and the model of a call to Claude, so that both methods share a key; else None."""
+    found = _CLAUDE.fullmatch(unquote(path))
+    return found[1] if found else None
+
+
+def is_streamed(path: str) -> bool:
+    """Whether this is the method for streams."""
+    return unquote(path).endswith(_STREAMED)

@@ -1,0 +1,107 @@
+"""Conversations of the fast path, without I/O: hits are answered, everything else is handed over unchanged."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from computer_use_cache.accounting.ledger import Ledger
+from computer_use_cache.cache.cache import Cache
+from computer_use_cache.exchange.shared import Runners, Shared
+from computer_use_cache.models import Entry, Request, Response
+from computer_use_cache.proxy.admission import Gate
+from computer_use_cache.proxy.fast_path.conversation import Action, Conversation, HandOver, Search
+from computer_use_cache.proxy.fast_path.lookup import Arrival, FastPath
+from computer_use_cache.settings import Settings
+from computer_use_cache.store.disk import DiskStore
+
+STORED, OTHER = (b'{"model":"m","messages":[{"role":"user","content":"%s"}]}' % word for word in (b"stored", b"other"))
+ANSWER = (
+    b'{"object":"chat.completion","choices":[{"index":0,"finish_reason":"stop",'
+    b'"message":{"role":"assistant","content":"yes"}}]}'
+)
+
+
+def sent(body: bytes) -> bytes:
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n"
+    return head % len(body) + body
+
+
+@pytest.fixture
+def fast_path(tmp_path: Path) -> Iterator[FastPath]:
+    settings = Settings.load({"CACHE_DIR": str(tmp_path)})
+    store = DiskStore(tmp_path, 2**20)
+    cache, now = Cache(settings, store, loopback=True), time.time()
+    plan = cache.plan(Request(str(settings.upstream_base_url), "/chat/completions", (), {}, STORED))
+    entry = cache.judge(plan, Response(200, {"content-type": "application/json"}, ANSWER, 1.0), now)
+    assert isinstance(entry, Entry)
+    cache.keep(entry, now)
+    run = Runners(asyncio.to_thread, asyncio.to_thread, asyncio.to_thread, time.time)
+    yield FastPath(Shared(cache, Ledger(store), run), Gate(settings, loopback=True))
+    store.close()
+
+
+@pytest.fixture
+def conversation(fast_path: FastPath) -> Conversation:
+    return Conversation(Arrival("127.0.0.1", "127.0.0.1", None, ""), lambda: fast_path)
+
+
+def actions(conversation: Conversation, *pieces: bytes) -> list[Action]:
+    """What there is to do apart from searches, which are run."""
+    done: list[Action] = []
+    for piece in pieces:
+        for action in conversation.receive(piece):
+            if isinstance(action, Search):
+                action.run()
+            else:
+                done.append(action)
+    return done
+
+
+def assert_answered(found: list[Action], times: int) -> None:
+    assert [isinstance(action, bytes) and action.endswith(ANSWER) for action in found] == [True] * times
+
+
+def test_a_hit_is_answered_wherever_its_bytes_are_cut(conversation: Conversation) -> None:
+    request = sent(STORED)
+    for at in range(1, len(request)):
+        assert_answered(actions(conversation, request[:at], request[at:]), 1)
+        assert conversation.is_between_requests
+
+
+def test_hits_that_arrive_together_are_answered_in_turn(conversation: Conversation) -> None:
+    assert_answered(actions(conversation, sent(STORED) * 3), 3)
+
+
+@pytest.mark.parametrize("follows", [b"", sent(STORED), b"GET /"], ids=["nothing", "a hit", "part of a request"])
+def test_the_first_miss_is_handed_over_with_all_that_follows(conversation: Conversation, follows: bytes) -> None:
+    *answers, last = actions(conversation, sent(STORED) + sent(OTHER) + follows)
+    assert_answered(answers, 1)
+    assert isinstance(last, HandOver)
+    assert last.data == sent(OTHER) + follows
+    assert last.search
+    assert last.search.body == OTHER
+
+
+def test_a_request_of_another_kind_is_handed_over_at_its_first_bytes(conversation: Conversation) -> None:
+    assert actions(conversation, b"GET /stats") == [HandOver(b"GET /stats")]
+
+
+def test_an_incomplete_request_is_given_back_at_the_end(conversation: Conversation) -> None:
+    request = sent(STORED)
+    assert actions(conversation, request + request[:-1])[1:] == []
+    assert not conversation.is_between_requests
+    assert conversation.end() == HandOver(request[:-1])
+
+
+def test_nothing_is_answered_while_the_fast_path_is_closed(fast_path: FastPath) -> None:
+    is_open = [True, False]
+    arrival = Arrival("127.0.0.1", "127.0.0.1", None, "")
+    conversation = Conversation(arrival, lambda: fast_path if is_open.pop(0) else None)
+    answer, last = actions(conversation, sent(STORED) * 2)
+    assert_answered([answer], 1)
+    assert last == HandOver(sent(STORED))

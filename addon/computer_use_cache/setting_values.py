@@ -33,7 +33,7 @@ class Scope(StrEnum):
 
 
 class Switch(StrEnum):
-    """Whether something is done: `auto` leaves it to what else is set."""
+    """Whether something is done; `auto` decides by the other settings."""
 
     AUTO = "auto"
     ON = "on"
@@ -48,7 +48,7 @@ class Samples(StrEnum):
 
 
 class Speed(StrEnum):
-    """The paces of a replay that are words."""
+    """Paces of a replay that have a name."""
 
     INSTANT = "instant"
     RECORDED = "recorded"
@@ -56,7 +56,7 @@ class Speed(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """A replay that takes at least so long, so that it does not outrun the page that an agent looks at."""
+    """A replay that takes at least this long, so that the page has changed before the agent looks at it again."""
 
     seconds: float
 
@@ -74,8 +74,8 @@ PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class BaseUrl:
-    """Where an API lives: `origin` is scheme, lower-case host and any port that is not the scheme's own; `path` has
-    no slash at its end, and is "" or starts with one."""
+    """An API's base URL. `origin` is the scheme, the lower-case host and the port unless it is the scheme's default.
+    `path` is "" or begins with a slash, and does not end with one."""
 
     origin: str
     path: str
@@ -150,7 +150,7 @@ def size(text: str) -> int:
 
 
 def items(text: str) -> tuple[str, ...]:
-    """What commas separate, without empty ones."""
+    """The items of a list separated by commas, without empty ones."""
     return tuple(item for part in text.split(",") if (item := part.strip()))
 
 

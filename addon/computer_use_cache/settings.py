@@ -26,7 +26,7 @@ from computer_use_cache.setting_values import BaseUrl, Floor, HitUsage, Mode, Sa
 
 
 class Surface(StrEnum):
-    """Where a setting can be given, beside its environment variable."""
+    """Where a setting can be given, apart from its environment variable."""
 
     OPTION = "option"
     START = "start"
@@ -37,15 +37,15 @@ _PROVIDERS_KEYS = {
     "OPENROUTER_API_KEY": ("openrouter.ai",),
     "OPENAI_API_KEY": ("api.openai.com", "*.openai.azure.com"),
 }
-"""The hosts of the provider that a variable holds the key of: it goes to no other."""
+"""Variables that hold a provider's key, with that provider's hosts. The key is sent to no other host."""
 
 _NO_KEY = "unused"
 """What `env` sets OPENAI_API_KEY to for clients that insist on one."""
 
 
 def is_own_address(url: str, environment: Mapping[str, str]) -> bool:
-    """Whether `url` is the proxy with this HOST and PORT: agents are told OPENAI_BASE_URL, and so would be the proxy's
-    own shell."""
+    """Whether `url` is the proxy with this HOST and PORT. OPENAI_BASE_URL points agents to the proxy, and may be set in
+    the proxy's own shell too."""
     try:
         parts = urlsplit(url.strip())
         port = parts.port or setting_values.PORTS.get(parts.scheme)
@@ -70,7 +70,7 @@ def _is_meant(variable: str, environment: Mapping[str, str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """One setting's outside: `variables` are its environment variables, the first that is set wins."""
+    """How one setting is given. The first of its environment `variables` that is set wins."""
 
     name: str
     variables: tuple[str, ...]
@@ -201,7 +201,7 @@ class Settings:
     )
     max_input_chars: int = _setting(
         "CACHE_MAX_INPUT_CHARS",
-        "16000000",
+        "64000000",
         setting_values.whole,
         "The largest request to cache, in bytes; a screenshot takes about 1.2 million.",
     )
@@ -382,7 +382,7 @@ class Settings:
 
     @property
     def store_place(self) -> str:
-        """Where entries are kept, as users are told."""
+        """Where entries are kept, for display."""
         return self.dir if self.store_url == "disk" else self.store_url
 
     def check_exposure(self, hosts: Iterable[str]) -> bool:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from computer_use_cache import formats
-from computer_use_cache.cache import policy
+from computer_use_cache.cache import judging
 from computer_use_cache.cache.cache import Cache
-from computer_use_cache.cache.policy import Storable
+from computer_use_cache.cache.judging import Storable
 from computer_use_cache.models import Entry, Request, Response, Shape, Skip, Skipped
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore
@@ -93,7 +93,7 @@ ERROR = {"code": 502, "message": "the provider failed"}
 def judged(api: str, body: bytes, *, ended: bool = False, **environment: str) -> Storable | Skipped:
     shape = Shape.SSE if body.startswith((b"data:", b"event:")) else Shape.JSON
     answer = Response(200, {"content-type": KINDS[shape]}, body, 1.0, ended=ended)
-    return policy.judge_answer(formats.by_name(api), answer, shape, Settings.load(environment))
+    return judging.judge_answer(formats.by_name(api), answer, shape, Settings.load(environment))
 
 
 def reason_for(api: str, body: bytes, **more: Any) -> str | None:
@@ -218,7 +218,7 @@ def test_what_is_no_json_is_not_stored(api: str, body: str, number: str) -> None
 @pytest.mark.parametrize("coding", ["gzip", "br", "made-up"])
 def test_a_body_that_is_still_encoded_is_not_stored(coding: str) -> None:
     answer = Response(200, {"content-type": "application/json", "content-encoding": coding}, GOOD["chat"][1], 1.0)
-    verdict = policy.judge_answer(formats.by_name("chat_completions"), answer, Shape.JSON, Settings.load({}))
+    verdict = judging.judge_answer(formats.by_name("chat_completions"), answer, Shape.JSON, Settings.load({}))
     assert verdict == Skipped(Skip.CODING, Skip.CODING)
 
 
@@ -340,7 +340,7 @@ def test_a_history_of_another_key_is_named_with_its_cure(status: int, body: Json
     answer = Response(status, {"content-type": "application/json"}, json.dumps(body).encode(), 1.0)
     for scope, is_cured in (("shared", False), ("credential", True)):
         settings = Settings.load({"CACHE_SCOPE": scope})
-        verdict = policy.judge_answer(formats.by_name("responses"), answer, Shape.JSON, settings)
+        verdict = judging.judge_answer(formats.by_name("responses"), answer, Shape.JSON, settings)
         assert isinstance(verdict, Skipped)
         assert verdict.reason == Skip.STATUS
         assert ("CACHE_SCOPE=credential" in verdict.detail) is (is_named and not is_cured)

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from computer_use_cache import formats
+from computer_use_cache.cache.judging import Storable, judge_answer
 from computer_use_cache.cache.policy import (
-    Storable,
     body_bypass,
-    judge_answer,
     model_verdict,
     read_controls,
     without_controls,

@@ -145,6 +145,13 @@ def test_another_host_keeps_its_own_certificate(
     assert (site.certificate(mode, host, name) == site.own) is is_tunnelled
 
 
+def test_a_host_that_is_not_decrypted_is_named_with_its_setting(site: Site) -> None:
+    site.certificate(REGULAR, "127.0.0.1", "unlisted.example")
+    assert {"host": "unlisted.example", "route": "", "setting": "CACHE_HOSTS=+unlisted.example", "count": 1} in (
+        site.proxy.stats()["unseen"]
+    )
+
+
 @pytest.mark.parametrize("mode", FORWARD)
 def test_an_entry_is_a_hit_whichever_way_it_was_recorded(site: Site, mode: str) -> None:
     recorded_reverse, recorded_here = chat_request(f"reverse, then {mode}"), chat_request(f"{mode}, then reverse")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from support import Asked, Send, Upstream, answer_chat, chat_request, response, running_proxy
+import commands
+from credential_samples import TEXTS, VALUES
+from support import Asked, Send, Upstream, answer_chat, chat_request, completion, response, running_proxy
 
 # Assembled here, so that no file holds what looks like a credential.
 SECRETS = {
@@ -100,3 +103,47 @@ def test_a_word_in_the_place_of_a_key_is_left_in_answers(tmp_path: Path, upstrea
     with running_proxy(tmp_path, upstream.url, UPSTREAM_API_KEY="pong") as proxy:
         for _ in range(2):
             assert proxy.chat().json()["choices"][0]["message"]["content"] == "pong"
+
+
+async def repeat_the_prompt(asked: Asked, send: Send) -> None:
+    await send(response(json.dumps(completion("You said: " + asked.json()["messages"][0]["content"])).encode()))
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["on disk", "shared"])
+def test_no_kind_of_credential_in_a_conversation_is_left_in_the_store_and_its_export(
+    shared: bool,
+    tmp_path: Path,
+    upstream: Upstream,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    upstream.handler = repeat_the_prompt
+    server: Any = request.getfixturevalue("store_server") if shared else None
+    place = {"CACHE_STORE_URL": server.connection_url} if shared else {"CACHE_DIR": str(tmp_path / "store")}
+    with running_proxy(tmp_path, upstream.url, **place) as proxy:
+        for kind, text in TEXTS.items():
+            question = f"{kind}\n\n{text}"  # the same words around another credential are the same question
+            answers = [proxy.chat(question) for _ in range(2)]
+            assert [answer.cache for answer in answers] == ["MISS", "HIT"], kind
+            said = [answer.json()["choices"][0]["message"]["content"] for answer in answers]
+            assert said == [f"You said: {question}"] * 2, f"the {kind} is put back"
+        told = "".join(f"{proxy.ask('GET', path).body!r}" for path in ("/cache/stats", "/cache/entries", "/metrics"))
+    log = "".join(proxy.log)
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
+    exported = tmp_path / "exported.jsonl"
+    done = commands.run_module("export", str(exported))
+    assert done.returncode == 0, done.stderr
+    lines = exported.read_text(encoding="utf-8")
+    assert lines.count("<secret 1") >= len(TEXTS)
+    kept = b"".join(file.read_bytes() for file in (tmp_path / "store").rglob("*") if file.is_file())
+    if shared:
+        with server.client() as client:
+            kept = repr([(key, client.dump(key)) for key in client.scan_iter()]).encode()
+    assert kept
+    for kind, value in VALUES.items():
+        spelled = json.dumps(value)[1:-1]
+        for where, text in {"export": lines, "log": log, "pages": told, "command": done.stdout + done.stderr}.items():
+            assert value not in text, f"{kind} in the {where}"
+            assert spelled not in text, f"{kind} in the {where}"
+        assert value.encode() not in kept, f"{kind} in the store"

@@ -52,7 +52,7 @@ def test_other_paths_are_not_cached(path: str) -> None:
 
 
 def test_errors_are_bedrocks() -> None:
-    format = formats.of_client("/model/x/count-tokens")
+    format = formats.of_client("/model/x/count-tokens", "/model/x/count-tokens", ())
     error = RequestError(429, "Slower.")
     assert format.error(error) == {"message": "Slower."}
     assert format.error_headers(error) == {"x-amzn-errortype": "ThrottlingException"}

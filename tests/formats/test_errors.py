@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from computer_use_cache import formats
 
 
 @pytest.mark.parametrize(
-    ("path", "name"),
+    ("path", "headers", "name"),
     [
-        ("/messages", "messages"),
-        ("/messages/count_tokens", "messages"),
-        ("/v1/messages/batches/b", "messages"),
-        ("/v1beta/models/m:generateContent", "gemini"),
-        ("/v1beta/models/m:countTokens", "gemini"),
-        ("/v1beta/models", "gemini"),
-        ("/v1/projects/p/locations/l/publishers/google/models/m:countTokens", "gemini"),
-        ("/responses", "responses"),
-        ("/models", "chat_completions"),
-        ("/files", "chat_completions"),
-        ("/threads/t/messages-of-mine", "chat_completions"),
-        ("/anything:else", "chat_completions"),
+        ("/messages", set(), "messages"),
+        ("/messages/count_tokens", set(), "messages"),
+        ("/v1/messages/batches/b", set(), "messages"),
+        ("/v1beta/models/m:generateContent", set(), "gemini"),
+        ("/v1beta/models/m:countTokens", set(), "gemini"),
+        ("/v1beta/models", set(), "gemini"),
+        ("/v1/projects/p/locations/l/publishers/google/models/m:countTokens", set(), "gemini"),
+        ("/responses", set(), "responses"),
+        ("/models", set(), "chat_completions"),
+        ("/files", set(), "chat_completions"),
+        ("/threads/t/messages-of-mine", set(), "chat_completions"),
+        ("/anything:else", set(), "chat_completions"),
+        ("/v1/models", {"anthropic-version"}, "messages"),
+        ("/api/hello", set(), "messages"),
+        ("/v1/models", {"x-goog-api-key"}, "gemini"),
+        ("/v1beta/openai/models", {"x-goog-api-key"}, "chat_completions"),
     ],
 )
-def test_a_client_gets_errors_in_its_apis_form(path: str, name: str) -> None:
-    assert formats.of_client(path).name == name
+def test_a_client_gets_errors_in_its_apis_form(path: str, headers: set[str], name: str) -> None:
+    below = re.sub("^/v1(?:beta)?(?=/)", "", path)
+    assert formats.of_client(path, below, headers).name == name
 
 
 @pytest.mark.parametrize("format", formats.FORMATS, ids=lambda each: each.name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import create_autospec
+
 import pytest
 from mitmproxy import http
 from mitmproxy.proxy.mode_specs import ProxyMode
@@ -9,8 +11,10 @@ from mitmproxy.test import tflow
 
 from computer_use_cache.errors import RequestError
 from computer_use_cache.proxy.admission import Gate
+from computer_use_cache.proxy.helper_routes import HelperRoutes
 from computer_use_cache.settings import Settings
 
+HELPERS = create_autospec(HelperRoutes, instance=True)
 GATE = Gate(Settings.load({"CACHE_HOSTS": "api.openai.com,*.known.example"}), loopback=True)
 
 
@@ -57,8 +61,8 @@ def test_a_flow_is_asked_again_of_the_configured_upstream_only(url: str, header:
     flow.request.headers["host"] = header
     flow.is_replay = "request"
     if is_admitted:
-        gate.admit(flow)
+        gate.admit(flow, HELPERS)
         assert flow.request.path == "/base/v1/x"
     else:
         with pytest.raises(RequestError):
-            gate.admit(flow)
+            gate.admit(flow, HELPERS)

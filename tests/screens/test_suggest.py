@@ -46,8 +46,8 @@ def test_a_clock_is_suggested_as_a_mask_that_fits_every_time_of_day() -> None:
         one, other = coded(png(screen(clock=TIMES[0]))), coded(png(screen(clock=time)))
         assert isinstance(compare(one, other, masks(suggestion.mask)), Same), time
     assert suggestion.mask.startswith("640x480:")
-    assert (suggestion.misses, suggestion.runs, suggestion.caret) == (2, 1, False)
-    assert str(suggestion).endswith(f", in 2 misses of 1 run: a hit with CACHE_IMAGE_MASK='{suggestion.mask}'")
+    assert (len(suggestion.misses), suggestion.caret) == (2, False)
+    assert str(suggestion).endswith(", in 2 misses of 1 run")
 
 
 @pytest.mark.parametrize("made", [jpeg, lambda picture: png(scaled(picture))], ids=["jpeg", "scaled"])
@@ -76,7 +76,7 @@ def test_a_text_cursor_is_suggested_by_its_name() -> None:
     kept = Kept()
     suggestion = only(suggest([miss(kept, "run", (png(screen()), png(screen(caret=True))))], kept.get))
     assert (suggestion.mask, suggestion.boxes) == ("", ())
-    assert suggestion.settings == "CACHE_NORMALIZE=image-caret"
+    assert suggestion.settings == {"CACHE_NORMALIZE": "image-caret"}
 
 
 def test_a_clock_and_a_text_cursor_are_suggested_together() -> None:
@@ -84,7 +84,7 @@ def test_a_clock_and_a_text_cursor_are_suggested_together() -> None:
     pair = png(screen()), png(screen(clock=TIMES[1], caret=True))
     suggestion = only(suggest([miss(kept, "run", pair)], kept.get))
     assert len(suggestion.boxes) == 1
-    assert suggestion.settings == f"CACHE_IMAGE_MASK='{suggestion.mask}' CACHE_NORMALIZE=image-caret"
+    assert suggestion.settings == {"CACHE_IMAGE_MASK": suggestion.mask, "CACHE_NORMALIZE": "image-caret"}
 
 
 def test_what_differs_once_only_is_not_hidden_with_what_differs_always() -> None:
@@ -92,7 +92,7 @@ def test_what_differs_once_only_is_not_hidden_with_what_differs_always() -> None
     pages = [screen(clock=TIMES[1]), screen(clock=TIMES[2]), screen(clock=TIMES[2], price="9.80")]
     suggestion = only(suggest([miss(kept, "run", (png(screen()), png(page))) for page in pages], kept.get))
     assert [box.bottom < 60 for box in suggestion.boxes] == [True]
-    assert suggestion.misses == 2
+    assert len(suggestion.misses) == 2
 
 
 def test_pictures_of_two_sizes_are_hidden_by_one_setting() -> None:
@@ -103,7 +103,7 @@ def test_pictures_of_two_sizes_are_hidden_by_one_setting() -> None:
     ]
     suggestion = only(suggest(misses, kept.get))
     assert [item.split(":")[0] for item in suggestion.mask.split("; ")] == ["640x480", "400x300"]
-    assert (suggestion.misses, suggestion.runs) == (2, 2)
+    assert {miss.run for miss in suggestion.misses} == {"one", "two"}
 
 
 def test_a_miss_that_needs_more_than_the_setting_is_not_counted() -> None:
@@ -111,7 +111,7 @@ def test_a_miss_that_needs_more_than_the_setting_is_not_counted() -> None:
     clock = png(screen()), png(screen(clock=TIMES[1]))
     other_page = png(screen()), covered((0, 0, *SIZE))
     misses = [miss(kept, "run", clock), miss(kept, "run", clock, other_page)]
-    assert only(suggest(misses, kept.get)).misses == 1
+    assert only(suggest(misses, kept.get)).misses == (misses[0],)
 
 
 def covered(*boxes: tuple[int, int, int, int]) -> bytes:

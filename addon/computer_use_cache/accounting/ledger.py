@@ -20,6 +20,10 @@ MOST_MODELS = 200
 OTHER_MODELS = "(other models)"
 """Counts for all further models, once `MOST_MODELS` have counters of their own."""
 
+MOST_UNSEEN = 200
+OTHER_HOSTS = "(other hosts)"
+"""Counts for all further calls that are not cached, once `MOST_UNSEEN` have counters of their own."""
+
 _LONGEST_NAME = 200
 _MOST_TALLIES = 1000
 _OUTCOMES = {Outcome.HIT: "hits", Outcome.MISS: "misses", Outcome.STALE: "stale"}
@@ -78,7 +82,7 @@ class Ledger:
             tally.add(cost)
 
     def coalesced(self) -> None:
-        """A request was answered by the upstream call of another."""
+        """A request was answered by another request's upstream call."""
         with self._lock:
             self._pending[("coalesced",)] += 1
 
@@ -90,9 +94,16 @@ class Ledger:
             self._enter(self._label(model), "saved", tally)
 
     def bypassed(self, reason: Reason) -> None:
-        """A request was sent past the cache."""
+        """A request bypassed the cache."""
         with self._lock:
             self._pending["bypasses", reason] += 1
+
+    def unseen(self, host: str, route: str, setting: str) -> None:
+        """A model call to a host or route that is not cached, although `setting` would have it cached ("": none would).
+        For a connection that is not decrypted the `route` is ""."""
+        host, route, setting = (_fit(text) for text in (host, route, setting))
+        with self._lock:
+            self._pending["unseen", host, route, setting] += 1
 
     def refused(self) -> None:
         """A request was answered here with an error."""
@@ -100,7 +111,7 @@ class Ledger:
             self._pending[("refusals",)] += 1
 
     def rebound(self, kinds: Iterable[tuple[str, int]]) -> None:
-        """A hit was served with values of these kinds replaced, each so often."""
+        """A hit was served with values replaced: how many of each kind."""
         with self._lock:
             self._pending[("rebound_hits",)] += 1
             for kind, number in kinds:
@@ -123,13 +134,13 @@ class Ledger:
             self._last_stored = max(self._last_stored, now)
 
     def _label(self, model: str) -> str:
-        """A model's name, fit to be part of a counter's name: clients may send anything."""
+        """A model's name made safe for a counter's name, because clients may send anything."""
         model = model[:_LONGEST_NAME]
         label = self._labels.get(model)
         if label is None:
             if len(self._labels) >= MOST_MODELS:
                 return OTHER_MODELS
-            label = self._labels[model] = model.encode("utf-8", "replace").decode().replace(SEPARATOR, " ")
+            label = self._labels[model] = _fit(model)
         return label
 
     def _reckon(self) -> None:
@@ -183,12 +194,25 @@ class Ledger:
             self._stored_models = {name[1] for name in names if name[0] == "models"} - {OTHER_MODELS}
             room = max(MOST_MODELS - len(self._stored_models), 0)
             self._stored_models |= set(sorted(models - self._stored_models - {OTHER_MODELS})[:room])
+        if any(name[0] == "unseen" for name in pending):
+            pending = self._bounded_unseen(pending)
         counts: Counter[str] = Counter()
         for name, count in pending.items():
             if name[0] == "models" and name[1] not in self._stored_models:
                 name = (name[0], OTHER_MODELS, *name[2:])  # noqa: PLW2901
             counts[SEPARATOR.join(name)] += count
         return counts
+
+    def _bounded_unseen(self, pending: Counter[_Name]) -> Counter[_Name]:
+        known = {tuple(name.split(SEPARATOR)) for name in self._store.counts() if name.startswith("unseen" + SEPARATOR)}
+        bounded: Counter[_Name] = Counter()
+        for name, count in pending.items():
+            if name[0] == "unseen" and name not in known and len(known) >= MOST_UNSEEN:
+                name = ("unseen", OTHER_HOSTS, "", "")  # noqa: PLW2901
+            elif name[0] == "unseen":
+                known.add(name)
+            bounded[name] += count
+        return bounded
 
     def _forget_hours(self, before: int) -> None:
         names = [name for name in self._store.counts() if _hour_of(name, before) < before]
@@ -206,6 +230,11 @@ class Ledger:
             ttl_seconds=settings.ttl_seconds,
             cache_dir=settings.store_place,
         )
+
+
+def _fit(text: str) -> str:
+    """A text that clients may have sent, fit to be part of a counter's name."""
+    return text[:_LONGEST_NAME].encode("utf-8", "replace").decode().replace(SEPARATOR, " ")
 
 
 def _hour_of(name: str, default: int) -> int:

@@ -1,8 +1,9 @@
 """What an answer cost: the usage that it reports, priced by genai-prices.
 
-A model behind a gateway or on this machine is priced as its maker lists it, and marked so. An unknown model has no
-price: nothing is guessed. The prices are those that the package brings; nothing is fetched. Importing it takes longer
-than a hundred hits, so that waits for the first answer, which is judged off the event loop.
+A model behind a gateway or on this machine has its maker's list price, and is marked
+accordingly. An unknown model has no
+price: nothing is guessed. The prices come with the package; nothing is fetched. It is imported with the first answer,
+off the event loop, because importing it takes longer than a hundred hits.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ logger = logging.getLogger(__name__)
 _MOST_TOKENS = 10**12
 """An upstream may send any number. Larger ones are nonsense, and too large for a counter."""
 _MAKERS = ("anthropic", "cohere", "deepseek", "google", "mistral", "moonshotai", "openai", "perplexity", "x-ai")
-"""The providers whose price is the list price of a model: those who make it."""
+"""Providers that make models: their price is the list price."""
 _PREFIXES = {"mistralai": "mistral", "xai": "x-ai", "deepseek-ai": "deepseek"}
-"""Makers as gateways write them before a model's name, where genai-prices has another id."""
+"""Prefixes of model names that gateways use for makers which genai-prices calls differently."""
 
 
 def cost_of(format: Format, upstream: str, model: str, shape: Shape, response: Response, *, now: float) -> Cost:
@@ -46,6 +47,7 @@ def cost_of(format: Format, upstream: str, model: str, shape: Shape, response: R
             answer = load_object(response.body)
         else:
             answer = format.assemble(format.split_stream(response.body, shape))
+        answer = format.opened_answer(answer)
         usage = _usage(format, upstream, answer)
         if usage is None:
             return Cost(seconds=response.seconds)
@@ -58,7 +60,7 @@ def cost_of(format: Format, upstream: str, model: str, shape: Shape, response: R
         return Cost(asked, answered, usd, response.seconds, is_listed)
     except FormatError:
         return Cost(seconds=response.seconds)
-    except Exception:  # of a library, about data that anybody may have sent: an answer is kept all the same
+    except Exception:  # a library's error about untrusted data must not keep an answer from being stored
         logger.warning("the cost of an answer is not known", exc_info=True)
         return Cost(seconds=response.seconds)
 
@@ -89,7 +91,7 @@ class _Priced(NamedTuple):
 
 
 def _priced(upstream: str, names: Iterable[object]) -> _Priced | None:
-    """The model that has the first of these names that is known."""
+    """The model with the first of these names that is known."""
     known = [name for name in names if isinstance(name, str) and name]
     provider = _provider_at(upstream)
     if provider is None:
@@ -113,7 +115,7 @@ def _usd(format: Format, usage: Usage, priced: _Priced, answer: Json, now: float
 
 
 def _price_context(format: Format, answer: Json) -> dict[str, str]:
-    """What decides the price besides the tokens: the tier and the speed that the provider names."""
+    """What the price depends on besides the tokens: the tier and the speed that the provider reports."""
     reported = answer.get(format.usage_places[0])
     usage = reported if isinstance(reported, dict) else {}
     context = {
@@ -143,7 +145,7 @@ def _model_at(upstream: str, name: str) -> ModelInfo | None:
 
 @lru_cache(maxsize=1024)
 def _listed(name: str) -> _Priced | None:
-    """A model that its maker lists under this very name, with or without a prefix: `openai/gpt-5`, `gpt-5`."""
+    """A model that its maker lists under exactly this name, with or without a prefix: `openai/gpt-5`, `gpt-5`."""
     prefix, _, bare = name.lower().rpartition("/")
     wanted = (_PREFIXES.get(prefix, prefix),) if prefix else _MAKERS
     for provider in _providers():
@@ -155,8 +157,8 @@ def _listed(name: str) -> _Priced | None:
 
 
 def _is_known_as(info: ModelInfo, name: str) -> bool:
-    """Whether a model has this very name, or its id with a date or version. genai-prices finds some models by how their
-    names begin, which would price someone's own `deepseek-chat-uncensored` like the original."""
+    """Whether a model has exactly this name, or its id with a date or version. genai-prices matches some models by
+    prefix, and would price a derived `deepseek-chat-uncensored` like the original."""
     if re.fullmatch(re.escape(info.id) + r"(-(latest|preview|v?[0-9][0-9.-]*))*", name):
         return True
     return not info.match.is_match(f"{name}-other")

@@ -43,7 +43,7 @@ class _Collector(Collector):
             yield from self._book(book, by_whom)
 
     def _book(self, book: str, by_whom: str) -> Iterator[Metric]:
-        """One book of every model; the ledger bounds their number."""
+        """One account of every model. The ledger limits their number."""
         name = f"{_PREFIX}{book}_"
         tokens = CounterMetricFamily(name + "tokens", f"Tokens {book} by {by_whom}.", labels=["model", "direction"])
         usd = CounterMetricFamily(

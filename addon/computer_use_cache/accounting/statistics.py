@@ -21,7 +21,7 @@ class Book(msgspec.Struct, frozen=True):
     input_tokens: int = 0
     output_tokens: int = 0
     usd: float | None = 0.0
-    """US dollars, as far as prices are known; null if none is, as 0 would say that it was free."""
+    """US dollars, as far as prices are known. Null if no price is known: 0 would mean that it was free."""
     seconds: float = 0.0
     """Time spent waiting for the upstream."""
 
@@ -33,7 +33,7 @@ class ModelStatistics(msgspec.Struct, frozen=True):
     misses: int = 0
     stale: int = 0
     saved: Book = Book()
-    """Not spent, because the store or another request's call answered."""
+    """Not spent, because the store or another request's upstream call answered."""
     spent: Book = Book()
     """Spent on misses."""
     priced: bool = True
@@ -49,6 +49,17 @@ class Hour(msgspec.Struct, frozen=True, rename={"start": "from"}):
     """Unix seconds."""
     hits: int = 0
     misses: int = 0
+
+
+class Unseen(msgspec.Struct, frozen=True):
+    """Model calls that were not cached because of where they went."""
+
+    host: str
+    route: str
+    """"" for connections that were not decrypted, and may have been anything."""
+    setting: str
+    """The setting that would cache them, "" if none would."""
+    count: int
 
 
 class Statistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +80,9 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     not_rebound: dict[str, int] = {}
     """Times that an answer recorded for other values was not served, by the cause."""
     bypasses: dict[str, int] = {}
-    """Requests sent past the cache, by reason."""
+    """Requests that bypassed the cache, by reason."""
+    unseen: list[Unseen] = []
+    """Model calls, and connections that may have held some, to hosts and routes that are not cached."""
     stale: int = 0
     """Requests answered with an expired entry because the upstream failed."""
     coalesced: int = 0
@@ -104,6 +117,7 @@ def from_counts(counts: Mapping[str, float], **fixed: Any) -> Statistics:
         rebound={kind: int(count) for (kind,), count in _below("rebound", counts)},
         not_rebound={cause: int(count) for (cause,), count in _below("not_rebound", counts)},
         bypasses={reason: int(count) for (reason,), count in _below("bypasses", counts)},
+        unseen=[Unseen(host, route, setting, int(count)) for (host, route, setting), count in _below("unseen", counts)],
         stale=int(counts.get("stale", 0)),
         coalesced=int(counts.get("coalesced", 0)),
         refusals=int(counts.get("refusals", 0)),
@@ -142,7 +156,7 @@ def _models(counts: Mapping[str, float]) -> dict[str, ModelStatistics]:
 
 
 def _with_known_prices(fields: dict[str, Any]) -> dict[str, Any]:
-    """A model's counts, without a sum of money in a book that has no known price."""
+    """A model's counts. An account without any known price has no sum of money."""
     if fields.get("priced", True):
         return fields
     books = {name: fields.get(name, {}) for name in ("saved", "spent")}

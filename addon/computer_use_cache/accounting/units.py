@@ -6,7 +6,7 @@ import math
 
 
 def dollars(usd: float) -> str:
-    """US dollars, to the cent; below ten cents with the first two digits that count."""
+    """US dollars to the cent, or to two significant digits below ten cents."""
     places = 2 if usd <= 0 else max(2, 1 - math.floor(math.log10(usd)))
     return f"${usd:,.{places}f}"
 

@@ -56,7 +56,7 @@ def open_batch(cache: Cache, plan: Plan, now: float) -> Batch | None:
 
 
 def _known(cache: Cache, part: Plan, now: float) -> Entry | None:
-    """The entry of one input, in the form that the batch asks for; None if it is not to be had in that form."""
+    """The entry of one input, in the form that the batch asks for; None if it cannot be converted."""
     entry = cache.lookup(part, now)
     if isinstance(entry, Absent):
         return None
@@ -78,7 +78,7 @@ def join_known(batch: Batch) -> Entry:
 
 
 def _asked_form(batch: Batch) -> str:
-    """The joined answer is in the form asked for as far as its parts could be, and is not to be converted again."""
+    """The form of the joined answer. Its parts have been converted as far as possible, so it is not converted again."""
     return next((entry.asked_form for entry in batch.known.values() if entry.asked_form), "")
 
 

@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from msgspec.structs import replace
 
 from computer_use_cache import formats
 from computer_use_cache.accounting import prices
-from computer_use_cache.cache import policy
-from computer_use_cache.cache.concealing import Finder, concealed_answer
+from computer_use_cache.cache import judging, policy
+from computer_use_cache.cache.concealing import Finder
 from computer_use_cache.cache.lookup import checked, offline_error, unread
 from computer_use_cache.cache.plan import Plan, Route
 from computer_use_cache.cache.policy import Controls
 from computer_use_cache.cache.samples import Samples
 from computer_use_cache.credentials import caller, places
 from computer_use_cache.errors import FormatError
+from computer_use_cache.formats import walking
 from computer_use_cache.formats.base import Format, Json, load_object
 from computer_use_cache.keys import canonical_json, key
 from computer_use_cache.models import (
@@ -33,8 +35,6 @@ from computer_use_cache.models import (
     Request,
     RequestRecord,
     Response,
-    Shape,
-    Skip,
     Skipped,
 )
 from computer_use_cache.rebinding import Cause, Refusal, Value, conceal
@@ -48,24 +48,19 @@ from computer_use_cache.store.base import Slow, Store
 _QUICK_BYTES = 128 * 1024
 
 _LEAST_KNOWN, _MOST_KNOWN = 60.0, 86400.0
-"""An expired entry is kept for as long again as it was fresh, within these bounds in seconds."""
-
-_KEPT_HEADERS = (
-    *("content-type", "request-id", "x-request-id", "x-generation-id", "apim-request-id"),
-    *("x-amzn-requestid", "x-amzn-bedrock-content-type", "x-amzn-bedrock-invocation-latency"),
-    *("x-amzn-bedrock-input-token-count", "x-amzn-bedrock-output-token-count"),
-)
-
-_KEPT_OPENAI_HEADERS = ("openai-model", "openai-processing-ms", "openai-version")
-"""Recorded and replayed like `_KEPT_HEADERS`. OpenAI's other headers name the caller's organisation and project."""
+"""An expired entry is kept as long as it was fresh, but at least and at most for these numbers of seconds."""
 
 
 class Cache:
-    """The core of one proxy. `loopback` says whether only this machine can reach it, which decides the scope `auto`."""
+    """The core of one proxy. `loopback` says whether only this machine can reach it, which decides the scope `auto`.
+
+    `run` names it among the proxies that share a store.
+    """
 
     def __init__(self, settings: Settings, store: Store, *, loopback: bool) -> None:
         self.settings = settings
         self.store = store
+        self.run = secrets.token_hex(4)
         self.samples = Samples()
         self._finder = Finder()
         caret = any(normalizer.name == Rule.CARET for normalizer in settings.normalize)
@@ -116,6 +111,7 @@ class Cache:
             parted = places.part(body)
         except RecursionError:
             parted, unreadable = places.Parted(body), Bypass(Reason.FORM, "nested too deeply")
+        kept = places.Parted(walking.without_places(parted.body, format.client_ids), parted.credentials)
         model = format.model(body, route.resource)
         verdict: Controls | Bypass = (
             controls.bypass
@@ -127,7 +123,7 @@ class Cache:
         computed, blanked = "", list[Value]()
         if isinstance(verdict, Controls):
             try:
-                computed = self._key(route.key_beginning, route, parted, blanked)
+                computed = self._key(route.key_beginning, route, kept, blanked)
             except (FormatError, RecursionError) as error:
                 verdict = Bypass(Reason.FORM, str(error))
         if computed and computed == controls.reject:
@@ -141,7 +137,8 @@ class Cache:
             model=model,
             shape=format.wanted_shape(body, route.request.path, route.request.query),
             with_usage=format.wants_usage(body),
-            body=parted.body,
+            body=kept.body,
+            is_whole=kept.body == parted.body,
             forward=sent_body if unreadable or body is sent else _forwarded(body, sent_body),
             credentials=parted.credentials,
             blanked=tuple(blanked),
@@ -159,12 +156,13 @@ class Cache:
         return key.finish(beginning, body, "\0".join((self._counted(route, parted), *kinds)))
 
     def _counted(self, route: Route, parted: places.Parted) -> str:
-        """The digest of the credentials that a body held, which count as the caller's does; "" if they do not."""
+        """A digest of the credentials found in a body, which separate entries as the caller's credential does; "" if
+        entries are shared."""
         is_counted = parted.credentials and self._counts_credentials(route.request)
         return caller.digest("\0".join(parted.credentials)) if is_counted else ""
 
     def template_digest(self, plan: Plan, template: Json) -> str:
-        """The digest of a request's template; it does not count which of a run's samples is asked for."""
+        """The digest of a request's template, which is the same for all samples."""
         parted = places.Parted(plan.body, plan.credentials)
         counted = "\0".join((self._counted(plan.route, parted), *plan.secret_kinds))
         return key.finish(plan.route.key_beginning, template, counted)
@@ -224,9 +222,9 @@ class Cache:
         return self._beginning(route.request, route.format, route.resource, route.controls, plan.nth)
 
     def conceal(self, plan: Plan) -> Plan:
-        """The plan with `<secret n>` in the place of each credential in the request's texts, and the key of that.
+        """The plan with `<secret n>` in place of each credential in the request's texts, and its key computed anew.
 
-        A bypass if that cannot be done, or the answer cannot have the marks. Slow: call it off the event loop.
+        It is a bypass if that is impossible, or if the API does not answer in text. Slow: call it off the event loop.
         """
         try:
             found = conceal(plan.body, self._finder.searching_for(plan.credentials))
@@ -246,8 +244,8 @@ class Cache:
         return unread(plan) or checked(plan, self._stored(plan), now)
 
     def lookup_quickly(self, plan: Plan, now: float) -> Entry | Absent | Slow:
-        """As `lookup`, on the event loop: SLOW if `lookup` must be used in a thread instead, because the entry takes
-        too long to read, or the body must be hashed again."""
+        """`lookup` for the event loop: SLOW if `lookup` must be used in a thread instead, because the entry takes too
+        long to read or the body must be hashed again."""
         if absent := unread(plan):
             return absent
         entry = self.store.get_quickly(plan.key)
@@ -256,7 +254,7 @@ class Cache:
         return checked(plan, entry if entry and entry.key == plan.key else None, now)
 
     def lookup_stale(self, plan: Plan, now: float) -> Entry | None:
-        """The entry that may stand in at `now` for an upstream that failed. Blocks; raises StoreError."""
+        """The expired entry that may be served at `now` because the upstream failed. Blocks; raises StoreError."""
         if isinstance(plan.verdict, Bypass) or not plan.verdict.stale_seconds:
             return None
         entry = self._stored(plan)
@@ -272,8 +270,8 @@ class Cache:
         return next((entry for name, entry in found if entry and entry.key == name), None)
 
     def _earlier_bodies(self, plan: Plan) -> Iterator[Json]:
-        """The part of this very request that entered its key before normalisers were set, and before the metadata of
-        pictures was left out. Each costs a hash of the body, on misses only."""
+        """What was hashed for this request before normalisers were set, and before the metadata of pictures was left
+        out. Looking for such entries costs one hash each, on misses only."""
         if not plan.body:
             return
         exact = self._exact_body(plan.format, plan.body)
@@ -285,55 +283,26 @@ class Cache:
 
     def judge(self, plan: Plan, response: Response, now: float) -> Entry | Skipped:
         """The entry for an upstream's complete answer, received at `now`, or why it must not be stored."""
-        if isinstance(plan.verdict, Bypass):
-            return Skipped(str(plan.verdict), Skip.FORBIDDEN)
-        if plan.verdict.write_ban:
-            return Skipped(f"{plan.verdict.write_ban} forbids storing", Skip.FORBIDDEN)
-        verdict = policy.judge_answer(plan.format, response, plan.shape, self.settings)
-        if isinstance(verdict, Skipped):
-            return verdict
-        body = concealed_answer(plan, verdict.shape, response.body)
-        if isinstance(body, Refusal):
-            return Skipped(f"{Skip.CREDENTIAL}: {body}", Skip.CREDENTIAL)
-        usable_until = verdict.usable_until
-        if usable_until is not None and usable_until <= now:
-            return Skipped(Skip.EXPIRED, Skip.EXPIRED)
-        ttl = self.settings.ttl_seconds if plan.verdict.ttl is None else plan.verdict.ttl
-        ends = [time for time in (now + ttl if ttl else None, usable_until) if time is not None]
-        is_json = verdict.shape is Shape.JSON
-        entry = Entry(
-            key=plan.key,
-            format=plan.format.name,
-            shape=verdict.shape,
-            model=plan.model,
-            namespace=plan.verdict.namespace,
-            headers=tuple(item for item in sorted(response.headers.items()) if is_kept(item[0])),
-            body=body,
-            created_at=now,
-            expires_at=min(ends, default=None),
-            seconds=response.seconds,
-            with_usage=plan.with_usage,
-            chunks=response.chunks if body is response.body else (),
-            offline_only=verdict.offline_only,
-            usable_until=usable_until,
-            asked_form=plan.format.unasked_form(response.body, plan.body) if is_json else "",
-            template=plan.template.digest if plan.template else "",
-            bindings=plan.template.bindings if plan.template else b"",
-        )
-        return entry.costing(self.cost(plan, response, now))
+        judged = judging.judge(plan, response, self.settings, now)
+        return judged if isinstance(judged, Skipped) else judged.costing(self.cost(plan, response, now))
 
     def cost(self, plan: Plan, response: Response, now: float) -> Cost:
         """The cost of an upstream's answer. Slow the first time: call it off the event loop."""
-        shape = policy.shape_of(response.headers.get("content-type", ""), plan.shape)
+        shape = judging.shape_of(response.headers.get("content-type", ""), plan.shape)
         if response.status != 200:
             return Cost(usd=0.0, seconds=response.seconds)
         if shape is None:
             return Cost(seconds=response.seconds)
         return prices.cost_of(plan.format, plan.upstream, plan.model, shape, response, now=now)
 
-    def concealed_body(self, body: Json) -> Json:
-        """A body without any credential, as `plan_body` and `conceal` leave it. Slow: call it off the event loop."""
-        parted = places.part(body)
+    def finds_credential(self, text: str, credentials: Sequence[str]) -> bool:
+        """Whether a credential stands in a text: one of these, or any other. Slow: call it off the event loop."""
+        return bool(self._finder.searching_for(credentials)(text))
+
+    def concealed_body(self, format: Format, body: Json) -> Json:
+        """The body as it is kept: without credentials, and without the client's ids. Slow: call it off the event
+        loop."""
+        parted = places.part(walking.without_places(body, format.client_ids))
         found = conceal(parted.body, self._finder.searching_for(parted.credentials))
         assert not isinstance(found, Refusal), "the request would be a bypass"
         return found.body
@@ -362,10 +331,5 @@ def _bypassed(plan: Plan, bypass: Bypass) -> Plan:
 
 
 def _forwarded(body: Json, sent: bytes) -> bytes:
-    """The body to forward once our controls were removed from it."""
+    """The body to forward: what was sent, without our controls."""
     return canonical_json.write(body, lambda: policy.without_controls(load_object(sent)))
-
-
-def is_kept(header: str) -> bool:
-    """Whether a response header (lower-case name) is recorded and replayed."""
-    return header in _KEPT_HEADERS or header in _KEPT_OPENAI_HEADERS

@@ -1,4 +1,4 @@
-"""Keeps credentials in texts out of everything that is stored: `<secret n>` stands in their place.
+"""Keeps credentials in texts out of the store, by putting `<secret n>` in their place.
 
 A conversation grows by a few texts a turn, so the search remembers the texts it has seen.
 """
@@ -24,7 +24,7 @@ _MOST_TEXTS = 32_768
 
 
 class Finder:
-    """Finds credentials by their form or label, and those of a request's tools wherever else they stand."""
+    """Finds credentials by their form or label, and those of a request's tools wherever they are repeated."""
 
     def __init__(self) -> None:
         self._known = BoundedMemory[bytes, Spans](_MOST_TEXTS)
@@ -47,7 +47,7 @@ class Finder:
 
 
 def concealed_answer(plan: Plan, shape: Shape, body: bytes) -> bytes | Refusal:
-    """An answer of this shape as it may be stored: the same bytes if no credential of the request stands in it."""
+    """An answer of this shape, fit to be stored: the same bytes if it repeats no credential of the request."""
     format = plan.format
     if plan.secrets:
         answer = load_object(body) if shape is Shape.JSON else format.split_stream(body, shape)
@@ -63,7 +63,7 @@ def concealed_answer(plan: Plan, shape: Shape, body: bytes) -> bytes | Refusal:
 
 
 def _united(spans: Iterable[tuple[int, int, str]]) -> Spans:
-    """The spans in order; those that overlap become one, of the kind of the first."""
+    """The spans in order. Overlapping spans become one, of the kind of the first."""
     united: list[tuple[int, int, str]] = []
     for start, end, kind in sorted(spans):
         if united and start < united[-1][1]:

@@ -15,19 +15,19 @@ _NOT_STORED, _EXPIRED = Absent(Fwd.URI_MISS), Absent(Fwd.STALE)
 
 
 def unread(plan: Plan) -> Absent | None:
-    """Why the store is not to answer a plan, if it is not."""
+    """Why a plan must not be looked up; None if it may be."""
     if isinstance(plan.verdict, Bypass):
         return Absent(plan.verdict.fwd)
     return Absent(Fwd.REQUEST, plan.verdict.read_ban) if plan.verdict.read_ban else None
 
 
 def checked(plan: Plan, entry: Entry | None, now: float) -> Entry | Absent:
-    """The entry that was found under a key of the plan, if it may answer it, else why not."""
+    """The entry found under a key of the plan if it may answer, else the reason why not."""
     return usable(plan, entry, now) if entry else _NOT_STORED
 
 
 def usable(plan: Plan, entry: Entry, now: float) -> Entry | Absent:
-    """The entry, if it is fresh enough for the plan, else why it may not be served."""
+    """The entry if it is fresh enough for the plan, else the reason why it must not be served."""
     assert isinstance(plan.verdict, Controls), "a bypass is not looked up"
     if entry.offline_only and plan.verdict.upstream:
         return _NOT_STORED

@@ -1,5 +1,5 @@
-"""When each piece of a replayed answer is due: at once, as recorded, at a number of tokens a second, or after a least
-time.
+"""When each piece of a replayed answer is due: at once, as recorded, at a number of tokens a second, or not before a
+minimum time.
 
 An agent acts on an answer as soon as it has it. If that is before the page has changed, it sees the old page.
 """
@@ -20,8 +20,8 @@ def schedule(
 ) -> list[tuple[float, bytes]]:
     """(seconds to wait, piece) for each piece of an answer replayed in `shape`; empty if it is to be sent at once.
 
-    A JSON answer comes in one piece, as late as it did or not before the least time. A stream that is replayed byte for
-    byte is cut where the recorded one was cut; where a JSON answer was recorded, `recorded` spreads its time evenly.
+    A JSON answer is one piece, sent after the recorded or the minimum time. A stream that is replayed byte for byte is
+    cut where the recorded one was. If the stream was made from a JSON answer, `recorded` spreads the time evenly.
     """
     match speed:
         case Speed.INSTANT:

@@ -19,7 +19,7 @@ from computer_use_cache.rebinding import Value
 class Route:
     """What is known about a request to a cached API before its body has arrived.
 
-    `request` has no body. `resource` is the model where the path names it, and `key_beginning` the digest so far.
+    `request` has no body. `resource` is the model if the path names it. `key_beginning` is the key's hash so far.
     """
 
     request: Request
@@ -31,8 +31,11 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """The request without its moving values and pictures: its `digest`, those `values`, the digests of those
-    `pictures`, and all `text` of the request, which is for the present answer only."""
+    """What rebinding needs to know about a request.
+
+    `digest` is that of the request without its moving values and pictures. `values` and `pictures` (by digest) are what
+    was taken out. `text` is all text of the request; it is used for the present answer and never stored.
+    """
 
     digest: str
     values: tuple[Value, ...]
@@ -49,15 +52,16 @@ class Template:
 class Plan(msgspec.Struct, frozen=True):
     """The plan for one request to a cached API.
 
-    `verdict` is a Bypass, or the Controls of a request, which then has a `key`. `forward` is what to send upstream.
-    `body` is the parsed request without the `credentials` that stand in known places (its tools', its servers'), which
-    are only forwarded. Neither holds our controls. `shape` is the one that the client asks for. `blanked` are the
-    values that normalisers took out of its texts before it was hashed.
+    `verdict` is either a Bypass or the request's Controls; with Controls, the plan has a `key`. `forward` is the body
+    to send upstream. `body` is the parsed body without the `credentials` in known places, such as those of tools and
+    servers, which are forwarded only. Neither contains our controls. `shape` is the one that the client asks for.
+    `blanked` are the values that normalisers removed from the texts before hashing.
+    `is_whole` is False if ids of the client were left out of `body` (`Format.client_ids`).
 
-    A plan whose exact entry is not there is prepared (rebound.py): its `body` then has `<secret n>` in the place of the
-    `secrets` in its texts, whose `secret_kinds` are part of the key, and it has a `template` if an answer for other
-    values may be served. Where samples are ordered, `nth` is the number of times its run has asked for it, and
-    `template_nth` for its template.
+    If there is no exact entry, the plan is prepared (rebound.py). Its `body` then has `<secret n>` in place of the
+    `secrets` in its texts, and their `secret_kinds` are part of the key. It has a `template` if an answer recorded for
+    other values may be served. With ordered samples, `nth` counts how often the run has asked for this request, and
+    `template_nth` how often for its template.
     """
 
     route: Route
@@ -70,6 +74,7 @@ class Plan(msgspec.Struct, frozen=True):
     forward: bytes
     credentials: tuple[str, ...] = ()
     blanked: tuple[Value, ...] = ()
+    is_whole: bool = True
     is_prepared: bool = False
     secrets: tuple[str, ...] = ()
     secret_kinds: tuple[str, ...] = ()

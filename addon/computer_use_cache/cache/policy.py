@@ -1,4 +1,4 @@
-"""Decides whether a request may be looked up and whether an answer may be stored; every verdict has a reason.
+"""Decides what a request is allowed to do with the cache; every verdict has a reason.
 
 Per-request controls are read here and removed before the request is forwarded. Cache-Control means what RFC 9111,
 section 5.2.1, says.
@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats import aws_events, expiry
-from computer_use_cache.formats.base import Format, load_object
-from computer_use_cache.models import Bypass, Reason, Response, Shape, Skip, Skipped
+from computer_use_cache.errors import RequestError
+from computer_use_cache.models import Bypass, Reason
 from computer_use_cache.rebinding.bindings import Bindings
-from computer_use_cache.setting_values import Mode, Scope
+from computer_use_cache.setting_values import Mode
 from computer_use_cache.settings import Settings
 
 CONTROL_HEADERS = (
@@ -53,12 +51,12 @@ _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 class Controls:
     """What one request is allowed to do.
 
-    `bypass` is the bypass it asks for. `read_ban`, `write_ban` and `upstream_ban` name what forbids a stored answer,
-    storing the answer, and any answer but a stored one (`Cache-Control: no-cache`); they are "" where nothing does.
-    `max_age` and `ttl` are in seconds, None where it gives none. When the upstream fails, an entry may be served for
-    `stale_seconds` after it expires. `sample` is None where the request names none. `run` is the name of the run that
-    it belongs to. If `rebinds` is set, an answer recorded for other values may be served with the present ones;
-    `bindings` are the present values that are known beforehand.
+    `bypass` is the bypass it asks for. `read_ban` names what forbids serving a stored answer, such as
+    `Cache-Control: no-cache`, `write_ban` what forbids storing the answer, and `upstream_ban` what forbids asking
+    upstream; each is "" if nothing does. `max_age` and `ttl` are in seconds. When the upstream fails, an entry may be
+    served for `stale_seconds` after it expires. `run` is the name of the run that the request belongs to. If `rebinds`
+    is set, an answer recorded for other values may be served with the present ones; `bindings` are the present values
+    that are known beforehand. What the request does not specify is None.
     """
 
     bypass: Bypass | None
@@ -103,7 +101,7 @@ def read_controls(headers: Mapping[str, str], settings: Settings) -> Controls:
     directives = _directives(headers.get("cache-control", ""))
     max_age = directives.get("max-age", "")
     return Controls(
-        bypass=_wished_bypass(headers, mode),
+        bypass=_requested_bypass(headers, mode),
         read_ban=_ban("no-cache", directives) or (_mode_source(headers, mode) if mode is Mode.REFRESH else ""),
         write_ban=_ban("no-store", directives) or ("" if mode in _STORING_MODES else _mode_source(headers, mode)),
         upstream_ban=_mode_source(headers, mode)
@@ -126,7 +124,7 @@ def _ban(directive: str, directives: Mapping[str, str]) -> str:
 
 
 def _mode_source(headers: Mapping[str, str], mode: Mode) -> str:
-    """Where the mode comes from, as the person who set it would write it."""
+    """The header or setting that the mode comes from, as one would write it."""
     asked = headers.get("x-cache-mode", "").strip().lower()
     return f"X-Cache-Mode: {mode}" if asked == mode else f"CACHE_MODE={mode}"
 
@@ -135,9 +133,9 @@ def _stale_seconds(mode: Mode, directives: Mapping[str, str], settings: Settings
     """Entries are kept no longer than the setting says, so a request's stale-if-error (RFC 5861) only shortens it."""
     if mode is Mode.REFRESH or not directives.keys().isdisjoint(("no-cache", "no-store", "max-age")):
         return 0
-    wished = directives.get("stale-if-error", "")
+    asked = directives.get("stale-if-error", "")
     most = settings.stale_if_error_seconds
-    return min(int(wished), most) if re.fullmatch(r"[0-9]{1,12}", wished) else most
+    return min(int(asked), most) if re.fullmatch(r"[0-9]{1,12}", asked) else most
 
 
 def _mode(headers: Mapping[str, str], settings: Settings) -> Mode:
@@ -149,7 +147,7 @@ def _mode(headers: Mapping[str, str], settings: Settings) -> Mode:
     return settings.mode if settings.mode is Mode.OFFLINE else wanted
 
 
-def _wished_bypass(headers: Mapping[str, str], mode: Mode) -> Bypass | None:
+def _requested_bypass(headers: Mapping[str, str], mode: Mode) -> Bypass | None:
     if _header_flag(headers, "x-cache-bypass"):
         return Bypass(Reason.HEADER)
     return Bypass(Reason.MODE) if mode is Mode.OFF else None
@@ -157,10 +155,10 @@ def _wished_bypass(headers: Mapping[str, str], mode: Mode) -> Bypass | None:
 
 def _header_flag(headers: Mapping[str, str], name: str) -> bool:
     text = headers.get(name, "0")
-    wish = _truth(text)
-    if wish is None:
+    is_set = _truth(text)
+    if is_set is None:
         raise RequestError(400, f"{_title(name)}: {text!r} is neither true nor false.")
-    return wish
+    return is_set
 
 
 def _whole(headers: Mapping[str, str], name: str, least: int) -> int | None:
@@ -180,7 +178,7 @@ def _name(headers: Mapping[str, str], header: str) -> str:
 
 
 def _bindings(headers: Mapping[str, str], settings: Settings) -> Bindings:
-    """What a request says about its run, and for what it leaves open the setting."""
+    """The values that a request gives for its run; the setting gives the rest."""
     text = headers.get("x-cache-bind")
     if text is None:
         return settings.bind
@@ -217,24 +215,24 @@ def _truth(value: object) -> bool | None:
 
 def body_bypass(body: Mapping[str, Any], settings: Settings) -> Bypass | None:
     """The bypass that the body's controls ask for, or that CACHE_ENABLED sets where they say nothing."""
-    wish = None if body.keys().isdisjoint(_CONTROL_FIELDS) else _body_wish(body)
-    if wish is False:
+    is_wanted = None if body.keys().isdisjoint(_CONTROL_FIELDS) else _requested_in_body(body)
+    if is_wanted is False:
         return Bypass(Reason.DISABLED_BY_REQUEST)
-    return Bypass(Reason.DISABLED) if wish is None and not settings.enabled else None
+    return Bypass(Reason.DISABLED) if is_wanted is None and not settings.enabled else None
 
 
-def _body_wish(body: Mapping[str, Any]) -> bool | None:
+def _requested_in_body(body: Mapping[str, Any]) -> bool | None:
     control, metadata = body.get("cache_control"), body.get("metadata")
     places = [(body, "cache"), (control, "enabled"), (metadata, "cache"), (metadata, "cache_enabled")]
-    wishes = (_truth(place[name]) for place, name in places if isinstance(place, Mapping) and name in place)
-    return next((wish for wish in wishes if wish is not None), None)
+    found = (_truth(place[name]) for place, name in places if isinstance(place, Mapping) and name in place)
+    return next((is_wanted for is_wanted in found if is_wanted is not None), None)
 
 
 def without_controls(body: dict[str, Any]) -> dict[str, Any]:
     """The body to forward: the same object when it holds none of our controls."""
     if body.keys().isdisjoint(_CONTROL_FIELDS):
         return body
-    # An object or a list is no control of ours; it may be meant for another proxy behind this one.
+    # An object or a list is not one of our controls. It may be meant for a proxy behind this one.
     removed = {"cache"} if "cache" in body and not isinstance(body["cache"], (dict, list)) else set()
     if isinstance(body.get("cache_control"), dict) and "enabled" in body["cache_control"]:
         removed.add("cache_control")
@@ -251,77 +249,3 @@ def model_verdict(model: str, settings: Settings) -> Bypass | None:
     denied = any(fnmatch.fnmatchcase(model, pattern) for pattern in settings.model_denylist)
     allowed = not settings.model_allowlist or any(fnmatch.fnmatchcase(model, one) for one in settings.model_allowlist)
     return None if allowed and not denied else Bypass(Reason.MODEL, model)
-
-
-def is_failure(status: int) -> bool:
-    """Whether this status means that the upstream is failing, so that a stale entry is better than its answer."""
-    return status == 429 or status >= 500
-
-
-@dataclass(frozen=True, slots=True)
-class Storable:
-    """The verdict that an answer is good, and the shape in which it came. The other fields are as in `Entry`."""
-
-    shape: Shape
-    offline_only: bool = False
-    usable_until: float | None = None
-
-
-def judge_answer(format: Format, response: Response, wanted: Shape, settings: Settings) -> Storable | Skipped:
-    """Whether an upstream's answer, which has arrived in full, may be stored."""
-    if response.status != 200:
-        return Skipped(_refusal(format, response, settings), Skip.STATUS)
-    if len(response.body) > settings.max_response_chars:
-        return Skipped(Skip.TOO_LARGE, Skip.TOO_LARGE)
-    if response.headers.get("content-encoding", "identity").strip().lower() not in ("identity", ""):
-        return Skipped(Skip.CODING, Skip.CODING)
-    length = response.headers.get("content-length")
-    if length is not None and length != str(len(response.body)):
-        return Skipped("the body's length is not what its header says", Skip.LENGTH)
-    shape = shape_of(response.headers.get("content-type", ""), wanted)
-    if shape is None:
-        content_type = response.headers.get("content-type", "missing")
-        return Skipped(f"content type is {content_type}", Skip.CONTENT_TYPE)
-    try:
-        return _judge_body(format, response, shape, settings)
-    except FormatError as error:
-        return Skipped(str(error), error.reason)
-
-
-def _judge_body(format: Format, response: Response, shape: Shape, settings: Settings) -> Storable | Skipped:
-    pieces: Sequence[bytes]
-    if shape is Shape.JSON:
-        pieces = [response.body]
-        findings = format.check_answer(load_object(response.body))
-    else:
-        events = format.split_stream(response.body, shape)
-        pieces = [event.data for event in events]
-        findings = format.check_events(events, ended=response.ended)
-    if chosen := findings.endings & settings.skip:
-        return Skipped(f"CACHE_SKIP names {min(chosen)}", Skip.CHOSEN)
-    times = (expiry.earliest(load_object(piece)) for piece in pieces if expiry.may_expire(piece))
-    return Storable(shape, findings.is_silent, min((time for time in times if time is not None), default=None))
-
-
-def _refusal(format: Format, response: Response, settings: Settings) -> str:
-    """What to tell of an answer that is not a 200. Callers that share entries may be replayed encrypted items and ids
-    that another account was given, which the provider then refuses to take back."""
-    status = f"status {response.status}"
-    if response.status not in (400, 401, 403, 404) or settings.scope is Scope.CREDENTIAL:
-        return status
-    text = response.body.decode("utf-8", "replace")
-    if not any(sign in text for sign in format.foreign_history):
-        return status
-    return f"{status}: the history may have been recorded under another key; CACHE_SCOPE=credential keeps them apart"
-
-
-def shape_of(content_type: str, wanted: Shape) -> Shape | None:
-    """The shape that a content type announces; None if no API sends it."""
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind == "text/event-stream":
-        return Shape.SSE
-    if kind == aws_events.CONTENT_TYPE:
-        return Shape.AWS
-    if kind == "application/json" or kind.endswith("+json"):
-        return Shape.ARRAY if wanted is Shape.ARRAY else Shape.JSON
-    return None

@@ -84,8 +84,8 @@ def _profile(plan: Plan) -> Profile:
 
 
 def is_exact(plan: Plan, entry: Entry) -> bool:
-    """Whether the entry under the request's own key was recorded for the same values: normalisers may have taken out
-    others."""
+    """Whether the entry under the request's own key was recorded for the same values. Normalisers may have removed
+    different ones."""
     is_earlier_key = entry.key != plan.key  # without normalisers, which it was recorded before
     return is_earlier_key or not plan.blanked or not entry.bindings or plan.blanked == _blanked(entry)
 
@@ -119,7 +119,7 @@ def find(cache: Cache, plan: Plan, now: float) -> Found | Refusal | None:
 
 
 def _candidates(cache: Cache, plan: Plan, now: float) -> Iterator[Entry]:
-    """The newest first. Where samples are ordered, it is the n-th that was recorded, then those after it."""
+    """The newest first. With ordered samples, the n-th that was recorded, then those recorded after it."""
     if plan.template is None:
         return
     keys = cache.store.with_template(plan.template.digest)
@@ -134,11 +134,11 @@ def _candidates(cache: Cache, plan: Plan, now: float) -> Iterator[Entry]:
 def _approved(cache: Cache, plan: Plan, entry: Entry) -> Replayed | Refusal:
     assert plan.template, "it was looked up by its template"
     assert isinstance(plan.verdict, Controls), "a bypass is not looked up"
-    if needs_state(plan):
-        return Refusal(Cause.STATE)
     moves = approve(_values(entry), plan.template.values, _profile(plan).kinds)
     if isinstance(moves, Refusal):
         return moves
+    if moves and needs_state(plan):
+        return Refusal(Cause.STATE)
     if moves and not plan.verdict.rebinds:
         return Refusal(Cause.OFF)
     pictures = _approved_pictures(cache, plan, entry, moves)
@@ -151,8 +151,8 @@ def _approved(cache: Cache, plan: Plan, entry: Entry) -> Replayed | Refusal:
 
 
 def _approved_pictures(cache: Cache, plan: Plan, entry: Entry, moves: Moves) -> Approved | Refused:
-    """Whether the pictures of two requests are the same: those of the present one are in its body, the recorded ones
-    in the store."""
+    """Whether the pictures of two requests count as the same. The present ones are in the request's body, the recorded
+    ones in the store."""
     assert plan.template, "it was looked up by its template"
     recorded, present = _kept(entry)[1], plan.template.pictures
     if len(recorded) != len(present):
@@ -174,7 +174,7 @@ def _rebound(cache: Cache, plan: Plan, entry: Entry, moves: Moves | Refusal) -> 
     answer = replay_rebound(plan, entry, moves, text, cache.settings.hit_usage)
     if isinstance(answer, Refusal) or answer.counts:
         return answer
-    moved = {value.kind: 0 for value, _ in moves.pairs}  # the requests differ, though the answer holds nothing of it
+    moved = {value.kind: 0 for value, _ in moves.pairs}  # the requests differ, although the answer repeats none of it
     return Replayed(answer.pieces, moved)
 
 
@@ -183,7 +183,7 @@ def _values(entry: Entry) -> list[Value]:
 
 
 def _kept(entry: Entry) -> tuple[list[Value], tuple[str, ...]]:
-    """The values and pictures that an entry was recorded with; none if they cannot be read."""
+    """The values and pictures that an entry was recorded with; empty if they cannot be read."""
     try:
         values, pictures = msgpack.unpackb(entry.bindings, unicode_errors="surrogatepass")
         return [Value(*pair) for pair in values], tuple(pictures)
@@ -195,9 +195,9 @@ def _kept(entry: Entry) -> tuple[list[Value], tuple[str, ...]]:
 
 
 def attempt(plan: Plan, entry: Entry, recorded: Json, present: Json, bindings: Bindings) -> Replayed | Refusal | None:
-    """What rebinding would make of an entry's answer; None if the two requests have different templates.
+    """The result of rebinding an entry's answer; None if the two requests have different templates.
 
-    `recorded` and `present` are what enters the keys of both, and `bindings` those of the present request.
+    `recorded` and `present` are the parts of both bodies that enter the keys. `bindings` are the present request's.
     """
     profile = _profile(plan)
     old = template_of(plan.format, recorded, recorded_bindings(entry), profile)
@@ -209,7 +209,7 @@ def attempt(plan: Plan, entry: Entry, recorded: Json, present: Json, bindings: B
 
 
 def recorded_bindings(entry: Entry) -> Bindings:
-    """What the run knew about itself that recorded an entry."""
+    """The bindings of the run that recorded an entry."""
     return Bindings({value.kind: value.text for value in _values(entry) if value.kind in CONSTANT})
 
 

@@ -32,8 +32,8 @@ class Replayed:
 def replay(plan: Plan, entry: Entry, hit_usage: HitUsage = HitUsage.RECORDED) -> list[bytes] | None:
     """The pieces of the answer in the shape that the plan wants, one per event of a stream.
 
-    None if the recording cannot give it: usage is asked for and was not recorded, or embeddings came in a form that
-    their request had not asked for.
+    None if the recording lacks something: usage is asked for and was not recorded, or embeddings were recorded in a
+    form that their request had not asked for.
     """
     replayed = replay_rebound(plan, entry, NO_MOVES, b"", hit_usage)
     return replayed.pieces if isinstance(replayed, Replayed) else None
@@ -42,7 +42,7 @@ def replay(plan: Plan, entry: Entry, hit_usage: HitUsage = HitUsage.RECORDED) ->
 def replay_rebound(
     plan: Plan, entry: Entry, moves: Moves, text: bytes, hit_usage: HitUsage = HitUsage.RECORDED
 ) -> Replayed | Refusal:
-    """The same with everything replaced that moved; `text` is all text of the present request."""
+    """The same, with the present values in place of the recorded ones. `text` is all text of the present request."""
     try:
         replayed = _replayed(plan, entry, moves, text)
         if isinstance(replayed, Replayed) and hit_usage is HitUsage.ZERO:
@@ -54,8 +54,8 @@ def replay_rebound(
 
 
 def replays_quickly(plan: Plan, entry: Entry, hit_usage: HitUsage = HitUsage.RECORDED) -> bool:
-    """Whether `replay` may run on the event loop; if not, run it in a thread. An answer that is replayed in the shape
-    in which it was recorded always may."""
+    """Whether `replay` may run on the event loop rather than in a thread. It always may if the recorded bytes are
+    served unchanged."""
     if plan.secrets:
         return False
     if len(entry.body) <= _QUICKLY_CONVERTED_BYTES:

@@ -1,6 +1,6 @@
-"""Numbers the times that a run asks the same request: the n-th time it gets the n-th sample (CACHE_SAMPLES=ordered).
+"""Counts how often a run makes the same request: the n-th time it gets the n-th sample (CACHE_SAMPLES=ordered).
 
-A call that failed gives its number back. The client's own retry of a call asks for the same sample again.
+A failed call gives its number back. When a client retries a call, it gets the same sample again.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ class _Given:
 
 
 class Samples:
-    """The numbers of one proxy, by run and digest; those of the requests that were asked longest ago are forgotten."""
+    """The numbers given out by one proxy, by run and digest. The least recently used are forgotten."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._given: OrderedDict[tuple[str, str], _Given] = OrderedDict()
 
     def take(self, run: str, digest: str, *, is_retry: bool) -> int:
-        """The lowest number that is free, from 1; for a retry the one that was given last."""
+        """The lowest free number, from 1; for a retry, the number given last."""
         with self._lock:
             given = self._given.setdefault((run, digest), _Given())
             self._given.move_to_end((run, digest))

@@ -17,7 +17,7 @@ from computer_use_cache import formats
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cli import settings_file
 from computer_use_cache.cli.clear import opened_store
-from computer_use_cache.diagnosis import causes, near_miss
+from computer_use_cache.diagnosis import causes, near_miss, pictures
 from computer_use_cache.diagnosis.differences import Difference
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.exchange.decide import Decider
@@ -26,6 +26,10 @@ from computer_use_cache.flights.flight import Flights
 from computer_use_cache.formats.base import Json
 from computer_use_cache.keys import canonical_json, upstream
 from computer_use_cache.models import Bypass, Request
+from computer_use_cache.screens.approval import Find
+from computer_use_cache.screens.drawing import drawn_difference
+from computer_use_cache.screens.masks import masks
+from computer_use_cache.screens.pixels import can_decode
 from computer_use_cache.setting_values import is_loopback
 from computer_use_cache.settings import Settings
 
@@ -47,6 +51,13 @@ from computer_use_cache.settings import Settings
     type=click.Path(dir_okay=False, path_type=Path),
     help="Put the settings that would have helped into FILE, by default .env.",
 )
+@click.option(
+    "--mask",
+    "drawing_path",
+    metavar="FILE.png",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Draw the first differing picture: what differs in red, what masks hide in blue.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def explain_request(
     *,
@@ -56,6 +67,7 @@ def explain_request(
     summary: bool,
     since: float | None,
     settings_path: Path | None,
+    drawing_path: Path | None,
     as_json: bool,
 ) -> None:
     """Explain why a request is a miss.
@@ -68,19 +80,39 @@ def explain_request(
     settings = Settings.load(os.environ)
     with opened_store(settings) as store:
         if request_file is None:
-            groups = causes.grouped(near_miss.misses(store, time.time() - since if since is not None else 0.0))
+            misses = near_miss.misses(store, time.time() - since if since is not None else 0.0)
+            groups = causes.grouped(causes.for_all(misses, store, settings.image_mask))
             click.echo(json.dumps(groups)) if as_json else _print_groups(groups)
+            if drawing_path:
+                drawn = next((group for group in groups if group["pictures"]), None)
+                _draw(drawing_path, drawn and drawn["example"] | {"settings": drawn["settings"]}, store.media, settings)
             if settings_path:
                 _write(settings_path, causes.merged(group["settings"] for group in groups))
             return
         cache = Cache(settings, store, loopback=is_loopback(settings.host))
         try:
-            found = _explain(cache, _request(request_file.read(), path, headers, settings))
+            found, find = _explain(cache, _request(request_file.read(), path, headers, settings))
         except (RequestError, FormatError, OSError) as error:
             raise click.ClickException(f"cannot explain {request_file.name}: {error}") from None
+        if drawing_path:
+            _draw(drawing_path, found, find, settings)
     click.echo(json.dumps(found)) if as_json else _print_explanation(found)
     if settings_path:
         _write(settings_path, found["settings"])
+
+
+def _draw(path: Path, miss: Json | None, find: Find, settings: Settings) -> None:
+    """Draw the first differing picture of a near miss, and say on standard error what was written."""
+    drawn = None
+    if miss and miss["pictures"] and can_decode():
+        recorded, asked = miss["pictures"][0]
+        mask = miss["settings"].get("CACHE_IMAGE_MASK")
+        drawn = drawn_difference(recorded, asked, find, masks(mask) if mask else settings.image_mask)
+    if drawn is None:
+        click.echo(f"Nothing was drawn into {path}: no two pictures could be compared.", err=True)
+        return
+    path.write_bytes(drawn)
+    click.echo(f"Drew what differs (red) and what masks hide (blue) into {path}.", err=True)
 
 
 def _write(path: Path, settings: dict[str, str]) -> None:
@@ -121,8 +153,9 @@ def _guessed_path(body: bytes) -> str:
     raise click.UsageError("cannot tell the API from the request's body; give its route with --path")
 
 
-def _explain(cache: Cache, request: Request) -> Json:
-    """The `outcome` that the request would have now, its `key` and `reason`, and for a near miss what is near."""
+def _explain(cache: Cache, request: Request) -> tuple[Json, Find]:
+    """The `outcome` that the request would have now, its `key` and `reason`, and for a near miss what is near; and what
+    finds its pictures."""
     plan = cache.plan(request)
     found: Json = {
         "outcome": "BYPASS",
@@ -133,21 +166,25 @@ def _explain(cache: Cache, request: Request) -> Json:
         "normalizers": [],
         "settings": {},
         "uncured": "",
+        "pictures": [],
     }
+    find: Find = cache.store.media
     if isinstance(plan.verdict, Bypass):
-        return found | {"reason": str(plan.verdict)}
+        return found | {"reason": str(plan.verdict)}, find
     decision, plan = Decider(cache, Flights()).decide(plan, time.time())
     if isinstance(decision, Serve):
         rebound = ", rebound" * bool(decision.rebound)
         age = f"recorded {time.time() - decision.entry.created_at:.0f} s ago"
-        return found | {"outcome": "HIT", "key": decision.entry.key, "reason": age + rebound}
+        return found | {"outcome": "HIT", "key": decision.entry.key, "reason": age + rebound}, find
     found |= {"key": plan.key}
     if isinstance(plan.verdict, Bypass):
-        return found | {"reason": str(plan.verdict)}
+        return found | {"reason": str(plan.verdict)}, find
     study = near_miss.study(cache, plan)
+    if study.record:
+        find = pictures.finder(cache.store, study.record)
     if study.near is None:
-        return found | {"outcome": "MISS", "reason": "no stored request is near it"}
-    return found | {"outcome": "MISS", "reason": str(study.near), **near_miss.as_json(study.near)}
+        return found | {"outcome": "MISS", "reason": "no stored request is near it"}, find
+    return found | {"outcome": "MISS", "reason": str(study.near), **near_miss.as_json(study.near)}, find
 
 
 def _print_explanation(found: Json) -> None:
@@ -160,9 +197,8 @@ def _print_explanation(found: Json) -> None:
             Column("where", no_wrap=True, overflow="fold"), "at char", "this request", f"{found['near'][:8]}, stored"
         )
         for one in (Difference(**fields) for fields in found["differences"]):
-            table.add_row(
-                escape(one.path), str(one.at if one.at is not None else ""), _side(one.asked), _side(one.recorded)
-            )
+            at = one.picture or str(one.at if one.at is not None else "")
+            table.add_row(escape(one.path), at, _side(one.asked), _side(one.recorded))
         console.print(table)
         console.print(escape(f"A hit with: {_cure(found)}"), soft_wrap=True)
 
@@ -185,7 +221,7 @@ def _print_groups(groups: list[Json]) -> None:
         table.add_row(
             escape(group["path"]),
             str(group["misses"]),
-            _side(first.asked),
+            _side(group["pictures"] or first.asked),
             _side(first.recorded),
             escape(_cure(group)),
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from computer_use_cache.accounting.ledger import Ledger
 from computer_use_cache.accounting.statistics import Statistics
 from computer_use_cache.accounting.units import dollars
-from computer_use_cache.cli import settings_file
+from computer_use_cache.cli import settings_file, unseen
 from computer_use_cache.diagnosis import causes, near_miss
 from computer_use_cache.errors import CacheError
 from computer_use_cache.formats.base import Json
@@ -24,17 +24,19 @@ _WRITE = "computer-use-cache explain --summary --write"
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The store at one time: its statistics, None if it cannot be read, and the near misses logged since then."""
+    """The store at one time: its statistics, None if it cannot be read, and the causes of the near misses
+    logged since then."""
 
     statistics: Statistics | None = None
-    misses: list[Json] = field(default_factory=list)
+    groups: list[Json] = field(default_factory=list)
 
 
 def take(settings: Settings, since: float) -> State:
-    """The state of the store now, with the misses logged after `since` (Unix seconds)."""
+    """The state of the store now, with the causes of the misses logged after `since` (Unix seconds)."""
     try:
         with contextlib.closing(open_store(settings)) as store:
-            return State(Ledger(store).statistics(settings, since), near_miss.misses(store, since))
+            misses = causes.for_all(near_miss.misses(store, since), store, settings.image_mask)
+            return State(Ledger(store).statistics(settings, since), causes.grouped(misses))
     except CacheError:
         return State()
 
@@ -45,10 +47,12 @@ def lines(before: State, after: State) -> Iterator[str]:
         yield "computer-use-cache: the store cannot be read; see `computer-use-cache doctor`"
         return
     yield f"computer-use-cache: {_totals(before.statistics, after.statistics)}"
-    groups = causes.grouped(after.misses)
-    found = [*_near(groups), *_others(before.statistics, after.statistics, len(after.misses))]
+    near = sum(group["misses"] for group in after.groups)
+    found = [*_near(after.groups), *_others(before.statistics, after.statistics, near)]
     yield from (f"  {line}" for line in found[:_MOST_LINES])
-    if any(group["settings"] for group in groups):
+    passed = unseen.since(before.statistics.unseen, after.statistics.unseen)
+    yield from (f"  {line}" for line in unseen.lines(passed))
+    if any(group["settings"] for group in after.groups):
         yield f"  To put what helps into .env: {_WRITE}"
 
 
@@ -70,7 +74,8 @@ def _near(groups: list[Json]) -> Iterator[str]:
     for group in groups[:_MOST_GROUPS]:
         cure = settings_file.assignments(group["settings"])
         told = f"a hit with {cure}" if cure else group["uncured"]
-        yield f"{_misses(group['misses'])} at {group['path']}: {told}"
+        pictures = f"{group['pictures']}: " if group["pictures"] else ""
+        yield f"{_misses(group['misses'])} at {group['path']}: {pictures}{told}"
     if left := sum(group["misses"] for group in groups[_MOST_GROUPS:]):
         yield f"{_misses(left)} elsewhere: see computer-use-cache explain --summary"
 

@@ -19,6 +19,7 @@ from rich.text import Text
 from computer_use_cache.accounting.ledger import Ledger
 from computer_use_cache.accounting.statistics import Book, Hour, ModelStatistics, Statistics
 from computer_use_cache.accounting.units import dollars, duration
+from computer_use_cache.cli import unseen
 from computer_use_cache.cli.clear import health_of, opened_store, url_option
 from computer_use_cache.settings import Settings
 
@@ -108,6 +109,8 @@ def _totals(counted: Statistics) -> Table:
     if counted.skips:
         table.add_row("not stored", _by_word(counted.skips))
     table.add_row("bypasses", _by_word(counted.bypasses) or "0")
+    for line in unseen.lines(counted.unseen):
+        table.add_row("", line)
     return table
 
 

@@ -1,9 +1,9 @@
-"""Finds credentials in texts, and says where they stand.
+"""Finds credentials in texts by their form and by the labels before them.
 
-The forms of tokens are redact-secret's rules. Of the rule sets that are kept up it finds the most kinds, releases the
-interpreter's lock, gives spans of a `str`, and has wheels for every platform: 6 ms for 100 KB, where detect-secrets
-and betterleaks need 18, and betterleaks brings Go's runtime into the process. `forms` adds what it lacks and replaces
-its rule for labels. In 168 MB of code and documentation all of this finds ten texts, made to look like credentials.
+Most forms are redact-secret's rules. Of the maintained rule sets, it finds the most kinds, releases the interpreter's
+lock, returns spans of a `str` and has wheels for every platform. It takes 6 ms for 100 KB; detect-secrets and
+betterleaks take 18, and betterleaks brings Go's runtime into the process. `forms` adds the forms it lacks and replaces
+its rule for labels. In 168 MB of code and documentation there were ten false alarms, all made to look real.
 """
 
 from __future__ import annotations
@@ -15,15 +15,13 @@ from typing import Any, NamedTuple
 
 from computer_use_cache.credentials.forms import Secret, find_by_form, find_by_label, pattern
 from computer_use_cache.credentials.randomness import is_placeholder
-
-type Place = tuple[str | int, ...]
-type _Node = tuple["_Node", str | int] | None
+from computer_use_cache.formats import walking
 
 
 class Found(NamedTuple):
     """A text of a body that holds credentials, and where it stands: `("messages", 0, "content")`."""
 
-    place: Place
+    place: walking.Place
     text: str
     secrets: list[Secret]
 
@@ -32,7 +30,7 @@ SHORTEST = 12
 """No credential is shorter."""
 
 _ESCAPES = ((r"\n", " \n"), (r"\r", "  "), (r"\t", "  "), (r"\"", '""'))
-"""In JSON inside a text, a line break is two characters, after which no pattern finds the beginning of a word."""
+"""In JSON inside a text, a line break is written `\\n`, whose `n` would hide the beginning of the next word."""
 
 _ENCODED = re.compile(r"[A-Za-z0-9+/=_-]{2048,}")
 _STRIDE = 2048
@@ -45,13 +43,13 @@ _WORD = "[A-Za-z0-9_+~-]"
 _LONG_WORDS = r"[78]Q~|\bpat[A-Za-z0-9]{14}\.[0-9a-f]|[0-9a-f-]{20}[g-zA-Z_+~]|" + "|".join(
     rf"(?:^|[^A-Za-z0-9_+~-])[0-9a-f-]{{{at}}}[g-zA-Z_+~]{_WORD}{{{19 - at}}}" for at in range(20)
 )
-"""A word of 20 characters or more that is no hash and no UUID."""
+"""A word of 20 characters or more that is neither a hash nor a UUID."""
 _LABELS = (
     r"(?i:pass|pwd|secret|token|key|auth|cred)[\w\"'`\] -]{0,12}[:=>]"
     r"|(?i:--pass|--token|--secret|password |bearer |basic | -u)|://[^\s/]*@"
 )
 _SUSPECT = rf"(?m)(?:^.*(?:{_LONG_WORDS}|{_LABELS}).*(?:\n|\z))+"
-"""Lines with such a word, a label or a login: a tenth of prose and of code. The rules see no others, which makes the
+"""Lines with such a word, a label or a login, about a tenth of all lines. Only these are searched, which makes the
 search three times as fast."""
 
 _PRIVATE_KEY = (
@@ -63,11 +61,11 @@ _KEY_DATA = re.compile(r"[A-Za-z0-9+/=]{24}")
 _OWN_RULES = frozenset(
     ("contextual secret", "connection string password", "bearer token", "authorization credential", "private key")
 )
-"""Kinds of redact-secret's that are found here instead: those that go by a label, and what may span many lines."""
+"""Kinds of redact-secret that are found here instead: those recognised by a label, and those that span lines."""
 
 
 def find_in_text(text: str) -> list[Secret]:
-    """The credentials in a text, in their order; none overlaps another.
+    """The credentials in a text, in order and without overlaps.
 
     Takes up to 5 ms for 100 KB: call it off the event loop.
     """
@@ -89,39 +87,13 @@ def find_in_text(text: str) -> list[Secret]:
 
 def find_in_body(body: Mapping[str, Any]) -> Iterator[Found]:
     """The texts of a request's or an answer's body that hold credentials. As slow as `find_in_text`."""
-    for node, text in _texts(body):
+    for node, text in walking.placed_texts(body):
         if secrets := find_in_text(text):
-            yield Found(_place(node), text, secrets)
-
-
-def texts(body: Mapping[str, Any]) -> Iterator[str]:
-    """Every text of a body, in its order."""
-    return (text for _, text in _texts(body))
-
-
-def _texts(body: Mapping[str, Any]) -> Iterator[tuple[_Node, str]]:
-    pending: list[tuple[_Node, Any]] = [(None, body)]
-    while pending:
-        node, value = pending.pop()
-        match value:
-            case str():
-                yield node, value
-            case list():
-                pending.extend(((node, index), item) for index, item in reversed(list(enumerate(value))))
-            case dict():
-                pending.extend(((node, name), item) for name, item in reversed(value.items()))
-
-
-def _place(node: _Node) -> Place:
-    place: list[str | int] = []
-    while node:
-        node, step = node
-        place.append(step)
-    return tuple(reversed(place))
+            yield Found(walking.place_of(node), text, secrets)
 
 
 def _without_escapes(text: str) -> str:
-    """`text` at the same length, with the escapes of JSON as the white space and quotes that they stand for."""
+    """`text` with JSON's escapes replaced by the white space and quotes that they mean, at the same length."""
     if "\\" in text:
         for escape, meant in _ESCAPES:
             text = text.replace(escape, meant)
@@ -129,9 +101,9 @@ def _without_escapes(text: str) -> str:
 
 
 def _without_encoded_data(text: str) -> Iterator[tuple[int, str]]:
-    """What stands between the pictures and files in a text, and where.
+    """The pieces of a text between pictures and files, each with its position.
 
-    A run of two strides covers a multiple of the stride and goes on from there for another: only there is looked.
+    A run of at least two strides covers a whole stride from one of its multiples, so only multiples are tried.
     """
     done = 0
     for at in range(0, len(text), _STRIDE):
@@ -168,7 +140,7 @@ def _find_in_lines(text: str) -> Iterator[Secret]:
 
 
 def _is_in_base64(text: str, secret: Secret) -> bool:
-    """True for what begins or ends inside a longer run of base64: by chance, data may spell any short form."""
+    """True for a find that begins or ends inside a longer run of base64, where any short form may occur by chance."""
     before = text[max(secret.start - _NEIGHBOURS, 0) : secret.start]
     after = text[secret.end : secret.end + _NEIGHBOURS]
     return bool(_IN_BASE64.fullmatch(before) or _IN_BASE64.fullmatch(after))

@@ -2,7 +2,8 @@
 
 redact-secret knows the forms of some 120 providers. These patterns add the ones it lacks or takes too narrowly, and
 everything that is a secret only because of its label (`DB_PASSWORD=`, `Authorization: Bearer`, `user:password@host`):
-its own rule for labels takes identifiers for secrets (`token = access_token`), which would end the caching of code.
+its own rule for labels takes identifiers for secrets (`token = access_token`), so requests with code would never be
+cached.
 """
 
 from __future__ import annotations
@@ -76,12 +77,12 @@ _FORMS = (
         "[A-Za-z0-9]{12,}",
     ),
 )
-"""Kind, beginning, and the rest: RE2 looks for all the beginnings at once, and only there is the rest compared."""
+"""Kind, beginning and rest. RE2 searches for all beginnings at once; the rest is only compared there."""
 
 _SHARED_FORMS = frozenset(("Vault token", "prefixed key"))
 """Identifiers in code have these forms too, unless what follows the beginning looks random."""
 _PUBLIC = "pk_"
-"""Stripe and others call keys so that are meant for web pages."""
+"""Stripe and others use this name for keys that are meant for web pages."""
 
 _VALUE = r"(?:[\"'`]{1,3}([^\s\"'`\\]{8,500})|([^\s\"'`,;<>(){}\[\]\\|]{8,500}))"
 _LABEL = (
@@ -101,17 +102,17 @@ _LABELS = (
     (r"[ \t](?:-u|--user)\b", r"[ =]?['\"]?([\w.@-]+:[^\s'\"]{8,})", is_login),
     (r"[?&;](?:sig|signature|x-(?:amz|goog)-signature)=", r"([A-Za-z0-9%/+]{40,}={0,2})", looks_random),
 )
-"""A label, the secret after it, and what tells a secret from talk about one. The case of a label does not matter."""
+"""A label, the secret after it, and a test that tells a secret from text about secrets. Labels match in any case."""
 
 _NO_SECRET = re.compile(
     r"(?i)(?:next|page|continuation|cursor|sync|pagination|eos|bos|unk|pad|mask|sep|cls|csrf|xsrf|stop|start|max|min|num"
     r"|total|public|cache|primary|foreign|partition|sort|idempotency|of)[._-]?(?:token|key)$"
 )
-"""Labels of what is no secret: the pages of a listing, the vocabulary of a model, the columns of a table."""
+"""Labels of values that are not secret: pages of a listing, the vocabulary of a model, columns of a table."""
 _NAME = re.compile(r"[?&]?[\w.-]*$")
 _LONGEST_NAME = 60
 _SHORTEST_TOKEN = 16
-"""Shorter ones are those of badges and of examples; passwords may be shorter."""
+"""Shorter tokens belong to badges and examples. Passwords may be shorter."""
 
 
 @functools.cache
@@ -120,7 +121,7 @@ def pattern(text: str) -> Any:
     import re2  # noqa: PLC0415
 
     options = re2.Options()
-    options.max_mem = 64 << 20  # with the usual 8 MB, RE2 forgets what it has found out about these patterns
+    options.max_mem = 64 << 20  # with the usual 8 MB, RE2 keeps discarding the automaton of these patterns
     return re2.compile(text, options)
 
 
@@ -166,7 +167,7 @@ def _name(text: str, found: Any) -> str:
 
 
 def _value(name: str, text: str, start: int, end: int) -> tuple[int, int]:
-    """Where the value of a member stands, nowhere if its name is that of no secret."""
+    """The span of a member's value; empty if its name does not indicate a secret."""
     if name[0] in "?&" and (amp := text.find("&", start, end)) >= 0:
         end = amp
     is_short_token = name.lower().endswith("token") and end - start < _SHORTEST_TOKEN

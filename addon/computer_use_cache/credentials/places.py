@@ -1,9 +1,9 @@
-"""Credentials by their place in a request's body: whatever their form, they go upstream and nowhere else.
+"""Finds credentials by their place in a request's body. Whatever their form, they go upstream and nowhere else.
 
-MCP servers, connectors and search tools are given theirs in the body, and every provider spells the members in its own
-way. What counts is what holds a member and how its name ends; the tables below hold for every API. The schemas of
-functions are never looked into: a parameter called `token` is part of the question. Nor is the conversation: a login in
-the URL of a picture is a credential in a text.
+MCP servers, connectors and search tools get their credentials in the body, under names that differ between providers.
+A member is recognised by the object that holds it and by the end of its name; the tables below apply to every API. The
+schemas of functions are never searched, because a parameter called `token` is part of the question. Neither is the
+conversation: credentials in its texts are found by their form (detection.py).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from computer_use_cache.credentials.caller import digest, without_scheme
 from computer_use_cache.credentials.randomness import looks_random
+from computer_use_cache.formats import walking
 
 type Json = dict[str, Any]
 
@@ -36,7 +37,7 @@ _LEFT_ALONE = frozenset(
 )
 """The schemas of functions."""
 _FUNCTION = frozenset(("type", "name", "description", "strict", "cache_control")) | _LEFT_ALONE
-"""Members of a function: nearly all tools have no others, and are passed over at once."""
+"""Members of a function. Most tools have no others and need not be searched."""
 
 _CREDENTIAL = re.compile(
     r"(?:^|_)(?:authorization|authorization_token|authentication|auth|auth_config|credentials?|headers|secrets?|token"
@@ -54,14 +55,14 @@ _URL = re.compile(r"https?://[^\s/]\S*")
 
 
 class Parted(NamedTuple):
-    """A body without the credentials in known places (the very one that was given if there are none), and these."""
+    """A body without the credentials in known places, and those credentials. Without any, it is the same object."""
 
     body: Json
     credentials: tuple[str, ...] = ()
 
 
 def part(body: Json) -> Parted:
-    """Take the credentials in known places out of a body; the one that is given is left alone."""
+    """Remove the credentials in known places from a copy of a body."""
     taken: list[str] = []
     clean = _clean_body(body, taken)
     return Parted(clean, tuple(taken)) if taken else Parted(body)
@@ -98,22 +99,28 @@ def _clean_holder(value: Any, taken: list[str]) -> Any:
 
 def _take(value: Any, taken: list[str]) -> bool:
     """Add every text in `value` to the credentials; False if there are none, and `value` is not a credential."""
+    found = list(filter(None, walking.texts(value)))
+    taken += found
+    return bool(found)
+
+
+def names_credential(value: Any) -> bool:
+    """Whether a member anywhere in an answer is a credential by its name."""
     match value:
-        case str():
-            taken += [value] if value else []
-            return bool(value)
-        case dict() | list():
-            known = len(taken)
-            for item in value.values() if isinstance(value, dict) else value:
-                _take(item, taken)
-            return len(taken) > known
+        case dict():
+            return any(
+                (_CREDENTIAL.search(_snake(name)) and _take(item, [])) or names_credential(item)
+                for name, item in value.items()
+            )
+        case list():
+            return any(map(names_credential, value))
     return False
 
 
 def _clean_url(url: str, taken: list[str]) -> str:
     """`url` without credentials: a login, those in its query, and the long random texts in query and path.
 
-    Such a text may be an identifier: its digest takes its place, so that it still counts.
+    A long random text may also be an identifier, so its digest takes its place and remains part of the key.
     """
     try:
         parts = urlsplit(url)
@@ -146,11 +153,11 @@ def _snake(name: str) -> str:
 
 
 _SHORTEST_TOLD = 6
-"""Shorter values (`on`, `v1`) stand in any text."""
+"""Shorter values, such as `on` and `v1`, occur in any text."""
 
 
 def repeated(credentials: Iterable[str], text: str) -> Iterator[tuple[int, int]]:
-    """Where credentials of a request's body stand in a text as well."""
+    """The places where a text repeats credentials of a request's body."""
     for credential in credentials:
         secret = without_scheme(credential)
         at = text.find(secret) if len(secret) >= _SHORTEST_TOLD else -1

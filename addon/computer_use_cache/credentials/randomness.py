@@ -1,7 +1,8 @@
 """Tells random text from words: what follows `password =` is a secret, an identifier, a placeholder or a sentence.
 
-A credential is made by a generator. Its digits and cases change every other character, those of an identifier, a path
-or a version only where a word begins. A weak password that is a word is not found: so is the word "password" itself.
+Generators make credentials. In them, digits and cases change every other character; in an identifier, a path or a
+version, only where a word begins. A weak password that is a word is not found, because the word "password" itself looks
+the same.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def looks_random(text: str) -> bool:
 
 
 def is_random_key(text: str) -> bool:
-    """True for a generated text that is no hash: under a label like `GPG_KEY` that would be a fingerprint."""
+    """True for generated text that is not a hash. Under a label such as `GPG_KEY`, a hash is a fingerprint."""
     return looks_random(text) and not _HEX.fullmatch(text)
 
 

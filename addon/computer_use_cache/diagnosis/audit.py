@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from computer_use_cache import formats
-from computer_use_cache.cache.policy import judge_answer
+from computer_use_cache.cache.judging import judge_answer
 from computer_use_cache.diagnosis.cures import answer_of
 from computer_use_cache.diagnosis.differences import Difference, differences
 from computer_use_cache.diagnosis.request_record import bytes_with_media

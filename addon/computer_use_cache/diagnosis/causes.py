@@ -4,22 +4,62 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from computer_use_cache.diagnosis.cures import CHANGED
 from computer_use_cache.formats.base import Json
+from computer_use_cache.screens import suggest
+from computer_use_cache.screens.approval import Rule
+from computer_use_cache.screens.masks import Mask
+from computer_use_cache.screens.pixels import can_decode
+from computer_use_cache.screens.suggest import PictureMiss
+from computer_use_cache.store.base import RequestLog
 
+_MOST_CAUSES = 3
+"""A summary is to be read."""
 _LISTS = ("CACHE_IGNORE_KEYS", "CACHE_NORMALIZE", "CACHE_BIND")
 """Settings that are lists."""
 _COMMA = re.compile(r"(?<!\\),")
 """A comma between items; one inside of a rule is escaped."""
 
 
+def for_all(misses: Sequence[Json], store: RequestLog, masks: Iterable[Mask]) -> list[Json]:
+    """The misses with one setting for all that some mask or text cursor would have cured, made from all their pictures.
+
+    Each has what it helps against as `pictures_told`. `masks` are those in force. Slow, and blocks; raises StoreError.
+    """
+    told = list(misses)
+    places = [place for place, miss in enumerate(told) if _is_cured_by_pictures(miss)]
+    if not places or not can_decode():
+        return told
+    asked = [_picture_miss(told[place]) for place in places]
+    found = suggest.suggest(asked, store.media, "; ".join(map(str, masks)))
+    if found is None:
+        return told
+    helped = [place for place, miss in zip(places, asked, strict=True) if miss in found.misses]
+    settings = merged([*(told[place]["settings"] for place in helped), found.settings])
+    for place in helped:
+        told[place] = told[place] | {"settings": settings, "pictures_told": str(found)}
+    return told
+
+
+def _is_cured_by_pictures(miss: Json) -> bool:
+    settings = _settings(miss)
+    return bool(miss.get("pictures")) and (
+        "CACHE_IMAGE_MASK" in settings or Rule.CARET in settings.get("CACHE_NORMALIZE", "")
+    )
+
+
+def _picture_miss(miss: Json) -> PictureMiss:
+    return PictureMiss(miss["run"], tuple((recorded, asked) for recorded, asked in miss["pictures"]))
+
+
 def grouped(misses: Iterable[Json]) -> list[Json]:
-    """Misses (from `near_miss.misses`, newest first) by what would have helped, else by the first differing path.
+    """Misses (from `near_miss.misses`, newest first) by what would have helped, else by the first picture that differs,
+    else by the first differing path.
 
     Largest group first, each with its `path`, the number of `misses`, its `settings`, why there are none (`uncured`),
-    and its newest `example`.
+    the differing `pictures` in words, and its newest `example`.
     """
     groups: dict[tuple[str, ...], list[Json]] = defaultdict(list)
     for miss in misses:
@@ -31,15 +71,29 @@ def grouped(misses: Iterable[Json]) -> list[Json]:
             "misses": len(group),
             "settings": _settings(group[0]),
             "uncured": _uncured(group[0]),
+            "pictures": _pictures(group),
             "example": group[0],
         }
         for group in ordered
     ]
 
 
+def _pictures(group: Sequence[Json]) -> str:
+    """How the pictures of these misses differ; empty if none do."""
+    found = suggest.causes(_picture_miss(miss) for miss in reversed(group) if miss.get("pictures"))
+    if not found:
+        return ""
+    first = group[-1]["differences"][0]
+    told = group[0].get("pictures_told") or first.get("picture", "")
+    return "; ".join(filter(None, (told, *map(str, found[:_MOST_CAUSES]))))
+
+
 def _cause(miss: Json) -> tuple[str, ...]:
     settings = _settings(miss)
-    return tuple(map("=".join, settings.items())) or (miss["differences"][0]["path"], _uncured(miss))
+    if settings:
+        return tuple(map("=".join, settings.items()))
+    pictures = miss.get("pictures")
+    return (*(pictures[0] if pictures else (miss["differences"][0]["path"],)), _uncured(miss))
 
 
 def _settings(miss: Json) -> dict[str, str]:

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from computer_use_cache import formats
 from computer_use_cache.cache import rebound
+from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.cache.policy import Controls
 from computer_use_cache.cache.replay import Replayed
-from computer_use_cache.diagnosis import candidates
+from computer_use_cache.diagnosis import candidates, pictures
 from computer_use_cache.diagnosis.request_record import digests, with_media
 from computer_use_cache.errors import FormatError
 from computer_use_cache.formats import walking
@@ -26,8 +27,10 @@ from computer_use_cache.keys import canonical_json, normalizers
 from computer_use_cache.keys.key import remove_pointers
 from computer_use_cache.models import Entry, RequestRecord, Shape
 from computer_use_cache.rebinding import Bindings, Cause, Refusal
+from computer_use_cache.screens.approval import Rule
 from computer_use_cache.screens.pixels import can_decode
-from computer_use_cache.store.base import RequestLog, Store
+from computer_use_cache.screens.suggest import Pair, PictureMiss, suggest
+from computer_use_cache.store.base import RequestLog
 
 _MOST_PICTURES = 8
 """Decoding is slow; this allows four pictures of each request."""
@@ -39,6 +42,8 @@ _LONG_WORD = 5
 """A value this long is found inside longer words, too; the `24` of a date only as a word."""
 CHANGED = "the question itself changed"
 _REPEATED = "the recorded answer repeats what moved"
+_TYPED = "what looks like a text cursor may be a typed letter"
+_CHAIN = "previous_response_id"
 _UNSAFE = (Cause.COMPUTED, Cause.SIGNED, Cause.TRACE)
 """Refusals of rebinding that say that the answer depends on the values that moved."""
 
@@ -47,18 +52,19 @@ _UNSAFE = (Cause.COMPUTED, Cause.SIGNED, Cause.TRACE)
 class Cure:
     """Settings that would have made a near miss a hit; false if there are none.
 
-    `fields` are for CACHE_IGNORE_KEYS, `normalizers` (names and rules) for CACHE_NORMALIZE. `rebind` and `bind` are
-    CACHE_REBIND=on and CACHE_BIND. Where there are none, `reason` says why.
+    `fields` are for CACHE_IGNORE_KEYS, `normalizers` (names and rules) for CACHE_NORMALIZE. `rebind`, `bind` and `mask`
+    are CACHE_REBIND=on, CACHE_BIND and CACHE_IMAGE_MASK. Where there are none, `reason` says why.
     """
 
     fields: tuple[str, ...] = ()
     normalizers: tuple[str, ...] = ()
     rebind: bool = False
     bind: str = ""
+    mask: str = ""
     reason: str = CHANGED
 
     def __bool__(self) -> bool:
-        return bool(self.fields or self.normalizers or self.rebind or self.bind)
+        return bool(self.settings)
 
     def __str__(self) -> str:
         return " ".join(f"{variable}={text}" for variable, text in self.settings.items())
@@ -71,6 +77,7 @@ class Cure:
             "CACHE_NORMALIZE": ",".join(self.normalizers),
             "CACHE_REBIND": "on" if self.rebind else "",
             "CACHE_BIND": self.bind,
+            "CACHE_IMAGE_MASK": self.mask,
         }
         return {variable: text for variable, text in texts.items() if text}
 
@@ -84,14 +91,51 @@ class Side:
     body: Json
 
 
-def find(store: Store, plan: Plan, asked: Side, stored: Side, key: str) -> Cure:
+def find(cache: Cache, plan: Plan, asked: Side, stored: Side, key: str, *, pairs: Collection[Pair] = ()) -> Cure:
     """The fewest settings that make two requests equal, given that they differ in their bodies only.
 
-    None if the answer stored under `key` could be wrong for the `asked` one. Blocks; raises StoreError.
+    None if the answer stored under `key` could be wrong for the `asked` one. `pairs` are the pictures that differ.
+    Blocks; raises StoreError.
     """
-    entry = store.get(key)
+    entry = cache.store.get(key)
     if entry is None or not isinstance(plan.verdict, Controls):
         return Cure()
+    if pairs and plan.format.answers_in_text and can_decode():
+        cure = _of_pictures(cache, plan, entry, asked, stored, pairs=tuple(pairs))
+        if cure is not None:
+            return cure
+    return _of_texts(cache.store, plan, entry, asked, stored)
+
+
+def _of_pictures(
+    cache: Cache, plan: Plan, entry: Entry, asked: Side, stored: Side, *, pairs: tuple[Pair, ...]
+) -> Cure | None:
+    """The mask or rule that makes the pictures equal, with what the texts need; None if no mask or rule helps.
+
+    Call ids, and the id of the answer before this one, differ after a miss. They are equal once that is a hit.
+    """
+    setting = "; ".join(map(str, cache.screens.masks))
+    suggestion = suggest([PictureMiss(cache.run, pairs)], pictures.finder(cache.store, asked.record), setting)
+    if suggestion is None:
+        return None
+    asked = replace(asked, body=pictures.with_recorded(asked.body, stored.body, pairs))
+    asked, stored = (replace(side, body=_without_ids(side)) for side in (asked, stored))
+    cure = Cure()
+    if not _are_enough(plan.format, (), (asked.body, stored.body)):
+        cure = _of_texts(cache.store, plan, entry, asked, stored)
+        if not cure or suggestion.caret:
+            return Cure(reason=_TYPED) if cure else cure
+    caret = (str(Rule.CARET),) if suggestion.caret else ()
+    return replace(cure, mask=suggestion.mask, normalizers=(*cure.normalizers, *caret))
+
+
+def _without_ids(side: Side) -> Json:
+    body = normalizers.without_call_ids(side.format, side.body)
+    return {name: value for name, value in body.items() if name != _CHAIN}
+
+
+def _of_texts(store: RequestLog, plan: Plan, entry: Entry, asked: Side, stored: Side) -> Cure:
+    assert isinstance(plan.verdict, Controls), "a bypass is not looked up"
     words = set(_differing_words(asked.body, stored.body))
     fields = candidates.fields(plan.format, asked.body, stored.body)
     asked, stored = (replace(side, body=remove_pointers(side.body, fields)) for side in (asked, stored))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from computer_use_cache.credentials import detection
-from computer_use_cache.diagnosis.request_record import is_media
+from computer_use_cache.diagnosis.request_record import digest_in
 from computer_use_cache.keys import canonical_json
 
 _SHOWN_BEFORE = 8
@@ -26,7 +26,7 @@ class Difference:
     `path` is a JSON pointer (RFC 6901) into the body, or `upstream`, `path`, `query` or `header <name>`. `at` is the
     character, counted from 0, where two strings diverge; None if they are not both strings. `asked` and `recorded` are
     excerpts of both sides, None if a side has no value there. `alike` is the share (0 to 1) of the longer string that
-    lies before and after the difference; 1 unless both are prose.
+    lies before and after the difference; 1 unless both are prose. `picture` says how two pictures differ.
     """
 
     path: str
@@ -34,8 +34,11 @@ class Difference:
     asked: str | None
     recorded: str | None
     alike: float = 1.0
+    picture: str = ""
 
     def __str__(self) -> str:
+        if self.picture:
+            return f"{self.path}: {self.picture}"
         return self.path if self.at is None else f"{self.path} @ char {self.at}"
 
 
@@ -91,8 +94,10 @@ def _text_difference(asked: str, recorded: str, path: str) -> Difference:
     at = _common_prefix(asked, recorded)
     start = max(at - _SHOWN_BEFORE, 0)
     one, other = asked[start : start + _SHOWN_CHARS], recorded[start : start + _SHOWN_CHARS]
+    if digest_in(asked) and digest_in(recorded):
+        return Difference(path, None, "<picture>", "<picture>", picture="another picture")
     longer = max(asked, recorded, key=len)
-    if len(longer.split(maxsplit=_PROSE_WORDS)) < _PROSE_WORDS or is_media(longer):
+    if len(longer.split(maxsplit=_PROSE_WORDS)) < _PROSE_WORDS or digest_in(longer):
         return Difference(path, at, one, other)
     alike = (at + _common_prefix(asked[:at:-1], recorded[:at:-1])) / len(longer)
     return Difference(path, at, one, other, alike=alike)

@@ -10,13 +10,15 @@ from itertools import chain, islice
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.cache.policy import Controls
-from computer_use_cache.diagnosis import cures, request_record
+from computer_use_cache.diagnosis import cures, pictures, request_record
 from computer_use_cache.diagnosis.cures import Cure, Side
 from computer_use_cache.diagnosis.differences import Difference, differences, without_credentials
 from computer_use_cache.errors import FormatError, StoreError
 from computer_use_cache.formats.base import Json, dump, load_object
 from computer_use_cache.keys import canonical_json, key, normalizers
 from computer_use_cache.models import RequestRecord
+from computer_use_cache.screens.approval import Same
+from computer_use_cache.screens.suggest import Pair
 from computer_use_cache.store.base import RequestLog
 
 logger = logging.getLogger(__name__)
@@ -27,6 +29,7 @@ _MOST_ADVICE = 160
 """A longer cure is not shown in full: a part of a rule is no rule."""
 _LEAST_ALIKE = 0.25
 """Two texts with less in common are not versions of one text: another question was asked."""
+type _Rank = tuple[bool, int, int]
 _SETTLED_FIRST = ("path", "/model", "/tools")
 """A request with the same model and tools is nearer than one that differs in these."""
 
@@ -36,12 +39,13 @@ class Near:
     """The most similar stored request.
 
     `key` is its entry's. `differences` are the first places where the two differ, at least one, in the order of the
-    new request. `cure` would have made it a hit.
+    new request. `cure` would have made it a hit. `pairs` are the pictures that differ.
     """
 
     key: str
     differences: tuple[Difference, ...]
     cure: Cure = Cure()
+    pairs: tuple[Pair, ...] = ()
 
     def __str__(self) -> str:
         return "; ".join(filter(None, (f"near-miss {self.key[:8]}: {self.differences[0]}", self.advice)))
@@ -87,7 +91,7 @@ def nearest(cache: Cache, plan: Plan, record: RequestRecord) -> Near | None:
     Nothing is found across scopes, namespaces, samples and APIs. Blocks; raises StoreError.
     """
     asked = _side(cache, plan, record)
-    found: list[tuple[tuple[bool, int], Near, Side]] = []
+    found: list[tuple[_Rank, Near, Side]] = []
     for other in cache.store.near(record.parts):
         kept = cache.store.request(other)
         if other == plan.key or kept is None:
@@ -101,39 +105,69 @@ def nearest(cache: Cache, plan: Plan, record: RequestRecord) -> Near | None:
             and not _continues(deciding, plan.format.conversation)
             and all(one.alike >= _LEAST_ALIKE for one in deciding)
         ):
-            rank = (any(one.path.startswith(_SETTLED_FIRST) for one in deciding), len(deciding))
+            rank = _rank(deciding)
             found.append((rank, Near(other, first), stored))
-            if rank <= (False, 1):
+            if rank <= (False, 1, 1):
                 break
     if not found:
         return None
     _, near, stored = min(found, key=lambda one: one[0])
-    cure = Cure() if any(_outside(record, stored.record)) else cures.find(cache.store, plan, asked, stored, near.key)
-    shown = tuple(without_credentials(one, stored.body) for one in near.differences)
-    return Near(near.key, shown, cure)
+    asked, shown, pairs = _with_pictures_compared(cache, asked, stored, near.differences)
+    cure = (
+        Cure()
+        if any(_outside(record, stored.record))
+        else cures.find(cache, plan, asked, stored, near.key, pairs=pairs)
+    )
+    shown = tuple(without_credentials(one, stored.body) for one in shown)
+    return Near(near.key, shown, cure, pairs)
+
+
+def _with_pictures_compared(
+    cache: Cache, asked: Side, stored: Side, shown: tuple[Difference, ...]
+) -> tuple[Side, tuple[Difference, ...], tuple[Pair, ...]]:
+    """The new request with the recorded pictures where its own have the same data, the differences told by what the
+    pictures show, and the pairs of pictures that differ."""
+    pairs, find = pictures.differing(asked.body, stored.body), pictures.finder(cache.store, asked.record)
+    if not pairs:
+        return asked, shown, ()
+    found = pictures.compared(cache.screens, pairs, find)
+    equal = {pairs[path] for path, comparison in found.items() if comparison == Same()}
+    asked = replace(asked, body=pictures.with_recorded(asked.body, stored.body, equal))
+    told = (
+        pictures.described(one, found[one.path], pairs[one.path], find) if one.path in pairs else one
+        for one in _first(asked, stored) or shown
+    )
+    return asked, tuple(told), tuple(dict.fromkeys(pair for pair in pairs.values() if pair not in equal))
+
+
+def _rank(deciding: tuple[Difference, ...]) -> _Rank:
+    """Another step of the same task shares all but a few items, so pictures, which differ in every step, come last."""
+    is_unsettled = any(one.path.startswith(_SETTLED_FIRST) for one in deciding)
+    return is_unsettled, sum(not one.picture for one in deciding), len(deciding)
 
 
 def log_miss(cache: Cache, plan: Plan, near: Near, now: float) -> None:
     """Log a near miss at `now` (Unix seconds), for `misses`. Blocks; raises StoreError."""
-    cache.store.add_miss(dump({"at": now, "model": plan.model, "key": plan.key, **as_json(near)}))
+    cache.store.add_miss(dump({"at": now, "model": plan.model, "key": plan.key, "run": cache.run, **as_json(near)}))
 
 
 def as_json(near: Near) -> Json:
     """A near miss as JSON: the entry's key as `near`, the `differences`, all `settings` that would have made it a hit,
-    the `normalizers` among them, and `uncured`, why there are none."""
+    the `normalizers` among them, `uncured`, why there are none, and the `pictures` that differ, by their digests."""
     return {
         "near": near.key,
         "differences": [asdict(difference) for difference in near.differences],
         "normalizers": list(near.cure.normalizers),
         "settings": near.cure.settings,
         "uncured": "" if near.cure else near.cure.reason,
+        "pictures": near.pairs,
     }
 
 
 def misses(store: RequestLog, since: float) -> list[Json]:
     """The near misses logged after `since` (Unix seconds), newest first. Blocks; raises StoreError.
 
-    Each has `at`, `model`, `key` and the members of `as_json`.
+    Each has `at`, `model`, `key`, `run` and the members of `as_json`.
     """
     return [miss for miss in map(load_object, store.misses()) if miss["at"] >= since]
 

@@ -15,7 +15,7 @@ from computer_use_cache.cache.plan import Plan
 from computer_use_cache.cache.policy import Controls
 from computer_use_cache.diagnosis import similarity
 from computer_use_cache.formats import walking
-from computer_use_cache.formats.base import load_object
+from computer_use_cache.formats.base import Json, load_object
 from computer_use_cache.keys import canonical_json, key
 from computer_use_cache.models import RequestRecord
 from computer_use_cache.screens.picture import picture_of
@@ -47,17 +47,23 @@ def record(cache: Cache, plan: Plan) -> RequestRecord:
     request, controls = plan.route.request, plan.verdict
     taken: list[Taken] = []
     body = without_media(plan.body, taken)
+    is_kept_whole = plan.is_whole and not plan.credentials and not plan.secrets
     group = (cache.scope(request), controls.namespace, str(plan.nth or controls.sample or 1), plan.format.name)
     return RequestRecord(
         upstream=request.upstream,
         path=request.path,
         query=key.relevant_query(request.query),
         headers=key.relevant_headers(request.headers),
-        body=(not plan.credentials and not plan.secrets and bytes_without_media(plan.forward, taken))
-        or canonical_json.write(body, lambda: without_media(cache.concealed_body(load_object(plan.forward)), [])),
+        body=(is_kept_whole and bytes_without_media(plan.forward, taken))
+        or canonical_json.write(body, lambda: without_media(_kept(cache, plan), [])),
         parts=similarity.parts(plan.format, group, cache.key_body(plan.format, body)),
         media={each.digest: each.text for each in taken},
     )
+
+
+def _kept(cache: Cache, plan: Plan) -> Json:
+    """`plan.body` with Python's own numbers."""
+    return cache.concealed_body(plan.format, load_object(plan.forward))
 
 
 def without_media(value: Any, taken: list[Taken]) -> Any:
@@ -100,9 +106,10 @@ def bytes_without_media(body: bytes, taken: Iterable[Taken]) -> bytes | None:
     return b"".join([*pieces, body[end:]])
 
 
-def is_media(text: str) -> bool:
-    """True if a recorded string is a placeholder."""
-    return _DIGEST.fullmatch(text.rpartition(",")[2]) is not None
+def digest_in(text: str) -> str | None:
+    """The digest that a recorded string holds in place of its base64; None if it is another text."""
+    found = _DIGEST.fullmatch(text.rpartition(",")[2])
+    return found[1] if found else None
 
 
 def digests(body: bytes) -> set[str]:

@@ -1,4 +1,4 @@
-"""Opens and joins batches off the event loop; one that cannot be opened is asked for as a whole."""
+"""Opens and joins batches off the event loop. A batch that cannot be opened goes upstream as a whole."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ async def opened(shared: Shared, plan: Plan) -> Batch | None:
     try:
         return await shared.run.read(open_batch, shared.cache, plan, shared.run.now())
     except (StoreError, FormatError) as error:
-        logger.warning("a batch is asked for as a whole: %s", error)
+        logger.warning("the whole batch goes upstream: %s", error)
         return None
 
 
 async def joined(shared: Shared, batch: Batch, response: Response) -> Joined | Fail:
-    """The answer to a batch, made of the upstream's (200) and of what was known."""
+    """The answer to a batch, joined from the upstream's (200) and the stored ones."""
     try:
         body, parts = await shared.run.read(complete, shared.cache, batch, response, shared.run.now())
     except Exception as error:
         if not isinstance(error, FormatError):
             if batch.is_whole:
                 raise
-            logger.exception("the cache failed; the answer to a part of a batch does not answer the whole")
+            logger.exception("the cache failed; a batch cannot be answered, because only part of it was sent upstream")
         return Fail(Skipped(str(error), Skip.BATCH))
     return Joined(body, parts)

@@ -2,7 +2,7 @@
 
 The order is the rule. The store comes first: an exact entry, then an entry for the same request with other values.
 Then come the calls that are under way, and the upstream last. The normal way, the fast path and the tests ask the same
-`decide`; the fast path takes nothing but `Serve`.
+`Decider`; the fast path acts on `Serve` only.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from computer_use_cache.store.base import Slow
 
 
 class Decided(NamedTuple):
-    """A decision, and the plan that it was made by: prepared where there is no exact entry."""
+    """A decision and the plan it is based on, which is prepared if there is no exact entry."""
 
     decision: Decision
     plan: Plan
 
 
 class Decider:
-    """Decides for one proxy: `cache` holds its store, `flights` its calls that are under way."""
+    """Decides for one proxy, given its `cache` and its upstream calls under way (`flights`)."""
 
     def __init__(self, cache: Cache, flights: Flights) -> None:
         self._cache = cache
@@ -43,7 +43,7 @@ class Decider:
         self._looking_up = FailureLog("looking up")
 
     def decide(self, plan: Plan, now: float, batch: Batch | None = None) -> Decided:
-        """Blocks and computes: call it off the event loop, unless `decide_at_once` has said otherwise."""
+        """Blocks and computes: call it off the event loop, after `decide_at_once` has returned POSTPONE."""
         found = self._exact(plan, now, batch)
         if isinstance(found, Absent):
             prepared = rebound.prepare(self._cache, plan)
@@ -115,7 +115,7 @@ class Decider:
         return Follow(absent, flight) if flight else Forward(absent)
 
     def explained(self, plan: Plan, refusal: Refuse, now: float) -> Refuse:
-        """A refusal that names the nearest entry, if there is one; the near miss is noted. Blocks and computes."""
+        """The refusal, with the nearest entry if there is one. Logs the near miss. Blocks and computes."""
         if isinstance(plan.verdict, Bypass):
             return refusal
         near = near_miss.study(self._cache, plan).near

@@ -74,7 +74,7 @@ class Join:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Serve the answer of another request's call, which is stored by now."""
+    """Serve the answer to another request's call, which has been stored meanwhile."""
 
     entry: Entry
     pieces: Sequence[bytes]
@@ -120,7 +120,7 @@ class Updated:
 
 @dataclass(frozen=True, slots=True)
 class Bypassed:
-    """The answer went past the cache."""
+    """The answer passed by the cache."""
 
     bypass: Bypass
 

@@ -21,7 +21,7 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
-from computer_use_cache.cache import policy
+from computer_use_cache.cache import judging
 from computer_use_cache.cache.batches import Batch
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.diagnosis.near_miss import Study
@@ -112,7 +112,7 @@ class Exchange:
         self._plan_with(plan)
 
     def _plan_with(self, plan: Plan) -> None:
-        """Go on with this plan; nothing may have been studied by another."""
+        """Use this plan from here on. The study of a miss belongs to one plan, so it must not have begun."""
         self.plan = plan
         self.bypass = plan.verdict if isinstance(plan.verdict, Bypass) else None
         self._study = MissStudy(self._shared, plan)
@@ -124,7 +124,7 @@ class Exchange:
     # -- decide
 
     async def resolve(self) -> Answer | Forward:
-        """Find the answer, waiting for another request's call if need be; Forward if it takes a call of its own."""
+        """Find the answer, waiting for another request's upstream call if necessary; Forward if it needs its own."""
         if rejected := self.plan.route.controls.reject:
             await self._reject(rejected)
         if turn.is_ordered(self._shared, self.plan):
@@ -174,7 +174,7 @@ class Exchange:
         flight.follow(self._is_here)
         begun = await flight.begun()
         if isinstance(begun, Stream) and flight.has_ended:
-            # The leader's client may have had all of it before this request was sent: what is stored decides.
+            # The stream may have ended before this request was sent, so the store decides whether it is an answer.
             await flight.landed()
             return Again.AGAIN
         if isinstance(begun, Stream) and self._joins_live(begun):
@@ -183,8 +183,8 @@ class Exchange:
         match landing:
             case Entry():
                 return await self._share(landing) or await self._forward(Forward(self._absent))
-            case Response() if not self.plan.secrets:  # an error may repeat what its request holds
-                stale = await self._stale(landing.status) if policy.is_failure(landing.status) else None
+            case Response() if not self.plan.secrets:  # an error may quote the credentials in its request
+                stale = await self._stale(landing.status) if judging.is_failure(landing.status) else None
                 return stale or ShareError(landing)
             case Released.FAILED:
                 return await self._stale(None) or await self._forward(Forward(self._absent))
@@ -196,7 +196,7 @@ class Exchange:
                 assert_never(landing)
 
     async def _forward(self, forward: Forward) -> Share | Forward:
-        """Go upstream, for everyone who asks the same unless another request leads already."""
+        """Go upstream, leading identical requests unless one leads already; Share if another proxy has the answer."""
         self._absent = forward.absent
         key, verdict, shared = self.plan.key, self.plan.verdict, self._shared
         if not isinstance(verdict, Bypass) and verdict.coalesces and shared.flights.find(key) is None:
@@ -228,12 +228,12 @@ class Exchange:
     # -- the upstream's answer
 
     async def begin_stream(self, status: int, started: float, stream: Stream | None) -> Report:
-        """The answer has begun and is a stream; `stream` is None if followers could not read it.
+        """A streamed answer has begun. `stream` describes it to followers, None if they cannot join it.
 
-        Its headers do not wait for the study: nothing is stored before that is done.
+        The client's headers do not wait for the study of the miss. Storing the answer does.
         """
         if self._study.is_done:
-            await self._heed_study()
+            await self._finish_study()
         if self.lead and stream:
             self.lead.flight.begin_stream(stream)
         self.recorder = Recorder(self._shared.cache.settings.max_response_chars, started)
@@ -258,12 +258,12 @@ class Exchange:
 
     @property
     def may_be_whole(self) -> bool:
-        """Whether a stream that broke off may have had all of its events: clients leave, and some upstreams reset the
-        connection, right after the last one."""
+        """Whether a stream that broke off may be complete: clients may leave, and some upstreams reset the connection,
+        right after the last event."""
         return self.recorder is not None and self.plan.format.terminal_is_final
 
     async def join(self, response: Response) -> Joined | Fail:
-        """The answer to a batch after the upstream answered a part of it with a 200."""
+        """The answer to the whole batch, made from the upstream's answer (200) to the inputs it was asked for."""
         assert self.batch
         self._status, self._cost = response.status, Cost(seconds=response.seconds)
         return await batching.joined(self._shared, self.batch, response)
@@ -271,7 +271,7 @@ class Exchange:
     async def on_response(self, response: Response, parts: Sequence[Entry] = ()) -> Kept:
         """Store the complete answer if it may be stored; `parts` are the entries of a batch's inputs."""
         self._status = response.status
-        study = await self._heed_study()
+        study = await self._finish_study()
         if self.bypass:
             return Bypassed(self.bypass)
         if self.recorder and self.recorder.given_up:
@@ -297,8 +297,8 @@ class Exchange:
         self._will_land(Released.TOGETHER)
         return Fail(Skipped(Skip.CLIENT, Skip.CLIENT))
 
-    async def _heed_study(self) -> Study:
-        """Wait for the study."""
+    async def _finish_study(self) -> Study:
+        """Wait for the study of the miss, which a bypass does not have."""
         return Study() if self.bypass else await self._study.result()
 
     # -- the end
@@ -328,11 +328,11 @@ class Exchange:
         return final
 
     def report(self, ending: Ending, now: float) -> Report:
-        """What to show if the exchange ends so."""
+        """The report of the exchange if it ends like this."""
         return report.of_ending(self._known(), ending, now)
 
     def _known(self) -> Report:
-        """What can be said before the end."""
+        """The report so far."""
         if self.bypass:
             return Report(Outcome.BYPASS, self.plan.model, fwd=self.bypass.fwd, status=self._status, bypass=self.bypass)
         return Report(

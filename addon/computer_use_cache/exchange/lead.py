@@ -1,5 +1,5 @@
-"""What a request holds while it makes the upstream call for everyone who asks the same: a flight here, and a lease
-where several proxies share a store."""
+"""What the leader of identical requests holds while it makes the upstream call: a flight in this proxy and, if several
+proxies share the store, a lease."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ class Lead:
         self._lease: Lease | None = None
 
     async def take_lease(self, find: Callable[[], Awaitable[Serve | None]]) -> Serve | None:
-        """Wait while another proxy makes the call; what `find` finds of it, None if the call is ours to make."""
+        """Wait while another proxy makes the call. Returns its answer, which `find` finds; None if this proxy must
+        call."""
         found = await self._leases.find_or_lead(self.flight.key, find)
         if isinstance(found, Serve):
             self.landing = found.entry
@@ -31,13 +32,13 @@ class Lead:
         return None
 
     def is_wanted(self) -> bool:
-        """Whether a follower still waits. If none does, none can begin to."""
+        """Whether a follower still waits. If not, no further request can follow."""
         if not self.flight.is_wanted:
             self._flights.withdraw(self.flight)
         return self.flight.is_wanted
 
     def release(self) -> None:
-        """Land the flight and give back the lease: what could be stored is stored. A second call changes nothing."""
+        """Land the flight and give back the lease, after the answer was stored. A second call changes nothing."""
         try:
             self._flights.land(self.flight, self.landing)
         finally:

@@ -33,7 +33,7 @@ class Storing(StrEnum):
     """What became of the answer of a miss; if it was not stored, a `Skipped` says why."""
 
     PENDING = "pending"
-    """It is still passing: the header of a stream leaves before its end is known."""
+    """Not known yet: the headers of a stream are sent before it ends."""
     STORED = "stored"
     UPDATED = "updated"
 
@@ -41,9 +41,9 @@ class Storing(StrEnum):
 class Report(msgspec.Struct, frozen=True, gc=False):
     """Everything that is shown about one request.
 
-    `fwd` says why the store did not answer it, and is None for a hit and a refusal. `status` is the upstream's. `said`
-    is what the client or the mode said where that is why. `age` and `ttl` are in seconds. A request is `collapsed` if
-    it was answered through another one's call. `saved` is what it did not cost.
+    `fwd` says why the store did not answer it, and is None for a hit and a refusal. `said` names the header or mode
+    that is the reason, if one is. `status` is the upstream's. `age` and `ttl` are in seconds. A request is `collapsed`
+    if another request's upstream call answered it. `saved` is the cost that it avoided.
     """
 
     outcome: Outcome
@@ -80,7 +80,7 @@ def of_hit(key: str, model: str, serve: Serve, now: float) -> Report:
 
 
 def of_ending(known: Report, ending: Ending, now: float) -> Report:
-    """The report of an exchange that ends so; `known` is what could be said before."""
+    """The report of an exchange that ends like this; `known` is the report until then."""
     match ending:
         case Serve():
             return of_hit(known.key, known.model, ending, now)

@@ -32,7 +32,7 @@ class Run(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Runners:
-    """Where blocking work is done: `read` in any thread, `write` in the one that writes, `study` in the one for
+    """How blocking work is run: `read` in any thread, `write` in the only thread that writes, `study` in the thread for
     studies of misses. `now` returns Unix seconds."""
 
     read: Run
@@ -59,7 +59,7 @@ class Shared:
         logger.debug("HIT %.8s %s: fast path", plan.key, plan.model)
 
     def conclude(self, report: Report, spent: Cost, now: float) -> None:
-        """Count and log one request, which is over. `spent` is what its own upstream call cost."""
+        """Count and log a request that has ended. `spent` is the cost of its own upstream call."""
         if report.rebound:
             self.ledger.rebound(report.rebound)
         if report.not_rebound:

@@ -1,4 +1,4 @@
-"""Studies a miss in a thread while the upstream works: what is to be kept of it, and what is it near to?"""
+"""Studies a miss in a thread while the upstream works: makes the record to store, and finds the nearest entry."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from computer_use_cache.diagnosis.near_miss import Near, Study
 from computer_use_cache.exchange.shared import Shared
 
 _DELAY_SECONDS = 0.005
-"""The request goes out first: few upstreams answer sooner."""
+"""Lets the request be sent first. Few upstreams answer sooner than this."""
 
 
 class MissStudy:
@@ -27,7 +27,7 @@ class MissStudy:
         self._timer = asyncio.get_running_loop().call_later(_DELAY_SECONDS, self._begin)
 
     def forgo(self) -> None:
-        """Do not begin any more: the request is over."""
+        """Do not begin the study if it has not begun: the request is over."""
         if self._timer:
             self._timer.cancel()
 
@@ -37,7 +37,7 @@ class MissStudy:
         return self._task
 
     async def result(self) -> Study:
-        """Wait for the end of the study, beginning it if need be."""
+        """Wait for the end of the study, beginning it if necessary."""
         return await self._begin()
 
     @property
@@ -48,5 +48,5 @@ class MissStudy:
 
     @property
     def near(self) -> Near | None:
-        """The nearest stored request, as far as it is known by now."""
+        """The nearest stored request, if the study has ended and found one."""
         return self._task.result().near if self._task and self.is_done else None

@@ -1,4 +1,4 @@
-"""Which of its run's askings a request is, where samples are ordered (cache/samples.py)."""
+"""Ordered samples: determines how often its run has asked for a request before (cache/samples.py)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from computer_use_cache.models import Bypass, Skip, Skipped
 from computer_use_cache.setting_values import Samples
 
 _RETRY_COUNT = "x-stainless-retry-count"
-"""SDKs count their retries in it."""
+"""The header in which SDKs count their retries."""
 
 _UNUSABLE = frozenset(
     (
@@ -21,12 +21,12 @@ _UNUSABLE = frozenset(
         *(Skip.ERROR, Skip.FAILED, Skip.UNFINISHED),
     )
 )
-"""Answers that are no use to the client either, which asks again."""
+"""Reasons why an answer is useless to the client too, which then asks again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """The numbers that a request has been given: pairs of a digest and the number under it."""
+    """The numbers that a request was given: pairs of a digest and the number counted for it."""
 
     run: str
     numbers: tuple[tuple[str, int], ...]
@@ -41,7 +41,7 @@ def is_ordered(shared: Shared, plan: Plan) -> bool:
 def take(shared: Shared, plan: Plan) -> tuple[Plan, Turn]:
     """The plan for the sample whose turn it is. Computes: call it off the event loop.
 
-    The exact request is counted, and its template too: a run whose requests hold other values has other exact ones.
+    Both the exact request and its template are counted, because another run may hold other values.
     """
     plan = rebound.prepare(shared.cache, plan)
     run = plan.route.controls.run
@@ -56,7 +56,7 @@ def take(shared: Shared, plan: Plan) -> tuple[Plan, Turn]:
 
 
 def end(shared: Shared, turn: Turn, ending: Ending) -> None:
-    """If the client had no answer that it could use, the next request like it has the same turn."""
+    """Give the turn back if the client got no answer that it can use; the next identical request takes it."""
     if not _is_answer(ending):
         for digest, number in turn.numbers:
             shared.cache.samples.give_back(turn.run, digest, number)

@@ -26,7 +26,7 @@ class Released(Enum):
 
 
 type Landing = Entry | Response | Released
-"""What a flight brings its followers."""
+"""What the followers get from a flight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Flight:
         self.stream: Stream | None = None
         self._chunks: list[bytes] = []
         self.has_ended = False
-        """Whether the upstream has ended its stream cleanly: the followers have all of it."""
+        """Whether the upstream has ended its stream cleanly, so that followers have all of it."""
         self._landing: Landing | None = None
         self._changed = asyncio.Event()
         self._followers: list[Callable[[], bool]] = []

@@ -33,7 +33,8 @@ class Lease:
 
 
 class LeaseHolder:
-    """The leases of this proxy. Without `leases` no store is shared. It waits for `patience` seconds at most."""
+    """The leases of this proxy; `leases` is None if no other proxy shares the store. It waits for another proxy for at
+    most `patience` seconds."""
 
     def __init__(self, leases: Leases | None, patience: float) -> None:
         self._leases = leases
@@ -42,8 +43,8 @@ class LeaseHolder:
         self._releases: set[asyncio.Task[None]] = set()
 
     async def find_or_lead[T](self, key: str, find: Callable[[], Awaitable[T | None]]) -> T | Lease | None:
-        """What `find` finds of another proxy's call; or the lease for a call to make, which the caller must end; or
-        None for a call to make without a lease."""
+        """What `find` returns once another proxy has made the call. If the caller has to make it: the lease, which it
+        must end, or None if there is no lease."""
         if self._leases is None:
             return None
         lease = Lease(key, uuid.uuid4().hex)
@@ -80,7 +81,7 @@ class LeaseHolder:
                 logger.log(error.level, "could not renew a lease: %s", error)
 
     def end(self, lease: Lease) -> None:
-        """The call is over and its answer stored, if it could be. A lease that is not held is ignored."""
+        """Give a lease back, after the answer was stored. A lease that is not held is ignored."""
         if self._leases and (renewal := self._held.pop(lease, None)):
             renewal.cancel()
             release = asyncio.create_task(self._release(self._leases, lease))

@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from computer_use_cache.formats.base import Format
 from computer_use_cache.formats.bedrock_converse import BedrockConverse
 from computer_use_cache.formats.bedrock_invoke import BedrockInvoke, BedrockMessages
 from computer_use_cache.formats.chat_completions import ChatCompletions
+from computer_use_cache.formats.code_assist import CodeAssist
 from computer_use_cache.formats.completions import Completions
 from computer_use_cache.formats.embeddings import Embeddings
 from computer_use_cache.formats.gemini import Gemini
 from computer_use_cache.formats.messages import Messages
 from computer_use_cache.formats.responses import Responses
 
-_GEMINI = re.compile(r"/(?:models|tunedModels|cachedContents)\b.*:\w+$|^/v1(?:beta|alpha)/")
+_GEMINI = re.compile(r"/(?:models|tunedModels|cachedContents)\b.*:\w+$|^/v1(?:(?:beta|alpha)/|internal:)")
 """Google's custom methods (`models/m:countTokens`), and its versions."""
 
 _BEDROCK = re.compile(r"^/model/.+/[a-z-]+$")
 """Bedrock's operations on a model, those that are not cached too (`count-tokens`)."""
 
+_ANTHROPIC = re.compile(r"/messages(?:/|$)|^/api/(?:hello|claude|event_logging|oauth)")
+"""What belongs to Messages, and what Claude Code asks beside it."""
+
 FORMATS: tuple[Format, ...] = (
-    *(ChatCompletions(), Completions(), Embeddings(), Responses(), Messages(), Gemini()),
-    *(BedrockConverse(), BedrockMessages(), BedrockInvoke()),
+    ChatCompletions(),
+    Completions(),
+    Embeddings(),
+    Responses(),
+    Messages(),
+    Gemini(),
+    CodeAssist(),
+    BedrockConverse(),
+    BedrockMessages(),
+    BedrockInvoke(),
 )
 
 
@@ -32,16 +45,17 @@ def match(path: str) -> tuple[Format, str] | None:
     return next(((format, resource) for format, resource in found if resource is not None), None)
 
 
-def of_client(path: str) -> Format:
-    """The API whose errors the client of this path reads, though its answer may not be cached: OpenAI's where the path
-    does not tell."""
-    if found := match(path):
+def of_client(path: str, below: str, headers: Collection[str]) -> Format:
+    """The API whose errors the client reads that asked for a path, `below` its API's base, with headers of these names
+    (in lower case); its answer need not be cached. OpenAI's where nothing tells."""
+    if found := match(below):
         return found[0]
-    if _GEMINI.search(path):
-        return by_name("gemini")
-    if _BEDROCK.search(path):
+    if _BEDROCK.search(below):
         return by_name("bedrock-converse")
-    return by_name("messages" if "/messages/" in f"{path}/" else "chat_completions")
+    if "anthropic-version" in headers or _ANTHROPIC.search(path):
+        return by_name("messages")
+    is_gemini = "/openai/" not in path and ("x-goog-api-key" in headers or _GEMINI.search(path))
+    return by_name("gemini" if is_gemini else "chat_completions")
 
 
 def by_name(name: str) -> Format:

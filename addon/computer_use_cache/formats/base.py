@@ -141,6 +141,10 @@ class Format(ABC):
     answers_in_text: ClassVar[bool] = True
     """Whether a value of the question that the answer repeats can be seen in it."""
 
+    client_ids: ClassVar[tuple[str, ...]] = ()
+    """Where a request names the client's account, project, session or installation: these are forwarded, but neither
+    counted nor kept."""
+
     def match(self, path: str) -> str | None:
         """For a path below the API's base (`/chat/completions`, no query): the part of it that belongs to the
         key ("" if none does; Gemini's path names the model), or None when it is not this API's."""
@@ -171,6 +175,14 @@ class Format(ABC):
     def key_body(self, body: Json) -> Json:
         """The part of the request that decides the answer (a new object; `body` is left alone)."""
         return {name: value for name, value in body.items() if name not in self.key_excluded}
+
+    def opened_request(self, body: Json) -> Json:
+        """A request without the envelope that some APIs put around another API's (Code Assist around Gemini's)."""
+        return body
+
+    def opened_answer(self, answer: Json) -> Json:
+        """An answer, or one object of a stream, without that envelope."""
+        return answer
 
     def bypass_reason(self, body: Json) -> str | None:
         """Why this request must not be cached (state on the provider's side), or None."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import unquote
 
 from computer_use_cache.errors import FormatError, RequestError
@@ -64,7 +64,7 @@ class Gemini(Format):
     name = "gemini"
     key_excluded = frozenset({"cache_control", "metadata"})
     """The API has none of these. `cachedContent` is part of the prompt."""
-    origin_paths = ("/v1beta/",)
+    origin_paths: ClassVar[tuple[str, ...]] = ("/v1beta/",)
     conversation = "contents"
     instructions = ("systemInstruction", "system_instruction")
     answered = "candidates"
@@ -75,7 +75,7 @@ class Gemini(Format):
             *("inline_data/data", "function_response/parts/*/inline_data/data"),
         )
     )
-    usage_places = ("usageMetadata",)
+    usage_places: ClassVar[tuple[str, ...]] = ("usageMetadata",)
     usage_flavor = UsageFlavor("google", "default")
     volatile_members = VOLATILE | {"responseId", "createTime", "usageMetadata", "modelVersion"}
     foreign_history = ("hought signature", "hought_signature", "CachedContent not found")

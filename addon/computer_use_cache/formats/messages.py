@@ -57,6 +57,8 @@ class Messages(Format):
     offline_status = 400
     credential_header = "x-api-key"
     key_excluded = frozenset({"stream", "cache_control", "metadata"})
+    client_ids = ("metadata/user_id",)
+    """Claude Code names account, installation and session in it."""
     routes: ClassVar[tuple[str, ...]] = ("/messages",)
     instructions = ("system",)
     answered = "content"

@@ -22,6 +22,9 @@ EXCLUDED = frozenset(
 )
 """The `key_excluded` of the APIs that answer with text."""
 
+CLIENT_IDS = ("user", "safety_identifier", "prompt_cache_key", "metadata/user_id")
+"""The `client_ids` of these APIs."""
+
 _AZURE = "/openai/deployments/"
 _DEPLOYMENT = re.compile(rf"{_AZURE}([^/]+)$")
 

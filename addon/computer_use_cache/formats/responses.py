@@ -12,7 +12,7 @@ from computer_use_cache.errors import FormatError
 from computer_use_cache.formats import judging
 from computer_use_cache.formats.base import Format, Json, UsageFlavor, dump, load_objects
 from computer_use_cache.formats.judging import Findings
-from computer_use_cache.formats.openai import EXCLUDED, OpenAI
+from computer_use_cache.formats.openai import CLIENT_IDS, EXCLUDED, OpenAI
 from computer_use_cache.models import Ending, Event, Skip
 
 _Step = tuple[str, Json]
@@ -82,6 +82,8 @@ class Responses(OpenAI, Format):
     )
     usage_places = ("usage", "response/usage")
     usage_flavor = UsageFlavor("openai", "responses", ("responses",))
+    client_ids = (*CLIENT_IDS, "client_metadata", "input/*/internal_chat_message_metadata_passthrough")
+    """The last two are Codex's."""
     call_id_places = (
         *("input/*/id", "input/*/call_id", "input/*/approval_request_id", "input/*/caller/caller_id"),
         *("input/*/pending_safety_checks/*/id", "input/*/acknowledged_safety_checks/*/id"),

@@ -23,6 +23,7 @@ _MOST_INPUTS = 100
 
 def of_request(format: Format, body: Json) -> str:
     """The conversation of a request: its settings, its tools in a line each, its turns numbered from 0."""
+    body = format.opened_request(body)
     hidden = {format.conversation, *format.instructions, "tools", "toolConfig"}
     lines = [f"{name}: {_short(value)}" for name, value in body.items() if name not in hidden]
     match body:
@@ -38,6 +39,7 @@ def of_request(format: Format, body: Json) -> str:
 
 def of_answer(format: Format, answer: Json) -> str:
     """An answer's usage, its message, and its other fields."""
+    answer = format.opened_answer(answer)
     usage = format.usage_places[0]
     lines = [f"{usage}: {_usage(answer[usage])}"] if answer.get(usage) else []
     match answer.get(format.answered):

@@ -7,6 +7,9 @@ from functools import cache
 from typing import Any
 
 type Tree = dict[str, "Tree"]
+type Place = tuple[str | int, ...]
+type Node = tuple["Node", str | int] | None
+"""A place as a linked list, because few of the places that are walked over are ever asked for."""
 
 
 def map_texts(
@@ -72,6 +75,20 @@ def tree_of(places: tuple[str, ...]) -> Tree:
     return tree
 
 
+def without_places(value: Any, places: tuple[str, ...]) -> Any:
+    """`value` without the members at the places."""
+    return _without(value, tree_of(places))
+
+
+def _without(value: Any, tree: Tree) -> Any:
+    match value:
+        case list() if "*" in tree:
+            return [_without(item, tree["*"]) for item in value]
+        case dict() if tree:
+            return {name: _without(item, tree.get(name, {})) for name, item in value.items() if tree.get(name) != {}}
+    return value
+
+
 def without_members(value: Any, names: Collection[str]) -> Any:
     """`value` without the members of these names, wherever they are."""
     match value:
@@ -83,13 +100,28 @@ def without_members(value: Any, names: Collection[str]) -> Any:
 
 
 def texts(value: Any) -> Iterator[str]:
-    """Every text in a value, in no particular order."""
-    pending = [value]
+    """Every text in a value, in its order."""
+    return (text for _, text in placed_texts(value))
+
+
+def placed_texts(value: Any) -> Iterator[tuple[Node, str]]:
+    """Every text in a value, in its order, each with a node for `place_of`."""
+    pending: list[tuple[Node, Any]] = [(None, value)]
     while pending:
-        match pending.pop():
-            case str() as text:
-                yield text
-            case list() as items:
-                pending.extend(items)
-            case dict() as members:
-                pending.extend(members.values())
+        node, found = pending.pop()
+        match found:
+            case str():
+                yield node, found
+            case list():
+                pending.extend(((node, index), item) for index, item in reversed(list(enumerate(found))))
+            case dict():
+                pending.extend(((node, name), item) for name, item in reversed(found.items()))
+
+
+def place_of(node: Node) -> Place:
+    """The names and indexes that lead to a node: `("messages", 0, "content")`."""
+    place: list[str | int] = []
+    while node:
+        node, step = node
+        place.append(step)
+    return tuple(reversed(place))

@@ -79,7 +79,7 @@ def _replace(patterns: Iterable[tuple[str, str]]) -> Change:
 
 
 def _expanded(match: Any, text: str, blanked: list[str]) -> str:
-    """The replacement of a match. Blanked are the match and, if its ends stay the same, the part between them."""
+    """The replacement of a match. Adds to `blanked` the match and, if its ends stay the same, the part between them."""
     before, after = match[0], str(match.expand(text))
     start = _alike(before, after)
     end = _alike(before[start:][::-1], after[start:][::-1])

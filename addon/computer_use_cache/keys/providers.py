@@ -48,7 +48,8 @@ KNOWN_HOSTS = (
     *("api.poe.com", "llm.wandb.ai", "api.inference.wandb.ai", "api.venice.ai", "api.kilo.ai"),
     *("api.quicksilverpro.io", "api.typesafe.ai"),
     # subscriptions
-    *("chatgpt.com", "api.githubcopilot.com", "api.*.githubcopilot.com", "*cloudcode-pa.googleapis.com"),
+    *("chatgpt.com", "api.githubcopilot.com", "api.*.githubcopilot.com", "copilot-api.*.ghe.com"),
+    "*cloudcode-pa.googleapis.com",
 )
 """Shell patterns of the hosts that are cached when they are intercepted."""
 

@@ -20,7 +20,7 @@ _VERSIONED = re.compile(r"(?:/api)?/v1(/.*)?")
 _BASE_BEFORE_CHAT = re.compile(r"(/.+)(?=/chat/completions$)")
 """Only `/chat/completions` is unambiguous below any path: `/v1/threads/t/messages` is not Anthropic's route, and
 `/v1/fim/completions` is not OpenAI's."""
-_MARKS = "openai|openapi|anthropic|beta|serving-endpoints|inference|models"
+_MARKS = "openai|openapi|anthropic|beta|codex|serving-endpoints|inference|models"
 """Segments after which an API of OpenAI's or Anthropic's kind begins, though no version follows them."""
 _VERSIONED_BASE = re.compile(r"(/(?:.*/)?(?:v[0-9]+\w*|deployments/[^/]+))(?=/)")
 

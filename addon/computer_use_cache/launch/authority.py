@@ -1,4 +1,4 @@
-"""mitmproxy's certificate authority: where it lies, and which programs of this machine trust it."""
+"""mitmproxy's certificate authority: where its files are, and which programs on this machine trust it."""
 
 from __future__ import annotations
 
@@ -41,12 +41,13 @@ _PROBES = {
     "node": ("node", "-e", _NODE),
 }
 _NOT_HERE = 3
-"""The exit status of a probe of what is not installed."""
+"""The exit status of a probe for something that is not installed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """`certificate` is what others are to trust; `key` is a file that holds its key, and that mitmproxy signs with."""
+    """`certificate` is the file that others must trust. `key` is the file with the private key that mitmproxy signs
+    with."""
 
     certificate: Path
     key: Path
@@ -54,7 +55,7 @@ class Authority:
 
 
 def load(folder: Path) -> Authority | None:
-    """The authority in mitmproxy's `folder`, None if it does not exist yet. Raises CacheError for one without use."""
+    """The authority in mitmproxy's `folder`, None if it does not exist yet. Raises CacheError if it is unusable."""
     authority = folder / "mitmproxy-ca-cert.pem", folder / "mitmproxy-ca.pem"
     if not any(file.exists() for file in authority):
         return None
@@ -69,7 +70,7 @@ def load(folder: Path) -> Authority | None:
 
 
 def trusting(authority: Authority) -> dict[str, bool]:
-    """Whether each known program that is installed trusts it, as the environment now is: each is made to try."""
+    """Whether each known program that is installed trusts the authority in this environment, found out by trying."""
     environment = os.environ | {"NO_PROXY": "localhost", "no_proxy": "localhost"}
     found = {}
     with _server(authority) as url:
@@ -99,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def _server(authority: Authority) -> Iterator[str]:
-    """The URL of an HTTPS server on this machine, with a certificate that the authority signed as it signs others."""
+    """The URL of an HTTPS server on this machine whose certificate the authority has signed."""
     from mitmproxy.certs import dummy_cert  # noqa: PLC0415  # the command line runs where it is not installed
 
     signer = x509.load_pem_x509_certificate(authority.certificate.read_bytes())

@@ -31,7 +31,7 @@ from computer_use_cache.network import authorities, certificates_in
 
 
 class _Report:
-    """An addon that tells, once, where the proxy listens and which files in `folder` trust it."""
+    """An addon that reports the proxy's port, and the files in `folder` that make programs trust it."""
 
     def __init__(self, out: TextIO, folder: Path) -> None:
         self._out = out
@@ -56,7 +56,7 @@ def _trust(confdir: Path, folder: Path) -> Trust:
 
 
 def _truststore(everything: bytes) -> bytes:
-    """The authorities for Java, without old ones that are not well formed."""
+    """The authorities as a Java truststore, without old ones that are malformed."""
     certificates = []
     with warnings.catch_warnings(action="ignore"):
         for index, pem in enumerate(certificates_in(everything)):

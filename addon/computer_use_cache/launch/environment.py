@@ -1,4 +1,4 @@
-"""The environment of a program whose calls are to go through a proxy on this machine, and which is to trust it.
+"""The environment that makes a program call model APIs through a proxy on this machine, and trust it.
 
 Every runtime reads variables of its own. Services on this machine are still reached directly.
 """
@@ -32,7 +32,7 @@ class Trust:
 
 
 def bindings() -> str:
-    """What rebinding is told about a run that this process starts (CACHE_BIND): where and as whom it runs."""
+    """The bindings (CACHE_BIND) of a run that this process starts: its folder, home, user and host."""
     known = {"cwd": os.getcwd(), "home": os.path.expanduser("~"), "host": platform.node(), "tmp": tempfile.gettempdir()}
     with contextlib.suppress(OSError, KeyError):  # a user without a name
         known["user"] = getpass.getuser()

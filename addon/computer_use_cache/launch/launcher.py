@@ -33,7 +33,7 @@ from computer_use_cache.settings import Settings
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 64 * 1024 * 1024
 _END_SECONDS = 15.0
-"""For a companion to end; it gives running exchanges less."""
+"""The time that a companion has to end. It gives running exchanges less."""
 
 
 def entry_path() -> Path:
@@ -58,8 +58,8 @@ def arguments(settings: Settings, options: Mapping[str, str], own: Sequence[str]
 
 
 def _hosts(settings: Settings) -> list[str]:
-    """The addresses to listen on: 127.0.0.1 means [::1] too, since clients that are told `localhost` may try it first.
-    A free port (0) could not be the same one on both."""
+    """The addresses to listen on. 127.0.0.1 includes [::1], which clients may try first for `localhost`, unless the
+    port is to be a free one (0), which could differ between the two."""
     if settings.host != "127.0.0.1" or settings.port == 0:
         return [settings.host]
     try:
@@ -115,9 +115,9 @@ def _use_uvloop() -> None:
 def _run(tool: Callable[[Sequence[str]], object], line: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(line_buffering=True)  # in a pipe, lines would wait for each other for minutes
+            stream.reconfigure(line_buffering=True)  # in a pipe, lines would be buffered for minutes
     if not {"-v", "--verbose"}.intersection(line):
-        # It logs every connection, which is too much for a cache that runs all day.
+        # This logger logs every connection, which is too much for a cache that runs all day.
         logging.getLogger("mitmproxy.proxy.server").setLevel(logging.WARNING)
     keep_freed_memory()
     try:
@@ -128,8 +128,8 @@ def _run(tool: Callable[[Sequence[str]], object], line: Sequence[str]) -> int:
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep the memory of a screenshot for the next one: to get it anew, page by page, takes up to a tenth of
-    the time of such a hit. Does nothing where the C library is another (mallopt(3))."""
+    """Have glibc keep freed memory for the next screenshot: mapping it anew, page by page, takes up to a tenth of the
+    time of such a hit (mallopt(3)). Does nothing with another C library."""
     if os.name == "posix" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
@@ -137,9 +137,10 @@ def keep_freed_memory() -> None:
 
 @dataclass(slots=True)
 class Companion:
-    """A private proxy: its loopback port, the one of its reverse mode (None without), and what trusts it.
+    """A private proxy: its loopback port, that of its reverse mode (None without one), and files that make programs
+    trust it.
 
-    When it has ended, `log` is the end of what it warned of.
+    `log` holds its last warnings once it has ended.
     """
 
     port: int
@@ -154,8 +155,8 @@ def companion(
 ) -> Iterator[Companion]:
     """A private proxy on free loopback ports, which ends with this context and with this process, however it ends.
 
-    It goes through the proxy that this process's environment names, where that names one. With `base_url` it is a
-    reverse proxy, too. The other arguments are those of `arguments`. Raises CacheError when it does not start.
+    It goes through the proxy that this process's environment names, if any. With `base_url` it is a reverse proxy
+    too. The other arguments are those of `arguments`. Raises CacheError when it does not start.
     """
     upstream = settings.upstream_base_url
     line = ["-s", str(entry_path()), "--mode", "regular@127.0.0.1:0"]
@@ -192,7 +193,7 @@ def companion(
 
 
 def _free_port() -> int:
-    """A free loopback port; mitmproxy itself would take two modes with port 0 for one place."""
+    """A free loopback port. mitmproxy rejects two modes with port 0 as the same address."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port

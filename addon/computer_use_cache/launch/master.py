@@ -1,7 +1,7 @@
-"""mitmdump with the addons that its options need and no more: every event is offered to each, and most are idle.
+"""mitmdump without idle addons: every event is offered to every addon, and most have nothing to do.
 
-An addon goes only where the options that would give it work have their defaults. Where another script than ours is
-loaded all stay, as it may count on any of them.
+An addon is dropped only if the options that give it work have their defaults. If another script is loaded, all addons
+stay, because it may rely on any of them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _WORK = {
     "stickycookie": ("stickycookie",),
     "upstreamauth": ("upstream_auth",),
 }
-"""Addons by the options that give them work; those without any only offer commands, which mitmdump is not given."""
+"""Addons and the options that give them work. Those without options only offer commands, which mitmdump cannot run."""
 _NOT_IN_REVERSE_MODE = ("dnsresolver", "onboarding", "stripdnshttpsrecords")
 """Addons for clients that were set up to use a proxy, and for DNS."""
 
@@ -54,19 +54,19 @@ class LeanMaster(DumpMaster):
     """The Master of mitmdump, which drops idle addons before it listens."""
 
     shares_port = False
-    """Whether other processes listen on its port, too."""
+    """Whether other processes listen on its port too."""
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         self._create_server = loop.create_server
         loop.create_server = self._create_own_server  # type: ignore  # asyncio.start_server calls it
         if self._is_alone():
-            # They stay known by name, with their commands; events pass them by.
+            # They keep their names and commands, but get no events.
             idle = [self.addons.get(name) for name in self._idle()]
             self.addons.chain = [addon for addon in self.addons.chain if addon not in idle]
-        # mitmproxy does so when it listens already, and a request that comes in between would end it.
+        # mitmproxy would do this after it begins to listen, and a request before that would fail.
         self.addons.get("tlsconfig").configure({"confdir"})
-        # What is there from the start stays: the collector need not look at mitmproxy's every class and function again.
+        # Objects made so far live until the end, so the garbage collector need not visit them again.
         gc.freeze()
         await super().run()
 
@@ -85,7 +85,7 @@ class LeanMaster(DumpMaster):
         return idle
 
     async def _create_own_server(self, factory: Callable[[], asyncio.Protocol], *place: Any, **given: Any) -> Any:
-        """mitmproxy's server with the fast path before it."""
+        """mitmproxy's server with the fast path in front of it."""
         if self.shares_port:
             given["reuse_port"] = True
         cache = self.addons.get(_CACHE)
@@ -98,7 +98,7 @@ class LeanMaster(DumpMaster):
 
 
 class SharingMaster(LeanMaster):
-    """One of several on a port."""
+    """One of several processes on a port."""
 
     shares_port = True
 
@@ -109,6 +109,6 @@ def mitmdump(line: Sequence[str], *, shares_port: bool) -> None:
 
 
 def _filters(arguments: Namespace) -> dict[str, str]:
-    """What mitmdump makes of a filter at the end of its command line."""
+    """The options that mitmdump sets for a filter at the end of its command line."""
     names = ("save_stream_filter", "readfile_filter", "dumper_filter") if arguments.filter_args else ()
     return dict.fromkeys(names, " ".join(arguments.filter_args))

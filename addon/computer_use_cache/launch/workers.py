@@ -22,7 +22,7 @@ from computer_use_cache.errors import CacheError
 logger = logging.getLogger(__name__)
 
 _SHORT_LIFE_SECONDS = 5.0
-"""A worker that lived no longer than this died of something that may happen to the next one, too."""
+"""A worker that dies sooner than this probably has a problem that the next one will have too."""
 _LONGEST_REST_SECONDS = 10.0
 _START_SECONDS = 30.0
 
@@ -72,20 +72,21 @@ class Supervisor:
         return self._stop(0)
 
     def _end(self, signum: int, frame: FrameType | None) -> None:
-        """A second signal is passed on as the first was: the workers then cut what they still finish."""
+        """Passes every signal on. At the second one, workers drop the requests that they are still finishing."""
         self._ending.set()
         for worker, _ in self._workers:
             if worker.poll() is None:
                 worker.terminate()
 
     def _start(self) -> None:
-        # A session of its own: a terminal's Ctrl-C reaches this process only, which passes it on once.
+        # In a session of its own, so that a terminal's Ctrl-C only reaches this process, which passes it on once.
         environment = os.environ | {"WORKERS": str(self._number)}
         worker = subprocess.Popen(self._command, stdin=subprocess.PIPE, env=environment, start_new_session=True)  # noqa: S603  # ours
         self._workers.append((worker, time.monotonic()))
 
     def _listens(self, place: tuple[str, int]) -> bool:
-        """Whether the first worker came up: what it makes once (the folder, certificates) the others then find."""
+        """Wait until the first worker listens. It creates the folder and the certificates, which the others then
+        find."""
         limit = time.monotonic() + _START_SECONDS
         worker, _ = self._workers[0]
         while worker.poll() is None and time.monotonic() < limit and not self._ending.is_set():
@@ -98,7 +99,7 @@ class Supervisor:
         return self._ending.is_set()
 
     def _bury(self) -> bool:
-        """Forget the dead, and rest before others are started in their place; False when none of them lives long."""
+        """Forget dead workers, and pause before they are replaced. False if no worker lives long."""
         dead = [(worker, born) for worker, born in self._workers if worker.poll() is not None]
         self._workers = [(worker, born) for worker, born in self._workers if worker.poll() is None]
         for worker, born in dead:
@@ -122,7 +123,7 @@ class Supervisor:
 
 
 def end_with_parent() -> None:
-    """In a worker: end as at SIGTERM when the process that holds the other end of standard input is gone."""
+    """In a worker: end, as after SIGTERM, when the process at the other end of standard input is gone."""
 
     def wait() -> None:
         while os.read(sys.stdin.fileno(), 4096):

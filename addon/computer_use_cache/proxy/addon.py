@@ -1,4 +1,4 @@
-"""The hooks: guard, translate, ask the core, act. What is decided is decided in the core.
+"""mitmproxy's hooks. Each one guards, translates, asks the core and acts; decisions are made in the core.
 
 A failure of the cache itself is a miss and one warning, never a failed request; a failure of the guard is a refusal.
 """
@@ -111,7 +111,7 @@ class ComputerUseCache:
                 logger.info("imported %d entries of CACHE_DB_PATH, skipped %s", done.kept, done.skipped or "none")
 
     def done(self) -> asyncio.Task[None] | None:
-        """Close the store; at the end of mitmproxy, which awaits what is returned, running exchanges finish first."""
+        """Close the store. When mitmproxy ends, it awaits the returned task, so running exchanges finish first."""
         if self._session and ctx.master.should_exit.is_set():
             return asyncio.create_task(self._end())
         self._close()
@@ -131,10 +131,10 @@ class ComputerUseCache:
 
     def next_layer(self, next_layer: NextLayer) -> None:
         if next_layer.layer is None:
-            # Scripts are asked before mitmproxy's own decision: have it made, then put our layer in its place.
+            # This hook runs before mitmproxy's own, so let that one choose the layer, then replace its choice.
             ctx.master.addons.get("nextlayer").next_layer(next_layer)
         if self._session and next_layer.layer:
-            chosen = interception.without_encryption(next_layer.layer, self._session.gate)
+            chosen = interception.without_encryption(next_layer.layer, self._session.gate, self._session.unseen)
             owner = self._session.exchanges
 
             def make(context: Context, mode: HTTPMode) -> FastHttpLayer:
@@ -162,15 +162,16 @@ class ComputerUseCache:
 
     def tls_clienthello(self, hello: ClientHelloData) -> None:
         if self._session:
-            interception.judge_handshake(hello, self._session.gate)
+            interception.judge_handshake(hello, self._session.gate, self._session.unseen)
 
     async def cache_slow_answer(self, flow: http.HTTPFlow) -> None:
         if not self._session or not flow.response or flows.is_own_answer(flow):
             return
         try:
             await self._session.exchanges.slow_answer(flow, flow.response)
+            self._session.helpers.listen(flow)
         except Exception:
-            logger.exception("the cache failed; the answer is passed on when it is whole")
+            logger.exception("the cache failed; the answer is passed on once it is complete")
 
     async def cache_next_chunk(self, feed: Feed) -> None:
         await replayer.next_chunk(feed)
@@ -184,8 +185,8 @@ class ComputerUseCache:
             await self._session.exchanges.client_left(client.id)
 
     def http_connect_upstream(self, flow: http.HTTPFlow) -> None:
-        """Present the credentials that the environment gives for a forward proxy. mitmproxy's own option for them can
-        be read in the list of processes."""
+        """Authenticate to the forward proxy that the environment names. mitmproxy's own option for the credentials
+        would show them in the list of processes."""
         self._proxies.authorize(flow.server_conn.address, flow.request.headers)
 
     # -- flows
@@ -194,13 +195,14 @@ class ComputerUseCache:
         if not self._session or flow.response or flow.error or not flow.live:
             return
         if not self._session.gate.concerns(flow):
-            interception.pass_by(flow)
+            interception.pass_by(flow, self._session.unseen)
             return
         try:
             if self._ending:
                 raise RequestError(503, "The cache is shutting down; ask again in a moment.", code="shutting_down")
-            if not self._session.gate.admit(flow):
+            if not self._session.gate.admit(flow, self._session.helpers):
                 self._session.exchanges.pass_by(flow)
+                self._session.unseen.watch(flow)
         except RequestError as error:
             self._session.exchanges.refuse(flow, error)
         except Exception:
@@ -211,7 +213,7 @@ class ComputerUseCache:
         if not self._session or flow.response or flow.error or not self._session.gate.concerns(flow):
             return
         try:
-            if not await self._answer_locally(flow, self._session):
+            if not (await self._answer_locally(flow, self._session) or await self._session.helpers.answer(flow)):
                 await self._session.exchanges.request(flow)
                 if flow.response is None:
                     await sign_anew(flow, self._session.settings)
@@ -223,7 +225,7 @@ class ComputerUseCache:
                 self._session.exchanges.fault(flow)
 
     async def _answer_locally(self, flow: http.HTTPFlow, session: Session) -> bool:
-        """Whether the request was for a route of the proxy's own."""
+        """Answer a request to one of the proxy's own routes; False if it is for something else."""
         if not flows.is_addressed_to_proxy(flow):
             return False
         try:
@@ -239,11 +241,12 @@ class ComputerUseCache:
         if not self._session or not flow.response:
             return
         if not self._session.gate.concerns(flow):
-            flow.response.stream = flow.response.stream or flow.request.stream
+            flow.response.stream = flow.response.stream or bool(flow.request.stream)
             return
         if not flows.is_own_answer(flow):
             try:
                 await self._session.exchanges.response_headers(flow)
+                self._session.helpers.listen(flow)
             except Exception:
                 logger.exception("the cache failed; the answer passes unrecorded")
         self._session.gate.allow_page(flow, flow.response)
@@ -256,6 +259,7 @@ class ComputerUseCache:
             return
         try:
             await self._session.exchanges.response(flow)
+            await self._session.helpers.record(flow)
         except Exception:
             logger.exception("the cache failed; the answer was not recorded")
         forwarding.forget_credentials(flow, self._session.settings)
@@ -264,6 +268,7 @@ class ComputerUseCache:
         if not self._session or not self._session.gate.concerns(flow):
             return
         try:
+            self._session.helpers.forget(flow)
             await self._session.exchanges.error(flow)
         except Exception:
             logger.exception("the cache failed while an exchange ended")

@@ -8,6 +8,7 @@ from computer_use_cache.cache.lookup import offline_error
 from computer_use_cache.errors import RequestError
 from computer_use_cache.models import Reason
 from computer_use_cache.proxy import flows, forwarding, guard, local_routes
+from computer_use_cache.proxy.helper_routes import HelperRoutes
 from computer_use_cache.proxy.http.stream import pass_body_through
 from computer_use_cache.proxy.request_head import Head
 from computer_use_cache.setting_values import Mode, is_loopback
@@ -51,7 +52,7 @@ class Gate:
         certificate names."""
         return host.lower() == proven.lower() and self.is_cached_host(host)
 
-    def admit(self, flow: http.HTTPFlow) -> bool:
+    def admit(self, flow: http.HTTPFlow, helpers: HelperRoutes) -> bool:
         """Check a request as soon as its headers are there, and point it at its upstream. False if it passes by the
         cache. Raises RequestError."""
         is_addressed_here = flows.is_addressed_to_proxy(flow)
@@ -75,11 +76,14 @@ class Gate:
             raise RequestError(426, "What is asked over a websocket is not cached: ask over HTTP.")
         if flows.format_of(flow, self._settings):
             return True
+        is_helper = flows.is_helper(flow)
+        if is_helper and not helpers.begin(flow):
+            return True
         if self._settings.mode is Mode.OFFLINE:
             raise offline_error(f"CACHE_MODE={Mode.OFFLINE}", f"this request is never cached ({Reason.ROUTE})")
-        # Uploads and the like pass through as they come.
         forwarding.prepare_to_forward(flow, self._settings)
-        pass_body_through(flow)
+        if not is_helper:  # uploads and the like pass through as they come
+            pass_body_through(flow)
         return False
 
     def check(self, head: Head) -> str | None:

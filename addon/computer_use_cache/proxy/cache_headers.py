@@ -12,7 +12,7 @@ from computer_use_cache.models import Outcome
 from computer_use_cache.settings import Settings
 
 _OURS = (b"x-computer-use-cache", b"x-code-model-cache")
-"""Headers of another cache of this kind behind this one are replaced; its Cache-Status stays, as RFC 9211 wants it."""
+"""Our headers. If another of our caches is behind this one, they replace its own; its Cache-Status stays (RFC 9211)."""
 
 
 def note(flow: http.HTTPFlow, report: Report) -> None:
@@ -23,9 +23,9 @@ def note(flow: http.HTTPFlow, report: Report) -> None:
 
 
 def tell(flow: http.HTTPFlow, response: http.Response, report: Report, settings: Settings) -> None:
-    """Tell the client, and people who look at the flow.
+    """Put the report into the response headers and the flow's metadata.
 
-    With INCLUDE_CACHE_METADATA, a JSON answer that is not streamed tells it in its body too.
+    With INCLUDE_CACHE_METADATA, the body of a JSON answer that is not streamed has it too.
     """
     note(flow, report)
     headers = response.headers
@@ -36,7 +36,7 @@ def tell(flow: http.HTTPFlow, response: http.Response, report: Report, settings:
 
 
 def with_metadata(body: bytes, content_type: str, report: Report, settings: Settings) -> bytes:
-    """With INCLUDE_CACHE_METADATA, a JSON object with the report in it; anything else unchanged."""
+    """The body with the report in it, if INCLUDE_CACHE_METADATA is set and it is a JSON object; else unchanged."""
     if not settings.include_metadata or "json" not in content_type:
         return body
     try:

@@ -1,4 +1,4 @@
-"""The client connections of one proxy: its end waits for what they still have to answer."""
+"""The client connections of one proxy. Its shutdown waits until they have answered their requests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from weakref import WeakSet
 
 
 class Connection(Protocol):
-    """A client connection, at whichever level its requests are answered."""
+    """A client connection: on the listening socket, or in mitmproxy's HTTP layer."""
 
     @property
     def unanswered(self) -> int:
@@ -15,7 +15,7 @@ class Connection(Protocol):
 
 
 class Connections:
-    """Those that exist."""
+    """The open connections."""
 
     def __init__(self) -> None:
         self._all: WeakSet[Connection] = WeakSet()

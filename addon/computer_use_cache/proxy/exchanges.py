@@ -1,4 +1,4 @@
-"""Between mitmproxy's flows and the core's exchanges: flows in, core values out. What is decided is decided there."""
+"""Connects mitmproxy's flows with the core's exchanges: translates and acts. Decisions are made in the core."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import orjson
 from mitmproxy import http
 from msgspec.structs import replace
 
-from computer_use_cache.cache import policy
+from computer_use_cache.cache import judging
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.errors import RequestError
 from computer_use_cache.exchange.decisions import (
@@ -52,7 +52,7 @@ from computer_use_cache.proxy.tee import decoder, tee
 
 _FAULT = Fail(Skipped(Skip.FAULT, Skip.FAULT))
 _UNKNOWN = Report(Outcome.BYPASS, fwd=Fwd.BYPASS)
-"""What is shown about a flow whose answer had begun to pass by the cache when the upstream broke off."""
+"""The report of a flow that passes by the cache and whose upstream broke off in the middle of its answer."""
 
 
 @dataclass(slots=True)
@@ -75,8 +75,9 @@ class FlowExchanges:
         self._replayer = Replayer(self._settings)
         self._running: dict[str, _Running] = {}
         self._passing: dict[str, Bypass] = {}
-        """The flows without an exchange, which pass by the cache."""
+        """Flows that pass by the cache and so have no exchange, and the reason."""
         self._expected: dict[str, tuple[Request, Plan]] = {}
+        """The next request of a client, and its plan, if the fast path has already made one."""
 
     # -- what mitmproxy's layer asks (http/layer.py, Owner)
 
@@ -111,7 +112,7 @@ class FlowExchanges:
     # -- the request
 
     def pass_by(self, flow: http.HTTPFlow) -> None:
-        """A request to no cached route: its answer passes by, and is counted when it begins."""
+        """Let a request to a route that is not cached pass by. It is counted when its answer begins."""
         is_cached = flows.is_cached_path(flow, self._settings) or flow.request.method not in ("GET", "HEAD", "POST")
         self._passing[flow.id] = Bypass(Reason.METHOD if is_cached else Reason.ROUTE)
 
@@ -119,7 +120,7 @@ class FlowExchanges:
         """Answer a request to a cached API, or send it upstream. Raises RequestError."""
         if flow.id in self._passing:
             return
-        if flows.format_of(flow, self._settings) is None:  # mitmproxy's interface replays it
+        if flows.format_of(flow, self._settings) is None:  # replayed from mitmproxy's interface
             self.pass_by(flow)
             return
         request = flows.request_of(flow, self._settings)
@@ -131,7 +132,7 @@ class FlowExchanges:
         running = self._running[flow.id] = _Running(exchange, flow.client_conn.id, time.monotonic())
         answer = await exchange.resolve()
         if isinstance(answer, Forward):
-            running.started = time.monotonic()  # it may have waited for another request
+            running.started = time.monotonic()  # `resolve` may have waited for another request's call
             self._send_upstream(flow, exchange)
             return
         now = time.time()
@@ -178,10 +179,10 @@ class FlowExchanges:
             forwarding.ask_for_plain_bytes(flow)  # for the tee
 
     def fault(self, flow: http.HTTPFlow) -> None:
-        """The cache failed on a request: it goes upstream without it."""
+        """The cache failed on a request, which goes upstream without it."""
         if running := self._running.get(flow.id):
             running.exchange.fault()
-            flow.request.content = running.exchange.plan.forward  # not a part of a batch
+            flow.request.content = running.exchange.plan.forward  # a batch as a whole
         else:
             self._passing[flow.id] = Bypass(Reason.FAULT)
         forwarding.prepare_to_forward(flow, self._settings)
@@ -189,7 +190,7 @@ class FlowExchanges:
     # -- the answer
 
     async def response_headers(self, flow: http.HTTPFlow) -> None:
-        """Decide how the answer passes."""
+        """The answer has begun: stream it to the client, or wait for `response`, when it is complete."""
         assert flow.response
         running, passing = self._running.get(flow.id), self._passing.pop(flow.id, None)
         if passing:
@@ -198,20 +199,20 @@ class FlowExchanges:
         elif running:
             running.marks_end = responses.marks_end(flow.response)
             wanted = running.exchange.plan.shape
-            shape = policy.shape_of(flow.response.headers.get("content-type", ""), wanted)
+            shape = judging.shape_of(flow.response.headers.get("content-type", ""), wanted)
             if flow.response.status_code == 200 and shape not in (None, Shape.JSON):
                 await self._stream(flow, flow.response, running, shape)
 
     async def slow_answer(self, flow: http.HTTPFlow, response: http.Response) -> None:
-        """Have an answer that takes its time passed on as it comes, unless it must be whole first: a part of a batch,
-        and a failure that an expired entry may stand in for."""
+        """Stream a slow answer to the client, unless it must be complete first: the answer to part of a batch, and a
+        failure that an expired entry may replace."""
         running = self._running.get(flow.id)
         if running is None:
             response.stream = True
             return
         exchange = running.exchange
-        if exchange.batch is None and not (policy.is_failure(response.status_code) and exchange.may_be_stale):
-            shape = policy.shape_of(response.headers.get("content-type", ""), exchange.plan.shape)
+        if exchange.batch is None and not (judging.is_failure(response.status_code) and exchange.may_be_stale):
+            shape = judging.shape_of(response.headers.get("content-type", ""), exchange.plan.shape)
             await self._stream(flow, response, running, shape if response.status_code == 200 else None)
 
     def _passed(self, bypass: Bypass, status: int | None) -> Report:
@@ -222,7 +223,7 @@ class FlowExchanges:
     async def _stream(
         self, flow: http.HTTPFlow, response: http.Response, running: _Running, shape: Shape | None
     ) -> None:
-        """Pass an answer on as it comes, recorded on the way. Followers join one that has a `shape`."""
+        """Pass an answer on as it arrives, and record it. Followers can join it if it has a `shape`."""
         exchange, headers = running.exchange, response.headers
         coding = headers.get("content-encoding")
         decode = decoder(coding) if coding else None
@@ -260,9 +261,9 @@ class FlowExchanges:
         with contextlib.suppress(ValueError):  # what does not decode passes unchanged, and is not stored
             response.decode()
         if exchange.batch and not exchange.batch.is_whole:
-            flow.request.content = exchange.plan.forward  # what was asked, for people who look at the flow
+            flow.request.content = exchange.plan.forward  # what the client sent, for people who look at the flow
         answer = _response(response, running)
-        if policy.is_failure(answer.status):
+        if judging.is_failure(answer.status):
             stale = await exchange.on_failure(answer)
             if isinstance(stale, ServeStale):
                 self._serve_stale(flow, exchange, stale)
@@ -318,7 +319,7 @@ class FlowExchanges:
         return exchange.settle(ending, time.time())
 
     async def client_left(self, client_id: str) -> None:
-        """Wait while others still want what this client's calls bring: its connections close when this returns."""
+        """Wait while followers need this client's upstream calls: its connections are closed when this returns."""
         self._expected.pop(client_id, None)
         leads = [one.exchange.lead for one in self._running.values() if one.client_id == client_id]
         for lead in filter(None, leads):
@@ -333,7 +334,7 @@ class FlowExchanges:
 
 
 def _client_fault(flow: http.HTTPFlow) -> RequestError:
-    """What the HTTP layer has answered already."""
+    """The error that the HTTP layer has already answered with."""
     return RequestError(400, flow.metadata[CLIENT_FAULT])
 
 

@@ -6,6 +6,7 @@ from mitmproxy import http
 from mitmproxy.proxy.mode_specs import ReverseMode
 
 from computer_use_cache import formats
+from computer_use_cache.formats import helpers
 from computer_use_cache.formats.base import Format
 from computer_use_cache.keys import upstream
 from computer_use_cache.models import Request
@@ -66,6 +67,12 @@ def is_cached_path(flow: http.HTTPFlow, settings: Settings) -> bool:
     return formats.match(_split(flow, settings)[1]) is not None
 
 
+def is_helper(flow: http.HTTPFlow) -> bool:
+    """Whether the request only asks something, if its path is not cached."""
+    is_upgraded = "upgrade" in flow.request.headers
+    return not is_upgraded and helpers.is_helper(flow.request.method, path_and_query(flow)[0])
+
+
 def could_use_http(flow: http.HTTPFlow, settings: Settings) -> bool:
     """Whether this is Codex asking for a websocket to a cached API: if refused, it uses HTTP. No other client is known
     to do so, so theirs pass."""
@@ -86,12 +93,16 @@ def request_of(flow: http.HTTPFlow, settings: Settings) -> Request:
 
 def _split(flow: http.HTTPFlow, settings: Settings) -> tuple[str, str]:
     path, _ = path_and_query(flow)
-    origin = settings.upstream_base_url.origin
-    if not is_addressed_to_proxy(flow):
-        host = flow.request.pretty_host
-        host = f"[{host}]" if ":" in host else host
-        origin = BaseUrl.parse(f"{flow.request.scheme}://{host}:{flow.request.port}").origin
-    return upstream.split(origin, path, settings.upstream_base_url)
+    return upstream.split(origin_of(flow, settings), path, settings.upstream_base_url)
+
+
+def origin_of(flow: http.HTTPFlow, settings: Settings) -> str:
+    """The origin that a request goes to."""
+    if is_addressed_to_proxy(flow):
+        return settings.upstream_base_url.origin
+    host = flow.request.pretty_host
+    host = f"[{host}]" if ":" in host else host
+    return BaseUrl.parse(f"{flow.request.scheme}://{host}:{flow.request.port}").origin
 
 
 def lower_headers(headers: http.Headers) -> dict[str, str]:

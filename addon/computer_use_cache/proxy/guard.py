@@ -1,6 +1,7 @@
-"""Who may ask this proxy anything: the client's token, the Host it was called by, the page it was called from.
+"""Decides who may use this proxy, by the client's token, the Host header and the web page that makes the call.
 
-A web page can reach a server on this machine by its own name (DNS rebinding) or across origins; both are refused.
+A web page can reach a server on this machine through a domain of its own (DNS rebinding) or across origins. Both are
+refused.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from computer_use_cache.setting_values import is_loopback
 from computer_use_cache.settings import Settings
 
 _AUTHORITY = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::[0-9]{0,5})?")
-"""RFC 9110, section 7.2: a host and perhaps a port; a Host header has no user, and no escapes worth allowing."""
+"""A host and an optional port (RFC 9110, section 7.2). Users and percent-encoding are not allowed here."""
 
 
 def check_client(headers: Mapping[str, str], query: Query, settings: Settings) -> str:
-    """The name of the client whose token was sent, "" for the nameless one; for when tokens are set.
+    """The name of the client whose token was sent, "" for a token without a name. Only call it if tokens are set.
 
-    Raises RequestError (401) for a missing or unknown token. Takes as long for a wrong token as for a right one.
+    Raises RequestError (401) for a missing or unknown token. Takes the same time for wrong and right tokens.
     """
     sent = caller.of_caller(headers, query).encode("utf-8", "surrogateescape")
     names = [name for name, token in settings.client_token if hmac.compare_digest(sent, token.encode())]
@@ -33,7 +34,7 @@ def check_client(headers: Mapping[str, str], query: Query, settings: Settings) -
 
 
 def check_admin(headers: Mapping[str, str], settings: Settings, *, loopback: bool) -> None:
-    """Raise RequestError unless the caller may administer the cache: 401 for a bad token, 403 where it is off."""
+    """Raise RequestError unless the caller may administer the cache: 401 for a bad token, 403 if nobody may."""
     if not settings.admin_token:
         if loopback:
             return
@@ -44,7 +45,7 @@ def check_admin(headers: Mapping[str, str], settings: Settings, *, loopback: boo
 
 
 def check_method(method: str) -> None:
-    """Raise RequestError (405) for TRACE, whose answer would show the operator's key to the client."""
+    """Raise RequestError (405) for TRACE, whose response would show the operator's key to the client."""
     if method.upper() in ("TRACE", "TRACK"):
         raise RequestError(405, f"{method} is not allowed here.")
 
@@ -61,7 +62,7 @@ def check_origin(method: str, path: str, headers: Mapping[str, str], settings: S
     """Raise RequestError (403) for a web page that CORS_ALLOW_ORIGIN does not list."""
     origin = headers.get("origin")
     if origin is None and headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-        # Images, scripts and links of a page send no Origin; browsers tell of the page here (Fetch Metadata).
+        # Images, scripts and links send no Origin, but browsers send Sec-Fetch-Site (Fetch Metadata).
         origin = "another site"
     harmless = path == "/healthz" and method in ("GET", "HEAD")
     if origin is not None and not harmless and not is_allowed_origin(origin, settings):
@@ -69,11 +70,11 @@ def check_origin(method: str, path: str, headers: Mapping[str, str], settings: S
 
 
 def is_allowed_origin(origin: str, settings: Settings) -> bool:
-    """Whether a page of this origin may use the proxy; `null` is never named by `*`."""
+    """Whether a page of this origin may use the proxy. `*` does not include `null`."""
     return origin in settings.cors_allow_origin or ("*" in settings.cors_allow_origin and origin != "null")
 
 
 def host_of(authority: str) -> str:
-    """The lower-case host of `host`, `host:port` or `[v6]:port`, "" for anything else: with a user, a path, …"""
+    """The lower-case host of `host`, `host:port` or `[v6]:port`; "" for anything else."""
     found = _AUTHORITY.fullmatch(authority)
     return (found[1] or found[2]).lower() if found else ""

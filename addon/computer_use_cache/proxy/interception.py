@@ -18,18 +18,21 @@ from mitmproxy.tls import ClientHelloData
 from computer_use_cache.proxy.admission import Gate
 from computer_use_cache.proxy.http.owner import FOREIGN
 from computer_use_cache.proxy.http.stream import pass_body_through
+from computer_use_cache.proxy.unseen import Unseen
 
 
-def judge_handshake(hello: ClientHelloData, gate: Gate) -> None:
+def judge_handshake(hello: ClientHelloData, gate: Gate, unseen: Unseen) -> None:
     """Have a TLS or QUIC connection tunnelled, its handshake included, unless its answers are cached."""
     address = hello.context.server.address
     if not _is_intercepted(hello.context) or address is None:  # without an address, it is TLS to the proxy itself
         return
-    if not gate.is_cached_host(hello.client_hello.sni or address[0]):
+    host = hello.client_hello.sni or address[0]
+    if not gate.is_cached_host(host):
         hello.ignore_connection = True
+        unseen.tunnelled(host.lower())
 
 
-def without_encryption(layer: Layer, gate: Gate) -> Layer:
+def without_encryption(layer: Layer, gate: Gate, unseen: Unseen) -> Layer:
     """A decision of `next_layer`, with a tunnel in the place of plain HTTP to another host, and of what is no HTTP."""
     context = layer.context
     address = context.server.address
@@ -38,17 +41,20 @@ def without_encryption(layer: Layer, gate: Gate) -> Layer:
     is_http = isinstance(layer, HttpLayer) and layer.mode is HTTPMode.transparent
     if not is_http and not isinstance(layer, TCPLayer | UDPLayer):
         return layer
+    if is_http:
+        unseen.tunnelled(address[0].lower())
     context.layers.remove(layer)
     tunnel = TCPLayer if context.client.transport_protocol == "tcp" else UDPLayer
     return tunnel(context, ignore=not ctx.options.show_ignored_hosts)
 
 
-def pass_by(flow: http.HTTPFlow) -> None:
+def pass_by(flow: http.HTTPFlow, unseen: Unseen) -> None:
     """Let a flow that is not the cache's business pass as it comes. Plain HTTP requests to other hosts may share a
     connection to the proxy with any others, so that there is no tunnel for them."""
     flow.metadata[FOREIGN] = True
     if not ctx.options.allow_hosts:
         pass_body_through(flow)
+        unseen.watch(flow)
 
 
 def _is_intercepted(context: Context) -> bool:

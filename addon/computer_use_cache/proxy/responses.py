@@ -34,7 +34,7 @@ def refuse(flow: http.HTTPFlow, error: RequestError, settings: Settings) -> None
     """Answer with an error in the form of the API that was asked, or OpenAI's where none was."""
     path, _ = path_and_query(flow)
     below = upstream.split("", upstream.resolve(settings.upstream_base_url, path), settings.upstream_base_url)[1]
-    format = formats.of_client(below)
+    format = formats.of_client(path, below, {name.lower() for name in flow.request.headers})
     if error.code == OFFLINE_MISS and error.status != 504:
         error = RequestError(format.offline_status, error.message, code=error.code)
     response = json_response(error.status, format.error(error))

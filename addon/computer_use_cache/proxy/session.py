@@ -1,4 +1,4 @@
-"""Everything that lives as long as one set of settings: the store, the core on top of it, and what uses them."""
+"""Everything that lives as long as one set of settings: the store, the core on top of it, and their users."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from computer_use_cache.exchange.shared import Runners, Shared
 from computer_use_cache.proxy.admission import Gate
 from computer_use_cache.proxy.exchanges import FlowExchanges
 from computer_use_cache.proxy.fast_path.lookup import FastPath
+from computer_use_cache.proxy.helper_routes import HelperRoutes
 from computer_use_cache.proxy.loaded_flows import LoadedFlows
 from computer_use_cache.proxy.local_routes import LocalRoutes
+from computer_use_cache.proxy.unseen import Unseen
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.opening import open_store
 from computer_use_cache.transfer import original_tool
@@ -36,8 +38,10 @@ class Session:
         self.cache = Cache(settings, open_store(settings), loopback=loopback)
         self.ledger = Ledger(self.cache.store)
         self.gate = Gate(settings, loopback=loopback)
+        self.unseen = Unseen(settings, self.ledger)
         self.shared = Shared(self.cache, self.ledger, Runners(asyncio.to_thread, self.write, self.study, time.time))
         self.exchanges = FlowExchanges(self.shared)
+        self.helpers = HelperRoutes(self.shared)
         self.fast_path = FastPath(self.shared, self.gate)
         self.local = LocalRoutes(self.cache, self.ledger, self.write, self.upkeep, loopback=loopback)
         self.loaded = LoadedFlows(settings, self.cache.store, self.ledger, self.write, loopback=loopback)
@@ -56,11 +60,11 @@ class Session:
         return await _run(self._writer, partial(function, *arguments, **named))
 
     def write_now[**P, R](self, function: Callable[P, R], /, *arguments: P.args, **named: P.kwargs) -> R:
-        """`write`, but the event loop waits for it: for mitmproxy's commands, which cannot return a value later."""
+        """`write` for mitmproxy's commands, which cannot return a value later: the event loop waits for it."""
         return self._writer.submit(partial(function, *arguments, **named)).result()
 
     async def upkeep[**P, R](self, function: Callable[P, R], /, *arguments: P.args, **named: P.kwargs) -> R:
-        """Run what may take minutes, such as clearing the store, in a thread of its own."""
+        """Run work that may take minutes, such as clearing the store, in a thread of its own."""
         return await _run(self._keeper, partial(function, *arguments, **named))
 
     async def study[**P, R](self, function: Callable[P, R], /, *arguments: P.args, **named: P.kwargs) -> R:

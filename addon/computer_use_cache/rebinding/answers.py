@@ -45,7 +45,7 @@ _POSITIONS = frozenset(
         *("end_index", "endIndex", "end_char_index"),
     )
 )
-"""Members that count or repeat the tokens or characters of a text, which then must not change."""
+"""Members that count or repeat the tokens or characters of a text. That text must not change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def rewritten(
     judge: Callable[[Sequence[bytes]], Refusal | None] = lambda _: None,
     with_usage: bool,
 ) -> Rebound | Refusal:
-    """An answer with everything replaced that moved; `judge` is shown what is left of its texts."""
+    """An answer with every moved value replaced. `judge` gets its texts without those values."""
     if not moves:
         return Rebound(answer)
     if not format.answers_in_text:
@@ -108,7 +108,7 @@ class _RefusedError(Exception):
 
 
 class _Writer:
-    """Writes an answer anew. `rests` are its texts without what was replaced, for the guard."""
+    """Writes an answer with the present values. `rests` are its texts without the replaced values, for the guard."""
 
     def __init__(self, format: Format, moves: Moves) -> None:
         self._format = format
@@ -118,7 +118,7 @@ class _Writer:
         self.has_positions = False
 
     def member(self, name: str, value: Any, *, is_argument: bool = False) -> Any:
-        """The value of the member `name`; all in a tool's arguments is the model's text."""
+        """The value of the member `name`. Everything in a tool's arguments is text of the model."""
         if isinstance(value, str):
             return value if name in _DATA | _LABELS and not is_argument else self._text(value)
         if isinstance(value, dict):
@@ -163,7 +163,7 @@ class _Writer:
         return b"".join((*parts, data[at:])).decode("utf-8", "surrogatepass") if at else text
 
     def _found(self, text: bytes) -> Iterator[tuple[int, int, Move]]:
-        """Where recorded values that moved stand: in order, the longest first, none in another."""
+        """Where recorded values that moved occur, in order and without overlaps; the longest wins."""
         found: list[tuple[int, int, Move]] = []
         if self._moves.forms:
             for start, end, name, form in self._moves.recorded.find(text):

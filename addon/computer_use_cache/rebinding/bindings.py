@@ -21,17 +21,17 @@ NAMES = ("user", "host")
 CONSTANT = ("cwd", "home", "user", "host")
 """The bindings that have a single value in a run; paths in a temporary folder have many."""
 _COMMON_TMP = ("/tmp", "/var/tmp", "/private/tmp")  # noqa: S108 (nothing is written there)
-"""The kind `tmp` finds what lies there by itself."""
+"""The kind `tmp` finds paths in these folders by itself."""
 _ENTRY = re.compile(rb"[/\\]+[\w.+@%=~-]*\w")
 _SEGMENTS = re.compile(rb"[\w.+@%=~/\\-]*")
 _CLIMBED = r"(?:^|[^\w./-])((?:\.\./)*\.\.)/\.\w"
-"""The way from the folder up to the home, where what follows is one of the hidden files of a home."""
+"""A relative path from the folder up to the home, followed by one of the home's hidden files."""
 _LABEL = rb"""\b[\"'\\]{0,4}\s?[:=>]?\s?[\"'\\]{0,4}$"""
 _BEFORE = {
     "user": re.compile(rb"(?i:\b(?:user(?:[ _-]?name)?|logname))" + _LABEL + rb"|[d-][rwxsStT-]{9}[.+@]?\s+\d+\s+$"),
     "host": re.compile(rb"(?i:\bhost(?:[ _-]?name)?)" + _LABEL + rb"|\b(?:Linux|Darwin) $"),
 }
-"""What stands before a name where it is a user's or a host's: a label, columns of `ls -l`, the system in `uname -a`."""
+"""What precedes the name of a user or a host: a label, columns of `ls -l`, the system in `uname -a`."""
 _FARTHEST = 32
 """How many bytes before a name are searched for its label."""
 

@@ -1,4 +1,4 @@
-"""In which words a time or date may be said, so that one that is over is noticed in any of them."""
+"""The words in which a time or date may be expressed, so that an outdated one is noticed in any of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SUFFIXES = {1: "st", 2: "nd", 3: "rd", 21: "st", 22: "nd", 23: "rd", 31: "st"}
 
 
 def sayings(text: str) -> frozenset[str]:
-    """The names and figures by which people call the moment in `text`; none where it cannot be read."""
+    """The names and figures that people use for the moment in `text`; empty if it cannot be parsed."""
     said: set[str] = {text}
     if date := _date(text):
         weekday, month = WEEKDAYS[date.weekday()], MONTHS[date.month - 1]

@@ -1,7 +1,7 @@
 """The last look at a rebound answer: nothing in it may come from the recorded run.
 
-What is looked at is the answer without what was replaced. Right or refused: what could be meant for either run is
-refused, which costs a miss.
+It searches the answer without the replaced values. An answer that might belong to either run is refused, which costs a
+miss.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from computer_use_cache.rebinding.refusal import Cause, Refusal
 
 _SHORTEST = 3
 _TELLING = 6
-"""A part of a path or an id that is shorter may be any word."""
+"""A shorter part of a path or an id could be any word."""
 
 
 def judge(moves: Moves, rests: Sequence[bytes], present: bytes) -> Refusal | None:

@@ -19,9 +19,13 @@ _UNMISTAKABLE = 16
 
 
 class Literals:
-    """A set of texts to be found in UTF-8, at each place the longest. Takes time linear in what is searched."""
+    """A set of texts to be found in UTF-8, at each place the longest. Takes time linear in what is searched.
 
-    def __init__(self, texts: Iterable[bytes]) -> None:
+    With `inside_words`, long ones count inside longer words, too, like the token in `/bot123456:AAE…/sendMessage`.
+    """
+
+    def __init__(self, texts: Iterable[bytes], *, inside_words: bool = False) -> None:
+        self._inside_words = inside_words
         self._texts = frozenset(filter(None, texts))
         self._lengths = sorted({len(text) for text in self._texts}, reverse=True)
         longest_first = sorted(self._texts, key=lambda text: (-len(text), text))
@@ -35,10 +39,13 @@ class Literals:
             start, at = found.start(), found.start() + 1
             for length in self._lengths:
                 end = start + length
-                if end <= len(text) and text[start:end] in self._texts and stands_alone(text, start, end):
+                if end <= len(text) and text[start:end] in self._texts and self._counts(text, start, end):
                     yield start, end
                     at = end
                     break
+
+    def _counts(self, text: bytes, start: int, end: int) -> bool:
+        return (self._inside_words and end - start >= _UNMISTAKABLE) or stands_alone(text, start, end)
 
 
 def stands_alone(text: bytes, start: int, end: int) -> bool:

@@ -35,7 +35,7 @@ class Move:
 
 @dataclass(frozen=True)
 class Moves:
-    """All that moved. `recorded` are the recorded run's bindings; `texts` the other values, and `forms` those of
+    """Everything that moved. `recorded` are the recorded run's bindings; `texts` the other values, and `forms` those of
     bindings; `labelled` are values that count only behind their label, by kind."""
 
     kinds: Kinds
@@ -45,13 +45,15 @@ class Moves:
     labelled: Mapping[tuple[str, bytes], Move] = field(default_factory=dict)
     pairs: tuple[tuple[Value, str], ...] = ()
     """Each recorded value that moved, with the present one."""
+    inside_words: bool = False
+    """Whether long `texts` are replaced inside longer words, too."""
 
     def __bool__(self) -> bool:
         return bool(self.pairs or self.forms)
 
     @cached_property
     def literals(self) -> Literals:
-        return Literals(self.texts)
+        return Literals(self.texts, inside_words=self.inside_words)
 
     @cached_property
     def times(self) -> tuple[tuple[str, str], ...]:
@@ -98,13 +100,13 @@ def _difference(one: Value, other: Value) -> Cause | None:
 
 
 def _prefix(text: str) -> str:
-    """What says whose id it is: `call_`, `req-`."""
+    """The prefix that says what an id belongs to: `call_`, `req-`."""
     found = re.match(r"[a-z]+[_-]", text)
     return found[0] if found else ""
 
 
 def _are_made_up(one: str, other: str) -> bool:
-    """Whether two paths differ in names that a program made up, and not in words that someone chose."""
+    """Whether two paths differ only in generated names and not in words that someone chose."""
     names = [re.split(r"[/\\]", path)[-1] for path in (one, other)]
     if names[0] == names[1]:
         return True
@@ -143,7 +145,7 @@ def _moves(kinds: Kinds, old: Bindings, new: Bindings, becomes: Mapping[str, Map
     for name, text in old.values.items():
         if name in new.values and new.values[name] != text:
             pairs.append((Value(name, text), new.values[name]))
-    return Moves(kinds, old, _moved_forms(old, new), texts, labelled, tuple(pairs))
+    return Moves(kinds, old, _moved_forms(old, new), texts, labelled, pairs=tuple(pairs))
 
 
 def _forms_of(kinds: Kinds, kind: str, old: str, new: str | None) -> Iterator[tuple[bytes, Move]]:
@@ -157,7 +159,7 @@ def _forms_of(kinds: Kinds, kind: str, old: str, new: str | None) -> Iterator[tu
 
 def _move(kind: str, old: str, new: str | None) -> Move:
     if new is not None and SPECIAL.search(new) and not SPECIAL.search(old):
-        return Move(kind, None, Cause.ESCAPES)  # where the recorded text stands, it cannot be told how to escape it
+        return Move(kind, None, Cause.ESCAPES)  # at the recorded text's place, it is unclear how to escape it
     return Move(kind, None if new is None else new.encode("utf-8", "surrogatepass"))
 
 

@@ -1,4 +1,5 @@
-"""What is known of single agents (profiles.toml): their bookkeeping, which says nothing to the model."""
+"""What is known about particular agents (profiles.toml): bookkeeping in their prompts that does not matter to the
+model."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from computer_use_cache.rebinding.kinds import Kind, Kinds
 
 @dataclass(frozen=True)
 class Profile:
-    """One agent's. `leave_out` has the pointers of what stays out of its templates; `name` and `version` enter them."""
+    """One agent's profile. `leave_out` holds pointers to what its templates leave out; `name` and `version` are part of
+    them."""
 
     name: str = ""
     version: int = 0
@@ -24,7 +26,7 @@ class Profile:
 
 
 NONE = Profile()
-"""For a client that is not known."""
+"""The profile of an unknown client."""
 
 
 @cache

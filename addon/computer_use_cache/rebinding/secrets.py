@@ -1,5 +1,5 @@
-"""Conversations with credentials: everything that is stored has `<secret n>` in their place, and what is served has the
-caller's own.
+"""Conversations with credentials. Stored requests and answers have `<secret n>` in their place; served answers have the
+caller's own credentials.
 
 A credential is never a value of a template: requests are concealed before their key is made, so which credential it was
 does not matter to the key. Its kind does: to read another service's token is another question.
@@ -35,7 +35,8 @@ _WINDOW, _STRIDE = 12, 4
 
 @dataclass(frozen=True, slots=True)
 class Concealed:
-    """A request's body without its credentials, those by their number, and their kinds. The credentials are for the
+    """A request's body without its credentials, the credentials in the order of their numbers, and their
+    kinds. The credentials are for the
     present answer only: never store, log or show them."""
 
     body: Json
@@ -57,7 +58,7 @@ def conceal(body: Json, find: Finder) -> Concealed | Refusal:
 def conceal_answer(
     format: Format, answer: Json | Sequence[Event], secrets: Sequence[str], *, with_usage: bool = True
 ) -> Rebound | Refusal:
-    """An answer as it may be stored; refused if a part or another form of a credential would be left in it."""
+    """An answer fit to be stored. Refused if a part or another form of a credential would be left in it."""
     texts = {
         text.encode("utf-8", "surrogatepass"): Move("secret", mark.encode())
         for number, secret in enumerate(secrets, 1)
@@ -85,7 +86,7 @@ def reveal_answer(
 
 
 def _moves(texts: dict[bytes, Move]) -> Moves:
-    return Moves(Kinds(), texts=texts, pairs=tuple((Value("secret", ""), "") for _ in texts))
+    return Moves(Kinds(), texts=texts, inside_words=True, pairs=tuple((Value("secret", ""), "") for _ in texts))
 
 
 def _concealed(value: Any, find: Finder, found: dict[str, tuple[int, str]]) -> Any:
@@ -95,7 +96,7 @@ def _concealed(value: Any, find: Finder, found: dict[str, tuple[int, str]]) -> A
         case list():
             return [_concealed(item, find, found) for item in value]
         case dict():
-            # In the order of their names, as what is numbered must not depend on the order of members.
+            # In the order of names, because numbers must not depend on the order of members.
             return {_concealed_text(name, find, found): _concealed(value[name], find, found) for name in sorted(value)}
     return value
 

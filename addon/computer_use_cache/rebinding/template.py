@@ -1,7 +1,7 @@
-"""A request's template: the request with the values that move taken out, and those values in their order.
+"""A request's template: the request without the values that move, and those values in order.
 
-Two requests have the same template when they differ in nothing but such values. Like everything in a key, a template
-errs towards a miss: what is not clearly a value stays in it.
+Two requests have the same template when they differ in nothing but such values. When in doubt, a template errs towards
+a miss: what is not clearly a value stays in it.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _VERSION = 1
 """Enters every template: raise it when a kind or a form changes, and no older template is found."""
 _MARK = b"\0"
 _SHORTEST = 4
-"""No value that is looked for in a request is shorter."""
+"""Shorter texts cannot be values."""
 _LONG_DATA = re.compile(r"(?:data:[^,]{0,200},)?[A-Za-z0-9+/_=-]{512}")
 _MOST_ECHOES = 1000
 _SPEAKING_ID = re.compile(rb"[a-z]{2,12}[_-]")
-"""The beginning of an id that is known wherever it stands."""
+"""The beginning of an id that is recognisable without its label."""
 
 
 class Value(NamedTuple):
-    """One value; plain data, to be kept with an entry."""
+    """One value: plain data that is stored with an entry."""
 
     kind: str
     text: str
@@ -43,9 +43,9 @@ class Value(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """`body` is what to hash, as a request's is hashed; `values` what was taken out: the bindings, then the values in
-    the order of the request, of numbered kinds each once. `pictures` are the digests of the pictures taken out, in
-    their order, for screens/approval.py. `text` is all the request's text, and is not to be kept."""
+    """`body` is hashed as a request's body is. `values` are what was taken out: first the bindings, then the values in
+    the order of the request; those of numbered kinds occur once. `pictures` are the digests of the pictures that were
+    taken out, in order, for screens/approval.py. `text` is all text of the request; it must not be stored."""
 
     body: Json
     values: tuple[Value, ...]
@@ -58,7 +58,7 @@ class _Span(NamedTuple):
     end: int
     kind: str
     form: str | None = None
-    """For a binding, the form in which it stands."""
+    """For a binding, the form in which it occurs."""
 
 
 def template_of(format: Format, body: Json, bindings: Bindings, profile: Profile = NONE) -> Template:
@@ -75,7 +75,7 @@ def template_of(format: Format, body: Json, bindings: Bindings, profile: Profile
 
 
 class _Texts:
-    """The texts of a request in a fixed order, each with where it goes in the copy of the request."""
+    """The texts of a request in a fixed order, each with its place in the copy of the request."""
 
     def __init__(self, call_ids: Json, argument_objects: frozenset[str]) -> None:
         self.pieces: list[bytes] = []
@@ -90,7 +90,7 @@ class _Texts:
         return copy
 
     def _copied(self, value: Any, tree: Json | None, exact: frozenset[str]) -> Any:
-        """A copy of `value` that `fill` changes; `exact` members are taken as they are."""
+        """A copy of `value`, which `fill` changes later. Members named in `exact` are left unchanged."""
         if isinstance(value, dict):
             if value.get("type") in REFERENCE_TYPES:
                 return value
@@ -127,7 +127,7 @@ class _Texts:
         self._owners.append((owner, place))
 
     def call_spans(self) -> list[_Span]:
-        """Where the ids of calls stand in the joined texts."""
+        """The spans of call ids in the joined texts."""
         starts = self._starts
         return [_Span(starts[at], starts[at] + len(self.pieces[at]), CALL.name) for at in self._calls]
 
@@ -137,7 +137,7 @@ class _Texts:
         return list(accumulate((len(piece) + 1 for piece in self.pieces), initial=0))
 
     def fill(self, changes: Iterator[tuple[_Span, bytes]]) -> None:
-        """Put the texts with their changes into the copy; the changes come in order."""
+        """Put the changed texts into the copy. `changes` must be in order."""
         starts = self._starts
         changed: dict[int, list[tuple[_Span, bytes]]] = {
             at: [] for at in range(len(self.pieces)) if self._has_mark and _MARK in self.pieces[at]
@@ -150,7 +150,7 @@ class _Texts:
 
 
 def _marked(piece: bytes, start: int, marks: Sequence[tuple[_Span, bytes]]) -> str:
-    """A text with marks for its values; a NUL in it is doubled, so that no text can look like another with a mark."""
+    """A text with marks in place of its values. A NUL in the text is doubled, so that it cannot be taken for a mark."""
     parts, at = [], 0
     for span, mark in marks:
         parts += [piece[at : span.start - start].replace(_MARK, _MARK * 2), _MARK, mark, _MARK]
@@ -160,7 +160,8 @@ def _marked(piece: bytes, start: int, marks: Sequence[tuple[_Span, bytes]]) -> s
 
 
 def _spans(blob: bytes, calls: Sequence[_Span], bindings: Bindings, kinds: Kinds) -> list[_Span]:
-    """All values in order, none in another: bindings before calls before kinds, the longer before the shorter."""
+    """All values in order, without overlaps. Bindings win over calls and calls over kinds, then the longer over the
+    shorter."""
     bound = [_Span(*found) for found in bindings.find(blob)]
     found = [_Span(start, end, kind.name) for start, end, kind in kinds.find(blob)]
     known = _apart(bound, calls, found)
@@ -168,7 +169,7 @@ def _spans(blob: bytes, calls: Sequence[_Span], bindings: Bindings, kinds: Kinds
 
 
 def _apart(*groups: Sequence[_Span]) -> list[_Span]:
-    """The spans of the first group, of the others those that overlap none before; in order."""
+    """The spans of the first group and those of later groups that overlap none of an earlier one, in order."""
     ranked = ((span.start, -span.end, rank, span) for rank, group in enumerate(groups) for span in group)
     kept: list[tuple[int, _Span]] = []
     for _, _, rank, span in sorted(ranked, key=lambda item: item[:3]):
@@ -180,7 +181,8 @@ def _apart(*groups: Sequence[_Span]) -> list[_Span]:
 
 
 def _echoes(blob: bytes, spans: Sequence[_Span], kinds: Kinds) -> Iterator[_Span]:
-    """Where values known by place or label stand without it, and the random names of folders without a path."""
+    """Where values that were recognised by place or label are repeated without it, and random folder names without a
+    path."""
     echoes: dict[bytes, str] = {}
     for span in spans:
         text = blob[span.start : span.end]
@@ -196,7 +198,8 @@ def _echoes(blob: bytes, spans: Sequence[_Span], kinds: Kinds) -> Iterator[_Span
 
 
 def echo_of(kind: str, text: bytes, kinds: Kinds) -> tuple[str, bytes] | None:
-    """What a value of this kind is elsewhere, without its label or path: kind and text; None if it cannot be told."""
+    """The kind and text of this value where it is repeated without its label or path; None if it is not
+    recognisable."""
     if kind == "tmp":
         name = re.split(rb"[/\\]", text)[-1]
         is_telling = len(name) >= 6 and re.search(rb"\d|[a-z][A-Z]|[A-Z][a-z]+[A-Z]", name)
@@ -207,7 +210,7 @@ def echo_of(kind: str, text: bytes, kinds: Kinds) -> tuple[str, bytes] | None:
 
 
 def _replaced(blob: bytes, spans: Sequence[_Span], kinds: Kinds, values: list[Value]) -> Iterator[tuple[_Span, bytes]]:
-    """Each span with its mark; its value is added to `values`."""
+    """Each span with its mark. Adds the values to `values`."""
     numbers: dict[str, int] = {}
     for span in spans:
         if span.form is not None:

@@ -6,7 +6,6 @@ differ by one text cursor, provided that no text differs. Everything else is ano
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +17,7 @@ from computer_use_cache.screens.differences import Difference
 from computer_use_cache.screens.masks import Mask, Size, hidden
 from computer_use_cache.screens.picture import picture_of
 from computer_use_cache.screens.pixels import COMPARABLE, Decoded, decode
-
-_REMEMBERED = 8192
+from computer_use_cache.screens.remembered import Remembered
 
 
 class Rule(StrEnum):
@@ -90,13 +88,12 @@ type Find = Callable[[str], str | None]
 
 
 class Approval:
-    """The rules of one proxy. What two pictures were found to be is remembered: every later step shows them again."""
+    """The rules of one proxy. What two pictures were found to be is remembered."""
 
     def __init__(self, masks: Sequence[Mask] = (), *, caret: bool = False) -> None:
         self.masks = tuple(masks)
         self._caret = caret
-        self._known: dict[tuple[str, str], Comparison] = {}
-        self._lock = threading.Lock()
+        self._known = Remembered[tuple[str, str], Comparison]()
 
     @property
     def has_rules(self) -> bool:
@@ -127,18 +124,14 @@ class Approval:
         if recorded == present:
             return Same()
         pair = recorded, present
-        with self._lock:
-            known = self._known.get(pair)
+        known = self._known.get(pair)
         if known is not None:
             return known
         one, other = find(recorded), find(present)
         if one is None or other is None:
             return Undecodable()  # not remembered: it may be kept later
         found = compare(one, other, self.masks, caret=self._caret)
-        with self._lock:
-            self._known[pair] = found
-            if len(self._known) > _REMEMBERED:
-                del self._known[next(iter(self._known))]
+        self._known.put(pair, found)
         return found
 
 

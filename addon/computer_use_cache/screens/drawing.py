@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from computer_use_cache.screens.approval import Find, compare
+from computer_use_cache.screens.differences import Difference
 from computer_use_cache.screens.masks import Box, Mask, hidden
 from computer_use_cache.screens.pixels import decode
 
 _DIFFERS, _MASKED = "#e00000", "#0060e0"
 _LINE = 2
+
+
+def drawn_difference(recorded: str, present: str, find: Find, masks: Sequence[Mask] = ()) -> bytes | None:
+    """The present picture of a pair, given by digests, as `drawn` draws it; None where the two cannot be compared."""
+    one, other = find(recorded), find(present)
+    if one is None or other is None:
+        return None
+    found = compare(one, other)
+    return drawn(other, found.boxes if isinstance(found, Difference) else (), masks)
 
 
 def drawn(data: str, boxes: Iterable[Box], masks: Iterable[Mask] = ()) -> bytes | None:

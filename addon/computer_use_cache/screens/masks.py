@@ -78,6 +78,11 @@ class Mask:
     is_scaled: bool
     is_forced: bool
 
+    def __str__(self) -> str:
+        size = f"{self.size[0]}x{self.size[1]}" if self.size else "*"
+        place = ",".join(map(str, self.box)) if self.box else f"{self.edge} {self.depth}"
+        return f"{size}{' scaled' * self.is_scaled}:{place}{'!' * self.is_forced}"
+
     def box_in(self, size: Size) -> Box | None:
         """What it hides of a picture of this size; None if it is not for that one."""
         if self.size not in (None, size):

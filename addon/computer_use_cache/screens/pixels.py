@@ -51,9 +51,9 @@ class Decoded:
 
 def decode(data: str) -> Decoded | None:
     """The pixels of a picture in base64; None where they cannot be had. Slow: tens of milliseconds."""
-    from PIL import Image  # noqa: PLC0415 (an extra)
-
     try:
+        from PIL import Image  # noqa: PLC0415 (an extra)
+
         file = Base64Text(data).decoded()
         with Image.open(io.BytesIO(file), formats=_FORMATS) as image:
             if image.width * image.height > _MOST_PIXELS or getattr(image, "is_animated", False):

@@ -17,6 +17,7 @@ from computer_use_cache.screens.caret import is_bar
 from computer_use_cache.screens.differences import Difference
 from computer_use_cache.screens.masks import Box, Size, masks
 from computer_use_cache.screens.pixels import Decoded, decode
+from computer_use_cache.screens.remembered import Remembered
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,6 +36,9 @@ _MOST_SHARE = 0.1
 
 type Pair = tuple[str, str]
 """The digests of a recorded and of a present picture."""
+
+_comparisons = Remembered[tuple[Pair, str, bool], Comparison]()
+_known_lines = Remembered[Pair, tuple[Difference, Sequence[Box]]]()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,25 +71,26 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """Settings with which misses would have been hits: `mask`, a value for CACHE_IMAGE_MASK ("" if the present one will
-    do), and `image-caret` if `caret`. `difference` is the largest that they make equal, `boxes` are new rectangles."""
+    """Settings with which `misses` would have been hits: `mask`, a value for CACHE_IMAGE_MASK ("" if the present one
+    will do), and `image-caret` if `caret`. `difference` is the largest they make equal, `boxes` are new rectangles."""
 
     mask: str
     caret: bool
     difference: Difference
     boxes: tuple[Box, ...]
-    misses: int
-    runs: int
+    misses: tuple[PictureMiss, ...]
 
     @property
-    def settings(self) -> str:
-        """The variables, ready to be set."""
-        caret = [f"CACHE_NORMALIZE={Rule.CARET}"] if self.caret else []
-        return " ".join(([f"CACHE_IMAGE_MASK='{self.mask}'"] if self.mask else []) + caret)
+    def settings(self) -> dict[str, str]:
+        """The texts of the settings, by variable."""
+        texts = {"CACHE_IMAGE_MASK": self.mask, "CACHE_NORMALIZE": str(Rule.CARET) if self.caret else ""}
+        return {variable: text for variable, text in texts.items() if text}
 
     def __str__(self) -> str:
-        where = f"{_counted(self.misses, 'miss', 'misses')} of {_counted(self.runs, 'run', 'runs')}"
-        return f"{self.difference}, in {where}: a hit with {self.settings}"
+        runs = len({miss.run for miss in self.misses})
+        return (
+            f"{self.difference}, in {_counted(len(self.misses), 'miss', 'misses')} of {_counted(runs, 'run', 'runs')}"
+        )
 
 
 def causes(misses: Iterable[PictureMiss]) -> list[Cause]:
@@ -99,7 +104,7 @@ def causes(misses: Iterable[PictureMiss]) -> list[Cause]:
 def suggest(misses: Sequence[PictureMiss], find: Find, setting: str = "") -> Suggestion | None:
     """What to add to `setting`, the present CACHE_IMAGE_MASK; None if no rectangles would make hits.
 
-    Slow: every picture is decoded.
+    Slow: pictures that are new are decoded.
     """
     pairs = tuple(dict.fromkeys(pair for miss in misses for pair in miss.pairs))
     differing: dict[Pair, Difference] = {}
@@ -120,16 +125,19 @@ def suggest(misses: Sequence[PictureMiss], find: Find, setting: str = "") -> Sug
         caret=any(Rule.CARET in rules[pair] for pair in cured),
         difference=max((differing[pair] for pair in cured & differing.keys()), key=lambda found: found.pixels),
         boxes=tuple(box for _, box in added),
-        misses=len(helped),
-        runs=len({miss.run for miss in helped}),
+        misses=tuple(helped),
     )
 
 
 def _compared(pair: Pair, find: Find, setting: str, *, caret: bool) -> Comparison:
+    if known := _comparisons.get((pair, setting, caret)):
+        return known
     one, other = find(pair[0]), find(pair[1])
     if one is None or other is None:
         return Undecodable()
-    return compare(one, other, masks(setting), caret=caret)
+    found = compare(one, other, masks(setting), caret=caret)
+    _comparisons.put((pair, setting, caret), found)
+    return found
 
 
 def _rectangles(differing: Mapping[Pair, Difference], find: Find) -> Iterator[tuple[Size, Box]]:
@@ -154,13 +162,17 @@ def _are_few(boxes: Sequence[Box], size: Size) -> bool:
 
 def _lines(pair: Pair, difference: Difference, find: Find) -> Sequence[Box]:
     """The lines of text and other areas in which two pictures differ, text cursors aside."""
+    if (known := _known_lines.get(pair)) and known[0] == difference:
+        return known[1]
     pictures = [decode(find(digest) or "") for digest in pair]
     lines: list[tuple[Box, int]] = []
     for box in difference.boxes:
         if not is_bar(box):
             around = [grown(box, picture) for picture in pictures if picture]
             lines = _with(lines, functools.reduce(Box.joined, around, box))
-    return [line for line, _ in lines]
+    found = [line for line, _ in lines]
+    _known_lines.put(pair, (difference, found))
+    return found
 
 
 def _setting(setting: str, added: Iterable[tuple[Size, Box]]) -> str:

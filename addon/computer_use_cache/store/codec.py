@@ -3,8 +3,8 @@ A long base64 text is stored as the bytes it encodes.
 
 Bytes that cannot be read (another version, a truncated or damaged frame) decode to None, which counts as a miss.
 
-The frames use a dictionary of what the APIs' bodies have in common, which makes small ones a third smaller. The
-dictionary of a version never changes: another dictionary is another version.
+The frames use a dictionary of text that is common in the APIs' bodies, which makes small frames a third smaller. A
+version's dictionary never changes; a new dictionary needs a new version.
 """
 
 from __future__ import annotations
@@ -53,10 +53,8 @@ _contexts = _Contexts()
 
 
 def encode(entry: Entry) -> bytes:
-    """The bytes to store.
-
-    Fields that came later are left out unless one of them says something, so that the bytes of all other entries stay
-    the same and older versions can read them.
+    """The bytes to store. Fields that were added later are left out while all have their defaults, so that the bytes
+    stay the same and older versions can read them.
     """
     fields = astuple(entry)
     return _frame(fields[:_FIRST_FIELDS] if fields[_FIRST_FIELDS:] == _LATER_DEFAULTS else fields)
@@ -68,7 +66,7 @@ def encode_request(record: RequestRecord) -> bytes:
 
 
 def decoded_size(data: bytes) -> int:
-    """How many bytes `data` will be when it is decompressed, by its own account; 0 if it does not say."""
+    """The size of `data` when it is decompressed, as its header says; 0 if that is missing."""
     try:
         return max(zstandard.frame_content_size(data[1:65]), 0)
     except zstandard.ZstdError:
@@ -76,8 +74,8 @@ def decoded_size(data: bytes) -> int:
 
 
 def encode_media(text: str) -> bytes | None:
-    """The bytes that a base64 text encodes, in either alphabet, padded or not; None if they would not give back exactly
-    the same text."""
+    """The bytes that a base64 text encodes, in either alphabet, padded or not; None if the text could not be restored
+    exactly."""
     try:
         data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_")
     except binascii.Error:

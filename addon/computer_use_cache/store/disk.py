@@ -107,7 +107,7 @@ class DiskStore:
         entry = codec.decode(data) if isinstance(data, bytes) else None
         if entry and entry.key == key:
             if state:
-                # SQLite, too, takes a value that is not a number for later than any.
+                # SQLite also sorts a value that is not a number after every number.
                 until = expires_at if isinstance(expires_at, float) else math.inf
                 self._copies.put(key, (state, entry), until)
             elif not is_repeated:
@@ -121,7 +121,7 @@ class DiskStore:
         self._put({new.entry.key: new for new in batch}.values())
 
     def _put(self, batch: Collection[NewEntry]) -> int:
-        """Store entries with different keys; how many took the place of another."""
+        """Store entries with different keys. Returns how many replaced another."""
         rows: dict[int, list[tuple[str, bytes, float | None, str]]] = defaultdict(list)
         for entry, keep_seconds, _ in batch:
             row = entry.key, codec.encode(entry), keep_seconds, entry.template

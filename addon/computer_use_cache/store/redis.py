@@ -43,10 +43,10 @@ _REST_SECONDS = 3.0
 """How long a server that failed is left alone."""
 _LEASE_MILLISECONDS = base.LEASE_SECONDS * 1000
 _PART_MILLISECONDS = 90 * 24 * 3600 * 1000
-"""How long an entry that never expires is found by what its request shares with others."""
+"""How long near misses can find an entry that never expires."""
 _COPY_SECONDS = 1.0
-"""How long a copy in memory may hide another proxy's clear, delete or replacement: short enough for a person who
-clears, long enough for many agents that take the same step together."""
+"""How long a copy in memory may hide another proxy's clear, delete or replacement: short for a person who clears the
+cache, but long enough for agents that take the same step together."""
 _COPIES_BYTES = 32 * 1024 * 1024
 
 _KEYS_PER_PIECE = 500
@@ -58,7 +58,7 @@ class RedisStore:
     """The shared store; also its own Leases. `size_limit` is in bytes of entries, which the server holds in memory."""
 
     def __init__(self, url: str, password: str, size_limit: int) -> None:
-        """Connects when it is first asked, so that a server that is down stops no start."""
+        """Connects at the first call, so that the proxy starts even if the server is down."""
         self._url = url
         self._size_limit = size_limit
         self._client: Any = redis.Redis.from_url(

@@ -1,7 +1,6 @@
-"""The requests behind the entries on disk, in one SQLite file, found by key or by what they share with other requests.
-
-The file also holds the log of misses. All of it only explains: if it is corrupt, an empty one replaces it, and no entry
-is harmed.
+"""The requests behind the entries on disk, in one SQLite file, found by key or by similarity to another request. The
+file also holds the log of misses. It only serves explanations: if it is corrupt, an empty one replaces it, and no entry
+is lost.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 _BUSY_SECONDS = 5.0
 _LEFT_AFTER_EVICTION = 0.95
-"""Of the size limit: a sweep of all parts follows each eviction, so it is worth making some room."""
+"""The share of the size limit to free at once, because a sweep of all parts follows each eviction."""
 _TABLES = """
 PRAGMA page_size = 8192;  -- of a new file: two records of 1.6 KB would leave a fifth of a smaller page empty
 PRAGMA journal_mode = WAL;
@@ -119,7 +118,7 @@ class Requests:
     # -- requests
 
     def put(self, records: Sequence[tuple[str, RequestRecord, float | None]]) -> None:
-        """Store the requests of entries by key, each for as many seconds as its entry (None: forever)."""
+        """Store the requests of entries by key, each for the same number of seconds as its entry (None: forever)."""
         now = time.time()
         with self._change() as database:
             replaced = _delete(database, _numbers(database, [key for key, _, _ in records]))

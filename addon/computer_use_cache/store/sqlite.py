@@ -1,7 +1,7 @@
 """One SQLite database and the files beside it, managed by diskcache. Values are raw bytes, never pickles.
 
-A database that cannot be read is renamed to `<name>.corrupt-<n>` and replaced by an empty one, at the start or whenever
-it is found out. Only the owner can read its files.
+A database that turns out to be corrupt, at the start or later, is renamed to `<name>.corrupt-<n>` and replaced by an
+empty one. Only the owner can read its files.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ class Database:
     # -- writing
 
     def put(self, items: Iterable[tuple[str, bytes, float | None, str]]) -> int:
-        """Store values in one transaction; how many took the place of another. Each has a key, a value, the seconds for
+        """Store values in one transaction. Returns how many replaced another. Each has a key, a value, the seconds for
         which it is kept (None: forever), and a tag ("": none)."""
         replaced = 0
         with self.use() as cache, cache.transact():
@@ -181,7 +181,7 @@ class Database:
         return replaced
 
     def delete(self, keys: Sequence[str]) -> int:
-        """Remove keys, `rows_at_once` at most, in one transaction; how many of them were there."""
+        """Remove at most `rows_at_once` keys in one transaction. Returns how many of them existed."""
         marks = ", ".join("?" * len(keys))
         return self._delete(f"SELECT rowid, filename FROM Cache WHERE raw = 1 AND key IN ({marks})", keys)  # noqa: S608
 
@@ -191,7 +191,7 @@ class Database:
         return rows_at_once(self._folder)
 
     def clear(self) -> int:
-        """Remove everything, in short transactions; how much there was.
+        """Remove everything in short transactions. Returns the number of values.
 
         The last rows go first: the file then ends where the remaining ones do, and SQLite, which keeps it compact, need
         not move them. On a full disk there would be no room for that.

@@ -1,6 +1,6 @@
 """Entries as JSON lines, suited to a repository: one entry per line, sorted by key, the same entries as the same bytes.
 
-A file that is read back may have been edited: a line is accepted only if this cache could have stored all that it says.
+A file that is read back may have been edited: a line is accepted only if this cache could have stored it exactly so.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from msgspec.structs import replace
 
 from computer_use_cache import formats
 from computer_use_cache.accounting import prices
-from computer_use_cache.cache import cache, policy
+from computer_use_cache.cache import judging, policy
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.credentials import detection, places
 from computer_use_cache.diagnosis import similarity
 from computer_use_cache.errors import FormatError, RequestError
+from computer_use_cache.formats import helpers
 from computer_use_cache.formats.base import Format, Json, dump, load_object
 from computer_use_cache.keys import canonical_json, key
 from computer_use_cache.models import Entry, RequestRecord, Response, Shape, Skipped
@@ -41,7 +42,7 @@ def lines(store: Store, chosen: Choice, now: float) -> Iterator[bytes]:
     Raises StoreError.
     """
     yield dump({EXPORT_MARK: _VERSION}) + b"\n"
-    for each in sorted(entry.key for entry in store.entries() if chosen(entry)):
+    for each in sorted(entry.key for entry in store.entries() if entry.format != helpers.NAME and chosen(entry)):
         entry = store.get(each)
         if entry and entry.is_fresh(now):
             yield dump(_line(entry, store.request(each))) + b"\n"
@@ -149,7 +150,7 @@ def _entry(line: Json, into: Cache) -> Exported | Skipped:
         shape=_shape(line.get("shape")),
         model=_checked(line, "model", str),
         namespace=_checked(line, "namespace", str, policy.NAMESPACE),
-        headers=_headers(line, cache.is_kept),
+        headers=_headers(line, judging.is_kept),
         body=_body(line),
         created_at=_seconds(line, "created_at"),
         expires_at=None if line.get("expires_at") is None else _seconds(line, "expires_at"),
@@ -164,7 +165,7 @@ def _entry(line: Json, into: Cache) -> Exported | Skipped:
     if bypass := policy.model_verdict(entry.model, into.settings):
         return Skipped(str(bypass))
     answer = Response(200, dict(entry.headers), entry.body, entry.seconds, ended=True)
-    verdict = policy.judge_answer(format, answer, entry.shape, into.settings)
+    verdict = judging.judge_answer(format, answer, entry.shape, into.settings)
     if isinstance(verdict, Skipped):
         return verdict
     if verdict.shape is not entry.shape:
@@ -239,7 +240,7 @@ def _seconds(line: Json, name: str) -> float:
 
 
 def _headers(line: Json, is_known: Callable[[str], bool]) -> tuple[tuple[str, str], ...]:
-    """Checked strictly because they are sent to clients: nothing in them may end a header line."""
+    """Checked strictly because they are sent to clients: a value must not be able to end a header line."""
     headers = _checked(line, "headers", dict)
     for name, value in headers.items():
         if not is_known(name) or not isinstance(value, str) or not re.fullmatch(r"[\t -~]*", value):

@@ -28,7 +28,7 @@ _CLOCKS_DIFFER = 86400.0
 """Seconds by which clocks may differ. A recording from further in the future has a damaged time, and would expire as
 much too late."""
 _ENTRIES_AT_ONCE, _BYTES_AT_ONCE = 200, 8 * 1024 * 1024
-"""A batch is written when it reaches either."""
+"""A batch is written when it reaches either limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Kind(StrEnum):
 
 
 def kind_of(path: Path) -> Kind:
-    """What a file or folder holds, judged by its first bytes. Raises FormatError if it is of no known kind."""
+    """The kind of recordings in a file or folder, judged by its first bytes. Raises FormatError for an unknown kind."""
     if path.is_dir():
         return Kind.ORIGINAL
     try:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from mitmproxy import contentviews, ctx, flow, http
 
-from computer_use_cache.cache import policy
+from computer_use_cache.cache import judging
 from computer_use_cache.errors import FormatError
 from computer_use_cache.formats import transcript
 from computer_use_cache.formats.base import Format, Json, load_object
@@ -91,7 +91,7 @@ class ModelAnswer(_ModelView):
     def read(self, data: bytes, metadata: contentviews.Metadata) -> str:
         format = self.known_format(metadata)
         is_array = data.lstrip().startswith(b"[")  # Gemini's stream
-        shape = policy.shape_of(metadata.content_type or "", Shape.ARRAY if is_array else Shape.JSON)
+        shape = judging.shape_of(metadata.content_type or "", Shape.ARRAY if is_array else Shape.JSON)
         if shape is None or shape is Shape.JSON:
             return transcript.of_answer(format, load_object(data))
         events = format.split_stream(data, shape)

@@ -1,0 +1,89 @@
+"""Records the answers of helper routes and finds them again, under the rules for callers that hold for model calls.
+
+An entry holds no request, and no answer in which a credential stands.
+"""
+
+from __future__ import annotations
+
+from computer_use_cache.cache import policy
+from computer_use_cache.cache.cache import Cache
+from computer_use_cache.cache.judging import is_kept
+from computer_use_cache.cache.policy import Controls
+from computer_use_cache.credentials import caller, places
+from computer_use_cache.errors import FormatError
+from computer_use_cache.formats import helpers
+from computer_use_cache.formats.base import load_object
+from computer_use_cache.keys import canonical_json, key
+from computer_use_cache.models import Entry, Request, Response, Shape
+
+_CONTENT_TYPES = ("application/json", "text/plain")
+
+
+def controls_of(cache: Cache, request: Request) -> Controls:
+    """What the request is allowed to do. Raises RequestError."""
+    return policy.read_controls(request.headers, cache.settings)
+
+
+def key_of(cache: Cache, method: str, request: Request, controls: Controls) -> str:
+    """The key of a request to a helper route. Raises FormatError if its body is not a JSON object."""
+    beginning = key.begin(
+        scope=cache.scope(request),
+        namespace=controls.namespace,
+        sample=1,
+        upstream=request.upstream,
+        format_name=helpers.NAME,
+        resource=f"{method} {request.path}",
+        query=key.relevant_query(request.query),
+        headers=request.headers,
+    )
+    return key.finish(beginning, canonical_json.parse_body(request.body) if request.body else {})
+
+
+def find(cache: Cache, key: str, now: float) -> Entry | None:
+    """The recorded answer, if it is fresh. Blocks; raises StoreError."""
+    entry = cache.store.get(key)
+    return entry if entry and entry.format == helpers.NAME and entry.is_fresh(now) else None
+
+
+def may_be_kept(response: Response) -> bool:
+    """Whether an answer with this status and these headers may be recorded."""
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return response.status == 200 and (kind in _CONTENT_TYPES or (not kind and not response.body))
+
+
+def record(cache: Cache, method: str, request: Request, response: Response, now: float) -> Entry | None:
+    """Store an answer that arrived at `now`, unless it must not be. Blocks; raises StoreError."""
+    controls = controls_of(cache, request)
+    if controls.bypass or controls.write_ban or not cache.settings.enabled or not may_be_kept(response):
+        return None
+    if len(response.body) > cache.settings.max_response_chars or _holds_credential(cache, request, response.body):
+        return None
+    try:
+        found = key_of(cache, method, request, controls)
+    except FormatError:
+        return None
+    ttl = cache.settings.ttl_seconds if controls.ttl is None else controls.ttl
+    entry = Entry(
+        key=found,
+        format=helpers.NAME,
+        shape=Shape.JSON,
+        model="",
+        namespace=controls.namespace,
+        headers=tuple((name, value) for name, value in sorted(response.headers.items()) if is_kept(name)),
+        body=response.body,
+        created_at=now,
+        expires_at=now + ttl if ttl else None,
+        seconds=response.seconds,
+    )
+    cache.keep(entry, now)
+    return entry
+
+
+def _holds_credential(cache: Cache, request: Request, answer: bytes) -> bool:
+    own = (caller.of_caller(request.headers, request.query), cache.settings.upstream_api_key)
+    if cache.finds_credential(answer.decode("utf-8", "replace"), [credential for credential in own if credential]):
+        return True
+    try:
+        return places.names_credential(load_object(answer))
+    except FormatError:
+        return False

@@ -1,0 +1,143 @@
+"""Judges the answers of upstreams: whether one may be stored, and the entry to store. Every refusal has a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from computer_use_cache.cache.concealing import concealed_answer
+from computer_use_cache.cache.plan import Plan
+from computer_use_cache.errors import FormatError
+from computer_use_cache.formats import aws_events, expiry
+from computer_use_cache.formats.base import Format, load_object
+from computer_use_cache.models import Bypass, Entry, Response, Shape, Skip, Skipped
+from computer_use_cache.rebinding import Refusal
+from computer_use_cache.setting_values import Scope
+from computer_use_cache.settings import Settings
+
+_KEPT_HEADERS = (
+    *("content-type", "request-id", "x-request-id", "x-generation-id", "apim-request-id"),
+    *("x-amzn-requestid", "x-amzn-bedrock-content-type", "x-amzn-bedrock-invocation-latency"),
+    *("x-amzn-bedrock-input-token-count", "x-amzn-bedrock-output-token-count"),
+)
+
+_KEPT_OPENAI_HEADERS = ("openai-model", "openai-processing-ms", "openai-version")
+"""Recorded and replayed like `_KEPT_HEADERS`. OpenAI's other headers name the caller's organisation and project."""
+
+
+def judge(plan: Plan, response: Response, settings: Settings, now: float) -> Entry | Skipped:
+    """The entry for an upstream's complete answer, received at `now`, or why it must not be stored."""
+    if isinstance(plan.verdict, Bypass):
+        return Skipped(str(plan.verdict), Skip.FORBIDDEN)
+    if plan.verdict.write_ban:
+        return Skipped(f"{plan.verdict.write_ban} forbids storing", Skip.FORBIDDEN)
+    verdict = judge_answer(plan.format, response, plan.shape, settings)
+    if isinstance(verdict, Skipped):
+        return verdict
+    body = concealed_answer(plan, verdict.shape, response.body)
+    if isinstance(body, Refusal):
+        return Skipped(f"{Skip.CREDENTIAL}: {body}", Skip.CREDENTIAL)
+    usable_until = verdict.usable_until
+    if usable_until is not None and usable_until <= now:
+        return Skipped(Skip.EXPIRED, Skip.EXPIRED)
+    ttl = settings.ttl_seconds if plan.verdict.ttl is None else plan.verdict.ttl
+    ends = [time for time in (now + ttl if ttl else None, usable_until) if time is not None]
+    is_json = verdict.shape is Shape.JSON
+    return Entry(
+        key=plan.key,
+        format=plan.format.name,
+        shape=verdict.shape,
+        model=plan.model,
+        namespace=plan.verdict.namespace,
+        headers=tuple(item for item in sorted(response.headers.items()) if is_kept(item[0])),
+        body=body,
+        created_at=now,
+        expires_at=min(ends, default=None),
+        seconds=response.seconds,
+        with_usage=plan.with_usage,
+        chunks=response.chunks if body is response.body else (),
+        offline_only=verdict.offline_only,
+        usable_until=usable_until,
+        asked_form=plan.format.unasked_form(response.body, plan.body) if is_json else "",
+        template=plan.template.digest if plan.template else "",
+        bindings=plan.template.bindings if plan.template else b"",
+    )
+
+
+def is_kept(header: str) -> bool:
+    """Whether a response header (lower-case name) is recorded and replayed."""
+    return header in _KEPT_HEADERS or header in _KEPT_OPENAI_HEADERS
+
+
+def is_failure(status: int) -> bool:
+    """Whether this status means that the upstream is failing, and a stale entry is better than its answer."""
+    return status == 429 or status >= 500
+
+
+@dataclass(frozen=True, slots=True)
+class Storable:
+    """The verdict that an answer may be stored, and its shape. The other fields are as in `Entry`."""
+
+    shape: Shape
+    offline_only: bool = False
+    usable_until: float | None = None
+
+
+def judge_answer(format: Format, response: Response, wanted: Shape, settings: Settings) -> Storable | Skipped:
+    """Whether an upstream's answer, which has arrived in full, may be stored."""
+    if response.status != 200:
+        return Skipped(_refusal(format, response, settings), Skip.STATUS)
+    if len(response.body) > settings.max_response_chars:
+        return Skipped(Skip.TOO_LARGE, Skip.TOO_LARGE)
+    if response.headers.get("content-encoding", "identity").strip().lower() not in ("identity", ""):
+        return Skipped(Skip.CODING, Skip.CODING)
+    length = response.headers.get("content-length")
+    if length is not None and length != str(len(response.body)):
+        return Skipped("the body's length is not what its header says", Skip.LENGTH)
+    shape = shape_of(response.headers.get("content-type", ""), wanted)
+    if shape is None:
+        content_type = response.headers.get("content-type", "missing")
+        return Skipped(f"content type is {content_type}", Skip.CONTENT_TYPE)
+    try:
+        return _judge_body(format, response, shape, settings)
+    except FormatError as error:
+        return Skipped(str(error), error.reason)
+
+
+def _judge_body(format: Format, response: Response, shape: Shape, settings: Settings) -> Storable | Skipped:
+    pieces: Sequence[bytes]
+    if shape is Shape.JSON:
+        pieces = [response.body]
+        findings = format.check_answer(load_object(response.body))
+    else:
+        events = format.split_stream(response.body, shape)
+        pieces = [event.data for event in events]
+        findings = format.check_events(events, ended=response.ended)
+    if chosen := findings.endings & settings.skip:
+        return Skipped(f"CACHE_SKIP names {min(chosen)}", Skip.CHOSEN)
+    times = (expiry.earliest(load_object(piece)) for piece in pieces if expiry.may_expire(piece))
+    return Storable(shape, findings.is_silent, min((time for time in times if time is not None), default=None))
+
+
+def _refusal(format: Format, response: Response, settings: Settings) -> str:
+    """Why an answer that is not a 200 is not stored. Callers who share entries may be replayed ids and encrypted items
+    of another account, which the provider then refuses. If the answer hints at that, the reason says so."""
+    status = f"status {response.status}"
+    if response.status not in (400, 401, 403, 404) or settings.scope is Scope.CREDENTIAL:
+        return status
+    text = response.body.decode("utf-8", "replace")
+    if not any(sign in text for sign in format.foreign_history):
+        return status
+    return f"{status}: the history may have been recorded under another key; CACHE_SCOPE=credential keeps them apart"
+
+
+def shape_of(content_type: str, wanted: Shape) -> Shape | None:
+    """The shape that a content type announces; None if no API sends it."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == "text/event-stream":
+        return Shape.SSE
+    if kind == aws_events.CONTENT_TYPE:
+        return Shape.AWS
+    if kind == "application/json" or kind.endswith("+json"):
+        return Shape.ARRAY if wanted is Shape.ARRAY else Shape.JSON
+    return None

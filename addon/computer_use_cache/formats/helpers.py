@@ -1,0 +1,23 @@
+"""Helper routes: what agents ask a provider beside their model calls, such as which models there are.
+
+Their answers are those of the moment, so live requests go upstream; a recorded answer is for `offline`.
+"""
+
+from __future__ import annotations
+
+import re
+
+NAME = "helper"
+"""The format of their entries, which no model call has."""
+
+_QUESTIONS = re.compile(
+    r"/(?:count_tokens|input_tokens|api/show|tokenize|detokenize)$"
+    r"|:(?:countTokens|computeTokens|loadCodeAssist|fetchAvailableModels|retrieveUserQuota)$"
+    r"|/count-tokens:rawPredict$"
+)
+"""Paths to which a POST only asks something."""
+
+
+def is_helper(method: str, path: str) -> bool:
+    """Whether a request to a path that is not cached only asks something."""
+    return method in ("GET", "HEAD") or (method == "POST" and _QUESTIONS.search(path) is not None)

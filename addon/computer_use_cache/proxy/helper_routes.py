@@ -1,0 +1,116 @@
+"""Helper routes in the proxy: their answers are recorded as they pass, and given where nothing may go upstream."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from mitmproxy import http
+from msgspec.structs import replace
+
+from computer_use_cache.cache import helpers
+from computer_use_cache.cache.lookup import offline_error
+from computer_use_cache.errors import FormatError, StoreError
+from computer_use_cache.exchange.report import Report
+from computer_use_cache.exchange.shared import Shared
+from computer_use_cache.models import NOTHING, Outcome, Request, Response
+from computer_use_cache.proxy import cache_headers, flows
+from computer_use_cache.proxy.content_coding import body_of
+
+_MODEL = "(helper routes)"
+"""The row of the statistics in which these hits are counted."""
+
+
+class HelperRoutes:
+    """The requests to helper routes that have no answer yet."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._cache = shared.cache
+        self._asked: dict[str, Request] = {}
+        """By flow, as the caller sent them: upstream they may bear the operator's credential."""
+        self._passed: dict[str, list[bytes]] = {}
+        """The pieces of an answer that is passed on as it comes."""
+
+    def begin(self, flow: http.HTTPFlow) -> bool:
+        """Take a request to a helper route whose headers have arrived; whether it may go upstream. Raises
+        RequestError."""
+        request = flows.request_of(flow, self._cache.settings)
+        controls = helpers.controls_of(self._cache, request)
+        self._asked[flow.id] = request
+        return controls.upstream
+
+    async def answer(self, flow: http.HTTPFlow) -> bool:
+        """Answer with what was recorded if the request may not go upstream. Raises RequestError if nothing was."""
+        asked = self._asked.get(flow.id)
+        if asked is None:
+            return False
+        has_body = bool(flow.request.raw_content)
+        request = self._asked[flow.id] = replace(asked, body=body_of(flow.request)) if has_body else asked
+        controls = helpers.controls_of(self._cache, request)
+        if controls.upstream:
+            return False
+        now = time.time()
+        try:
+            key = helpers.key_of(self._cache, flow.request.method, request, controls)
+            entry = await asyncio.to_thread(helpers.find, self._cache, key, now)
+        except (FormatError, StoreError) as error:
+            raise offline_error(controls.upstream_ban, str(error)) from None
+        if entry is None:
+            raise offline_error(controls.upstream_ban, f"no answer was recorded for this {flow.request.method}")
+        response = http.Response.make(200, entry.body, dict(entry.headers))
+        report = Report(Outcome.HIT, _MODEL, key, age=max(int(now - entry.created_at), 0), saved=NOTHING)
+        self._shared.conclude(report, NOTHING, now)
+        cache_headers.tell(flow, response, report, self._cache.settings)
+        flows.answer(flow, response)
+        return True
+
+    def listen(self, flow: http.HTTPFlow) -> None:
+        """Keep the pieces of an answer that is passed on as it comes."""
+        response = flow.response
+        if flow.id in self._asked and response and response.stream is True:
+            if helpers.may_be_kept(_response(flow, response, b"")):
+                response.stream = self._keeping(self._passed.setdefault(flow.id, []))
+            else:
+                self.forget(flow)
+
+    def _keeping(self, pieces: list[bytes]) -> Callable[[bytes], bytes]:
+        most, size = self._cache.settings.max_response_chars, 0
+
+        def keep(chunk: bytes) -> bytes:
+            nonlocal size
+            size += len(chunk)
+            if size <= most + 1:
+                pieces.append(chunk)
+            return chunk
+
+        return keep
+
+    async def record(self, flow: http.HTTPFlow) -> None:
+        """Record a complete answer."""
+        asked, passed = self._asked.pop(flow.id, None), self._passed.pop(flow.id, None)
+        if asked is None or flow.response is None or flows.is_own_answer(flow):
+            return
+        whole = flow.response.copy()
+        if passed is not None:
+            whole.raw_content = b"".join(passed)
+        try:
+            answer = _response(flow, whole, whole.get_content(strict=True) or b"")
+            await self._shared.run.write(
+                helpers.record, self._cache, flow.request.method, asked, answer, self._shared.run.now()
+            )
+        except (ValueError, TypeError):
+            pass  # it does not decode
+        except StoreError as error:
+            self._shared.storing.failed(error)
+
+    def forget(self, flow: http.HTTPFlow) -> None:
+        """The exchange is over without an answer to record."""
+        self._asked.pop(flow.id, None)
+        self._passed.pop(flow.id, None)
+
+
+def _response(flow: http.HTTPFlow, response: http.Response, body: bytes) -> Response:
+    took = (response.timestamp_end or time.time()) - flow.request.timestamp_start
+    return Response(response.status_code, flows.lower_headers(response.headers), body, max(took, 0.0))

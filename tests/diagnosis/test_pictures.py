@@ -1,0 +1,155 @@
+"""Pictures that differ are told by what they show, and a clock or a text cursor by the setting that would help."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("PIL", reason="Pillow is not installed (scripts/setup dev)")
+
+from PIL import Image
+
+from computer_use_cache.cache import rebound
+from computer_use_cache.cache.cache import Cache
+from computer_use_cache.diagnosis import causes, near_miss
+from computer_use_cache.diagnosis.near_miss import Near
+from computer_use_cache.diagnosis.request_record import record
+from computer_use_cache.exchange.decide import Decider
+from computer_use_cache.exchange.decisions import Serve
+from computer_use_cache.flights.flight import Flights
+from computer_use_cache.formats.base import Json
+from computer_use_cache.models import Entry, Request, Response
+from computer_use_cache.settings import Settings
+from computer_use_cache.store.base import Store
+from computer_use_cache.store.disk import DiskStore
+from screenshots import SIZE, coded, png, scaled, screen
+
+NOW = 2_000_000_000.0
+TASK = {"role": "user", "content": [{"type": "input_text", "text": "Order the express delivery for Ada Lovelace."}]}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = DiskStore(tmp_path / "store", 2**30)
+    yield store
+    store.close()
+
+
+def body(*screens: bytes, run: str = "1", chained: bool = False, task: Any = TASK) -> Json:
+    """A Responses request of a computer-use loop, with call ids and a chain that every run names anew."""
+    items: list[Json] = []
+    for step, file in enumerate(screens):
+        call = {"type": "computer_call", "id": f"cu_{run}{step}", "call_id": f"call_{run}{step}", "status": "completed"}
+        output = {"type": "computer_screenshot", "image_url": f"data:image/png;base64,{coded(file)}"}
+        items += [call, {"type": "computer_call_output", "call_id": f"call_{run}{step}", "output": output}]
+    if chained:
+        return {"model": "m", "input": items[-1:], "previous_response_id": f"resp_{run}"}
+    return {"model": "m", "input": [task, *items]}
+
+
+def request(sent: Json) -> Request:
+    return Request("https://a.test/v1", "/responses", (), {}, json.dumps(sent).encode())
+
+
+def keep(cache: Cache, sent: Json) -> None:
+    plan = rebound.with_template(cache, rebound.prepare(cache, cache.plan(request(sent))))
+    part = {"type": "output_text", "text": "Done.", "annotations": []}
+    item = {"id": "msg_1", "type": "message", "status": "completed", "role": "assistant", "content": [part]}
+    whole = {"id": "resp_1", "object": "response", "status": "completed", "model": "m", "output": [item]}
+    answer = Response(200, {"content-type": "application/json"}, json.dumps(whole).encode(), 1.0)
+    entry = cache.judge(plan, answer, NOW)
+    assert isinstance(entry, Entry), entry
+    cache.keep(entry, NOW, record(cache, plan))
+
+
+def near(cache: Cache, sent: Json) -> Near:
+    plan = rebound.prepare(cache, cache.plan(request(sent)))
+    found = near_miss.study(cache, plan).near
+    assert found is not None
+    near_miss.log_miss(cache, plan, found, NOW)
+    return found
+
+
+def is_hit(store: Store, sent: Json, settings: dict[str, str]) -> bool:
+    cache = Cache(Settings.load(settings), store, loopback=True)
+    decision, _ = Decider(cache, Flights()).decide(cache.plan(request(sent)), NOW)
+    return isinstance(decision, Serve)
+
+
+CLOCKS = [png(screen(clock=time)) for time in ("9:41:07 AM", "9:41:58 AM", "9:42:31 AM")]
+CARET = png(screen(caret=True))
+
+
+@pytest.mark.parametrize("chained", [False, True])
+@pytest.mark.parametrize("moved", [CLOCKS[1], CARET, png(screen(clock="9:41:58 AM", caret=True))])
+def test_the_suggested_setting_makes_a_hit(store: Store, moved: bytes, chained: bool) -> None:
+    cache = Cache(Settings.load({}), store, loopback=True)
+    one, other = (body(file, chained=chained) for file in (CLOCKS[0], moved))
+    keep(cache, one)
+    found = near(cache, other)
+    assert found.cure.settings
+    assert is_hit(store, other, found.cure.settings)
+    assert not is_hit(store, other, {})
+    assert not is_hit(store, body(png(screen(price="9.80")), chained=chained), found.cure.settings)
+
+
+def test_what_follows_from_an_earlier_miss_is_no_hindrance(store: Store) -> None:
+    cache = Cache(Settings.load({}), store, loopback=True)
+    keep(cache, body(CLOCKS[0], CLOCKS[0]))
+    keep(cache, body(CLOCKS[0], chained=True))
+    for other in (body(CLOCKS[0], CLOCKS[1], run="2"), body(CLOCKS[1], run="2", chained=True)):
+        assert "CACHE_IMAGE_MASK" in near(cache, other).cure.settings
+
+
+def test_a_difference_is_told_by_size_share_and_box(store: Store) -> None:
+    cache = Cache(Settings.load({}), store, loopback=True)
+    keep(cache, body(CLOCKS[0]))
+    [first, *_] = near(cache, body(CLOCKS[1])).differences
+    assert (first.asked, first.recorded, first.at) == ("<picture 640x480>", "<picture 640x480>", None)
+    assert " of 307,200 pixels differ in 5" in str(first)
+    assert "iVBOR" not in str(first)
+    assert first.path == "/input/2/output/image_url"
+
+
+def test_a_picture_in_another_file_is_no_difference(store: Store) -> None:
+    cache = Cache(Settings.load({}), store, loopback=True)
+    other_file = png(screen(), texts={"Title": "taken later"})
+    keep(cache, body(png(screen()), CLOCKS[0]))
+    found = near(cache, body(other_file, CLOCKS[1]))
+    assert [one.path for one in found.differences] == ["/input/4/output/image_url"]
+    assert len(found.pairs) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        body(png(Image.new("RGB", SIZE, "navy"))),
+        body(png(scaled(screen()))),
+        body(CARET, task={"role": "user", "content": "Order it on Friday."}),
+        body(png(screen(bar=21)), task={"role": "user", "content": "Order it on 2026-11-27."}),
+    ],
+    ids=["another page", "another size", "a cursor and other words", "a letter and another date"],
+)
+def test_no_setting_is_suggested_for_another_screen_or_a_typed_letter(store: Store, other: Json) -> None:
+    cache = Cache(Settings.load({}), store, loopback=True)
+    keep(cache, body(png(screen()), task={"role": "user", "content": "Order it on 2026-11-26."}))
+    assert near(cache, other).cure.settings == {}
+
+
+def test_misses_are_told_together_with_one_setting_for_all(store: Store) -> None:
+    cache = Cache(Settings.load({}), store, loopback=True)
+    for steps in (1, 2, 3):
+        keep(cache, body(*[CLOCKS[0]] * steps))
+    for steps in (1, 2, 3):
+        near(cache, body(*(CLOCKS[1], CLOCKS[2], CLOCKS[1])[:steps]))
+    misses = causes.for_all(near_miss.misses(store, 0), store, ())
+    [group] = causes.grouped(misses)
+    assert group["misses"] == 3
+    assert " pixels differ in " in group["pictures"]
+    assert group["pictures"].endswith("in 3 misses of 1 run; 2 pictures differ, 2 misses follow from the first")
+    for steps in (1, 2):
+        assert is_hit(store, body(*CLOCKS[1 : 1 + steps]), group["settings"])

@@ -1,0 +1,29 @@
+"""A model call is recognised in a body that passes by, however it is cut."""
+
+from __future__ import annotations
+
+import pytest
+
+from computer_use_cache.formats.recognition import Scan
+
+
+@pytest.mark.parametrize(
+    ("body", "is_model_call"),
+    [
+        (b'{"model":"m","messages":[]}', True),
+        (b'{"input": "hi",\n "model" : "m"}', True),
+        (b'{"modelId":"m","prompt":"hi"}', True),
+        (b'{"contents":[],"model":"m"}', True),
+        (b'{"model":"m"}', False),
+        (b'{"messages":[]}', False),
+        (rb'{"messages":["{\"model\":\"m\"}"]}', False),
+        (b'{"model":7,"input":1}', False),
+        (b"", False),
+    ],
+)
+def test_a_body_with_model_and_prompt_is_a_model_call_wherever_it_is_cut(body: bytes, is_model_call: bool) -> None:
+    for cut in range(len(body) + 1):
+        scan = Scan()
+        scan.feed(body[:cut])
+        scan.feed(body[cut:])
+        assert scan.is_model_call is is_model_call

@@ -62,6 +62,7 @@ LIBRARIES = {
     "diskcache": {"store/sqlite.py", "store/raw_disk.py", "store/sqlite_failures.py"},
     "genai_prices": {"accounting/prices.py"},
     "redis": {"store/redis.py"},
+    "botocore": {"proxy/signing.py"},
     "PIL": {"screens"},
     "re2": {"keys/normalizers.py", "credentials/forms.py", "rebinding/kinds.py"},
     "redact_secret": {"credentials/detection.py"},

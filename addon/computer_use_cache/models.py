@@ -131,18 +131,20 @@ class Ending(StrEnum):
 
 class Shape(StrEnum):
     """How an answer travels: one JSON document, server-sent events, a streamed JSON array (Gemini), a JSON document per
-    line (Ollama), or bytes that are not JSON (sound, plain text)."""
+    line (Ollama), an AWS event stream, whose frames are binary (Bedrock), or bytes that are not JSON (sound, plain
+    text)."""
 
     JSON = "json"
     SSE = "sse"
     ARRAY = "array"
     LINES = "lines"
     RAW = "raw"
+    AWS = "aws"
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One piece of a stream: its name ("" when the stream gives none) and its data as raw bytes."""
+    """One event of a stream: its name ("" when the stream gives none) and its data as raw bytes."""
 
     name: str
     data: bytes

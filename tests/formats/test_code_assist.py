@@ -46,7 +46,7 @@ def events(chunks: list[dict[str, Any]]) -> list[Event]:
 )
 def test_only_the_methods_of_a_model_are_cached(path: str, resource: str | None) -> None:
     assert CODE_ASSIST.match(path) == resource
-    assert formats.of_client(path).error.__func__ is CODE_ASSIST.error.__func__  # type: ignore[attr-defined]
+    assert formats.of_client(path, path, ()).error.__func__ is CODE_ASSIST.error.__func__  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,11 @@ def test_an_answer_is_stored_without_and_served_with_the_credential() -> None:
     assert stored_and_served(answer, (ONE,), (OTHER,)) == ("Export KEY=<secret 1>.", f"Export KEY={OTHER}.")
 
 
+def test_a_credential_inside_a_longer_word_is_replaced() -> None:
+    answer = said(f"Post to /bot{ONE}_x")
+    assert stored_and_served(answer, (ONE,), (OTHER,)) == ("Post to /bot<secret 1>_x", f"Post to /bot{OTHER}_x")
+
+
 def test_a_credential_of_many_lines_is_escaped_as_its_place_wants_it() -> None:
     stored, served = stored_and_served(called(json.dumps({"key": LINES})), (LINES,), (LINES.replace("z", "q"),))
     assert "key-" not in stored
@@ -92,7 +97,6 @@ def test_a_stream_that_cuts_a_credential_is_concealed() -> None:
         pytest.param(lambda key: key.encode().hex(), id="hex"),
         pytest.param(lambda key: key[::-1], id="reversed"),
         pytest.param(lambda key: key[:-3], id="cut short"),
-        pytest.param(lambda key: f"x{key}x", id="inside a word"),
     ],
 )
 def test_an_answer_that_holds_another_form_is_not_stored(form: object) -> None:

@@ -38,10 +38,11 @@ def cost_of(format: Format, upstream: str, model: str, shape: Shape, response: R
     `model` is the one that the request named; the answer may name it more exactly. Without usage in the answer the
     tokens are 0, and without a price `usd` is None.
     """
-    if format.usage_places[0].encode() not in response.body and rb"\u00" not in response.body:
-        # True of most of OpenAI's streams. Assembling thousands of events would delay their end for nothing.
-        return Cost(seconds=response.seconds)
     try:
+        text = format.searchable(response.body, shape)
+        if format.usage_places[0].encode() not in text and rb"\u00" not in text:
+            # True of most of OpenAI's streams. Assembling thousands of events would delay their end for nothing.
+            return Cost(seconds=response.seconds)
         if shape is Shape.JSON:
             answer = load_object(response.body)
         else:

@@ -57,7 +57,7 @@ def concealed_answer(plan: Plan, shape: Shape, body: bytes) -> bytes | Refusal:
         if found.answer is not answer:
             is_whole = isinstance(found.answer, dict)
             body = dump(found.answer) if is_whole else b"".join(format.join_stream(found.answer, shape))
-    if any(places.repeated(plan.credentials, body.decode("utf-8", "replace"))):
+    if any(places.repeated(plan.credentials, format.searchable(body, shape).decode("utf-8", "replace"))):
         return Refusal(Cause.OTHER_FORM)
     return body
 

@@ -9,14 +9,18 @@ from dataclasses import dataclass
 from computer_use_cache.cache.concealing import concealed_answer
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.errors import FormatError
-from computer_use_cache.formats import expiry
+from computer_use_cache.formats import aws_events, expiry
 from computer_use_cache.formats.base import Format, load_object
 from computer_use_cache.models import Bypass, Entry, Response, Shape, Skip, Skipped
 from computer_use_cache.rebinding import Refusal
 from computer_use_cache.setting_values import Scope
 from computer_use_cache.settings import Settings
 
-_KEPT_HEADERS = ("content-type", "request-id", "x-request-id", "x-generation-id", "apim-request-id")
+_KEPT_HEADERS = (
+    *("content-type", "request-id", "x-request-id", "x-generation-id", "apim-request-id"),
+    *("x-amzn-requestid", "x-amzn-bedrock-content-type", "x-amzn-bedrock-invocation-latency"),
+    *("x-amzn-bedrock-input-token-count", "x-amzn-bedrock-output-token-count"),
+)
 
 _KEPT_OPENAI_HEADERS = ("openai-model", "openai-processing-ms", "openai-version")
 """Recorded and replayed like `_KEPT_HEADERS`. OpenAI's other headers name the caller's organisation and project."""
@@ -73,6 +77,7 @@ def is_failure(status: int) -> bool:
 
 _STREAMS = {
     "text/event-stream": Shape.SSE,
+    aws_events.CONTENT_TYPE: Shape.AWS,
     "application/x-ndjson": Shape.LINES,
     "application/ndjson": Shape.LINES,
     "application/stream+json": Shape.LINES,

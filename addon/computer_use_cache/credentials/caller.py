@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 
+from computer_use_cache.credentials import aws
 from computer_use_cache.models import Query
 
 CARRIERS = ("authorization", "x-api-key", "x-goog-api-key", "api-key")
@@ -13,7 +14,12 @@ CARRIERS = ("authorization", "x-api-key", "x-goog-api-key", "api-key")
 
 
 def of_caller(headers: Mapping[str, str], query: Query) -> str:
-    """The caller's credential, wherever the API carries it; "" without one. Never store or log it."""
+    """The caller's credential, wherever the API carries it; "" without one. Never store or log it.
+
+    A signature is another one for each request: the key that it was made with stands for it.
+    """
+    if signature := aws.signature(headers):
+        return f"{signature.access_key_id} {headers.get(aws.TOKEN_HEADER, '')}"
     for name in CARRIERS:
         if value := headers.get(name):
             return without_scheme(value)

@@ -6,6 +6,8 @@ import re
 from collections.abc import Collection
 
 from computer_use_cache.formats.base import Format
+from computer_use_cache.formats.bedrock_converse import BedrockConverse
+from computer_use_cache.formats.bedrock_invoke import BedrockInvoke, BedrockMessages
 from computer_use_cache.formats.chat_completions import ChatCompletions
 from computer_use_cache.formats.code_assist import CodeAssist
 from computer_use_cache.formats.cohere import CohereChat
@@ -33,12 +35,16 @@ from computer_use_cache.formats.token_counts import GeminiTokens, MessageTokens,
 _GEMINI = re.compile(r"/(?:models|tunedModels|cachedContents)\b.*:\w+$|^/v1(?:(?:beta|alpha)/|internal:)")
 """Google's custom methods (`models/m:countTokens`), and its versions."""
 
+_BEDROCK = re.compile(r"^/model/.+/[a-z-]+$")
+"""Bedrock's operations on a model, those that are not cached too (`count-tokens`)."""
+
 _ANTHROPIC = re.compile(r"/messages(?:/|$)|^/api/(?:hello|claude|event_logging|oauth)")
 """What belongs to Messages, and what Claude Code asks beside it."""
 
 FORMATS: tuple[Format, ...] = (
     *(ChatCompletions(), Completions(), Fim(), Embeddings(), Responses(), Messages()),
     *(Gemini(), GeminiEmbeddings(), CodeAssist()),
+    *(BedrockConverse(), BedrockMessages(), BedrockInvoke()),
     *(OllamaChat(), OllamaGenerate(), OllamaEmbed()),
     *(CohereChat(), CohereChatV1(), CohereEmbeddings(), CohereEmbeddingsV1()),
     *(MessageTokens(), ResponseTokens(), GeminiTokens()),
@@ -58,6 +64,8 @@ def of_client(path: str, below: str, headers: Collection[str]) -> Format:
     (in lower case); its answer need not be cached. OpenAI's where nothing tells."""
     if found := match(below):
         return found[0]
+    if _BEDROCK.search(below):
+        return by_name("bedrock-converse")
     if "anthropic-version" in headers or _ANTHROPIC.search(path):
         return by_name("messages")
     is_gemini = "/openai/" not in path and ("x-goog-api-key" in headers or _GEMINI.search(path))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NoReturn
 
@@ -29,7 +29,16 @@ EXACT_MEMBERS = frozenset(
     (
         *("model", "models", "previous_response_id", "cachedContent", "cached_content", "file_id"),
         *("url", "image_url", "video_url", "file_url", "server_url", "fileUri", "file_uri"),
-        *("data", "file_data", "signature", "encrypted_content", "thoughtSignature", "thought_signature"),
+        *(
+            "data",
+            "bytes",
+            "file_data",
+            "redactedContent",
+            "signature",
+            "encrypted_content",
+            "thoughtSignature",
+            "thought_signature",
+        ),
     )
 )
 """Members of a request that name something elsewhere (a model's date is no date of the run), or hold no text."""
@@ -249,6 +258,14 @@ class Format(ABC):
                 return [event.data for event in events]
         return list(sse.encode(events))
 
+    def searchable(self, body: bytes, shape: Shape) -> bytes:
+        """A body in which everything that the answer says can be found as text: frames of AWS may hold base64."""
+        return body if shape is not Shape.AWS else b"\n".join(event.data for event in self.split_stream(body, shape))
+
     @abstractmethod
     def error(self, error: RequestError) -> Json:
         """The API's own error object."""
+
+    def error_headers(self, error: RequestError) -> Mapping[str, str]:
+        """The headers in which the API's clients look for the kind of an error, beside those of all answers."""
+        return {}

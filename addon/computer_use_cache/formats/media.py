@@ -28,6 +28,8 @@ def of_part(part: object) -> str | None:
             return describe(str(source.get("media_type", "")), data)
         case {"source": {"url": str(url)}} | {"file": {"file_data": str(url)}} | {"file_data": str(url)}:
             return describe_url(url)
+        case {"image": {"source": {"bytes": str(data)}, **source}}:
+            return describe(f"image/{source.get('format')}", data)
         case {"inlineData": {"data": str(data), **source}} | {"inline_data": {"data": str(data), **source}}:
             return describe(str(source.get("mimeType") or source.get("mime_type")), data)
         case {"fileData": {"fileUri": str(uri)}} | {"file_data": {"file_uri": str(uri)}}:

@@ -6,7 +6,7 @@ Rules: https://docs.anthropic.com/en/api/messages-streaming
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats import judging, vertex
@@ -59,7 +59,7 @@ class Messages(Format):
     key_excluded = frozenset({"stream", "cache_control", "metadata"})
     client_ids = ("metadata/user_id",)
     """Claude Code names account, installation and session in it."""
-    routes = ("/messages",)
+    routes: ClassVar[tuple[str, ...]] = ("/messages",)
     instructions = ("system",)
     answered = "content"
     image_places = ("messages/*/content/*/source/data", "messages/*/content/*/content/*/source/data")

@@ -24,9 +24,11 @@ _MOST_INPUTS = 100
 def of_request(format: Format, body: Json) -> str:
     """The conversation of a request: its settings, its tools in a line each, its turns numbered from 0."""
     body = format.opened_request(body)
-    hidden = {format.conversation, *format.instructions, "tools"}
+    hidden = {format.conversation, *format.instructions, "tools", "toolConfig"}
     lines = [f"{name}: {_short(value)}" for name, value in body.items() if name not in hidden]
-    lines += _tools(body.get("tools"))
+    match body:
+        case {"tools": tools} | {"toolConfig": {"tools": tools}}:
+            lines += _tools(tools)
     for name in format.instructions:
         if name in body:
             lines += _turn(name, _parts(body[name]))
@@ -48,6 +50,8 @@ def of_answer(format: Format, answer: Json) -> str:
         case list(items):
             for index, item in enumerate(items):
                 lines += _numbered(index, item)
+        case {"message": dict(message)}:
+            lines += _turn(str(message.get("role")), _said(message))
         case dict() as message if "role" in message:
             lines += _turn(str(message["role"]), _said(message))
         case value if value is not None:
@@ -149,6 +153,10 @@ def _part(part: object) -> Iterator[str]:
             yield f"[reasoning] {text}"
         case {"type": "reasoning", **item}:
             yield from (f"[reasoning] {text}" for text in _reasoning(item))
+        case {"reasoningContent": {"reasoningText": {"text": str(text)}}}:
+            yield f"[reasoning] {text}"
+        case {"citationsContent": {"content": texts}}:
+            yield from _parts(texts)
         case {"type": "redacted_thinking", "data": str(data)}:
             yield f"[reasoning, {len(data):,} characters encrypted]"
         case {"text": str(text)}:
@@ -180,6 +188,10 @@ def _call(part: Json) -> Iterator[str]:
             yield from _parts(part.get("output"))
         case {"type": str(kind), "name": str(name), "input": arguments} if kind.endswith(("tool_use", "tool_call")):
             yield from _called(name, part.get("call_id") or part.get("id"), arguments)
+        case {"toolUse": {"name": str(name), **rest}}:
+            yield from _called(name, rest.get("toolUseId"), rest.get("input"))
+        case {"toolResult": {"toolUseId": str(id), **rest}}:
+            yield from _result(f"{id}{' (error)' if rest.get('status') == 'error' else ''}", rest.get("content"))
         case {"type": str(kind), "action": action} if kind.endswith("_call"):
             yield from _called(kind.removesuffix("_call"), part.get("call_id") or part.get("id"), action)
         case {"functionResponse": {"name": str(name), **rest}} | {"function_response": {"name": str(name), **rest}}:
@@ -217,7 +229,7 @@ def _tools(tools: object) -> list[str]:
         match tool:
             case {"functionDeclarations": list(declared)} | {"function_declarations": list(declared)}:
                 found += declared
-            case {"function": function}:
+            case {"function": function} | {"toolSpec": function}:
                 found.append(function)
             case _:
                 found.append(tool)
@@ -228,9 +240,9 @@ def _tool(tool: object) -> str:
     if not isinstance(tool, dict) or not isinstance(tool.get("name"), str):
         return _short(tool)
     names: list[str] = []
-    for where in ("parameters", "input_schema", "parametersJsonSchema"):
+    for where in ("parameters", "input_schema", "parametersJsonSchema", "inputSchema"):
         match tool.get(where):
-            case {"properties": dict(properties)}:
+            case {"properties": dict(properties)} | {"json": {"properties": dict(properties)}}:
                 names += properties
     told = " ".join(str(tool.get("description") or tool.get("type") or "").split())
     return f"{tool['name']}({_cut(', '.join(names), _LONGEST_VALUE)})  {_cut(told, _LONGEST_HELP)}"

@@ -17,7 +17,10 @@ from computer_use_cache.models import Query
 SCHEMA = "1"
 """Part of every key. Raise it when the meaning of a key changes: entries with older keys are then never found."""
 
-RELEVANT_HEADERS = ("anthropic-version", "anthropic-beta", "openai-beta")
+RELEVANT_HEADERS = (
+    *("anthropic-version", "anthropic-beta", "openai-beta"),
+    *("x-amzn-bedrock-guardrailidentifier", "x-amzn-bedrock-guardrailversion", "x-amzn-bedrock-trace"),
+)
 """Request headers that change the answer."""
 
 

@@ -31,6 +31,7 @@ from computer_use_cache.proxy.http.layer import with_cache_layer
 from computer_use_cache.proxy.http.owner import Feed
 from computer_use_cache.proxy.session import Session
 from computer_use_cache.proxy.shutdown import drain
+from computer_use_cache.proxy.signing import sign_anew
 from computer_use_cache.proxy.ui.annotations import Inspector
 from computer_use_cache.proxy.ui.commands import Commands
 from computer_use_cache.setting_values import Samples, Switch
@@ -214,6 +215,8 @@ class ComputerUseCache:
         try:
             if not (await self._answer_locally(flow, self._session) or await self._session.helpers.answer(flow)):
                 await self._session.exchanges.request(flow)
+                if flow.response is None:
+                    await sign_anew(flow, self._session.settings)
         except RequestError as error:
             self._session.exchanges.refuse(flow, error)
         except Exception:

@@ -176,7 +176,7 @@ class FlowExchanges:
             flow.request.content = orjson.dumps(exchange.batch.unseen)
         forwarding.prepare_to_forward(flow, self._settings)
         if exchange.bypass is None:
-            flow.request.headers["accept-encoding"] = "identity"  # the tee must see plain bytes
+            forwarding.ask_for_plain_bytes(flow)  # for the tee
 
     def fault(self, flow: http.HTTPFlow) -> None:
         """The cache failed on a request, which goes upstream without it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mitmproxy import http
 
 from computer_use_cache.cache import policy
-from computer_use_cache.credentials import caller
+from computer_use_cache.credentials import aws, caller
 from computer_use_cache.errors import RequestError
 from computer_use_cache.keys import upstream
 from computer_use_cache.proxy.flows import format_of, is_addressed_to_proxy, lower_headers, path_and_query
@@ -22,7 +22,7 @@ _LASTING_CONTROLS = ("x-cache-namespace", "x-cache-sample", "x-cache-ttl")
 
 _HOP_BY_HOP = frozenset((b"connection", b"upgrade", b"keep-alive", b"proxy-connection", b"http2-settings", b"te"))
 
-_CREDENTIALS = frozenset(name.encode() for name in caller.CARRIERS)
+_CREDENTIALS = frozenset(name.encode() for name in (*caller.CARRIERS, aws.TOKEN_HEADER))
 
 _CALLERS_OWN = frozenset(
     (b"cookie", b"openai-organization", b"openai-project", b"proxy-authorization", b"x-cache-admin-token")
@@ -80,11 +80,15 @@ def keep_end_to_end(headers: http.Headers) -> None:
 
 
 def prepare_to_forward(flow: http.HTTPFlow, settings: Settings) -> None:
-    """Remove the cache's own headers and add the operator's. The path is the upstream's already."""
+    """Remove the cache's own headers and add the operator's. The path is the upstream's already.
+
+    Of an intercepted request, the headers that are signed stay, because the upstream would refuse it without them.
+    """
     headers = flow.request.headers
-    taken = _take_out(headers, _CONTROL_HEADERS)
-    if controls := {name: taken[name] for name in _LASTING_CONTROLS if name in taken}:
+    before = lower_headers(headers)
+    if controls := {name: before[name] for name in _LASTING_CONTROLS if name in before}:
         flow.metadata[CONTROLS] = controls
+    _take_out(headers, _CONTROL_HEADERS - _signed(flow))
     if not is_addressed_to_proxy(flow):
         return
     if settings.client_token:
@@ -95,6 +99,19 @@ def prepare_to_forward(flow: http.HTTPFlow, settings: Settings) -> None:
         headers["HTTP-Referer"] = settings.openrouter_http_referer
     if settings.openrouter_x_title:
         headers["X-Title"] = settings.openrouter_x_title
+
+
+def ask_for_plain_bytes(flow: http.HTTPFlow) -> None:
+    """Have the upstream answer without a content encoding, as far as the signature of the request allows it."""
+    if b"accept-encoding" not in _signed(flow):
+        flow.request.headers["accept-encoding"] = "identity"
+
+
+def _signed(flow: http.HTTPFlow) -> frozenset[bytes]:
+    """The headers of an intercepted request that AWS's signature covers, except our own credential."""
+    signature = None if is_addressed_to_proxy(flow) else aws.signature(lower_headers(flow.request.headers))
+    names = signature.signed_headers if signature else frozenset[str]()
+    return frozenset(name.encode() for name in names - {"x-cache-admin-token"})
 
 
 def _remove_credentials(flow: http.HTTPFlow) -> list[str]:

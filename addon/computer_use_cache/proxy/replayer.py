@@ -14,6 +14,7 @@ from computer_use_cache.exchange.decisions import Serve
 from computer_use_cache.exchange.rendering import hit_lines
 from computer_use_cache.exchange.report import Report, of_hit
 from computer_use_cache.flights.flight import Flight, Stream, StreamCut
+from computer_use_cache.formats import aws_events
 from computer_use_cache.models import Entry, Outcome, Response, Shape
 from computer_use_cache.proxy import cache_headers, flows, responses
 from computer_use_cache.proxy.http.owner import Feed
@@ -25,6 +26,7 @@ _CONTENT_TYPES = {
     Shape.ARRAY: "application/json; charset=utf-8",
     Shape.LINES: "application/x-ndjson",
     Shape.RAW: "application/octet-stream",
+    Shape.AWS: aws_events.CONTENT_TYPE,
 }
 
 

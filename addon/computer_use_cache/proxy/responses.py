@@ -38,6 +38,7 @@ def refuse(flow: http.HTTPFlow, error: RequestError, settings: Settings) -> None
     if error.code == OFFLINE_MISS and error.status != 504:
         error = RequestError(format.offline_status, error.message, code=error.code)
     response = json_response(error.status, format.error(error))
+    response.headers.update(format.error_headers(error))
     if error.code == OFFLINE_MISS:
         logger.info("offline miss: %s %s: %s", flow.request.method, path, error.message)
         response.headers["x-should-retry"] = "false"  # otherwise the SDKs wait and retry

@@ -21,12 +21,23 @@ from computer_use_cache.rebinding.refusal import Cause, Refusal
 
 _LABELS = frozenset(
     (
-        *("id", "call_id", "responseId", "type", "role", "object", "status", "name", "index", "finish_reason"),
-        *("stop_reason", "finishReason", "model", "modelVersion", "system_fingerprint", "service_tier"),
+        *("id", "call_id", "responseId", "type", "role", "object", "status", "name", "index", "toolUseId"),
+        *(
+            "finish_reason",
+            "stop_reason",
+            "stopReason",
+            "finishReason",
+            "model",
+            "modelVersion",
+            "system_fingerprint",
+            "service_tier",
+        ),
     )
 )
 """Members of an answer that the API writes and not the model; a call's id is the answer's own."""
-_DATA = frozenset(("data", "encrypted_content", "signature", "thoughtSignature", "thought_signature"))
+_DATA = frozenset(
+    ("data", "bytes", "redactedContent", "encrypted_content", "signature", "thoughtSignature", "thought_signature")
+)
 """Members whose text cannot be read."""
 _POSITIONS = frozenset(
     (

@@ -1,0 +1,70 @@
+"""What the APIs of Amazon Bedrock's runtime have in common: the model in the path, the stream's frames, the errors.
+
+Rules: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_Operations_Amazon_Bedrock_Runtime.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+from urllib.parse import unquote
+
+from computer_use_cache.errors import FormatError, RequestError
+from computer_use_cache.formats import aws_events
+from computer_use_cache.formats.base import Format, Json
+from computer_use_cache.models import Event, Query, Shape, Skip
+
+_ERROR_TYPES = {
+    401: "UnrecognizedClientException",
+    403: "AccessDeniedException",
+    404: "ResourceNotFoundException",
+    429: "ThrottlingException",
+    500: "InternalServerException",
+    504: "ModelTimeoutException",
+}
+
+
+class Bedrock(Format):
+    """One pair of operations on a model: `POST /model/{id}/{operation}`. The id may be an ARN, encoded or not."""
+
+    routes: ClassVar[tuple[str, ...]] = ()
+    operations: ClassVar[tuple[str, str]]
+    """The operation that answers in JSON, and the one that streams."""
+    credential_header = "authorization"
+
+    def match(self, path: str) -> str | None:
+        model, _, operation = unquote(path).rpartition("/")
+        is_own = operation in self.operations and model.startswith("/model/")
+        return (model.removeprefix("/model/") or None) if is_own else None
+
+    def model(self, body: Json, resource: str) -> str:
+        """The id, without what stands before it in an ARN."""
+        return resource.rpartition("/")[2] if resource.startswith("arn:") else resource
+
+    def wanted_shape(self, body: Json, path: str, query: Query) -> Shape:
+        return Shape.AWS if path.endswith(f"/{self.operations[1]}") else Shape.JSON
+
+    def split_stream(self, body: bytes, shape: Shape) -> list[Event]:
+        """The events of a recorded stream; raises FormatError for an exception among them."""
+        events = []
+        for headers, payload in aws_events.parse(body):
+            kind = headers.get(":message-type", "event")
+            if kind != "event":
+                name = headers.get(":exception-type") or headers.get(":error-code") or kind
+                raise FormatError(f"there is an error in the stream: {name}", Skip.ERROR)
+            events.append(Event(headers.get(":event-type", ""), payload))
+        return events
+
+    def join_stream(self, events: Sequence[Event], shape: Shape) -> list[bytes]:
+        return [aws_events.encode(aws_events.Message(_headers(event.name), event.data)) for event in events]
+
+    def error(self, error: RequestError) -> Json:
+        return {"message": error.message}
+
+    def error_headers(self, error: RequestError) -> Mapping[str, str]:
+        other = "ServiceUnavailableException" if error.status >= 500 else "ValidationException"
+        return {"x-amzn-errortype": _ERROR_TYPES.get(error.status, other)}
+
+
+def _headers(event_type: str) -> Mapping[str, str]:
+    return {":event-type": event_type, ":content-type": "application/json", ":message-type": "event"}

@@ -1,0 +1,118 @@
+"""Bedrock's InvokeModel: each model has a body of its own, and a stream has the model's events as base64 in chunks.
+
+Rules: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from computer_use_cache.errors import FormatError
+from computer_use_cache.formats import judging, walking
+from computer_use_cache.formats.base import Json, UsageFlavor, dump, load_object, load_objects
+from computer_use_cache.formats.bedrock import Bedrock
+from computer_use_cache.formats.judging import Findings
+from computer_use_cache.formats.messages import Messages
+from computer_use_cache.models import Event, Shape, Skip
+
+_METRICS = "amazon-bedrock-invocationMetrics"
+"""Bedrock adds it to the last event of every model."""
+_ENDINGS = frozenset({"stop_reason", "stopReason", "finish_reason", "finishReason", "completionReason"})
+"""Why a model ended, as Anthropic, Meta, Mistral, Amazon, Cohere and AI21 spell it."""
+_UNSPOKEN = _ENDINGS | {_METRICS, "stop", "finish_reasons"}
+"""Members that say nothing by themselves."""
+_VECTORS = frozenset({"embedding", "embeddings", "embeddingsByType"})
+
+
+class _Chunks(Bedrock):
+    """The operations, and what their streams have in common."""
+
+    operations = ("invoke", "invoke-with-response-stream")
+
+    def split_stream(self, body: bytes, shape: Shape) -> list[Event]:
+        return [Event("", _chunk(event)) for event in super().split_stream(body, shape)]
+
+    def join_stream(self, events: Sequence[Event], shape: Shape) -> list[bytes]:
+        chunks = [Event("chunk", dump({"bytes": base64.b64encode(event.data).decode()})) for event in events]
+        return super().join_stream(chunks, shape)
+
+
+class BedrockMessages(_Chunks, Messages):
+    """Anthropic's models: a body is that of the Messages API, and so is an event."""
+
+    name = "bedrock-messages"
+
+    def match(self, path: str) -> str | None:
+        model = super().match(path)
+        return model if model and ("anthropic" in model or "claude" in model) else None
+
+
+class BedrockInvoke(_Chunks):
+    """All other models, whose events are not known here: an answer is replayed only in the shape in which it was
+    recorded. It may be an embedding or a picture, so no value in it is ever replaced.
+    """
+
+    name = "bedrock-invoke"
+    key_excluded = frozenset({"cache_control", "metadata"})
+    answers_in_text = False
+    image_places = ("messages/*/content/*/image/source/bytes", "messages/*/content/*/source/data")
+    usage_flavor = UsageFlavor("aws", "default")
+
+    def check_answer(self, answer: Json) -> Findings:
+        judging.refuse_error(answer, "answer")
+        return _findings([answer])
+
+    def check_events(self, events: Sequence[Event], *, ended: bool = False) -> Findings:
+        payloads = load_objects(events)
+        for payload in payloads:
+            judging.refuse_error(payload, "stream")
+        is_finished = bool(payloads) and _METRICS in payloads[-1]
+        if not is_finished and not (ended and any(map(_endings, payloads))):
+            raise FormatError("the model never finished", Skip.UNFINISHED)
+        return _findings(payloads)
+
+    def assemble(self, events: Sequence[Event]) -> Json:
+        raise FormatError("the events of this model cannot be assembled")
+
+    def explode(self, answer: Json, *, with_usage: bool) -> list[Event]:
+        raise FormatError("the answer of this model cannot be streamed")
+
+
+def _chunk(event: Event) -> bytes:
+    match event.name, load_object(event.data):
+        case "chunk", {"bytes": str(text)}:
+            try:
+                return base64.b64decode(text, validate=True)
+            except binascii.Error:
+                pass
+    raise FormatError(f"the event {event.name!r} is not a chunk of base64")
+
+
+def _findings(payloads: Sequence[Json]) -> Findings:
+    words = [word for payload in payloads for word in _endings(payload)]
+    is_silent = not any(map(_says, payloads))
+    return Findings(is_silent, frozenset(judging.endings(words)))
+
+
+def _says(payload: Json) -> bool:
+    return not _VECTORS.isdisjoint(payload) or judging.says(walking.without_members(payload, _UNSPOKEN))
+
+
+def _endings(payload: Json) -> list[str]:
+    return list(_words(payload))
+
+
+def _words(value: Any) -> Iterator[str]:
+    match value:
+        case dict():
+            for name, member in value.items():
+                if name in _ENDINGS and isinstance(member, str) and member:
+                    yield member
+                else:
+                    yield from _words(member)
+        case list():
+            for item in value:
+                yield from _words(item)

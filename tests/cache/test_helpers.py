@@ -40,12 +40,11 @@ def asked(path: str = "/models", *, body: bytes = b"", **headers: str) -> Reques
 
 def recorded(cache: Cache, request: Request, body: bytes = MODELS, status: int = 200, **headers: str) -> Entry | None:
     named: Mapping[str, str] = {name.replace("_", "-"): value for name, value in headers.items()}
-    return helpers.record(cache, "GET", request, Response(status, JSON | named, body, 0.1), NOW)
+    return helpers.record(cache, "GET", request, Response(status, JSON | named, body, 0.1, ended=True), NOW)
 
 
 def found(cache: Cache, request: Request, method: str = "GET", now: float = NOW) -> Entry | None:
-    key = helpers.key_of(cache, method, request, helpers.controls_of(cache, request))
-    return helpers.find(cache, key, now)
+    return helpers.find(cache, method, request, helpers.controls_of(cache, request), now)
 
 
 def test_an_answer_is_found_by_the_same_question_until_it_expires(cache: Cache) -> None:
@@ -85,6 +84,24 @@ def test_an_answer_with_a_credential_is_not_recorded(cache: Cache, answer: bytes
 )
 def test_what_may_not_be_stored_is_not_recorded(cache: Cache, request_: Request, status: int, kind: str) -> None:
     assert recorded(cache, request_, status=status, content_type=kind) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "ended", "is_kept"),
+    [
+        ("application/json", b'["m"]', False, True),
+        ("application/json", b'{"data":[{"id":"m"},{"i', True, False),
+        ("application/json", b'{"error":{"message":"overloaded"}}', True, False),
+        ("application/json", b"", False, False),
+        ("text/plain", b"ok", True, True),
+        ("text/plain", b"ok", False, False),
+        ("", b"", True, True),
+        ("", b"ok", True, False),
+    ],
+)
+def test_only_a_whole_answer_is_recorded(cache: Cache, kind: str, body: bytes, ended: bool, is_kept: bool) -> None:
+    response = Response(200, {"content-type": kind}, body, 0.1, ended=ended)
+    assert (helpers.record(cache, "GET", asked(), response, NOW) is not None) is is_kept
 
 
 @pytest.mark.parametrize(("scope", "is_shared"), [("shared", True), ("credential", False)])

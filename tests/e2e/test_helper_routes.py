@@ -50,6 +50,21 @@ def test_helper_routes_answer_offline_as_they_did_and_live_go_upstream(tmp_path:
         assert proxy.stats()["hits"] == len(ROUTES)
 
 
+def test_an_answer_that_is_too_large_is_not_recorded_in_part(tmp_path: Path, upstream: Upstream) -> None:
+    upstream.handler = too_large
+    base = f"http://127.0.0.1:{upstream.port}/v1"
+    with running_proxy(tmp_path, base, CACHE_MAX_RESPONSE_CHARS="10") as proxy:
+        assert proxy.ask("GET", "/v1/models").body == b"[1,2,3]        "
+    with running_proxy(tmp_path, base, CACHE_MODE="offline") as proxy:
+        assert proxy.ask("GET", "/v1/models").status == 404
+
+
+async def too_large(asked: Asked, send: Send) -> None:
+    await send(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n")
+    await send(support.chunk(b"[1,2,3]"))
+    await send(support.chunk(b"        ") + support.chunk(b""))
+
+
 @pytest.mark.parametrize(
     ("path", "headers", "has"),
     [

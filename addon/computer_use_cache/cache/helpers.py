@@ -5,6 +5,8 @@ An entry holds no request, and no answer in which a credential stands.
 
 from __future__ import annotations
 
+import msgspec
+
 from computer_use_cache.cache import policy
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.judging import is_kept
@@ -39,24 +41,30 @@ def key_of(cache: Cache, method: str, request: Request, controls: Controls) -> s
     return key.finish(beginning, canonical_json.parse_body(request.body) if request.body else {})
 
 
-def find(cache: Cache, key: str, now: float) -> Entry | None:
-    """The recorded answer, if it is fresh. Blocks; raises StoreError."""
-    entry = cache.store.get(key)
+def find(cache: Cache, method: str, request: Request, controls: Controls, now: float) -> Entry | None:
+    """The recorded answer, if it is fresh. Blocks; raises StoreError, and FormatError as `key_of` does."""
+    entry = cache.store.get(key_of(cache, method, request, controls))
     return entry if entry and entry.format == helpers.NAME and entry.is_fresh(now) else None
 
 
-def may_be_kept(response: Response) -> bool:
-    """Whether an answer with this status and these headers may be recorded."""
-    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return response.status == 200 and (kind in _CONTENT_TYPES or (not kind and not response.body))
+def may_be_kept(status: int, content_type: str) -> bool:
+    """Whether an answer with this status and content type may be recorded. Only an empty one has no type."""
+    kind = _kind(content_type)
+    return status == 200 and (not kind or kind in _CONTENT_TYPES)
+
+
+def _kind(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
 
 
 def record(cache: Cache, method: str, request: Request, response: Response, now: float) -> Entry | None:
-    """Store an answer that arrived at `now`, unless it must not be. Blocks; raises StoreError."""
+    """Store a complete answer that arrived at `now`, unless it must not be. Blocks; raises StoreError."""
     controls = controls_of(cache, request)
-    if controls.bypass or controls.write_ban or not cache.settings.enabled or not may_be_kept(response):
+    if controls.bypass or controls.write_ban or not cache.settings.enabled:
         return None
-    if len(response.body) > cache.settings.max_response_chars or _holds_credential(cache, request, response.body):
+    if len(response.body) > cache.settings.max_response_chars or not _is_good(response):
+        return None
+    if _holds_credential(cache, request, response.body):
         return None
     try:
         found = key_of(cache, method, request, controls)
@@ -77,6 +85,21 @@ def record(cache: Cache, method: str, request: Request, response: Response, now:
     )
     cache.keep(entry, now)
     return entry
+
+
+def _is_good(response: Response) -> bool:
+    """Whether an answer may be recorded, is whole and is not an error."""
+    content_type = response.headers.get("content-type", "")
+    if not may_be_kept(response.status, content_type):
+        return False
+    kind = _kind(content_type)
+    if not response.body or kind != "application/json":
+        return response.ended and (bool(kind) or not response.body)
+    try:
+        answer = msgspec.json.decode(response.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return not (isinstance(answer, dict) and answer.get("error"))
 
 
 def _holds_credential(cache: Cache, request: Request, answer: bytes) -> bool:

@@ -1,6 +1,6 @@
 """Helper routes: what agents ask a provider beside their model calls, such as which models there are.
 
-Their answers are those of the moment, so live requests go upstream; a recorded answer is for `offline`.
+Such an answer may be out of date a moment later, so live requests go upstream; a recorded answer is for `offline`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ NAME = "helper"
 """The format of their entries, which no model call has."""
 
 _QUESTIONS = re.compile(
-    r"/(?:count_tokens|input_tokens|api/show|tokenize|detokenize)$"
-    r"|:(?:countTokens|computeTokens|loadCodeAssist|fetchAvailableModels|retrieveUserQuota)$"
+    r"/(?:api/show|tokenize|detokenize)$"
+    r"|:(?:computeTokens|loadCodeAssist|fetchAvailableModels|retrieveUserQuota)$"
     r"|/count-tokens:rawPredict$"
 )
 """Paths to which a POST only asks something."""

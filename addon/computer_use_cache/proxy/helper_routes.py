@@ -10,12 +10,13 @@ from mitmproxy import http
 from msgspec.structs import replace
 
 from computer_use_cache.cache import helpers
+from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.lookup import offline_error
 from computer_use_cache.errors import FormatError, StoreError
 from computer_use_cache.exchange.report import Report
 from computer_use_cache.exchange.shared import Shared
 from computer_use_cache.models import NOTHING, Outcome, Request, Response
-from computer_use_cache.proxy import cache_headers, flows
+from computer_use_cache.proxy import cache_headers, flows, responses
 from computer_use_cache.proxy.content_coding import body_of
 
 _MODEL = "(helper routes)"
@@ -53,14 +54,13 @@ class HelperRoutes:
             return False
         now = time.time()
         try:
-            key = helpers.key_of(self._cache, flow.request.method, request, controls)
-            entry = await asyncio.to_thread(helpers.find, self._cache, key, now)
+            entry = await asyncio.to_thread(helpers.find, self._cache, flow.request.method, request, controls, now)
         except (FormatError, StoreError) as error:
             raise offline_error(controls.upstream_ban, str(error)) from None
         if entry is None:
             raise offline_error(controls.upstream_ban, f"no answer was recorded for this {flow.request.method}")
         response = http.Response.make(200, entry.body, dict(entry.headers))
-        report = Report(Outcome.HIT, _MODEL, key, age=max(int(now - entry.created_at), 0), saved=NOTHING)
+        report = Report(Outcome.HIT, _MODEL, entry.key, age=max(int(now - entry.created_at), 0), saved=NOTHING)
         self._shared.conclude(report, NOTHING, now)
         cache_headers.tell(flow, response, report, self._cache.settings)
         flows.answer(flow, response)
@@ -70,19 +70,23 @@ class HelperRoutes:
         """Keep the pieces of an answer that is passed on as it comes."""
         response = flow.response
         if flow.id in self._asked and response and response.stream is True:
-            if helpers.may_be_kept(_response(flow, response, b"")):
-                response.stream = self._keeping(self._passed.setdefault(flow.id, []))
+            if helpers.may_be_kept(response.status_code, response.headers.get("content-type", "")):
+                response.stream = self._keeping(flow)
             else:
                 self.forget(flow)
 
-    def _keeping(self, pieces: list[bytes]) -> Callable[[bytes], bytes]:
+    def _keeping(self, flow: http.HTTPFlow) -> Callable[[bytes], bytes]:
+        pieces = self._passed[flow.id] = []
         most, size = self._cache.settings.max_response_chars, 0
 
         def keep(chunk: bytes) -> bytes:
             nonlocal size
             size += len(chunk)
-            if size <= most + 1:
+            if size <= most:
                 pieces.append(chunk)
+            else:
+                pieces.clear()
+                self.forget(flow)
             return chunk
 
         return keep
@@ -96,12 +100,7 @@ class HelperRoutes:
         if passed is not None:
             whole.raw_content = b"".join(passed)
         try:
-            answer = _response(flow, whole, whole.get_content(strict=True) or b"")
-            await self._shared.run.write(
-                helpers.record, self._cache, flow.request.method, asked, answer, self._shared.run.now()
-            )
-        except (ValueError, TypeError):
-            pass  # it does not decode
+            await self._shared.run.write(_record, self._cache, flow.request, asked, whole, self._shared.run.now())
         except StoreError as error:
             self._shared.storing.failed(error)
 
@@ -111,6 +110,14 @@ class HelperRoutes:
         self._passed.pop(flow.id, None)
 
 
-def _response(flow: http.HTTPFlow, response: http.Response, body: bytes) -> Response:
-    took = (response.timestamp_end or time.time()) - flow.request.timestamp_start
-    return Response(response.status_code, flows.lower_headers(response.headers), body, max(took, 0.0))
+def _record(cache: Cache, sent: http.Request, asked: Request, answer: http.Response, now: float) -> None:
+    """Record an answer, which is a copy to change. Slow."""
+    try:
+        body = answer.get_content(strict=True) or b""
+    except (ValueError, TypeError):
+        return  # it does not decode
+    answer.headers.pop("transfer-encoding", None)  # it may be our own
+    ended = sent.method == "HEAD" or responses.marks_end(answer)
+    took = max((answer.timestamp_end or time.time()) - sent.timestamp_start, 0.0)
+    complete = Response(answer.status_code, flows.lower_headers(answer.headers), body, took, ended=ended)
+    helpers.record(cache, sent.method, asked, complete, now)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from computer_use_cache.cache.batches import open_batch
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.diagnosis.request_record import record
 from computer_use_cache.models import Request
@@ -38,6 +39,11 @@ PLACES = [
     ),
     ("/messages", lambda own: MESSAGES | {"metadata": {"user_id": own}}),
     ("/chat/completions", lambda own: CHAT | {"user": own, "metadata": {"user_id": own, "task": "ping"}}),
+    ("/messages/count_tokens", lambda own: MESSAGES | {"metadata": {"user_id": own}}),
+    ("/responses/input_tokens", lambda own: RESPONSES | {"client_metadata": {"x-codex-installation-id": own}}),
+    ("/embeddings", lambda own: {"model": "m", "input": "ping", "user": own}),
+    ("/images/generations", lambda own: {"model": "m", "prompt": "ping", "user": own}),
+    ("/moderations", lambda own: {"model": "m", "input": "ping", "safety_identifier": own}),
     ("/v1internal:generateContent", lambda own: {"model": "m", "project": own, "request": GEMINI}),
     ("/v1internal:generateContent", lambda own: {"model": "m", "user_prompt_id": own, "request": GEMINI}),
     ("/v1internal:generateContent", lambda own: {"model": "m", "request": GEMINI | {"session_id": own}}),
@@ -63,6 +69,13 @@ def test_an_id_goes_upstream_and_is_neither_counted_nor_kept(core: Cache, path: 
     kept = record(core, one)
     assert b"id-of-one" not in kept.body
     assert b"ping" in kept.body
+
+
+def test_what_is_asked_of_a_batch_bears_it_too(core: Cache) -> None:
+    plan = core.plan(asked("/embeddings", {"model": "m", "input": ["one", "two"], "user": "id-of-one"}))
+    batch = open_batch(core, plan, 0.0)
+    assert batch
+    assert batch.unseen == {"model": "m", "input": ["one", "two"], "user": "id-of-one"}
 
 
 @pytest.mark.parametrize(

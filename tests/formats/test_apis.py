@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
+from computer_use_cache import formats
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.replay import replay
 from computer_use_cache.diagnosis.request_record import record
 from computer_use_cache.formats import transcript
 from computer_use_cache.formats.base import load_object
 from computer_use_cache.keys import upstream
-from computer_use_cache.models import Entry, Request, Response, Skipped
+from computer_use_cache.models import Entry, Request, Response, Shape, Skipped
 from computer_use_cache.setting_values import BaseUrl
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore
@@ -306,6 +307,12 @@ def test_an_entry_is_shown_exported_and_read_back(core: Cache, api: Api, tmp_pat
     (exported,) = jsonl.read(file, core)
     assert not isinstance(exported, Skipped | jsonl.Damaged), exported
     assert exported.entry == entry
+
+
+@pytest.mark.parametrize("word", [True, "true", "True", "1", "yes", "on", "false", "0", "", None])
+def test_a_form_asks_for_a_stream_in_the_words_that_servers_take_for_yes(word: object) -> None:
+    wanted = formats.by_name("transcriptions").wanted_shape({"stream": word}, "/audio/transcriptions", ())
+    assert wanted is (Shape.JSON if word in ("false", "0", "", None) else Shape.SSE)
 
 
 @pytest.mark.parametrize("api", [OLLAMA_CHAT, OLLAMA_GENERATE, WHOLE["ollama embed"]], ids=lambda api: api.path)

@@ -63,3 +63,8 @@ def test_a_stream_keeps_all_but_its_usage(api: str, shape: Shape) -> None:
     zeroed = b"".join(usage.zeroed(format, body, shape))
     name = format.usage_places[0]
     assert format.assemble(format.split_stream(zeroed, shape)) == whole | {name: zero(whole[name])}
+
+
+def test_subtitles_that_hold_the_word_stay() -> None:
+    said = b"1\n00:00:00,000 --> 00:00:01,000\nits usage is low\n"
+    assert usage.zeroed(formats.by_name("transcriptions"), said, Shape.RAW) == [said]

@@ -51,7 +51,7 @@ def open_batch(cache: Cache, plan: Plan, now: float) -> Batch | None:
     parts = _parts(cache, plan.format, plan, inputs)
     known = {part.key: entry for part in parts if (entry := _known(cache, part, now))}
     unseen = [one for one, part in zip(inputs, parts, strict=True) if part.key not in known]
-    subset = plan.format.subset(plan.body, unseen) if unseen else None
+    subset = plan.format.subset(load_object(plan.forward), unseen) if unseen else None
     return Batch(plan.format, plan, parts, known, subset)
 
 

@@ -33,6 +33,7 @@ class OpenAI:
     """OpenAI's error object, and Azure's paths, which name the model as a deployment."""
 
     origin_paths: ClassVar[tuple[str, ...]] = (_AZURE,)
+    client_ids: ClassVar[tuple[str, ...]] = CLIENT_IDS
     foreign_history: ClassVar[tuple[str, ...]] = (
         *("invalid_encrypted_content", "encrypted content"),
         *("previous_response_not_found", "Previous response with id", "Item with id"),

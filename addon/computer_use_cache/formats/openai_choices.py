@@ -16,7 +16,7 @@ from computer_use_cache.errors import FormatError
 from computer_use_cache.formats import judging
 from computer_use_cache.formats.base import Format, Json, UsageFlavor, dump, load_object
 from computer_use_cache.formats.judging import Findings
-from computer_use_cache.formats.openai import CLIENT_IDS, EXCLUDED, OpenAI
+from computer_use_cache.formats.openai import EXCLUDED, OpenAI
 from computer_use_cache.models import Ending, Event, Skip
 
 _DONE = b"[DONE]"
@@ -30,7 +30,6 @@ class ChoiceFormat(OpenAI, Format):
     answer_object: ClassVar[str]
     chunk_object: ClassVar[str]
     key_excluded = EXCLUDED
-    client_ids = CLIENT_IDS
     usage_places = ("usage", "x_groq/usage")
     usage_flavor = UsageFlavor("openai", "chat", ("chat", "default"))
 

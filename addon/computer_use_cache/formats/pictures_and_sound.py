@@ -15,8 +15,8 @@ _TEXT_FORMATS = ("text", "srt", "vtt")
 
 
 def _is_streamed(body: Json) -> bool:
-    """Whether a stream is asked for; forms have texts only."""
-    return body.get("stream") in (True, "true", "True", "1")
+    """Whether a stream is asked for. Forms have texts only, which servers read as generously as Pydantic does."""
+    return str(body.get("stream")).lower() in ("true", "1", "yes", "on", "t", "y")
 
 
 class Images(OpenAI, OneShape):

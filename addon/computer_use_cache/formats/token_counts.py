@@ -38,6 +38,7 @@ class MessageTokens(TokenCount):
     api = Messages()
     routes = ("/messages/count_tokens",)
     key_excluded = Messages.key_excluded
+    client_ids = Messages.client_ids
     instructions = Messages.instructions
     image_places = Messages.image_places
     call_id_places = Messages.call_id_places
@@ -54,6 +55,7 @@ class ResponseTokens(TokenCount):
     api = Responses()
     routes = ("/responses/input_tokens",)
     key_excluded = Responses.key_excluded
+    client_ids = Responses.client_ids
     conversation = Responses.conversation
     instructions = Responses.instructions
     image_places = Responses.image_places
@@ -69,6 +71,7 @@ class GeminiTokens(TokenCount):
     name = "gemini_tokens"
     api = Gemini()
     key_excluded = Gemini.key_excluded
+    client_ids = Gemini.client_ids
     origin_paths = Gemini.origin_paths
     conversation = Gemini.conversation
     instructions = Gemini.instructions

@@ -14,6 +14,8 @@ def zeroed(format: Format, body: bytes, shape: Shape) -> list[bytes]:
     """The pieces of an answer in `shape` with zero for every number of its usage. Raises FormatError."""
     if shape is Shape.JSON:
         return [_zeroed(format, body)]
+    if shape is Shape.RAW:  # sound and subtitles have none, though they may hold the word
+        return [body]
     events: Sequence[Event] = format.split_stream(body, shape)
     member = format.usage_places[0].encode()
     return format.join_stream(

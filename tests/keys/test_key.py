@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.keys.canonical_json import canonical, parse_body
-from computer_use_cache.keys.key import remove_pointers
+from computer_use_cache.keys.key import relevant_headers, remove_pointers
 from computer_use_cache.keys.upstream import query_of
 from computer_use_cache.models import Request
 from computer_use_cache.settings import Settings
@@ -212,6 +212,10 @@ DIFFERENT_REQUESTS = [
     pytest.param(CALL, chat(anthropic_beta="a"), id="anthropic-beta"),
     pytest.param(chat(anthropic_beta="a"), chat(anthropic_beta="b"), id="two betas"),
     pytest.param(chat(anthropic_beta="a"), chat(openai_beta="a"), id="openai-beta"),
+    pytest.param(chat(azureml_model_deployment="a"), chat(azureml_model_deployment="b"), id="Azure's deployment"),
+    pytest.param(chat(helicone_target_url="a"), chat(helicone_target_url="b"), id="Helicone's upstream"),
+    pytest.param(chat(x_portkey_provider="a"), chat(x_portkey_provider="b"), id="Portkey's provider"),
+    pytest.param(chat(x_portkey_config="a"), chat(x_portkey_config="b"), id="Portkey's configuration"),
     pytest.param(CALL, chat(anthropic_version="2023-06-01"), id="anthropic-version"),
     pytest.param(
         request('{"model": "m", "prompt": "a", "messages": [1]}', "/chat/completions"),
@@ -566,3 +570,10 @@ def test_what_is_not_a_json_object_is_refused(text: str) -> None:
 def test_what_has_no_canonical_form_here_is_said_to_have_none(value: str) -> None:
     with pytest.raises(FormatError):
         parse_body(f'{{"x": {value}}}'.encode())
+
+
+def test_no_header_of_a_record_holds_a_credential_and_a_record_has_the_key_of_its_request() -> None:
+    sent = {"x-portkey-config": '{"api_key": "opaque"}', "x-portkey-virtual-key": "opaque", "x-portkey-provider": "p"}
+    kept = relevant_headers(sent)
+    assert "opaque" not in repr(kept)
+    assert relevant_headers(dict(kept)) == kept

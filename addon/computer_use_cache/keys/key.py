@@ -20,14 +20,25 @@ SCHEMA = "1"
 RELEVANT_HEADERS = (
     *("anthropic-version", "anthropic-beta", "openai-beta"),
     *("x-amzn-bedrock-guardrailidentifier", "x-amzn-bedrock-guardrailversion", "x-amzn-bedrock-trace"),
+    *("azureml-model-deployment", "extra-parameters", "helicone-target-url"),
+    *("x-portkey-provider", "x-portkey-config", "x-portkey-virtual-key", "x-portkey-custom-host"),
 )
-"""Request headers that change the answer."""
+"""Request headers that change the answer. Those of Azure and of gateways name the model or provider that answers."""
+
+_DIGESTED = ("x-portkey-config", "x-portkey-virtual-key")
+"""Headers that may hold credentials. Records keep relevant headers, so a digest stands for the value."""
+_DIGEST = "sha256:"
 
 
 def relevant_headers(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """The headers that enter the key, with lower-case names and without white space around list items."""
-    found = ((name, headers[name].split(",")) for name in RELEVANT_HEADERS if name in headers)
-    return tuple((name, ",".join(item.strip() for item in items)) for name, items in found)
+    return tuple((name, _relevant(name, headers[name])) for name in RELEVANT_HEADERS if name in headers)
+
+
+def _relevant(name: str, value: str) -> str:
+    if name in _DIGESTED and not value.startswith(_DIGEST):  # in a record it is a digest already
+        return _DIGEST + hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
+    return ",".join(item.strip() for item in value.split(","))
 
 
 def relevant_query(query: Query) -> str:

@@ -36,7 +36,8 @@ def ask_through(proxy: Proxy, url: str, body: Any) -> int:
 def test_a_call_to_a_route_that_is_not_cached_is_counted_and_passes_whole(proxy: Proxy, upstream: Upstream) -> None:
     upstream.handler = always(ANSWER)
     origin = f"http://127.0.0.1:{upstream.port}"
-    for path in ("/generate", "/generate", "/gateway/responses", f"/accounts/{'a1' * 20}/generate"):
+    account = "a1" * 16
+    for path in ("/generate", "/generate", "/gateway/responses", "/projects/own/generate", f"/{account}/responses"):
         proxy.post(path, CALL)
         assert json.loads(upstream.asked[-1].body) == CALL
     proxy.post("/files", {"purpose": "batch"})
@@ -44,7 +45,8 @@ def test_a_call_to_a_route_that_is_not_cached_is_counted_and_passes_whole(proxy:
     assert counted == {
         ("127.0.0.1", "POST /generate", ""): 2,
         ("127.0.0.1", "POST /gateway/responses", f"UPSTREAM_BASE_URL={origin}/gateway"): 1,
-        ("127.0.0.1", "POST /accounts/*/generate", ""): 1,
+        ("127.0.0.1", "POST /projects/*/generate", ""): 1,
+        ("127.0.0.1", "POST /*/responses", f"UPSTREAM_BASE_URL={origin}/*"): 1,
     }
 
 

@@ -20,8 +20,11 @@ from computer_use_cache.settings import Settings
 logger = logging.getLogger(__name__)
 
 _MOST_LOGGED = 1000
-_IDENTIFIER = re.compile(r"(?<=/)[^/]{33,}(?=/|$)")
-"""A segment of a path that is too long to be a word: it may be an account, or a secret."""
+_IDENTIFIER = re.compile(
+    r"(?<=/accounts/)[^/]+|(?<=/organizations/)[^/]+|(?<=/projects/)[^/]+"
+    r"|(?<=/)(?:[^/]{33,}|[0-9a-fA-F-]{12,})(?=/|$)"
+)
+"""A segment of a path that names an account, or that is no word and so may be an account or a secret."""
 
 
 class Unseen:
@@ -57,9 +60,9 @@ class Unseen:
 
     def _note_call(self, flow: http.HTTPFlow) -> None:
         host = flow.request.pretty_host.lower()
-        path, _ = flows.path_and_query(flow)
+        path = _IDENTIFIER.sub("*", flows.path_and_query(flow)[0])
         setting = f"CACHE_HOSTS=+{host}" if self._is_foreign(flow) else self._base_url(flow, path)
-        self._note(host, f"POST {_IDENTIFIER.sub('*', path)}", setting)
+        self._note(host, f"POST {path}", setting)
 
     def _is_foreign(self, flow: http.HTTPFlow) -> bool:
         return not flows.is_addressed_to_proxy(flow) and flow.request.pretty_host not in self._settings.hosts

@@ -20,6 +20,8 @@ from computer_use_cache.credentials.caller import digest, of_caller
         ({"x-goog-api-key": "a"}, {}, "a"),
         ({"api-key": "a"}, {}, "a"),
         ({}, {"key": "a"}, "a"),
+        ({}, {"access_token": "a"}, "a"),
+        ({}, {"key": "", "subscription-key": "a"}, "a"),
         ({"authorization": "", "x-api-key": "a"}, {}, "a"),
         ({"x-api-key": "a"}, {"key": "b"}, "a"),
         ({"cookie": "a"}, {"token": "a"}, ""),

@@ -165,6 +165,7 @@ SAME_REQUESTS = [
     pytest.param(CALL, chat(authorization="Bearer a"), id="credential in shared scope"),
     pytest.param(CALL, chat(user_agent="a", x_request_id="b"), id="other headers"),
     pytest.param(CALL, asking("key=a"), id="credential in the query"),
+    pytest.param(asking("access_token=a"), asking("subscription-key=b&api-key=c"), id="other credentials in the query"),
     pytest.param(CALL, asking("alt=sse"), id="shape in the query"),
     pytest.param(asking("a=1&b=2"), asking("b=2&a=1"), id="order of query parameters"),
     pytest.param(chat(anthropic_beta="a,b"), chat(anthropic_beta="a, b"), id="white space in a list of betas"),

@@ -55,9 +55,9 @@ class Plan(msgspec.Struct, frozen=True):
     `verdict` is either a Bypass or the request's Controls; with Controls, the plan has a `key`. `forward` is the body
     to send upstream. `body` is the parsed body without the `credentials` in known places, such as those of tools and
     servers, which are forwarded only. Neither contains our controls. `shape` is the one that the client asks for.
-    `blanked` are the values that normalisers removed from the texts before hashing.
-    `is_whole` is False if ids of the client were left out of `body` (`Format.client_ids`), or if `forward` is a form
-    and not JSON (keys/forms.py).
+    `blanked` are the values that normalisers removed from the texts before hashing. `is_whole` says whether a record
+    may keep `forward` as it is: not if ids of the client were left out of `body` (`Format.client_ids`), and not if it
+    is a form (keys/forms.py).
 
     If there is no exact entry, the plan is prepared (rebound.py). Its `body` then has `<secret n>` in place of the
     `secrets` in its texts, and their `secret_kinds` are part of the key. It has a `template` if an answer recorded for

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 
 from computer_use_cache.credentials import aws
-from computer_use_cache.models import Query
+from computer_use_cache.models import QUERY_CREDENTIALS, Query
 
 CARRIERS = ("authorization", "x-api-key", "x-goog-api-key", "api-key")
 """Headers in which clients send their credential."""
@@ -23,7 +23,8 @@ def of_caller(headers: Mapping[str, str], query: Query) -> str:
     for name in CARRIERS:
         if value := headers.get(name):
             return without_scheme(value)
-    return dict(query).get("key", "")
+    sent = dict(query)
+    return next((sent[name] for name in QUERY_CREDENTIALS if sent.get(name)), "")
 
 
 def without_scheme(value: str) -> str:

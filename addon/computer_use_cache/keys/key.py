@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from computer_use_cache.keys.canonical_json import canonical
-from computer_use_cache.models import Query
+from computer_use_cache.models import QUERY_CREDENTIALS, Query
 
 SCHEMA = "1"
 """Part of every key. Raise it when the meaning of a key changes: entries with older keys are then never found."""
@@ -42,15 +42,17 @@ def _relevant(name: str, value: str) -> str:
 
 
 def relevant_query(query: Query) -> str:
-    """The query as it enters the key: sorted by name, without the credential (`key`) and the requested shape (`alt`).
+    """The query as it enters the key: sorted by name, without credentials and the requested shape (`alt`).
 
     Google allows `$alt=sse;enum-encoding=int`; the part after the semicolon changes the answer and is kept.
     """
     kept: list[tuple[str, str]] = []
     for name, value in sorted(query, key=lambda pair: pair[0]):
-        if name not in ("key", "alt", "$alt"):
+        if name in QUERY_CREDENTIALS:
+            continue
+        if name not in ("alt", "$alt"):
             kept.append((name, value))
-        elif name != "key" and (rest := value.partition(";")[2]):
+        elif rest := value.partition(";")[2]:
             kept.append((name, rest))
     return urlencode(kept, errors="surrogateescape")
 

@@ -8,6 +8,7 @@ from computer_use_cache.cache import policy
 from computer_use_cache.credentials import aws, caller
 from computer_use_cache.errors import RequestError
 from computer_use_cache.keys import upstream
+from computer_use_cache.models import QUERY_CREDENTIALS
 from computer_use_cache.proxy.flows import format_of, is_addressed_to_proxy, lower_headers, path_and_query
 from computer_use_cache.proxy.responses import without_key
 from computer_use_cache.setting_values import BaseUrl
@@ -116,8 +117,8 @@ def _signed(flow: http.HTTPFlow) -> frozenset[bytes]:
 
 def _remove_credentials(flow: http.HTTPFlow) -> list[str]:
     taken = _take_out(flow.request.headers, _CREDENTIALS)
-    if "?" in flow.request.path and "key" in flow.request.query:
-        del flow.request.query["key"]
+    for name in QUERY_CREDENTIALS if "?" in flow.request.path else ():
+        flow.request.query.pop(name, None)
     return [name for name in caller.CARRIERS if name in taken]
 
 

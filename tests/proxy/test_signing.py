@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from botocore.auth import SigV4Auth
@@ -16,6 +18,8 @@ from mitmproxy.test import tflow
 from computer_use_cache.credentials import aws, caller
 from computer_use_cache.errors import RequestError
 from computer_use_cache.proxy import forwarding
+from computer_use_cache.proxy.admission import Gate
+from computer_use_cache.proxy.helper_routes import HelperRoutes
 from computer_use_cache.proxy.signing import sign_anew
 from computer_use_cache.settings import Settings
 
@@ -102,6 +106,39 @@ def test_without_botocore_the_error_says_what_to_install(monkeypatch: pytest.Mon
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(RequestError, match=r"pip install 'computer-use-cache\[bedrock\]'"):
         asyncio.run(sign_anew(flow(SIGNED), SETTINGS))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param("credential_process = false\n", id="a program that fails"),
+        pytest.param(
+            "sso_start_url = https://sso.example\nsso_region = us-east-1\nsso_account_id = 1\nsso_role_name = r\n",
+            id="nobody has logged in",
+        ),
+    ],
+)
+def test_credentials_that_cannot_be_had_are_an_error_that_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: str
+) -> None:
+    for name in OWN:
+        monkeypatch.delenv(name)
+    config = tmp_path / "config"
+    config.write_text(f"[default]\n{settings}")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    with pytest.raises(RequestError, match="credentials cannot be read"):
+        asyncio.run(sign_anew(flow(SIGNED), SETTINGS))
+
+
+@pytest.mark.parametrize(("authorization", "is_streamed"), [(SIGNED, False), ("Bearer " + "b" * 9, True)])
+def test_a_body_that_is_signed_anew_is_not_streamed(authorization: str, is_streamed: bool) -> None:
+    passing = flow(authorization, user_agent="client")
+    passing.live, passing.request.path = True, PATH.replace("converse", "count-tokens")
+    passing.client_conn.sockname = passing.client_conn.peername = ("127.0.0.1", 1)
+    passing.request.headers["host"] = "127.0.0.1:1"
+    shared = SimpleNamespace(cache=None)
+    Gate(SETTINGS, loopback=True).admit(passing, HelperRoutes(cast("Any", shared)))
+    assert bool(passing.request.stream) is is_streamed
 
 
 def test_an_intercepted_request_keeps_the_headers_that_are_signed() -> None:

@@ -11,6 +11,7 @@ from computer_use_cache.proxy import flows, forwarding, guard, local_routes
 from computer_use_cache.proxy.helper_routes import HelperRoutes
 from computer_use_cache.proxy.http.stream import pass_body_through
 from computer_use_cache.proxy.request_head import Head
+from computer_use_cache.proxy.signing import signature_to_replace
 from computer_use_cache.setting_values import Mode, is_loopback
 from computer_use_cache.settings import Settings
 
@@ -82,7 +83,8 @@ class Gate:
         if self._settings.mode is Mode.OFFLINE:
             raise offline_error(f"CACHE_MODE={Mode.OFFLINE}", f"this request is never cached ({Reason.ROUTE})")
         forwarding.prepare_to_forward(flow, self._settings)
-        if not is_helper:  # uploads and the like pass through as they come
+        # Uploads and the like pass through as they come.
+        if not is_helper and signature_to_replace(flow, self._settings) is None:
             pass_body_through(flow)
         return False
 

@@ -10,12 +10,13 @@ from urllib.parse import urlsplit
 from mitmproxy import http
 
 from computer_use_cache.credentials import aws
+from computer_use_cache.credentials.aws import Signature
 from computer_use_cache.errors import RequestError
 from computer_use_cache.proxy import flows
 from computer_use_cache.settings import Settings
 
 if TYPE_CHECKING:
-    from botocore.credentials import Credentials
+    from botocore.credentials import Credentials, ReadOnlyCredentials
 
 _HOST = re.compile(r"\.amazonaws\.com(?:\.cn)?$")
 _REGION = re.compile(r"\.([a-z]{2,3}(?:-[a-z]+)+-[0-9]+)\.")
@@ -26,14 +27,24 @@ async def sign_anew(flow: http.HTTPFlow, settings: Settings) -> None:
 
     Raises RequestError (403, after which no client asks again) if there is nothing to sign it with.
     """
-    if not flows.is_addressed_to_proxy(flow):
+    signature = signature_to_replace(flow, settings)
+    if signature is None:
         return
-    signature = aws.signature(flows.lower_headers(flow.request.headers))
-    host = urlsplit(settings.upstream_base_url.origin).hostname or ""
-    if signature is None or not _HOST.search(host):
-        return
-    region = found[1] if (found := _REGION.search(host)) else signature.region
+    found = _REGION.search(_host(settings))
+    region = found[1] if found else signature.region
     await asyncio.to_thread(_sign, flow.request, _url(settings, flow), region, signature.service or "bedrock")
+
+
+def signature_to_replace(flow: http.HTTPFlow, settings: Settings) -> Signature | None:
+    """The caller's signature if the flow goes from a client of this proxy to AWS. Its body must not be streamed: the
+    new signature, which is sent before the body, covers it."""
+    if not flows.is_addressed_to_proxy(flow) or not _HOST.search(_host(settings)):
+        return None
+    return aws.signature(flows.lower_headers(flow.request.headers))
+
+
+def _host(settings: Settings) -> str:
+    return urlsplit(settings.upstream_base_url.origin).hostname or ""
 
 
 def _url(settings: Settings, flow: http.HTTPFlow) -> str:
@@ -53,7 +64,7 @@ def _sign(request: http.Request, url: str, region: str, service: str) -> None:
         request.headers[name] = value
 
 
-def _credentials() -> Credentials:
+def _credentials() -> ReadOnlyCredentials:
     """The operator's credentials, found as all of AWS's own tools find them."""
     why = "This cache has to sign the request for AWS again, because the signature it came with names the cache's host."
     instead = "Or use a Bedrock API key (AWS_BEARER_TOKEN_BEDROCK), or `computer-use-cache run`, which changes no host."
@@ -65,9 +76,10 @@ def _credentials() -> Credentials:
         raise RequestError(403, message) from None
     try:
         credentials: Credentials | None = Session().get_credentials()
+        frozen = credentials and credentials.get_frozen_credentials()  # may ask a service for new ones
     except BotoCoreError as error:
         raise RequestError(403, f"{why} Its own AWS credentials cannot be read: {error}. {instead}") from None
-    if credentials is None:
+    if frozen is None:
         message = f"{why} It has no AWS credentials of its own: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and "
         raise RequestError(403, f"{message}AWS_SECRET_ACCESS_KEY, where it runs. {instead}")
-    return credentials
+    return frozen

@@ -309,6 +309,12 @@ def test_an_entry_is_shown_exported_and_read_back(core: Cache, api: Api, tmp_pat
     assert exported.entry == entry
 
 
+@pytest.mark.parametrize(("parameters", "is_cached"), [({"sampleCount": 1}, True), ({"storageUri": "gs://b"}, False)])
+def test_pictures_that_go_to_a_bucket_are_drawn_each_time(parameters: dict[str, Any], is_cached: bool) -> None:
+    reason = formats.by_name("gemini_embeddings").bypass_reason({"instances": [], "parameters": parameters})
+    assert (reason is None) is is_cached
+
+
 @pytest.mark.parametrize("word", [True, "true", "True", "1", "yes", "on", "false", "0", "", None])
 def test_a_form_asks_for_a_stream_in_the_words_that_servers_take_for_yes(word: object) -> None:
     wanted = formats.by_name("transcriptions").wanted_shape({"stream": word}, "/audio/transcriptions", ())

@@ -38,5 +38,11 @@ class GeminiEmbeddings(OneShape):
     def model(self, body: Json, resource: str) -> str:
         return _GEMINI.model(body, resource.rpartition(":")[0])
 
+    def bypass_reason(self, body: Json) -> str | None:
+        match body.get("parameters"):
+            case {"storageUri": _}:
+                return "storageUri has the pictures written to a bucket"
+        return super().bypass_reason(body)
+
     def error(self, error: RequestError) -> Json:
         return _GEMINI.error(error)

@@ -133,6 +133,27 @@ def test_an_element_is_renamed_where_it_is_named_and_refused_elsewhere(
 
 
 @pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"action": [{"click": {"index": 94}}]}, {"action": [{"click": {"index": 107}}]}),
+        ({"switch": {"tab_id": "9442"}}, {"switch": {"tab_id": "0A1F"}}),
+        ({"extract": {"start_from_char": 94}}, None),
+        ({"input": {"index": 94, "text": "9442"}}, None),
+    ],
+)
+def test_an_element_is_renamed_in_arguments_that_are_an_object(given: Any, expected: Any) -> None:
+    sample = SAMPLES["browser-use"]
+    one, other = (
+        template(BODIES[MESSAGES.name](text) | {"system": sample.prompt}, format=MESSAGES) for text in sample.texts
+    )
+    call = {"type": "tool_use", "id": "toolu_1", "name": "AgentOutput", "input": given}
+    answer = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [call]}
+    found = carried(one, other, answer, format=MESSAGES)
+    assert found is not None
+    assert (found.answer["content"][0]["input"] if isinstance(found, Rebound) else None) == expected
+
+
+@pytest.mark.parametrize(
     ("page", "is_one"), [("[107]<a />\n[107]<b />", True), ("[107]<a />\n[108]<b />", False)], ids=["one", "two"]
 )
 def test_two_elements_are_never_taken_for_one(page: str, is_one: bool) -> None:

@@ -150,7 +150,8 @@ class _Writer:
             raise _RefusedError(Refusal(Cause.SIGNED))
 
     def _element(self, name: str, value: Any) -> Any:
-        """The present name of the element that this member of a tool's arguments names, None if none moved."""
+        """The present name of the element that this member of a tool's arguments names; None if it names none that
+        moved."""
         if not self._moves.labelled or type(value) not in (str, int):
             return None
         member = json.dumps({name: value}).encode()

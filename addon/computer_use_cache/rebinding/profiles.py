@@ -26,7 +26,7 @@ class Profile:
     user_agent: str = ""
     """A pattern; "" if the agent sends its SDK's."""
     prompts: tuple[bytes, ...] = ()
-    """What its system prompts begin with, one of which the request holds."""
+    """Beginnings of its system prompts. A request that holds one is the agent's."""
     leave_out: tuple[str, ...] = ()
     kinds: Kinds = Kinds()
 

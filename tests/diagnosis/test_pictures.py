@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +12,12 @@ import pytest
 
 pytest.importorskip("PIL", reason="Pillow is not installed (scripts/setup dev)")
 
-from PIL import Image
+from PIL import Image, ImageChops
 
+from commands import isolate
 from computer_use_cache.cache import rebound
 from computer_use_cache.cache.cache import Cache
+from computer_use_cache.cli import main
 from computer_use_cache.diagnosis import causes, near_miss
 from computer_use_cache.diagnosis.near_miss import Near
 from computer_use_cache.diagnosis.request_record import record
@@ -29,6 +32,8 @@ from computer_use_cache.store.disk import DiskStore
 from screenshots import SIZE, coded, png, scaled, screen
 
 NOW = 2_000_000_000.0
+RED, BLUE = (224, 0, 0), (0, 96, 224)
+"""What `explain --mask` draws around what differs, and around what a mask hides."""
 TASK = {"role": "user", "content": [{"type": "input_text", "text": "Order the express delivery for Ada Lovelace."}]}
 
 
@@ -153,3 +158,34 @@ def test_misses_are_told_together_with_one_setting_for_all(store: Store) -> None
     assert group["pictures"].endswith("in 3 misses of 1 run; 2 pictures differ, 2 misses follow from the first")
     for steps in (1, 2):
         assert is_hit(store, body(*CLOCKS[1 : 1 + steps]), group["settings"])
+
+
+@pytest.fixture
+def command_line(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands run with the store, which has an answer to the first clock."""
+    isolate(monkeypatch, tmp_path)
+    monkeypatch.setenv("CACHE_DIR", str(tmp_path / "store"))
+    monkeypatch.setenv("UPSTREAM_BASE_URL", "https://a.test/v1")
+    keep(Cache(Settings.load({}), store, loopback=True), body(CLOCKS[0]))
+
+
+@pytest.mark.usefixtures("command_line")
+def test_explain_draws_what_differs_and_what_the_suggested_mask_hides() -> None:
+    Path("asked.json").write_text(json.dumps(body(CLOCKS[1])))
+    assert main(["explain", "asked.json", "--mask", "drawn.png"]) == 0
+    with Image.open("drawn.png") as drawn, Image.open(io.BytesIO(CLOCKS[1])) as asked:
+        colours = drawn.getcolors(SIZE[0] * SIZE[1])
+        changed = ImageChops.difference(drawn, asked.convert("RGB")).getbbox()
+    assert {RED, BLUE} <= {colour for _, colour in colours or ()}
+    assert changed is not None
+    assert changed[0] > SIZE[0] / 2
+    assert changed[3] < 60, "more than the clock's corner was drawn on"
+
+
+@pytest.mark.usefixtures("command_line")
+@pytest.mark.parametrize("other", [body(CLOCKS[0], task="Cancel it."), {"model": "m", "input": "Cancel it."}])
+def test_explain_says_that_there_is_nothing_to_draw(other: Json, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("asked.json").write_text(json.dumps(other))
+    assert main(["explain", "asked.json", "--mask", "drawn.png"]) == 0
+    assert "Nothing was drawn into drawn.png" in capsys.readouterr().err
+    assert not Path("drawn.png").exists()

@@ -215,6 +215,30 @@ def test_no_proxy_and_loopback_upstreams_are_reached_directly(
     plain.close()
 
 
+CALL = """
+import json, os, urllib.request
+body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "ping"}]}).encode()
+url = os.environ["OPENAI_BASE_URL"] + "/chat/completions"
+urllib.request.urlopen(urllib.request.Request(url, body, {"Content-Type": "application/json"})).read()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot connect to 0.0.0.0")
+@pytest.mark.parametrize(("exceptions", "direct"), [("0.0.0.0", True), ("other.example", False)])
+def test_run_reaches_the_upstream_of_its_base_url_directly_if_no_proxy_names_it(
+    exceptions: str, direct: bool, provider: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Upstream()
+    monkeypatch.setenv("NO_PROXY", exceptions)
+    with ForwardProxy(plain.port) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        base = f"http://0.0.0.0:{plain.port}/v1"  # not by its name the loopback, which is never asked through a proxy
+        done = run_around("--base-url", "--upstream", base, "--", sys.executable, "-c", CALL)
+    assert done.returncode == 0, done.stderr
+    assert len(proxy.asked) == (0 if direct else 1)
+    plain.close()
+
+
 def test_doctor_names_the_authority_that_is_missing(provider: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UPSTREAM_BASE_URL", f"https://{HOST}/v1")
     with ForwardProxy(provider.port) as proxy:

@@ -18,6 +18,7 @@ import pytest
 
 import commands
 from commands import RUN, run_around
+from support import Upstream
 
 
 @pytest.fixture(autouse=True)
@@ -118,6 +119,22 @@ def test_a_node_that_ignores_proxies_is_named(
     done = run_around("agent")
     assert (done.returncode, done.stdout) == (0, f"{version}\n")
     assert (f"Node {version[1:]} ignores" in done.stderr) is told
+
+
+CALL = """
+import os, urllib.request
+body = b'{"model": "m", "messages": [{"role": "user", "content": "ping"}]}'
+url = os.environ["OPENAI_BASE_URL"] + "/chat/completions"
+urllib.request.urlopen(urllib.request.Request(url, body, {"Content-Type": "application/json"})).read()
+"""
+
+
+@pytest.mark.parametrize(("script", "told"), [("", True), (CALL, False)], ids=["no call", "a call"])
+def test_a_run_without_a_model_call_names_the_ways_to_one(upstream: Upstream, script: str, told: bool) -> None:
+    done = run_around("--base-url", "--upstream", f"{upstream.url}/v1", "--", sys.executable, "-c", script)
+    assert done.returncode == 0, done.stderr
+    assert ("no model call was seen" in done.stderr) is told
+    assert all((way in done.stderr) is told for way in ("`run --base-url`", "`--mode local:`"))
 
 
 def test_what_cannot_be_run_or_cannot_start_is_said() -> None:

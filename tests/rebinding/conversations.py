@@ -66,7 +66,7 @@ def text_of(answer: Json) -> str:
 
 
 def template(body: Json, bindings: str = "", *, format: Format = CHAT, agent: str = "") -> Template:
-    return template_of(format, format.key_body(body), Bindings.parse(bindings), profile_for(agent))
+    return template_of(format, format.key_body(body), Bindings.parse(bindings), profile_for(agent, dump(body)))
 
 
 def digest(template: Template) -> str:
@@ -84,5 +84,5 @@ def carried(
     """A recorded answer on its way to the present request; None if the templates differ."""
     if digest(recorded) != digest(present):
         return None
-    moves = approve(recorded.values, present.values, profile_for(agent).kinds)
+    moves = approve(recorded.values, present.values, profile_for(agent, present.text).kinds)
     return moves if isinstance(moves, Refusal) else rebind(format, answer, moves, present.text)

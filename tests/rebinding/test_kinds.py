@@ -34,6 +34,7 @@ VALUES = {
         "5 «Nov 26 21:23» a.txt",
         "log-«20261126T212351Z»",
         "log-«2026-11-26_21-23-51».txt",
+        "[Snapshot](.playwright-mcp/page-«2026-11-26T21-23-51-706Z».yml)",
         "[«21:23:51»] ready",
         "it is «9:23 PM»",
         "time: «21:23»",

@@ -77,7 +77,7 @@ def with_template(cache: Cache, plan: Plan) -> Plan:
 
 
 def _profile(plan: Plan) -> Profile:
-    return profile_for(plan.route.request.headers.get("user-agent", ""))
+    return profile_for(plan.route.request.headers.get("user-agent", ""), plan.forward)
 
 
 # -- the exact entry

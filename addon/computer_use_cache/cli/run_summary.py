@@ -19,6 +19,10 @@ from computer_use_cache.store.opening import open_store
 _MOST_GROUPS = 4
 _MOST_LINES = 7
 """A summary is to be read; `explain --summary` has the rest."""
+_NO_CALL = (
+    "no model call was seen: a program that ignores HTTPS_PROXY needs `run --base-url`, one that ignores "
+    "OPENAI_BASE_URL too needs mitmproxy's `--mode local:` (see README)"
+)
 _WRITE = "computer-use-cache explain --summary --write"
 
 
@@ -42,7 +46,8 @@ def take(settings: Settings, since: float) -> State:
 
 
 def lines(before: State, after: State) -> Iterator[str]:
-    """What happened between two states of the store, which other proxies may share: the totals, then the causes."""
+    """What happened between two states of the store, which other proxies may share: the totals, then the causes, and
+    the ways out if the program's calls did not come here at all."""
     if before.statistics is None or after.statistics is None:
         yield "computer-use-cache: the store cannot be read; see `computer-use-cache doctor`"
         return
@@ -52,6 +57,8 @@ def lines(before: State, after: State) -> Iterator[str]:
     yield from (f"  {line}" for line in found[:_MOST_LINES])
     passed = unseen.since(before.statistics.unseen, after.statistics.unseen)
     yield from (f"  {line}" for line in unseen.lines(passed))
+    if _requests(before.statistics) == _requests(after.statistics) and not any(one.route for one in passed):
+        yield f"  {_NO_CALL}"
     if any(group["settings"] for group in after.groups):
         yield f"  To put what helps into .env: {_WRITE}"
 
@@ -63,6 +70,12 @@ def _totals(before: Statistics, after: Statistics) -> str:
     text = f"{hits}, {_misses(after.misses - before.misses)}, {bypassed} bypassed"
     saved = _saved(after) - _saved(before)
     return f"{text}, saved {dollars(saved)}" if saved else text
+
+
+def _requests(counted: Statistics) -> int:
+    """All requests: each has one outcome."""
+    answered = counted.hits + counted.misses + counted.stale + counted.coalesced
+    return answered + counted.refusals + sum(counted.bypasses.values())
 
 
 def _saved(counted: Statistics) -> float:

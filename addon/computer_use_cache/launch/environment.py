@@ -1,6 +1,7 @@
 """The environment that makes a program call model APIs through a proxy on this machine, and trust it.
 
-Every runtime reads variables of its own. Services on this machine are still reached directly.
+Every runtime reads variables of its own. Services on this machine are still reached directly, and so are the hosts
+that browsers call for themselves.
 """
 
 from __future__ import annotations
@@ -18,6 +19,15 @@ from computer_use_cache.network import BUNDLES
 
 _PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 _DIRECT = ("localhost", "127.0.0.1", "::1")
+_OF_CHROMIUM = (
+    "accounts.google.com",
+    "clients2.google.com",
+    "connectivitycheck.gstatic.com",
+    "redirector.gvt1.com",
+    "update.googleapis.com",
+)
+"""Hosts that Chromium calls for itself. No model answers there, and behind a proxy that cannot reach them Chromium
+opens a tab for a captive portal, which then is on the agent's screenshots."""
 STORE_PASSWORD = "changeit"  # noqa: S105  # Java's own default: there is nothing secret in a truststore
 
 
@@ -42,7 +52,11 @@ def bindings() -> str:
 def proxied(port: int, trust: Trust, given: Mapping[str, str]) -> dict[str, str]:
     """The variables to add to those `given`, for a proxy on this loopback port."""
     url = f"http://127.0.0.1:{port}"
-    direct = ",".join(dict.fromkeys([*filter(None, (given.get("NO_PROXY") or given.get("no_proxy"),)), *_DIRECT]))
+    own = given.get("NO_PROXY") or given.get("no_proxy")
+    # Where there is a proxy already, it may be the only way out.
+    has_proxy = any(given.get(name) or given.get(name.lower()) for name in _PROXIES)
+    hosts = _DIRECT if has_proxy else (*_DIRECT, *_OF_CHROMIUM)
+    direct = ",".join(dict.fromkeys((own, *hosts) if own else hosts))
     variables = dict.fromkeys(_PROXIES, url) | {"NO_PROXY": direct}
     variables |= {name.lower(): value for name, value in variables.items()}
     variables |= dict.fromkeys(BUNDLES, str(trust.bundle))

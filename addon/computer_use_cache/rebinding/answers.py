@@ -119,6 +119,8 @@ class _Writer:
 
     def member(self, name: str, value: Any, *, is_argument: bool = False) -> Any:
         """The value of the member `name`. Everything in a tool's arguments is text of the model."""
+        if is_argument and (element := self._element(name, value)) is not None:
+            return element
         if isinstance(value, str):
             return value if name in _DATA | _LABELS and not is_argument else self._text(value)
         if isinstance(value, dict):
@@ -146,6 +148,20 @@ class _Writer:
         self.member(name, value)
         if self.counts.total() > before:
             raise _RefusedError(Refusal(Cause.SIGNED))
+
+    def _element(self, name: str, value: Any) -> Any:
+        """The present name of the element that this member of a tool's arguments names; None if it names none that
+        moved."""
+        if not self._moves.labelled or type(value) not in (str, int):
+            return None
+        member = json.dumps({name: value}).encode()
+        for start, end, kind in self._moves.kinds.find(member):
+            move = self._moves.labelled.get((kind.name, member[start:end]))
+            if kind.placed and move and move.present and member[start:end] == str(value).encode():
+                self.counts[move.kind] += 1
+                self.rests.append(b"\0")
+                return type(value)(move.present.decode())
+        return None
 
     def _text(self, text: str) -> str:
         data = text.encode("utf-8", "surrogatepass")

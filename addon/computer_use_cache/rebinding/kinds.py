@@ -35,7 +35,7 @@ TIME = (
     rf"{WEEKDAY}\s+(?:{MONTH}\s+{DAY}|{DAY}\s+{MONTH}\s+\d{{4}})\s+{CLOCK}{ZONE}(?:\s+[A-Z]{{3,4}})?(?:\s+\d{{4}}\b)?"
     rf"|{DATE}(?:T|,?\s+(?:at\s+)?){CLOCK}{ZONE}"  # ISO 8601, RFC 9110, and as people write it
     rf"|{MONTH}\s+\d{{1,2}}\s+\d{{2}}:\d{{2}}(?::\d{{2}})?"  # as `ls -l` and syslog print it
-    r"|20\d{6}[T_-]?\d{6}Z?\b|20\d{2}-\d{2}-\d{2}[T_-]\d{2}-\d{2}-\d{2}"  # as file names have it
+    r"|20\d{6}[T_-]?\d{6}Z?\b|20\d{2}-\d{2}-\d{2}[T_-]\d{2}-\d{2}-\d{2}(?:-\d{3}Z\b)?"  # as file names have it
     r"|\d{1,2}:\d{2}:\d{2}(?:[.,]\d{1,9})?(?:\s?[AP]M\b)?|\d{1,2}:\d{2}\s?[AP]M\b"
 )
 _EPOCH = r"(?:1[5-9]|2[01])\d{8}(?:\.\d{1,9}|\d{3}|\d{6}|\d{9})?"
@@ -52,13 +52,15 @@ class Kind:
     """One kind of moving value.
 
     `numbered` values map one to one, the others occurrence by occurrence. A value of a `labelled` kind is known by the
-    words around it, and is then found elsewhere too, if it is long enough to be told from any other number.
+    words around it, and is then found elsewhere too, if it is long enough to be told from any other number. That of a
+    `placed` kind names something only where these words are: an answer that has it elsewhere is refused.
     """
 
     name: str
     patterns: tuple[str, ...] = ()
     numbered: bool = False
     labelled: bool = False
+    placed: bool = False
     ignore_case: bool = False
     is_value: Callable[[str], bool] | None = bool
     """None: never, and what is in it is no value either."""
@@ -66,7 +68,7 @@ class Kind:
     def is_telling(self, text: str) -> bool:
         """Whether a value is told from any other text without its label; a round number or a year may mean itself."""
         may_mean_itself = len(text) < 4 or (len(text) == 4 and re.fullmatch(r"(?:19|20)\d\d|\d{3}0", text))
-        return self.numbered or (self.labelled and not may_mean_itself)
+        return not self.placed and (self.numbered or (self.labelled and not may_mean_itself))
 
 
 def _is_random(text: str) -> bool:

@@ -1,16 +1,19 @@
 """What is known about particular agents (profiles.toml): bookkeeping in their prompts that does not matter to the
-model."""
+model, and names of elements that differ from run to run."""
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from computer_use_cache.rebinding.kinds import Kind, Kinds
+
+_ENDS = 100_000
+"""The bytes at either end of a request in which its system prompt is looked for. A history's pictures lie between."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +24,17 @@ class Profile:
     name: str = ""
     version: int = 0
     user_agent: str = ""
+    """A pattern; "" if the agent sends its SDK's."""
+    prompts: tuple[bytes, ...] = ()
+    """Beginnings of its system prompts. A request that holds one is the agent's."""
     leave_out: tuple[str, ...] = ()
     kinds: Kinds = Kinds()
+
+    def fits(self, user_agent: str, text: bytes) -> bool:
+        """Whether a request with this User-Agent and text is the agent's."""
+        if self.user_agent:
+            return re.search(self.user_agent, user_agent, re.IGNORECASE) is not None
+        return any(prompt in text for prompt in self.prompts)
 
 
 NONE = Profile()
@@ -38,19 +50,26 @@ def profiles() -> tuple[Profile, ...]:
         Profile(
             name,
             table["version"],
-            table["user_agent"],
-            tuple(table["leave_out"]),
-            _kinds(table["patterns"]),
+            table.get("user_agent", ""),
+            tuple(prompt.encode() for prompt in table.get("prompts", ())),
+            tuple(table.get("leave_out", ())),
+            Kinds([*_bookkeeping(table.get("patterns", {})), *_elements(table.get("elements", {}))]),
         )
         for name, table in tables.items()
     )
 
 
-def _kinds(patterns: Mapping[str, str]) -> Kinds:
-    return Kinds(Kind(name, (pattern,), labelled=True, ignore_case=True) for name, pattern in patterns.items())
+def _bookkeeping(patterns: Mapping[str, str]) -> Iterator[Kind]:
+    for name, pattern in patterns.items():
+        yield Kind(name, (pattern,), labelled=True, ignore_case=True)
 
 
-def profile_for(user_agent: str) -> Profile:
-    """The profile of the agent that sends this User-Agent, `NONE` for any other."""
-    found = (profile for profile in profiles() if re.search(profile.user_agent, user_agent, re.IGNORECASE))
-    return next(found, NONE)
+def _elements(patterns: Mapping[str, Sequence[str]]) -> Iterator[Kind]:
+    for name, places in patterns.items():
+        yield Kind(name, tuple(places), numbered=True, labelled=True, placed=True)
+
+
+def profile_for(user_agent: str, body: bytes) -> Profile:
+    """The profile of the agent that sends a request with this User-Agent and body, `NONE` for any other."""
+    ends = body[:_ENDS] + body[-_ENDS:]
+    return next((profile for profile in profiles() if profile.fits(user_agent, ends)), NONE)

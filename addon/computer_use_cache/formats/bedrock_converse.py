@@ -34,6 +34,7 @@ class BedrockConverse(Bedrock):
     operations = ("converse", "converse-stream")
     key_excluded = frozenset({"requestMetadata", "cache_control", "metadata"})
     """The last two are not the API's."""
+    client_ids = ("requestMetadata",)
     instructions = ("system",)
     answered = _MESSAGE
     image_places = tuple(

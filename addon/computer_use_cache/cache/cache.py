@@ -140,7 +140,7 @@ class Cache:
             shape=format.wanted_shape(body, route.request.path, route.request.query),
             with_usage=format.wants_usage(body),
             body=kept.body,
-            is_whole=not is_form and kept.body == parted.body,
+            is_whole=not is_form and kept.body is parted.body,
             forward=sent_body if unreadable or body is sent else _forwarded(body, sent_body),
             credentials=parted.credentials,
             blanked=tuple(blanked),

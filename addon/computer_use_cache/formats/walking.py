@@ -51,24 +51,31 @@ def map_texts_at(value: Any, places: tuple[str, ...], change: Callable[[str], st
 
 
 def _at(value: Any, tree: Tree, change: Callable[[Any], Any], leave: Collection[str]) -> Any:
+    # Every request is walked over, and most change nowhere: a container is copied when its first item changes.
     if not tree:
         return change(value)
-    match value:
-        case list() if "*" in tree:
-            items = [_at(item, tree["*"], change, leave) for item in value]
-            return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
-        case dict() if value.get("type") not in leave:
-            names = sorted(value.keys() & tree.keys())
-            members = {name: _at(value[name], tree[name], change, leave) for name in names}
-            return value | members if any(members[name] is not value[name] for name in names) else value
-    return value
+    copy: Any = None
+    if isinstance(value, dict):
+        if value.get("type") in leave:
+            return value
+        for name, below in tree.items():
+            if name in value and (new := _at(value[name], below, change, leave)) is not value[name]:
+                copy = value.copy() if copy is None else copy
+                copy[name] = new
+    elif isinstance(value, list) and (each := tree.get("*")) is not None:
+        for index, item in enumerate(value):
+            if (new := _at(item, each, change, leave)) is not item:
+                copy = value.copy() if copy is None else copy
+                copy[index] = new
+    return value if copy is None else copy
 
 
 @cache
 def tree_of(places: tuple[str, ...]) -> Tree:
-    """Places (`messages/*/tool_call_id`) by their first part; a place ends where the tree does."""
+    """Places (`messages/*/tool_call_id`) by their first part, in the order of their names; a place ends where the tree
+    does."""
     tree: Tree = {}
-    for place in places:
+    for place in sorted(places):
         below = tree
         for part in place.split("/"):
             below = below.setdefault(part, {})
@@ -76,17 +83,24 @@ def tree_of(places: tuple[str, ...]) -> Tree:
 
 
 def without_places(value: Any, places: tuple[str, ...]) -> Any:
-    """`value` without the members at the places."""
+    """`value` without the members at the places; `value` itself if there are none."""
     return _without(value, tree_of(places))
 
 
 def _without(value: Any, tree: Tree) -> Any:
-    match value:
-        case list() if "*" in tree:
-            return [_without(item, tree["*"]) for item in value]
-        case dict() if tree:
-            return {name: _without(item, tree.get(name, {})) for name, item in value.items() if tree.get(name) != {}}
-    return value
+    copy: Any = None
+    if isinstance(value, dict):
+        for name, below in tree.items():
+            if name in value and not below:
+                copy = value.copy() if copy is None else copy
+                del copy[name]
+            elif name in value and (new := _without(value[name], below)) is not value[name]:
+                copy = value.copy() if copy is None else copy
+                copy[name] = new
+    elif isinstance(value, list) and (each := tree.get("*")) is not None:
+        items = [_without(item, each) for item in value]
+        copy = items if any(new is not old for new, old in zip(items, value, strict=True)) else None
+    return value if copy is None else copy
 
 
 def without_members(value: Any, names: Collection[str]) -> Any:

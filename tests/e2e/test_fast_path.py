@@ -6,6 +6,7 @@ It is in mitmproxy's layers, and, where `start` runs the proxy, before them.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import itertools
 import json
 import random
@@ -290,6 +291,19 @@ def test_a_request_may_come_in_any_two_pieces(ways: dict[str, Proxy], way: str) 
             answer = read_message(reader)
             assert answer, at
             assert (answer[0], answer[1]["x-computer-use-cache"]) == (200, "HIT"), at
+
+
+def test_a_hit_on_a_connection_of_its_own_never_reaches_mitmproxy(tmp_path: Path, upstream: Upstream) -> None:
+    with running_proxy(tmp_path, upstream.url, "-v", program=LEAN_MITMDUMP, CACHE_FAST_LANE="on") as proxy:
+        for text, outcome in (("one", "MISS"), ("one", "HIT"), ("one", "HIT"), ("another", "MISS")):
+            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=60)) as connection:
+                connection.request("POST", CHAT, json.dumps(chat_request(text)))
+                answer = connection.getresponse()
+                assert (answer.status, answer.headers["x-computer-use-cache"]) == (200, outcome)
+                answer.read()
+        assert proxy.stop() == 0
+        proxy.reader.join(30)
+        assert sum("client connect" in line for line in proxy.log) == 2, "one for each miss"
 
 
 @pytest.mark.parametrize("program", [MITMDUMP, LEAN_MITMDUMP], ids=["in a layer", "before the layers"])

@@ -88,13 +88,16 @@ class LeanMaster(DumpMaster):
         """mitmproxy's server with the fast path in front of it."""
         if self.shares_port:
             given["reuse_port"] = True
-        cache = self.addons.get(_CACHE)
-        if isinstance(cache, ComputerUseCache) and self._is_alone() and self._is_reverse():
-            seconds = self.options.tcp_timeout
-            return await self._create_server(
-                lambda: FastPathProtocol(cache.fast_path, cache.connections, factory, seconds), *place, **given
-            )
+        if self._is_alone() and self._is_reverse():
+            return await self._create_server(lambda: self._protocol(factory), *place, **given)
         return await self._create_server(factory, *place, **given)
+
+    def _protocol(self, factory: Callable[[], asyncio.Protocol]) -> asyncio.Protocol:
+        """For one connection: the script that brings the cache is loaded after the server was created."""
+        cache = self.addons.get(_CACHE)
+        if not isinstance(cache, ComputerUseCache):
+            return factory()
+        return FastPathProtocol(cache.fast_path, cache.connections, factory, self.options.tcp_timeout)
 
 
 class SharingMaster(LeanMaster):

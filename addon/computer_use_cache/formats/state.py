@@ -38,15 +38,16 @@ def handle(body: dict[str, Any]) -> str | None:
     pending: list[Any] = [{name: body[name] for name in _AT_THE_TOP if name in body}]
     while pending:
         match pending.pop():
-            case {"type": "mcp"}:
-                return _REMOTE
             case dict() as members:
+                if members.get("type") == "mcp":
+                    return _REMOTE
                 for name, member in members.items():
                     if name == "container" and _names_container(member):
                         return _CONTAINER
                     if name in _REASONS and member:
                         return _REASONS[name]
-                pending.extend(member for name, member in members.items() if name not in _SCHEMAS)
+                    if isinstance(member, dict | list) and name not in _SCHEMAS:
+                        pending.append(member)
             case list() as items:
                 pending.extend(items)
     return None

@@ -12,11 +12,20 @@ from computer_use_cache.formats.messages import Messages
 from computer_use_cache.formats.one_shape import OneShape
 from computer_use_cache.formats.responses import Responses
 
+_SHARED = (
+    *("key_excluded", "client_ids", "conversation", "instructions", "image_places", "call_id_places"),
+    *("origin_paths", "credential_header", "offline_status"),
+)
+
 
 class TokenCount(OneShape):
     """A count for `api`, whose requests, rules and errors it shares."""
 
     api: ClassVar[Format]
+
+    def __init_subclass__(cls) -> None:
+        for name in _SHARED:
+            setattr(cls, name, getattr(cls.api, name))
 
     def key_body(self, body: Json) -> Json:
         return self.api.key_body(body)
@@ -37,13 +46,6 @@ class MessageTokens(TokenCount):
     name = "messages_tokens"
     api = Messages()
     routes = ("/messages/count_tokens",)
-    key_excluded = Messages.key_excluded
-    client_ids = Messages.client_ids
-    instructions = Messages.instructions
-    image_places = Messages.image_places
-    call_id_places = Messages.call_id_places
-    credential_header = Messages.credential_header
-    offline_status = Messages.offline_status
     answered = "input_tokens"
     held = ("input_tokens",)
 
@@ -54,13 +56,6 @@ class ResponseTokens(TokenCount):
     name = "responses_tokens"
     api = Responses()
     routes = ("/responses/input_tokens",)
-    key_excluded = Responses.key_excluded
-    client_ids = Responses.client_ids
-    conversation = Responses.conversation
-    instructions = Responses.instructions
-    image_places = Responses.image_places
-    call_id_places = Responses.call_id_places
-    offline_status = Responses.offline_status
     answered = "input_tokens"
     held = ("input_tokens",)
 
@@ -70,14 +65,6 @@ class GeminiTokens(TokenCount):
 
     name = "gemini_tokens"
     api = Gemini()
-    key_excluded = Gemini.key_excluded
-    client_ids = Gemini.client_ids
-    origin_paths = Gemini.origin_paths
-    conversation = Gemini.conversation
-    instructions = Gemini.instructions
-    image_places = Gemini.image_places
-    call_id_places = Gemini.call_id_places
-    credential_header = Gemini.credential_header
     answered = "totalTokens"
     held = ("totalTokens",)
 

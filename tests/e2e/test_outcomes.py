@@ -84,6 +84,10 @@ class Site:
         """How many decisions were logged."""
         return sum(bool(DECISION.search(line)) for line in list(self.proxy.log))
 
+    def connections(self) -> int:
+        """How many connections have reached mitmproxy."""
+        return sum("client connect" in line for line in list(self.proxy.log))
+
     def counted(self) -> tuple[int, Any]:
         """How many outcomes were counted, and the statistics."""
         stats = self.proxy.stats()
@@ -125,7 +129,7 @@ def running_site(folder: Path, upstream: Upstream, way: dict[str, Any], *argumen
         await provider(asked, send)
 
     upstream.handler = handler
-    with running_proxy(folder, upstream.url, *arguments, **{"program": MITMDUMP} | way) as proxy:
+    with running_proxy(folder, upstream.url, "-v", *arguments, **{"program": MITMDUMP} | way) as proxy:
         through = None
         if is_intercepting:
             proxy.wait_for_log("HTTP(S) proxy listening at")
@@ -168,8 +172,11 @@ def failing(site: Site) -> None:
 
 def coalesced(site: Site) -> None:
     """Requests that ask the same at the same time."""
+    before = site.connections()
     with ThreadPoolExecutor(4) as pool:
         answers = [pool.submit(site.chat, "waits", stream=stream) for stream in (False, False, True, True)]
+        while site.connections() < before + len(answers):
+            assert site.proxy.process.poll() is None
         site.gate.open()
         for answer in answers:
             answer.result()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "addon" / "computer_use_cache"
-VALUES = {"errors", "models", "setting_values"}
+VALUES = {"errors", "models", "run_models", "setting_values"}
 BELOW_CACHE = VALUES | {
     "screens",
     "formats",
@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli"},
     "errors": {"models"},
     "models": set(),
+    "run_models": {"models"},
     "setting_values": {"errors"},
     "formats": VALUES,
     "screens": VALUES | {"formats"},

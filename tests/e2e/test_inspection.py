@@ -29,6 +29,7 @@ from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.wait import WebDriverWait
 
 from commands import free_port, isolate, started
+from process_log import ProcessLog
 from support import ENTRY, FAKE_KEY, Proxy, Upstream, running_proxy
 
 with warnings.catch_warnings():
@@ -103,7 +104,7 @@ def web(tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> 
     port = free_port()
     own = ("--no-web-open-browser", "--set", f"web_password={PASSWORD}", "--set", f"confdir={tmp_path}/conf")
     with started("--web", "--set", f"web_port={port}", "--", *own) as running:
-        proxy = Proxy(running.process, int(running.url.rpartition(":")[2]), [], None)  # type: ignore[arg-type]
+        proxy = Proxy(running.process, int(running.url.rpartition(":")[2]), ProcessLog(), None)  # type: ignore[arg-type]
         while not _listens(port):  # mitmweb's own server starts after the proxy
             assert running.process.poll() is None
         yield Web(proxy, f"http://127.0.0.1:{port}")

@@ -108,7 +108,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         url = f"https://localhost:{provider.port}/v1"
         with running_proxy(folder, url, *arguments, CACHE_HOSTS="localhost") as proxy:
             for mode in (REVERSE, REGULAR, SOCKS, CHAINED):
-                proxy.wait_for_log(f"{mode} to " if mode == REVERSE else f"{mode} listening")
+                proxy.log.wait_for(f"{mode} to " if mode == REVERSE else f"{mode} listening")
             _, begin, own = (folder / "server.pem").read_text().partition("-----BEGIN CERTIFICATE-----")
             yield Site(
                 proxy,
@@ -250,6 +250,6 @@ def test_mitmproxys_own_lists_of_hosts_are_heeded(tmp_path: Path, site: Site) ->
         *("--mode", "regular@127.0.0.2:0", "--set", "allow_hosts=127.0.0.1", "--set", "ssl_insecure=true"),
         CACHE_HOSTS="localhost",
     ) as proxy:
-        proxy.wait_for_log(f"{REGULAR} listening")
+        proxy.log.wait_for(f"{REGULAR} listening")
         other = Site(proxy, site.provider, site.tunnels, site.own, tmp_path)
         assert other.certificate(REGULAR, "127.0.0.1", "other.example") != site.own

@@ -14,10 +14,9 @@ from typing import Any
 
 import pytest
 
+from forked import lean_mitmdump, mitmdump
 from support import (
     FAKE_KEY,
-    LEAN_MITMDUMP,
-    MITMDUMP,
     STREAM_HEAD,
     Answer,
     Asked,
@@ -38,7 +37,7 @@ DECISION = re.compile(r"\b(HIT|MISS|COALESCED|STALE|BYPASS|REFUSED)\b.*:")
 WAYS: dict[str, dict[str, Any]] = {
     "reverse proxy": {"CACHE_FAST_LANE": "off"},
     "fast path in a layer": {"CACHE_FAST_LANE": "on"},
-    "fast path before the layers": {"CACHE_FAST_LANE": "on", "program": LEAN_MITMDUMP},
+    "fast path before the layers": {"CACHE_FAST_LANE": "on", "program": lean_mitmdump},
     "interception": {"CACHE_FAST_LANE": "off", "CACHE_HOSTS": "127.0.0.1"},
 }
 
@@ -129,10 +128,10 @@ def running_site(folder: Path, upstream: Upstream, way: dict[str, Any], *argumen
         await provider(asked, send)
 
     upstream.handler = handler
-    with running_proxy(folder, upstream.url, "-v", *arguments, **{"program": MITMDUMP} | way) as proxy:
+    with running_proxy(folder, upstream.url, "-v", *arguments, **{"program": mitmdump} | way) as proxy:
         through = None
         if is_intercepting:
-            proxy.wait_for_log("HTTP(S) proxy listening at")
+            proxy.log.wait_for("HTTP(S) proxy listening at")
             found = re.search(r"HTTP\(S\) proxy listening at (\S+):([0-9]+)\.", "".join(proxy.log))
             assert found
             through = found[1], int(found[2])

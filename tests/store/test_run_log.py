@@ -51,15 +51,15 @@ def test_runs_come_newest_first(store: Store) -> None:
     assert store.run_log.run("unknown") is None
 
 
-def test_a_run_keeps_its_calls_in_order_when_it_is_replaced(store: Store) -> None:
+def test_a_run_keeps_its_calls_when_it_is_replaced(store: Store) -> None:
     log = store.run_log
     log.add_run(run(1))
-    assert log.add_calls(run(1).id, [call(3), call(4)]) == 2
-    assert log.add_calls(run(1).id, [call(2, outcome=Outcome.HIT, rebound=3)]) == 1
+    assert log.add_calls(run(1).id, [call(3), call(4)]) == range(1, 3)
+    assert log.add_calls(run(1).id, [call(2, outcome=Outcome.HIT, rebound=3)]) == range(3, 4)
     ended = run(1, ended=START + 9, status=3, parent=run(0).id, folder="/src")
     log.add_run(ended)
     assert log.runs(1) == [ended]
-    assert log.calls(run(1).id) == [call(2, outcome=Outcome.HIT, rebound=3), call(3), call(4)]
+    assert log.calls(run(1).id) == [call(3), call(4), call(2, outcome=Outcome.HIT, rebound=3)]
 
 
 def test_a_run_without_a_status_ends_with_its_last_call(store: Store) -> None:
@@ -69,7 +69,7 @@ def test_a_run_without_a_status_ends_with_its_last_call(store: Store) -> None:
 
 
 def test_calls_of_an_unknown_run_are_not_kept(store: Store) -> None:
-    assert store.run_log.add_calls("unknown", [call(1)]) == 0
+    assert not store.run_log.add_calls("unknown", [call(1)])
     assert store.run_log.calls("unknown") == []
 
 
@@ -139,9 +139,9 @@ def test_the_oldest_runs_go_when_they_take_too_much_space(store: Store) -> None:
 def test_a_run_keeps_its_first_calls(store: Store) -> None:
     store.run_log.add_run(run(1))
     calls = [call(number) for number in range(CALLS_OF_RUN)]
-    assert store.run_log.add_calls(run(1).id, calls[:-1]) == CALLS_OF_RUN - 1
-    assert store.run_log.add_calls(run(1).id, [calls[-1], call(99_999)]) == 1
-    assert store.run_log.add_calls(run(1).id, [call(99_999)]) == 0
+    assert store.run_log.add_calls(run(1).id, calls[:-1]) == range(1, CALLS_OF_RUN)
+    assert store.run_log.add_calls(run(1).id, [calls[-1], call(99_999)]) == range(CALLS_OF_RUN, CALLS_OF_RUN + 1)
+    assert not store.run_log.add_calls(run(1).id, [call(99_999)])
     assert store.run_log.calls(run(1).id) == calls
 
 

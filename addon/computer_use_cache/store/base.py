@@ -173,8 +173,9 @@ class RunLog(Protocol):
         the start.
         """
 
-    def add_calls(self, id: str, calls: Sequence[Call]) -> int:
-        """Add calls to a run; returns how many were kept: none if there is no such run, and `CALLS_OF_RUN` in all."""
+    def add_calls(self, id: str, calls: Sequence[Call]) -> range:
+        """Add calls to a run; returns the numbers of the steps that they became, counted from 1. A run has at most
+        `CALLS_OF_RUN` steps, and calls of an unknown run are not kept."""
 
     def runs(self, limit: int) -> list[Run]:
         """The runs that began last, the newest first."""
@@ -183,7 +184,7 @@ class RunLog(Protocol):
         """The run with that id."""
 
     def calls(self, id: str) -> list[Call]:
-        """The calls of a run, in the order in which they were made."""
+        """The calls of a run, in the order of its steps."""
 
     def delete_run(self, id: str) -> bool:
         """Remove a run and its calls; True if there was one."""

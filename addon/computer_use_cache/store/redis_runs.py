@@ -10,7 +10,7 @@ from computer_use_cache.run_models import Call, Run
 from computer_use_cache.store import codec
 from computer_use_cache.store.base import CALLS_OF_RUN, KEPT_RUNS
 from computer_use_cache.store.redis_scripts import PREFIX
-from computer_use_cache.store.run_log import in_order, read_run
+from computer_use_cache.store.run_log import read_run
 
 _ORDER = PREFIX + "runs"
 """A sorted set of ids by the time at which the runs began."""
@@ -40,10 +40,9 @@ local number, active, data = ARGV[1], ARGV[2], ARGV[3]
 local before = redis.call('HGET', KEYS[1], 'active')
 if not before then return 0 end
 redis.call('RPUSH', KEYS[2], data)
-redis.call('HINCRBY', KEYS[1], 'calls', number)
 redis.call('HINCRBY', KEYS[1], 'bytes', #data)
 if tonumber(active) > tonumber(before) then redis.call('HSET', KEYS[1], 'active', active) end
-return 1
+return redis.call('HINCRBY', KEYS[1], 'calls', number)
 """
 _DELETE = f"""
 local label = redis.call('HGET', '{_RUN}' .. ARGV[1], 'label')
@@ -80,14 +79,14 @@ class RedisRuns:
             self.maintain()
         return id
 
-    def add_calls(self, id: str, calls: Sequence[Call]) -> int:
+    def add_calls(self, id: str, calls: Sequence[Call]) -> range:
         with self._failures():
-            kept = calls[: CALLS_OF_RUN - int(self._client.hget(_RUN + id, "calls") or 0)]
-            if not kept:
-                return 0
-            active = max(call.at + call.seconds for call in kept)
+            room = CALLS_OF_RUN - int(self._client.hget(_RUN + id, "calls") or 0)
+            kept = calls[: max(room, 0)]
+            active = max((call.at + call.seconds for call in kept), default=0.0)
             arguments = [len(kept), repr(active), codec.encode_calls(kept)]
-            return len(kept) if self._add_calls([_RUN + id, _CALLS + id], arguments) else 0
+            last = int(self._add_calls([_RUN + id, _CALLS + id], arguments)) if kept else 0
+        return range(last + 1 - len(kept), last + 1) if last else range(0)
 
     def runs(self, limit: int) -> list[Run]:
         with self._failures(), self._client.pipeline(transaction=False) as pipeline:
@@ -103,7 +102,8 @@ class RedisRuns:
 
     def calls(self, id: str) -> list[Call]:
         with self._failures():
-            return in_order(self._client.lrange(_CALLS + id, 0, -1))
+            stored = self._client.lrange(_CALLS + id, 0, -1)
+        return [call for data in stored for call in codec.decode_calls(data)]
 
     def delete_run(self, id: str) -> bool:
         with self._failures():

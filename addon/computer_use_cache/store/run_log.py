@@ -62,17 +62,17 @@ class Runs(SqliteFile):
             self.maintain()
         return id
 
-    def add_calls(self, id: str, calls: Sequence[Call]) -> int:
+    def add_calls(self, id: str, calls: Sequence[Call]) -> range:
         with self._change() as database:
             row = database.execute("SELECT calls FROM runs WHERE id = ?", (id,)).fetchone()
-            kept = calls[: CALLS_OF_RUN - row[0]] if row else []
-            if kept:
-                active = max(call.at + call.seconds for call in kept)
+            before = row[0] if row else CALLS_OF_RUN
+            if kept := calls[: CALLS_OF_RUN - before]:
                 database.execute("INSERT INTO calls (run, data) VALUES (?, ?)", (id, codec.encode_calls(kept)))
+                active = max(call.at + call.seconds for call in kept)
                 database.execute(
                     "UPDATE runs SET calls = calls + ?, active = max(active, ?) WHERE id = ?", (len(kept), active, id)
                 )
-        return len(kept)
+        return range(before + 1, before + 1 + len(kept))
 
     def runs(self, limit: int) -> list[Run]:
         with self._use() as database:
@@ -87,7 +87,7 @@ class Runs(SqliteFile):
     def calls(self, id: str) -> list[Call]:
         with self._use() as database:
             rows = database.execute("SELECT data FROM calls WHERE run = ? ORDER BY number", (id,)).fetchall()
-        return in_order([data for (data,) in rows])
+        return [call for (data,) in rows for call in codec.decode_calls(data)]
 
     def delete_run(self, id: str) -> bool:
         return self._delete([id]) == 1
@@ -125,11 +125,6 @@ def read_run(data: bytes, active: float) -> Run | None:
     """The stored run, which was last active then; None if this version cannot read it."""
     run = codec.decode_run(data)
     return replace(run, ended=max(run.ended, active)) if run and run.status is None else run
-
-
-def in_order(stored: Sequence[bytes]) -> list[Call]:
-    """The calls in what was stored at once, as they were made. Several processes may have stored them."""
-    return sorted((call for data in stored for call in codec.decode_calls(data)), key=lambda call: call.at)
 
 
 def _add(database: sqlite3.Connection, run: Run) -> None:

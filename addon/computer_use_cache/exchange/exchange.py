@@ -14,6 +14,7 @@ call counts.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
@@ -109,6 +110,7 @@ class Exchange:
         """The upstream's."""
         self._turn: Turn | None = None
         self._cost = NOTHING
+        self._began = shared.run.now()
         self._plan_with(plan)
 
     def _plan_with(self, plan: Plan) -> None:
@@ -322,7 +324,9 @@ class Exchange:
                 turn.end(self._shared, self._turn, ending)
             self._shared.conclude(final, self._cost, now)
             if isinstance(ending, Join):
-                ending.flight.when_landed(self._count_saved)
+                ending.flight.when_landed(functools.partial(self._joined_stream, final))
+            else:
+                self._shared.record(final, self.plan, self._cost, self._began, now)
         finally:
             self._release()
         return final
@@ -346,10 +350,13 @@ class Exchange:
             near=self._study.near,
         )
 
-    def _count_saved(self, landing: Landing) -> None:
+    def _joined_stream(self, report: Report, landing: Landing) -> None:
         """A follower of a stream paid nothing, and waited as long as its leader."""
         if isinstance(landing, Entry):
-            self._shared.ledger.saved(self.plan.model, replace(landing.cost, seconds=0.0))
+            saved = replace(landing.cost, seconds=0.0)
+            self._shared.ledger.saved(self.plan.model, saved)
+            report = replace(report, saved=saved)
+        self._shared.record(report, self.plan, NOTHING, self._began, self._now())
 
     def _will_land(self, landing: Landing) -> None:
         if self.lead:

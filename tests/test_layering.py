@@ -65,6 +65,7 @@ LIBRARIES = {
     "genai_prices": {"accounting/prices.py"},
     "redis": {"store/redis.py"},
     "botocore": {"proxy/signing.py"},
+    "opentelemetry": {"accounting/spans.py"},
     "PIL": {"screens"},
     "re2": {"keys/normalizers.py", "credentials/forms.py", "rebinding/kinds.py"},
     "redact_secret": {"credentials/detection.py"},
@@ -133,8 +134,9 @@ for name in {modules!r}:
 
 
 def modules(parts: set[str]) -> list[str]:
-    """The modules of these parts, store/redis.py aside: its library is optional."""
-    chosen = [file for file in FILES if file.parts[0].removesuffix(".py") in parts and file.name != "redis.py"]
+    """The modules of these parts, except those whose library is optional."""
+    optional = ("store/redis.py", "accounting/spans.py")
+    chosen = [file for file in FILES if file.parts[0].removesuffix(".py") in parts and file.as_posix() not in optional]
     return [".".join((PACKAGE.name, *file.with_suffix("").parts)).removesuffix(".__init__") for file in chosen]
 
 

@@ -39,6 +39,7 @@ PASSWORD = "-".join(("a", "pass", "word"))
 OPERATORS_KEY = "-".join(("operators", "key", "0123456789"))
 XSRF = "0" * 32
 NAMESPACE = {"X-Cache-Namespace": "run-1"}
+RUN = {"X-Cache-Run": "nightly-4"}
 SYSTEM = {"role": "system", "content": "You answer in one word, whatever you are asked."}
 COLUMNS = ["icon", "path", "comment", "status", "size", "time"]
 
@@ -255,7 +256,7 @@ def test_a_file_of_saved_flows_loads_in_plain_mitmproxy(tmp_path: Path, upstream
     saved = tmp_path / "flows.mitm"
     environment = {"UPSTREAM_API_KEY": OPERATORS_KEY, "CACHE_FAST_LANE": "auto"}
     with running_proxy(tmp_path, upstream.url, "-w", str(saved), **environment) as proxy:
-        for headers in ({}, {}, NAMESPACE):
+        for headers in ({}, RUN, NAMESPACE):
             proxy.chat("ping", headers)
             proxy.chat("ping", headers, stream=True)
         assert proxy.stop() == 0
@@ -263,6 +264,7 @@ def test_a_file_of_saved_flows_loads_in_plain_mitmproxy(tmp_path: Path, upstream
         flows = [flow for flow in FlowReader(file).stream() if isinstance(flow, http.HTTPFlow)]
     assert [flow.metadata["cache"] for flow in flows] == ["MISS", "HIT", "HIT", "HIT", "MISS", "HIT"]
     assert flows[0].comment == f"MISS stored · {flows[0].metadata['cache_key'][:8]}"
+    assert [flow.metadata.get("cache_run") for flow in flows[1:4]] == [None, "nightly-4", "nightly-4"]
     assert flows[4].metadata["cache_controls"] == {"x-cache-namespace": "run-1"}
     assert OPERATORS_KEY.encode() not in saved.read_bytes()
     plain = [str(Path(sys.executable).parent / "mitmdump"), "-nr", str(saved), "--set", f"confdir={tmp_path}/conf"]

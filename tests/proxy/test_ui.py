@@ -121,6 +121,22 @@ def test_what_was_saved_is_said_of_hits_and_without_the_time_of_stale_ones(
     session.close()
 
 
+@pytest.mark.parametrize(("named", "shown"), [("", "88ziy7jdsv"), ("nightly-4", "nightly-4")])
+def test_a_filter_finds_the_flows_of_a_run_once_they_are_recorded(named: str, shown: str) -> None:
+    flows = [tflow.tflow(resp=True) for _ in range(3)]
+    view = View()
+    with taddons.context(view) as context:
+        view.add(flows)
+        context.configure(view, view_filter=rf'~meta "cache_run: {shown}" & ~meta "cache_step: [12]$"')
+        assert len(view) == 0
+        for step, flow in enumerate(flows, 1):
+            cache_headers.name_run(flow, named)
+            cache_headers.note_step(flow, "88ziy7jdsv", step)
+        assert list(view) == flows[:2]
+        cache_headers.name_run(flows[0], "")
+        assert not flows[0].metadata.keys() & {"cache_run", "cache_step"}, "it is asked again"
+
+
 def test_a_flow_that_the_cache_told_nothing_of_is_left_alone() -> None:
     seen = tflow.tflow(resp=True)
     annotate(seen)

@@ -87,7 +87,7 @@ def question(text: str) -> dict[str, Any]:
 
 
 def ask_everything(proxy: Proxy, upstream: Upstream) -> None:
-    """Seven calls, one of which is in a trace that is not sampled."""
+    """Seven calls, one in a trace that is not sampled."""
     proxy.chat(**question("one question"), headers=CONTEXT | {"X-Cache-Run": "nightly"})
     again = CONTEXT | {"traceparent": f"00-{TRACE}-{'c' * 16}-01", "X-Cache-Run": "nightly"}
     assert proxy.chat(**question("one question"), headers=again).cache == "HIT"

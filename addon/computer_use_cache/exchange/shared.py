@@ -54,7 +54,7 @@ class Shared:
     def __init__(
         self, cache: Cache, ledger: Ledger, run: Runners, own_run: str = "", spans: Spans | None = None
     ) -> None:
-        """`own_run` is the id of the run that all calls belong to, "" if there is none."""
+        """`own_run` is the id of the run that all calls belong to, or ""."""
         self.cache = cache
         self.ledger = ledger
         self.run = run

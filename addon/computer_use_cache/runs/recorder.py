@@ -41,8 +41,8 @@ class _Hit(NamedTuple):
 
 
 class Recorder:
-    """The calls of one proxy. `own_run` is the id of the run that all of them belong to, "" if there is none. `spans`
-    gets each call once it is recorded.
+    """The calls of one proxy. `own_run` is the id of the run that all of them belong to, or "". `spans` gets each
+    call once it is recorded.
 
     `hit` and `add` are quick and safe from any thread; `flush` uses the store.
     """

@@ -108,6 +108,8 @@ class Format(ABC):
     """Enters the key and the entries; never change it."""
     key_excluded: ClassVar[frozenset[str]]
     """Top-level fields of the request that do not change the answer."""
+    operation: ClassVar[str] = "chat"
+    """What the model does: `gen_ai.operation.name` of OpenTelemetry's conventions, where they have a word for it."""
 
     routes: ClassVar[tuple[str, ...]] = ()
     """The API's paths below its base, if they are fixed ones."""
@@ -126,6 +128,8 @@ class Format(ABC):
     """The request's field that holds what was said so far."""
     instructions: ClassVar[tuple[str, ...]] = ()
     """The request's fields that hold the system prompt beside the conversation."""
+    asked: ClassVar[tuple[str, ...]] = ()
+    """The request's fields beside the conversation that hold its last message."""
     answered: ClassVar[str] = "choices"
     """The answer's field that holds what the model said."""
     image_places: ClassVar[tuple[str, ...]] = ()

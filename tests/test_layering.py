@@ -22,7 +22,7 @@ BELOW_CACHE = VALUES | {
     "store",
     "network",
 }
-CORE = BELOW_CACHE | {"cache", "flights", "accounting", "diagnosis", "transfer", "exchange"}
+CORE = BELOW_CACHE | {"cache", "flights", "accounting", "diagnosis", "transfer", "exchange", "responses_websocket"}
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "__main__": {"cli"},
@@ -43,6 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "accounting": BELOW_CACHE | {"cache"},
     "diagnosis": BELOW_CACHE | {"cache", "accounting"},
     "transfer": BELOW_CACHE | {"cache", "accounting", "diagnosis"},
+    "responses_websocket": BELOW_CACHE,
     "exchange": BELOW_CACHE | {"cache", "flights", "accounting", "diagnosis"},
     "proxy": CORE | {"__init__"},
     "launch": VALUES | {"settings", "store", "network", "proxy", "__init__"},

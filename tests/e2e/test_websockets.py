@@ -248,6 +248,23 @@ def test_a_broken_frame_ends_the_connection(proxy: Proxy, upstream: Upstream, da
     assert client.close_code == code
 
 
+def test_a_client_that_sends_more_than_can_wait_is_sent_away(proxy: Proxy, upstream: Upstream) -> None:
+    gate = upstream.new_event()
+
+    async def hold(asked: Asked, send: Send) -> None:
+        await gate.wait()
+
+    upstream.handler = hold
+    with websocket(proxy) as client:
+        for _ in range(110):
+            client.send(create("one of too many"))
+        with pytest.raises(ConnectionClosedError):
+            client.recv(timeout=30)
+    gate.open()
+    assert client.close_code == 1008
+    assert len(upstream.asked) <= 1
+
+
 def test_a_message_that_is_too_large_for_the_cache_is_not_recorded(proxy: Proxy, upstream: Upstream) -> None:
     with websocket(proxy) as client:
         answers = [ask(client, "x" * MOST_CHARS)["response"]["id"] for _ in range(2)]

@@ -62,7 +62,7 @@ def test_an_answer_in_one_piece_becomes_events() -> None:
 def test_an_error_inside_a_stream_passes_and_cannot_be_continued(end: bytes) -> None:
     answer = AnswerEvents(None)
     answer.begin(200, SSE)
-    assert [*answer.receive(b"data: " + end + b"\n\n"), *answer.end(), *answer.fail(502, "late")] == [end]
+    assert [*answer.receive(b"data: " + end + b"\n\n"), *answer.end()] == [end]
     assert not any(event.name == "response.completed" for event in answer.to_continue)
 
 
@@ -101,6 +101,14 @@ def test_an_answer_without_an_end_is_an_error(body: bytes) -> None:
 def test_a_success_that_is_no_response_is_an_error(body: bytes) -> None:
     [event] = told(body, headers=JSON)
     assert (event["type"], event["status"]) == ("error", 502)
+
+
+def test_the_last_event_waits_for_the_end_of_the_transfer() -> None:
+    for end in (AnswerEvents.end, lambda answer: answer.fail(502, "broken off after its last event")):
+        answer = AnswerEvents(None)
+        answer.begin(200, SSE)
+        assert answer.receive(STREAM) == [event.data for event in EVENTS[:-1]]
+        assert end(answer) == [EVENTS[-1].data]
 
 
 def test_an_answer_that_is_broken_off_is_an_error_with_the_status() -> None:

@@ -57,6 +57,7 @@ def error_event(status: int, body: Json, headers: Mapping[str, str], lane: str |
 class AnswerEvents:
     """Turns an HTTP answer into events while it arrives. `lane` is that of its request.
 
+    The last event is held back until the transfer has ended: as over HTTP, an answer that a client has seen is stored.
     `to_continue` are the events from which the answer can be assembled, empty until it is complete.
     """
 
@@ -68,7 +69,7 @@ class AnswerEvents:
         self._stream: sse.Reader | None = None
         self._body = bytearray()
         self._needed: list[Event] = []
-        self._has_ended = False
+        self._last: list[bytes] = []
 
     def begin(self, status: int, headers: Mapping[str, str]) -> None:
         """Note the head of the answer, with lower-case names of headers."""
@@ -91,12 +92,12 @@ class AnswerEvents:
             rest = self._pass_on(self._exploded())
         else:
             return [error_event(self._status, self._error(), self._headers, self.lane)]
-        return rest if self._has_ended else [*rest, *self.fail(502, "The upstream's answer has no end.")]
+        return [*rest, *self.fail(502, "The upstream's answer has no last event.")]
 
     def fail(self, status: int, message: str) -> list[bytes]:
-        """The event for an answer that was broken off, unless its last event was sent already."""
-        if self._has_ended:
-            return []
+        """The last event of an answer that was broken off: an error, unless the answer's own last event had arrived."""
+        if self._last:
+            return self._last
         error = RequestError(status, message, code="upstream_request_failed")
         return [error_event(status, OpenAI().error(error), {}, self.lane)]
 
@@ -106,12 +107,12 @@ class AnswerEvents:
             kind = _type_of(event.data)
             if not kind:  # such as [DONE]
                 continue
-            passed.append(with_lane(event.data, self.lane))
             if kind in _NEEDED_TO_CONTINUE:
                 self._needed.append(event)
             if kind in _ENDS:
-                self._has_ended = True
-                self.to_continue = self._needed
+                self._last, self.to_continue = [with_lane(event.data, self.lane)], self._needed
+            else:
+                passed.append(with_lane(event.data, self.lane))
         return passed
 
     def _exploded(self) -> list[Event]:

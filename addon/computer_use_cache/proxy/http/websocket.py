@@ -118,10 +118,11 @@ class WebsocketServer(HttpConnection):
         """The messages of each lane that is busy."""
         self._turns: dict[int, _Turn] = {}
         self._next_stream_id = 1
+        self._has_left = False
 
     def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
         match event:
-            case events.DataReceived():
+            case events.DataReceived() if not self._has_left:
                 yield from self._receive(event.data)
             case events.ConnectionClosed():
                 yield from self._leave()
@@ -139,7 +140,7 @@ class WebsocketServer(HttpConnection):
                         yield from self._write(event.response())
                     case CloseConnection():
                         yield from self._close(event.response())
-                    case TextMessage() | BytesMessage():
+                    case TextMessage() | BytesMessage() if not self._has_left:
                         yield from self._add(event)
         except RemoteProtocolError as error:
             hint = error.event_hint
@@ -195,7 +196,8 @@ class WebsocketServer(HttpConnection):
         yield ReceiveHttp(RequestEndOfMessage(stream_id))
 
     def _leave(self) -> CommandGenerator[None]:
-        """The client is gone: nobody waits for the answers."""
+        """The client is gone, or is sent away: nobody waits for the answers."""
+        self._has_left = True
         yield commands.CloseConnection(self.conn)
         self._waiting.clear()
         for stream_id in tuple(self._turns):

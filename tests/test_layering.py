@@ -22,7 +22,10 @@ BELOW_CACHE = VALUES | {
     "store",
     "network",
 }
-CORE = BELOW_CACHE | {"cache", "flights", "accounting", "diagnosis", "runs", "transfer", "exchange"}
+CORE = BELOW_CACHE | {
+    *("cache", "flights", "accounting", "diagnosis", "runs", "transfer", "exchange"),
+    "responses_websocket",
+}
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "__main__": {"cli"},
@@ -44,6 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "diagnosis": BELOW_CACHE | {"cache", "accounting"},
     "runs": BELOW_CACHE | {"cache", "accounting", "diagnosis"},
     "transfer": BELOW_CACHE | {"cache", "accounting", "diagnosis"},
+    "responses_websocket": BELOW_CACHE,
     "exchange": BELOW_CACHE | {"cache", "flights", "accounting", "diagnosis", "runs"},
     "proxy": CORE | {"__init__"},
     "launch": VALUES | {"settings", "store", "network", "proxy", "__init__"},

@@ -17,6 +17,9 @@ from computer_use_cache.errors import CacheError
 _COMMANDS = {
     "start": "start.start",
     "run": "run.run_command",
+    "runs": "runs.runs",
+    "show": "show.show",
+    "diff": "diff.diff",
     "init": "env.init",
     "install": "install.install",
     "env": "env.env",

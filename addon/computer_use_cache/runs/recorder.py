@@ -6,6 +6,7 @@ What a call costs its request is an append. Under a flood, calls are dropped and
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -48,6 +49,8 @@ class Recorder:
         self._assignment = Assignment(cache, own_run)
         self._pending: deque[_Hit | Settled] = deque()
         self._dropped = 0
+        self._missing = 0
+        """Calls of the present flush that are not stored yet."""
 
     def hit(self, plan: Plan, key: str, cost: Cost, began: float, now: float) -> None:
         """A hit of the fast path on the entry `key` has ended. Times are in Unix seconds."""
@@ -68,20 +71,28 @@ class Recorder:
         """Move the calls into the store. Raises StoreError, and then they are lost, and counted."""
         pending = [self._pending.popleft() for _ in range(len(self._pending))]
         dropped, self._dropped = self._dropped, 0
-        missing = len(pending)
-        by_run: defaultdict[str, list[Call]] = defaultdict(list)
+        self._missing = len(pending)
         try:
-            for each in pending:
-                settled = _settled(each) if isinstance(each, _Hit) else each
-                by_run[self._assignment.run_of(settled)].append(_clean(settled.call))
-            for id, calls in by_run.items():
-                steps = self._cache.store.run_log.add_calls(id, sorted(calls, key=lambda call: call.at))
-                missing -= len(steps)
-                if not steps:
-                    self._assignment.forget()
+            settled = [_settled(each) if isinstance(each, _Hit) else each for each in pending]
+            if homeless := self._store(settled):
+                self._assignment.forget()
+                self._store(homeless)
         finally:
-            if dropped + missing:
-                self._ledger.unrecorded(dropped + missing)
+            if dropped + self._missing:
+                self._ledger.unrecorded(dropped + self._missing)
+
+    def _store(self, settled: Sequence[Settled]) -> list[Settled]:
+        """Store calls in their runs. Returns those whose run has been removed, or is full."""
+        by_run: defaultdict[str, list[Settled]] = defaultdict(list)
+        for each in sorted(settled, key=lambda one: one.call.at):
+            by_run[self._assignment.run_of(each)].append(each)
+        homeless = list[Settled]()
+        for id, members in by_run.items():
+            steps = self._cache.store.run_log.add_calls(id, [_clean(one.call) for one in members])
+            self._missing -= len(steps)
+            if not steps:
+                homeless += members
+        return homeless
 
 
 def _settled(hit: _Hit) -> Settled:

@@ -68,6 +68,7 @@ from computer_use_cache.models import (
     Skip,
     Skipped,
 )
+from computer_use_cache.runs.assignment import WhenRecorded
 
 logger = logging.getLogger(__name__)
 
@@ -93,9 +94,17 @@ _NEXT: Mapping[State, frozenset[State]] = {
 
 class Exchange:
     """One planned request. `is_here` says whether its client is still connected, and `joins` whether it can be sent a
-    stream piece by piece."""
+    stream piece by piece. `when_recorded` is told its run and step, in the thread that writes."""
 
-    def __init__(self, shared: Shared, plan: Plan, is_here: Callable[[], bool], *, joins: bool = True) -> None:
+    def __init__(
+        self,
+        shared: Shared,
+        plan: Plan,
+        is_here: Callable[[], bool],
+        *,
+        joins: bool = True,
+        when_recorded: WhenRecorded | None = None,
+    ) -> None:
         self.state = State.DECIDING
         self.bypass: Bypass | None = None
         self.batch: Batch | None = None
@@ -105,6 +114,7 @@ class Exchange:
         self._shared = shared
         self._is_here = is_here
         self._joins = joins
+        self._when_recorded = when_recorded
         self._absent = Absent(Fwd.URI_MISS)
         self._status: int | None = None
         """The upstream's."""
@@ -326,7 +336,7 @@ class Exchange:
             if isinstance(ending, Join):
                 ending.flight.when_landed(functools.partial(self._joined_stream, final))
             else:
-                self._shared.record(final, self.plan, self._cost, self._began, now)
+                self._shared.record(final, self.plan, self._cost, self._began, now, when_recorded=self._when_recorded)
         finally:
             self._release()
         return final
@@ -356,7 +366,7 @@ class Exchange:
             saved = replace(landing.cost, seconds=0.0)
             self._shared.ledger.saved(self.plan.model, saved)
             report = replace(report, saved=saved)
-        self._shared.record(report, self.plan, NOTHING, self._began, self._now())
+        self._shared.record(report, self.plan, NOTHING, self._began, self._now(), when_recorded=self._when_recorded)
 
     def _will_land(self, landing: Landing) -> None:
         if self.lead:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from computer_use_cache.accounting.ledger import Ledger
+from computer_use_cache.accounting.tracing import open_spans
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.errors import StoreError
 from computer_use_cache.exchange.shared import Runners, Shared
@@ -42,7 +43,8 @@ class Session:
         self.gate = Gate(settings, loopback=loopback)
         self.unseen = Unseen(settings, self.ledger)
         run = Runners(asyncio.to_thread, self.write, self.study, time.time)
-        self.shared = Shared(self.cache, self.ledger, run, os.environ.get(OWN_RUN, ""))
+        self._spans = open_spans(os.environ)
+        self.shared = Shared(self.cache, self.ledger, run, os.environ.get(OWN_RUN, ""), self._spans)
         self.exchanges = FlowExchanges(self.shared)
         self.helpers = HelperRoutes(self.shared)
         self.fast_path = FastPath(self.shared, self.gate)
@@ -86,6 +88,8 @@ class Session:
             self.cache.store.close()
         except StoreError as error:
             logger.warning("the store was not closed cleanly: %s", error)
+        if self._spans:
+            self._spans.close()
 
 
 async def _run[R](thread: ThreadPoolExecutor, work: Callable[[], R]) -> R:

@@ -15,6 +15,7 @@ import click
 from computer_use_cache.errors import CacheError
 
 _COMMANDS = {
+    "demo": "demo.demo",
     "start": "start.start",
     "run": "run.run_command",
     "init": "env.init",

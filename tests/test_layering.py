@@ -22,7 +22,7 @@ BELOW_CACHE = VALUES | {
     "store",
     "network",
 }
-CORE = BELOW_CACHE | {"cache", "flights", "accounting", "diagnosis", "transfer", "exchange"}
+CORE = BELOW_CACHE | {"cache", "flights", "accounting", "diagnosis", "runs", "transfer", "exchange"}
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "__main__": {"cli"},
@@ -42,8 +42,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "flights": BELOW_CACHE | {"cache"},
     "accounting": BELOW_CACHE | {"cache"},
     "diagnosis": BELOW_CACHE | {"cache", "accounting"},
+    "runs": BELOW_CACHE | {"cache", "accounting", "diagnosis"},
     "transfer": BELOW_CACHE | {"cache", "accounting", "diagnosis"},
-    "exchange": BELOW_CACHE | {"cache", "flights", "accounting", "diagnosis"},
+    "exchange": BELOW_CACHE | {"cache", "flights", "accounting", "diagnosis", "runs"},
     "proxy": CORE | {"__init__"},
     "launch": VALUES | {"settings", "store", "network", "proxy", "__init__"},
     "demo": set(),

@@ -6,6 +6,9 @@ import msgspec
 
 from computer_use_cache.models import NOTHING, Cost, Outcome
 
+OWN_RUN = "COMPUTER_USE_CACHE_RUN"
+"""The environment variable that gives the private proxy of `run` the id of its run."""
+
 
 class Fork(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a run left the path of an earlier one.

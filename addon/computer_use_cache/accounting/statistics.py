@@ -95,6 +95,8 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     """Answers stored, by misses and from loaded flows."""
     skips: dict[str, int] = {}
     """Answers of misses that were not stored, by reason."""
+    unrecorded: int = 0
+    """Calls that their run does not have, because there were too many at once or the store failed."""
     last_updated_at: float | None = None
     """When an answer was last stored, in Unix seconds."""
     models: dict[str, ModelStatistics] = {}
@@ -124,6 +126,7 @@ def from_counts(counts: Mapping[str, float], **fixed: Any) -> Statistics:
         hit_rate=hits / (hits + misses) if hits + misses else 0.0,
         stored=int(counts.get("stored", 0)),
         skips={reason: int(count) for (reason,), count in _below("skips", counts)},
+        unrecorded=int(counts.get("unrecorded", 0)),
         last_updated_at=counts.get("last_updated_at"),
         models=_models(counts),
         history=_history(counts),

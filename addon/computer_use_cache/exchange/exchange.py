@@ -14,6 +14,7 @@ call counts.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
@@ -113,6 +114,7 @@ class Exchange:
         """The upstream's."""
         self._turn: Turn | None = None
         self._cost = NOTHING
+        self._began = shared.run.now()
         self._plan_with(plan)
 
     def _plan_with(self, plan: Plan) -> None:
@@ -335,7 +337,9 @@ class Exchange:
                 self._step.give_back()
             self._shared.conclude(final, self._cost, now)
             if isinstance(ending, Join):
-                ending.flight.when_landed(self._count_saved)
+                ending.flight.when_landed(functools.partial(self._joined_stream, final))
+            else:
+                self._shared.record(final, self.plan, self._cost, self._began, now)
         finally:
             self._release()
         return final
@@ -359,10 +363,13 @@ class Exchange:
             near=self._study.near,
         )
 
-    def _count_saved(self, landing: Landing) -> None:
+    def _joined_stream(self, report: Report, landing: Landing) -> None:
         """A follower of a stream paid nothing, and waited as long as its leader."""
         if isinstance(landing, Entry):
-            self._shared.ledger.saved(self.plan.model, replace(landing.cost, seconds=0.0))
+            saved = replace(landing.cost, seconds=0.0)
+            self._shared.ledger.saved(self.plan.model, saved)
+            report = replace(report, saved=saved)
+        self._shared.record(report, self.plan, NOTHING, self._began, self._now())
 
     def _will_land(self, landing: Landing) -> None:
         if self.lead:

@@ -10,6 +10,8 @@ from typing import Any, Protocol, assert_never
 from computer_use_cache.accounting.ledger import Ledger
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan
+from computer_use_cache.errors import StoreError
+from computer_use_cache.exchange.calls import call_of
 from computer_use_cache.exchange.decide import Decider
 from computer_use_cache.exchange.failure_log import FailureLog
 from computer_use_cache.exchange.rendering import log_line
@@ -17,6 +19,7 @@ from computer_use_cache.exchange.report import Report, Storing
 from computer_use_cache.flights.flight import Flights
 from computer_use_cache.flights.leases import LeaseHolder
 from computer_use_cache.models import NOTHING, Cost, Entry, Outcome, Skipped
+from computer_use_cache.runs.recorder import Recorder
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +47,8 @@ class Runners:
 class Shared:
     """One per proxy."""
 
-    def __init__(self, cache: Cache, ledger: Ledger, run: Runners) -> None:
+    def __init__(self, cache: Cache, ledger: Ledger, run: Runners, own_run: str = "") -> None:
+        """`own_run` is the id of the run that all calls belong to, "" if there is none."""
         self.cache = cache
         self.ledger = ledger
         self.run = run
@@ -52,10 +56,15 @@ class Shared:
         self.leases = LeaseHolder(cache.store.leases, cache.settings.upstream_timeout_seconds)
         self.decider = Decider(cache, self.flights)
         self.storing = FailureLog("storing")
+        self._recorder = Recorder(cache, ledger, own_run)
+        self._recording = FailureLog("recording runs")
 
-    def conclude_hit(self, plan: Plan, entry: Entry) -> None:
-        """Count a hit of the fast path. It is not logged: the line would cost more than the hit."""
-        self.ledger.served(Outcome.HIT, plan.model, entry.cost)
+    def conclude_hit(self, plan: Plan, entry: Entry, began: float) -> None:
+        """Count and record a hit of the fast path that began at this time (Unix seconds). It is not logged: the line
+        would cost more than the hit."""
+        cost = entry.cost
+        self.ledger.served(Outcome.HIT, plan.model, cost)
+        self._recorder.hit(plan, entry.key, cost, began, self.run.now())
 
     def conclude(self, report: Report, spent: Cost, now: float) -> None:
         """Count and log a request that has ended. `spent` is the cost of its own upstream call."""
@@ -85,3 +94,18 @@ class Shared:
             case Skipped(reason=reason):
                 self.ledger.skipped(reason)
         logger.info("%s", log_line(report))
+
+    def record(self, report: Report, plan: Plan, spent: Cost, began: float, now: float) -> None:
+        """Record a call that has ended, in its run. The arguments are those of `call_of`."""
+        self._recorder.add(plan, call_of(report, plan, spent, began, now))
+
+    def flush(self, now: float) -> None:
+        """Move what was counted and recorded into the store at `now` (Unix seconds). Blocks. Raises StoreError for the
+        counts, which are then kept."""
+        try:
+            self._recorder.flush()
+        except StoreError as error:
+            self._recording.failed(error)
+        else:
+            self._recording.worked()
+        self.ledger.flush(now)

@@ -92,7 +92,7 @@ class ComputerUseCache:
             if self._session is None:
                 continue
             try:
-                await self._session.write(self._session.ledger.flush, time.time())
+                await self._session.write(self._session.shared.flush, time.time())
                 flushes += 1
                 if flushes % _FLUSHES_PER_MAINTENANCE == 0:
                     await self._session.upkeep(self._session.cache.store.maintain)

@@ -1,0 +1,106 @@
+"""Records the calls of runs: in memory first, then in the store, by the thread that writes.
+
+What a call costs its request is an append. Under a flood, calls are dropped and counted.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from computer_use_cache.accounting.ledger import Ledger
+from computer_use_cache.cache.cache import Cache
+from computer_use_cache.cache.plan import Plan, Route
+from computer_use_cache.models import Cost, Outcome
+from computer_use_cache.run_models import Call
+from computer_use_cache.runs.assignment import Assignment, Settled
+from computer_use_cache.runs.cleaning import without_credentials
+from computer_use_cache.runs.conversation import Head, head_of
+
+MOST_PENDING = 2000
+"""Between two flushes, which are a second apart. No agent makes this many calls; a load test does."""
+
+
+class _Hit(NamedTuple):
+    """A hit of the fast path, to be made a call later."""
+
+    route: Route
+    head: Head | None
+    model: str
+    asked: str
+    key: str
+    cost: Cost
+    began: float
+    ended: float
+
+
+class Recorder:
+    """The calls of one proxy. `own_run` is the id of the run that all of them belong to, "" if there is none.
+
+    `hit` and `add` are quick and safe from any thread; `flush` uses the store.
+    """
+
+    def __init__(self, cache: Cache, ledger: Ledger, own_run: str) -> None:
+        self._cache = cache
+        self._ledger = ledger
+        self._assignment = Assignment(cache, own_run)
+        self._pending: deque[_Hit | Settled] = deque()
+        self._dropped = 0
+
+    def hit(self, plan: Plan, key: str, cost: Cost, began: float, now: float) -> None:
+        """A hit of the fast path on the entry `key` has ended. Times are in Unix seconds."""
+        if len(self._pending) < MOST_PENDING:
+            head = head_of(plan.format, plan.body) if plan.body else None
+            self._pending.append(_Hit(plan.route, head, plan.model, plan.key, key, cost, began, now))
+        else:
+            self._dropped += 1
+
+    def add(self, plan: Plan, call: Call) -> None:
+        """A call has ended."""
+        if len(self._pending) < MOST_PENDING:
+            self._pending.append(Settled(plan.route, head_of(plan.format, plan.body), call))
+        else:
+            self._dropped += 1
+
+    def flush(self) -> None:
+        """Move the calls into the store. Raises StoreError, and then they are lost, and counted."""
+        pending = [self._pending.popleft() for _ in range(len(self._pending))]
+        dropped, self._dropped = self._dropped, 0
+        missing = len(pending)
+        by_run: defaultdict[str, list[Call]] = defaultdict(list)
+        try:
+            for each in pending:
+                settled = _settled(each) if isinstance(each, _Hit) else each
+                by_run[self._assignment.run_of(settled)].append(_clean(settled.call))
+            for id, calls in by_run.items():
+                steps = self._cache.store.run_log.add_calls(id, sorted(calls, key=lambda call: call.at))
+                missing -= len(steps)
+                if not steps:
+                    self._assignment.forget()
+        finally:
+            if dropped + missing:
+                self._ledger.unrecorded(dropped + missing)
+
+
+def _settled(hit: _Hit) -> Settled:
+    call = Call(
+        at=hit.began,
+        outcome=Outcome.HIT,
+        format=hit.route.format.name,
+        path=hit.route.request.path,
+        model=hit.model,
+        key=hit.key,
+        asked=hit.asked,
+        seconds=max(hit.ended - hit.began, 0.0),
+        cost=hit.cost,
+    )
+    return Settled(hit.route, hit.head, call)
+
+
+def _clean(call: Call) -> Call:
+    """The call without credentials: its texts may quote what a client sent."""
+    if call.reason or call.near_place:
+        return replace(call, reason=without_credentials(call.reason), near_place=without_credentials(call.near_place))
+    return call

@@ -8,6 +8,8 @@ from computer_use_cache.models import NOTHING, Cost, Outcome
 
 OWN_RUN = "COMPUTER_USE_CACHE_RUN"
 """The environment variable that gives the private proxy of `run` the id of its run."""
+GIVEN_ANSWER = "COMPUTER_USE_CACHE_ANSWER"
+"""The environment variable that gives it the file with the answer to the call at which its run is forked."""
 
 
 class Fork(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -23,7 +23,7 @@ from computer_use_cache.errors import FormatError
 from computer_use_cache.exchange.turn import is_retry
 from computer_use_cache.formats.base import dump, load_object
 from computer_use_cache.models import Request
-from computer_use_cache.run_models import Fork
+from computer_use_cache.run_models import Fork, Run
 
 _NAMESPACE = "x-cache-namespace"
 _LONGEST_NAMESPACE = 200
@@ -91,6 +91,18 @@ class Forking:
             upstream_ban=policy.FORK if is_before else "",
             answer=self._answer if is_first else "",
         )
+
+
+def of_run(run: Run | None, answer: str) -> Forking | None:
+    """What to do with the calls of a run, None if no fork led to it. `answer` is given at its own fork."""
+    if run is None or not run.forks:
+        return None
+    return Forking(run.forks, is_new=run.forks[-1].namespace == namespace_of(run.id), answer=answer)
+
+
+def namespace_of(id: str) -> str:
+    """The namespace of the fork that is the run with this id."""
+    return f"fork {id}"
 
 
 def with_model(request: Request, model: str) -> Request:

@@ -28,9 +28,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One run. Times are in Unix seconds.
 
     `id` is short and sorts by time. `name` is the command line of `run`, the value of `X-Cache-Run`, or the beginning
-    of the conversation. `command` and `folder` are those of `run`, empty for a run seen by `start`. `ended` is the time
-    of the last call while the run has no exit `status`. `parent` is the id of the run that this one is a fork or a
-    replay of. `forks` are those that led to it, the first one first: a fork may be forked again.
+    of the conversation. `command`, `folder`, `flags` (settings by name) and `base_url` are those of `run`, empty for a
+    run seen by `start`. `ended` is the time of the last call while the run has no exit `status`. `parent` is the id of
+    the run that this one is a fork or a replay of. `forks` are those that led to it, the first one first: a fork may be
+    forked again.
     """
 
     id: str
@@ -39,6 +40,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ended: float
     command: tuple[str, ...] = ()
     folder: str = ""
+    flags: dict[str, str] = {}
+    base_url: bool = False
     status: int | None = None
     parent: str = ""
     forks: tuple[Fork, ...] = ()
@@ -48,7 +51,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One call of a run, without its texts: the store finds the request and the answer by `key`.
 
     `at` is when the request came, in Unix seconds, and `seconds` how long its client waited for the whole answer. `key`
-    is that of the entry that answered it or that its answer was stored under, "" for no entry; `asked` is the key
+    is that of the entry that answered it or that its answer was stored under, or ""; `asked` is the key
     of the question itself, which differs from `key` for a rebound hit. `cost` was saved by a hit, a stale or a
     coalesced answer and spent by every other outcome. `reason` says in words why the call was bypassed or refused, or
     why its answer was not stored. `near_key` and `near_place` name the most similar recorded request of a miss and the

@@ -18,6 +18,8 @@ _COMMANDS = {
     "demo": "demo.demo",
     "start": "start.start",
     "run": "run.run_command",
+    "replay": "replay.replay",
+    "fork": "fork.fork",
     "init": "env.init",
     "install": "install.install",
     "env": "env.env",

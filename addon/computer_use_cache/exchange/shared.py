@@ -48,7 +48,7 @@ class Shared:
     """One per proxy."""
 
     def __init__(self, cache: Cache, ledger: Ledger, run: Runners, own_run: str = "") -> None:
-        """`own_run` is the id of the run that all calls belong to, "" if there is none."""
+        """`own_run` is the id of the run that all calls belong to, or ""."""
         self.cache = cache
         self.ledger = ledger
         self.run = run

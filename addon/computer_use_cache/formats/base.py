@@ -126,6 +126,8 @@ class Format(ABC):
     """The request's field that holds what was said so far."""
     instructions: ClassVar[tuple[str, ...]] = ()
     """The request's fields that hold the system prompt beside the conversation."""
+    asked: ClassVar[tuple[str, ...]] = ()
+    """The request's fields beside the conversation that hold its last message."""
     answered: ClassVar[str] = "choices"
     """The answer's field that holds what the model said."""
     image_places: ClassVar[tuple[str, ...]] = ()

@@ -95,10 +95,10 @@ class Session:
 
 def _forking(store: Store) -> Forking | None:
     """What this proxy's only client does differently, if it is a forked run. Raises StoreError."""
-    if OWN_RUN not in os.environ:
+    run, answer = os.environ.get(OWN_RUN), os.environ.get(GIVEN_ANSWER)
+    if not run:
         return None
-    answer = os.environ.get(GIVEN_ANSWER)
-    return forking.of_run(store.run_log.run(os.environ[OWN_RUN]), Path(answer).read_text("utf-8") if answer else "")
+    return forking.of_run(store.run_log.run(run), Path(answer).read_text("utf-8") if answer else "")
 
 
 async def _run[R](thread: ThreadPoolExecutor, work: Callable[[], R]) -> R:

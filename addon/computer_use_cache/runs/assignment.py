@@ -48,7 +48,7 @@ def new_id(now: float) -> str:
 
 
 class Assignment:
-    """Assigns the calls of one proxy. `own_run` is the id of the run that all of them belong to, "" if there is none.
+    """Assigns the calls of one proxy. `own_run` is the id of the run that all of them belong to, or "".
 
     Its memories are bounded. The store decides which run is joined, so that several processes agree.
     """

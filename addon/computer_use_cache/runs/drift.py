@@ -1,5 +1,5 @@
-"""Where a replayed run left the path of the recorded one: the calls that nothing recorded answers, and where the nearest
-recorded request differs."""
+"""Where a replayed run left the path of the recorded one: the calls that nothing recorded answers, and where the
+nearest recorded request differs."""
 
 from __future__ import annotations
 

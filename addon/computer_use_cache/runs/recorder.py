@@ -37,7 +37,7 @@ class _Hit(NamedTuple):
 
 
 class Recorder:
-    """The calls of one proxy. `own_run` is the id of the run that all of them belong to, "" if there is none.
+    """The calls of one proxy. `own_run` is the id of the run that all of them belong to, or "".
 
     `hit` and `add` are quick and safe from any thread; `flush` uses the store.
     """

@@ -166,8 +166,8 @@ class RunLog(Protocol):
         """Add a run, or replace what is known about it. Its calls stay."""
 
     def join_run(self, run: Run, label: str, since: float, *, begins: bool = False) -> str:
-        """The id of the newest run with this label that was active at `since` (Unix seconds) or later; `run` is added
-        if there is none. All processes that ask at the same time get the same answer.
+        """The id of the newest run with this label that was active at `since` (Unix seconds) or later; without one,
+        `run` is added. All processes that ask at the same time get the same answer.
 
         A call that `begins` a conversation does not join a run whose conversation has gone on: it is asked again from
         the start.

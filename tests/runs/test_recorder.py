@@ -4,41 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from computer_use_cache.errors import StoreError
 from computer_use_cache.exchange.shared import Shared
-from computer_use_cache.models import Outcome, Response
+from computer_use_cache.models import Outcome
 from computer_use_cache.run_models import Call, Run
 from computer_use_cache.runs.recorder import MOST_PENDING
-from exchange.house import GOOD, START, UPSTREAM, House, failure, token
-
-SYSTEM = {"role": "system", "content": "You drive a browser."}
-
-
-def said(*texts: str) -> list[dict[str, str]]:
-    """A conversation: the user and the model take turns."""
-    turns = [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(texts)]
-    return [SYSTEM, *turns]
+from exchange.house import START, House, failure, token
+from runs.chats import chats, said
+from runs.chats import recorded as runs_of
 
 
 @pytest.fixture
 def house(tmp_path: Path) -> House:
-    return House(tmp_path / "store", UPSTREAM_BASE_URL=UPSTREAM)
-
-
-def chats(house: House, messages: list[Any], headers: dict[str, str] | None = None, answer: Response = GOOD) -> None:
-    """One call that begins now and takes a second."""
-    asyncio.run(house.lived(house.asks(headers, messages=messages), answer, seconds=1.0))
+    return House(tmp_path / "store")
 
 
 def recorded(house: House) -> list[tuple[str, list[Outcome]]]:
-    """The runs with their outcomes, the oldest run first."""
-    house.shared.flush(house.now)
-    log = house.store.run_log
-    return [(run.name, [call.outcome for call in log.calls(run.id)]) for run in reversed(log.runs(99))]
+    """The runs with the outcomes of their calls, the oldest run first."""
+    return [(run.name, [call.outcome for call in calls]) for run, calls in runs_of(house)]
 
 
 def test_a_conversation_that_goes_on_is_one_run(house: House) -> None:

@@ -69,6 +69,7 @@ from computer_use_cache.models import (
     Skip,
     Skipped,
 )
+from computer_use_cache.runs.assignment import WhenRecorded
 
 logger = logging.getLogger(__name__)
 
@@ -94,10 +95,18 @@ _NEXT: Mapping[State, frozenset[State]] = {
 
 class Exchange:
     """One planned request. `is_here` says whether its client is still connected, and `joins` whether it can be sent a
-    stream piece by piece. `step` is its place in a forked run."""
+    stream piece by piece. `step` is its place in a forked run. `when_recorded` is told its run and step, in the thread
+    that writes."""
 
     def __init__(
-        self, shared: Shared, plan: Plan, is_here: Callable[[], bool], *, joins: bool = True, step: Step | None = None
+        self,
+        shared: Shared,
+        plan: Plan,
+        is_here: Callable[[], bool],
+        *,
+        joins: bool = True,
+        step: Step | None = None,
+        when_recorded: WhenRecorded | None = None,
     ) -> None:
         self.state = State.DECIDING
         self.bypass: Bypass | None = None
@@ -109,6 +118,7 @@ class Exchange:
         self._is_here = is_here
         self._joins = joins
         self._step = step
+        self._when_recorded = when_recorded
         self._absent = Absent(Fwd.URI_MISS)
         self._status: int | None = None
         """The upstream's."""
@@ -339,7 +349,7 @@ class Exchange:
             if isinstance(ending, Join):
                 ending.flight.when_landed(functools.partial(self._joined_stream, final))
             else:
-                self._shared.record(final, self.plan, self._cost, self._began, now)
+                self._shared.record(final, self.plan, self._cost, self._began, now, when_recorded=self._when_recorded)
         finally:
             self._release()
         return final
@@ -369,7 +379,7 @@ class Exchange:
             saved = replace(landing.cost, seconds=0.0)
             self._shared.ledger.saved(self.plan.model, saved)
             report = replace(report, saved=saved)
-        self._shared.record(report, self.plan, NOTHING, self._began, self._now())
+        self._shared.record(report, self.plan, NOTHING, self._began, self._now(), when_recorded=self._when_recorded)
 
     def _will_land(self, landing: Landing) -> None:
         if self.lead:

@@ -108,6 +108,8 @@ class Format(ABC):
     """Enters the key and the entries; never change it."""
     key_excluded: ClassVar[frozenset[str]]
     """Top-level fields of the request that do not change the answer."""
+    operation: ClassVar[str] = "chat"
+    """What the model does: `gen_ai.operation.name` of OpenTelemetry's conventions, where they have a word for it."""
 
     routes: ClassVar[tuple[str, ...]] = ()
     """The API's paths below its base, if they are fixed ones."""
@@ -115,6 +117,8 @@ class Format(ABC):
     """Paths of the API that begin at the upstream's origin, whatever its base path is."""
     takes_forms: ClassVar[bool] = False
     """Whether a request may be a form (multipart/form-data) instead of JSON."""
+    has_websocket: ClassVar[bool] = False
+    """Whether clients may also ask over a websocket (responses_websocket/)."""
     origin_paths: ClassVar[tuple[str, ...]] = ()
     """Beginnings of paths that stay on the upstream's origin instead of going below its base path."""
     terminal_is_final: ClassVar[bool] = True

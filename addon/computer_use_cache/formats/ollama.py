@@ -128,6 +128,7 @@ class OllamaGenerate(_Talk):
     """`POST /api/generate`."""
 
     name = "ollama_generate"
+    operation = "text_completion"
     origin_routes = ("/api/generate",)
     conversation = "prompt"
     instructions = ("system",)
@@ -150,6 +151,7 @@ class OllamaEmbed(Ollama, OneShape):
     """`POST /api/embed`."""
 
     name = "ollama_embed"
+    operation = "embeddings"
     origin_routes = ("/api/embed",)
     conversation = "input"
     answered = "embeddings"

@@ -151,12 +151,15 @@ class FlowExchanges:
         flow.metadata["cache_model"] = plan.model
         if plan.forward != request.body:
             flow.request.content = plan.forward
+        cache_headers.name_run(flow, plan.route.controls.run or self._shared.own_run)
+        loop = asyncio.get_running_loop()
         return Exchange(
             self._shared,
             step.limited(plan) if step else plan,
             lambda: flow.client_conn.connected,
             joins=not flow.is_replay,
             step=step,
+            when_recorded=lambda run, number: loop.call_soon_threadsafe(cache_headers.note_step, flow, run, number),
         )
 
     def _answer(self, flow: http.HTTPFlow, exchange: Exchange, answer: Answer, now: float) -> None:

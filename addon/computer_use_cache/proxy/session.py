@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from computer_use_cache.accounting.ledger import Ledger
+from computer_use_cache.accounting.tracing import open_spans
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.errors import StoreError
 from computer_use_cache.exchange import forking
@@ -46,7 +47,8 @@ class Session:
         self.gate = Gate(settings, loopback=loopback)
         self.unseen = Unseen(settings, self.ledger)
         run = Runners(asyncio.to_thread, self.write, self.study, time.time)
-        self.shared = Shared(self.cache, self.ledger, run, os.environ.get(OWN_RUN, ""))
+        self._spans = open_spans(os.environ)
+        self.shared = Shared(self.cache, self.ledger, run, os.environ.get(OWN_RUN, ""), self._spans)
         self.exchanges = FlowExchanges(self.shared)
         self.exchanges.forking = _forking(self.cache.store)
         self.helpers = HelperRoutes(self.shared)
@@ -91,6 +93,8 @@ class Session:
             self.cache.store.close()
         except StoreError as error:
             logger.warning("the store was not closed cleanly: %s", error)
+        if self._spans:
+            self._spans.close()
 
 
 def _forking(store: Store) -> Forking | None:

@@ -6,7 +6,8 @@ What a call costs its request is an append. Under a flood, calls are dropped and
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from typing import NamedTuple
+from itertools import zip_longest
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
@@ -15,9 +16,12 @@ from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan, Route
 from computer_use_cache.models import Cost, Outcome
 from computer_use_cache.run_models import Call
-from computer_use_cache.runs.assignment import Assignment, Settled
+from computer_use_cache.runs.assignment import Assignment, Settled, WhenRecorded
 from computer_use_cache.runs.cleaning import without_credentials
 from computer_use_cache.runs.conversation import Head, head_of
+
+if TYPE_CHECKING:
+    from computer_use_cache.accounting.spans import Spans
 
 MOST_PENDING = 2000
 """Between two flushes, which are a second apart. No agent makes this many calls; a load test does."""
@@ -37,14 +41,16 @@ class _Hit(NamedTuple):
 
 
 class Recorder:
-    """The calls of one proxy. `own_run` is the id of the run that all of them belong to, or "".
+    """The calls of one proxy. `own_run` is the id of the run that all of them belong to, or "". `spans` gets each
+    call once it is recorded.
 
     `hit` and `add` are quick and safe from any thread; `flush` uses the store.
     """
 
-    def __init__(self, cache: Cache, ledger: Ledger, own_run: str) -> None:
+    def __init__(self, cache: Cache, ledger: Ledger, own_run: str, spans: Spans | None = None) -> None:
         self._cache = cache
         self._ledger = ledger
+        self._spans = spans
         self._assignment = Assignment(cache, own_run)
         self._pending: deque[_Hit | Settled] = deque()
         self._dropped = 0
@@ -57,10 +63,10 @@ class Recorder:
         else:
             self._dropped += 1
 
-    def add(self, plan: Plan, call: Call) -> None:
+    def add(self, plan: Plan, call: Call, when_recorded: WhenRecorded | None = None) -> None:
         """A call has ended."""
         if len(self._pending) < MOST_PENDING:
-            self._pending.append(Settled(plan.route, head_of(plan.format, plan.body), call))
+            self._pending.append(Settled(plan.route, head_of(plan.format, plan.body), call, when_recorded))
         else:
             self._dropped += 1
 
@@ -69,19 +75,28 @@ class Recorder:
         pending = [self._pending.popleft() for _ in range(len(self._pending))]
         dropped, self._dropped = self._dropped, 0
         missing = len(pending)
-        by_run: defaultdict[str, list[Call]] = defaultdict(list)
+        by_run: defaultdict[str, list[Settled]] = defaultdict(list)
         try:
             for each in pending:
                 settled = _settled(each) if isinstance(each, _Hit) else each
-                by_run[self._assignment.run_of(settled)].append(_clean(settled.call))
+                by_run[self._assignment.run_of(settled)].append(settled._replace(call=_clean(settled.call)))
             for id, calls in by_run.items():
-                steps = self._cache.store.run_log.add_calls(id, sorted(calls, key=lambda call: call.at))
+                calls.sort(key=lambda settled: settled.call.at)
+                steps = self._cache.store.run_log.add_calls(id, [settled.call for settled in calls])
                 missing -= len(steps)
                 if not steps:
                     self._assignment.forget()
+                for settled, step in zip_longest(calls, steps):
+                    self._tell(settled, id, step)
         finally:
             if dropped + missing:
                 self._ledger.unrecorded(dropped + missing)
+
+    def _tell(self, settled: Settled, run: str, step: int | None) -> None:
+        if settled.when_recorded:
+            settled.when_recorded(run, step)
+        if self._spans:
+            self._spans.add(settled.call, settled.route.request, run, step)
 
 
 def _settled(hit: _Hit) -> Settled:

@@ -6,6 +6,7 @@ What a call costs its request is an append. Under a flood, calls are dropped and
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from collections.abc import Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -54,6 +55,8 @@ class Recorder:
         self._assignment = Assignment(cache, own_run)
         self._pending: deque[_Hit | Settled] = deque()
         self._dropped = 0
+        self._missing = 0
+        """Calls of the present flush that are not stored yet."""
 
     def hit(self, plan: Plan, key: str, cost: Cost, began: float, now: float) -> None:
         """A hit of the fast path on the entry `key` has ended. Times are in Unix seconds."""
@@ -74,23 +77,32 @@ class Recorder:
         """Move the calls into the store. Raises StoreError, and then they are lost, and counted."""
         pending = [self._pending.popleft() for _ in range(len(self._pending))]
         dropped, self._dropped = self._dropped, 0
-        missing = len(pending)
-        by_run: defaultdict[str, list[Settled]] = defaultdict(list)
+        self._missing = len(pending)
         try:
-            for each in pending:
-                settled = _settled(each) if isinstance(each, _Hit) else each
-                by_run[self._assignment.run_of(settled)].append(settled._replace(call=_clean(settled.call)))
-            for id, calls in by_run.items():
-                calls.sort(key=lambda settled: settled.call.at)
-                steps = self._cache.store.run_log.add_calls(id, [settled.call for settled in calls])
-                missing -= len(steps)
-                if not steps:
-                    self._assignment.forget()
-                for settled, step in zip_longest(calls, steps):
-                    self._tell(settled, id, step)
+            settled = [_cleaned(_settled(each) if isinstance(each, _Hit) else each) for each in pending]
+            if homeless := self._store(settled):
+                self._assignment.forget()
+                for each in self._store(homeless):
+                    self._tell(each, "", None)
         finally:
-            if dropped + missing:
-                self._ledger.unrecorded(dropped + missing)
+            if dropped + self._missing:
+                self._ledger.unrecorded(dropped + self._missing)
+
+    def _store(self, settled: Sequence[Settled]) -> list[Settled]:
+        """Store calls in their runs. Returns those whose run has been removed, or is full."""
+        by_run: defaultdict[str, list[Settled]] = defaultdict(list)
+        for each in sorted(settled, key=lambda one: one.call.at):
+            by_run[self._assignment.run_of(each)].append(each)
+        homeless = list[Settled]()
+        for id, members in by_run.items():
+            steps = self._cache.store.run_log.add_calls(id, [one.call for one in members])
+            self._missing -= len(steps)
+            if steps:
+                for one, step in zip_longest(members, steps):
+                    self._tell(one, id, step)
+            else:
+                homeless += members
+        return homeless
 
     def _tell(self, settled: Settled, run: str, step: int | None) -> None:
         if settled.when_recorded:
@@ -114,8 +126,10 @@ def _settled(hit: _Hit) -> Settled:
     return Settled(hit.route, hit.head, call)
 
 
-def _clean(call: Call) -> Call:
+def _cleaned(settled: Settled) -> Settled:
     """The call without credentials: its texts may quote what a client sent."""
-    if call.reason or call.near_place:
-        return replace(call, reason=without_credentials(call.reason), near_place=without_credentials(call.near_place))
-    return call
+    call = settled.call
+    if not (call.reason or call.near_place):
+        return settled
+    reason, place = without_credentials(call.reason), without_credentials(call.near_place)
+    return settled._replace(call=replace(call, reason=reason, near_place=place))

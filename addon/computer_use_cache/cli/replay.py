@@ -27,7 +27,6 @@ def replay(run: str, base_url: bool, as_json: bool, pairs: tuple[str, ...], **fl
     The exit status is the command's, or 3 if it left the recorded path.
     """
     repeated = again.prepare(run, flags, pairs, Mode.OFFLINE, base_url=base_url)
-    again.register(repeated)
     status = repeated.run(as_json=as_json)
     calls, found = repeated.drifts()
     hits = sum(call.outcome is Outcome.HIT for call in calls)

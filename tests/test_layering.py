@@ -22,7 +22,7 @@ BELOW_CACHE = VALUES | {
     "store",
     "network",
 }
-CORE = BELOW_CACHE | {"cache", "flights", "accounting", "diagnosis", "runs", "transfer", "exchange"}
+CORE = BELOW_CACHE | {"cache", "flights", "accounting", "diagnosis", "runs", "report", "transfer", "exchange"}
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "__main__": {"cli"},
@@ -43,6 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "accounting": BELOW_CACHE | {"cache"},
     "diagnosis": BELOW_CACHE | {"cache", "accounting"},
     "runs": BELOW_CACHE | {"cache", "accounting", "diagnosis"},
+    "report": BELOW_CACHE | {"cache", "accounting", "diagnosis", "runs"},
     "transfer": BELOW_CACHE | {"cache", "accounting", "diagnosis"},
     "exchange": BELOW_CACHE | {"cache", "flights", "accounting", "diagnosis", "runs"},
     "proxy": CORE | {"__init__"},
@@ -61,6 +62,7 @@ LIBRARIES = {
     "pytest": {"testing/pytest_plugin.py"},
     "click": {"cli"},
     "rich": {"cli"},
+    "jinja2": {"report/render.py"},
     "diskcache": {"store/sqlite.py", "store/raw_disk.py", "store/sqlite_failures.py"},
     "genai_prices": {"accounting/prices.py"},
     "redis": {"store/redis.py"},

@@ -45,9 +45,12 @@ CALLABLES = {
     f"{HTTP}:HttpStream.check_killed": "self emit_error_hook",
     f"{HTTP}:HttpStream.send_response": "self already_streamed",
     f"{HTTP}:HttpStream.flow_done": "self",
+    f"{HTTP}:HttpStream.passthrough": "self event",
     f"{HTTP}:HttpLayer.make_stream": "self stream_id",
     f"{HTTP}:HttpLayer.register_connection": "self command",
+    f"{HTTP}:HttpLayer.get_connection": "self event reuse",
     f"{HTTP}:HttpLayer.event_to_child": "self child event",
+    f"{HTTP}:HttpConnection.__init__": "self context conn",
     f"{HTTP}:GetHttpConnection.__init__": "self address tls via transport_protocol",
     f"{HTTP}:Http1Client.read_headers": "self event",
     f"{HTTP}:Http1Client.read_body": "self event",
@@ -62,7 +65,7 @@ CALLABLES = {
 ATTRIBUTES: dict[str, tuple[Callable[..., Any], str]] = {
     "h11's ContentLengthReader": (h11._readers.ContentLengthReader, "_remaining"),
     "diskcache's Cache": (diskcache.Cache, "_con"),
-    "mitmproxy's HttpStream": (HttpStream, "request_body_buf response_body_buf client_state server_state"),
+    "mitmproxy's HttpStream": (HttpStream, "request_body_buf response_body_buf client_state server_state child_layer"),
     "mitmproxy's HttpLayer": (HttpLayer, "streams connections command_sources waiting_for_establishment mode"),
     "mitmproxy's Layer": (Layer, "_paused_event_queue"),
 }

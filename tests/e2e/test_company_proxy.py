@@ -64,7 +64,7 @@ def company(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Proxy]:
     options = ("--mode", "regular@127.0.0.2:0")
     with running_proxy(tmp_path / "company", "http://localhost/v1", *options, entry=script) as proxy:
         place = re.compile(r"HTTP\(S\) proxy listening at (\S+)\.")
-        proxy.wait_for_log("HTTP(S) proxy listening")
+        proxy.log.wait_for("HTTP(S) proxy listening")
         address = next(found[1] for line in list(proxy.log) if (found := place.search(line)))
         for name in ("HTTPS_PROXY", "HTTP_PROXY"):
             monkeypatch.setenv(name, f"http://me:p%40ss%2Fword@{address}")

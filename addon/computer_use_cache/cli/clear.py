@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from computer_use_cache.cli import client
+from computer_use_cache.cli.progress import working
 from computer_use_cache.errors import StoreError
 from computer_use_cache.formats.base import Json
 from computer_use_cache.runs.finding import UnknownRun, find
@@ -63,12 +64,13 @@ def clear(
         _reject(key, _place(url, settings) if health else None, settings)
         click.echo(f"Removed the entry from {folder}.")
         return
-    if health:
-        deleted = client.clear(_place(url, settings), chosen, settings)
-    else:
-        with opened_store(settings) as store:
-            before = None if older_than is None else time.time() - older_than
-            deleted = store.clear(Choice(model, namespace, before) if chosen else None)
+    with working("removing entries"):
+        if health:
+            deleted = client.clear(_place(url, settings), chosen, settings)
+        else:
+            with opened_store(settings) as store:
+                before = None if older_than is None else time.time() - older_than
+                deleted = store.clear(Choice(model, namespace, before) if chosen else None)
     click.echo(f"Removed {deleted} entries from {folder}.")
 
 

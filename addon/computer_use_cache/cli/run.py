@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 import click
 from msgspec.structs import replace
@@ -27,8 +28,6 @@ _NOT_FOUND = 127
 _FORWARDED = ("SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 _OF_THE_TERMINAL = ("SIGINT", "SIGQUIT")
 """What a terminal sends to every process in its foreground, the command included."""
-_DEFAULTS = {"rebind": "on", "samples": "ordered"}
-"""A second run should be answered from the first one's recordings, with its own values."""
 _NODE = ("node", "npx", "npm", "pnpm", "yarn")
 
 
@@ -42,7 +41,7 @@ def run_command(base_url: bool, pairs: tuple[str, ...], command: tuple[str, ...]
     A private proxy lives as long as the command, which finds it and its certificates by environment variables. The
     calls to CACHE_HOSTS are cached, all others pass as they are. The exit status is the command's.
     """
-    settings, texts, own = options.given(flags, pairs, _DEFAULTS | {"bind": environment.bindings()})
+    settings, texts, own = options.given(flags, pairs, options.of_run())
     program = shutil.which(command[0])
     if program is None:
         click.echo(f"Error: {command[0]} was not found, or may not be run", err=True)
@@ -53,8 +52,8 @@ def run_command(base_url: bool, pairs: tuple[str, ...], command: tuple[str, ...]
             "itself, use Node 24, `run --base-url`, or mitmproxy's `--mode local:` (see README)",
             err=True,
         )
-    run = recording.new_run(command, time.time())
-    return run_recorded(command, run, settings, texts, own, base_url=base_url)
+    run = replace(recording.new_run(command, time.time()), flags=options.shown(flags), base_url=base_url)
+    return run_recorded(command, run, settings, texts, own)
 
 
 def run_recorded(
@@ -64,16 +63,20 @@ def run_recorded(
     texts: Mapping[str, str],
     own: Sequence[str],
     *,
-    base_url: bool,
+    answer: str = "",
+    stdout: IO[bytes] | None = None,
 ) -> int:
     """Run a command behind a private proxy, which gets these settings as `launcher.arguments` takes them. Keeps its
-    calls as those of `run`, and says at the end what came of them. Returns the command's exit status."""
-    with launcher.companion(settings, texts, own, base_url=base_url, run=run.id) as proxy:
+    calls as those of `run`, and says at the end what came of them. Returns the command's exit status.
+
+    `answer` is as in `launcher.companion`. The command writes to `stdout`, by default this process's own.
+    """
+    with launcher.companion(settings, texts, own, base_url=run.base_url, run=run.id, answer=answer) as proxy:
         before = run_summary.take(settings, run)
         variables = dict(os.environ) | environment.proxied(proxy.port, proxy.trust, os.environ)
         if proxy.base_port:
             variables |= environment.base_urls(f"http://127.0.0.1:{proxy.base_port}")
-        status = _run(command, variables)
+        status = _run(command, variables, stdout)
     if proxy.log:
         click.echo(proxy.log, err=True)
     run = replace(run, ended=time.time(), status=status)
@@ -82,10 +85,10 @@ def run_recorded(
     return status
 
 
-def _run(command: Sequence[str], variables: dict[str, str]) -> int:
+def _run(command: Sequence[str], variables: dict[str, str], stdout: IO[bytes] | None) -> int:
     """The exit status of the command, 128 + N where signal N ended it."""
     try:
-        process = subprocess.Popen(command, env=variables)  # noqa: S603  # it is what the user asked for
+        process = subprocess.Popen(command, env=variables, stdout=stdout)  # noqa: S603  # it is what the user asked for
     except OSError as error:
         raise CacheError(f"{command[0]} cannot be run: {error.strerror}") from None
 

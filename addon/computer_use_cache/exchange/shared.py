@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Protocol, assert_never
+from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
 from computer_use_cache.accounting.ledger import Ledger
 from computer_use_cache.cache.cache import Cache
@@ -19,7 +19,11 @@ from computer_use_cache.exchange.report import Report, Storing
 from computer_use_cache.flights.flight import Flights
 from computer_use_cache.flights.leases import LeaseHolder
 from computer_use_cache.models import NOTHING, Cost, Entry, Outcome, Skipped
+from computer_use_cache.runs.assignment import WhenRecorded
 from computer_use_cache.runs.recorder import Recorder
+
+if TYPE_CHECKING:
+    from computer_use_cache.accounting.spans import Spans
 
 logger = logging.getLogger(__name__)
 
@@ -47,16 +51,19 @@ class Runners:
 class Shared:
     """One per proxy."""
 
-    def __init__(self, cache: Cache, ledger: Ledger, run: Runners, own_run: str = "") -> None:
+    def __init__(
+        self, cache: Cache, ledger: Ledger, run: Runners, own_run: str = "", spans: Spans | None = None
+    ) -> None:
         """`own_run` is the id of the run that all calls belong to, or ""."""
         self.cache = cache
         self.ledger = ledger
         self.run = run
+        self.own_run = own_run
         self.flights = Flights()
         self.leases = LeaseHolder(cache.store.leases, cache.settings.upstream_timeout_seconds)
         self.decider = Decider(cache, self.flights)
         self.storing = FailureLog("storing")
-        self._recorder = Recorder(cache, ledger, own_run)
+        self._recorder = Recorder(cache, ledger, own_run, spans)
         self._recording = FailureLog("recording runs")
 
     def conclude_hit(self, plan: Plan, entry: Entry, began: float) -> None:
@@ -95,9 +102,18 @@ class Shared:
                 self.ledger.skipped(reason)
         logger.info("%s", log_line(report))
 
-    def record(self, report: Report, plan: Plan, spent: Cost, began: float, now: float) -> None:
-        """Record a call that has ended, in its run. The arguments are those of `call_of`."""
-        self._recorder.add(plan, call_of(report, plan, spent, began, now))
+    def record(
+        self,
+        report: Report,
+        plan: Plan,
+        spent: Cost,
+        began: float,
+        now: float,
+        *,
+        when_recorded: WhenRecorded | None = None,
+    ) -> None:
+        """Record a call that has ended, in its run. The other arguments are those of `call_of`."""
+        self._recorder.add(plan, call_of(report, plan, spent, began, now), when_recorded)
 
     def flush(self, now: float) -> None:
         """Move what was counted and recorded into the store at `now` (Unix seconds). Blocks. Raises StoreError for the

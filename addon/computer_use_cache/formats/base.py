@@ -108,6 +108,8 @@ class Format(ABC):
     """Enters the key and the entries; never change it."""
     key_excluded: ClassVar[frozenset[str]]
     """Top-level fields of the request that do not change the answer."""
+    operation: ClassVar[str] = "chat"
+    """What the model does: `gen_ai.operation.name` of OpenTelemetry's conventions, where they have a word for it."""
 
     routes: ClassVar[tuple[str, ...]] = ()
     """The API's paths below its base, if they are fixed ones."""
@@ -115,6 +117,8 @@ class Format(ABC):
     """Paths of the API that begin at the upstream's origin, whatever its base path is."""
     takes_forms: ClassVar[bool] = False
     """Whether a request may be a form (multipart/form-data) instead of JSON."""
+    has_websocket: ClassVar[bool] = False
+    """Whether clients may also ask over a websocket (responses_websocket/)."""
     origin_paths: ClassVar[tuple[str, ...]] = ()
     """Beginnings of paths that stay on the upstream's origin instead of going below its base path."""
     terminal_is_final: ClassVar[bool] = True
@@ -224,6 +228,14 @@ class Format(ABC):
     @abstractmethod
     def explode(self, answer: Json, *, with_usage: bool) -> list[Event]:
         """The stream that the provider would have sent instead of this JSON answer."""
+
+    def text_answer(self, text: str, model: str) -> Json:
+        """The JSON answer in which the model says this text. Raises FormatError if the API does not answer in text."""
+        raise FormatError(f"{self.name} does not answer in text")
+
+    def with_model(self, upstream: str, path: str, model: str) -> tuple[str, str]:
+        """The API's base URL and the path below it, with this model in place of one that they name."""
+        return upstream, path
 
     def unasked_form(self, answer: bytes, request: Json) -> str:
         """The form that a request asked for if its JSON answer came in another, else "" (embeddings: `float`)."""

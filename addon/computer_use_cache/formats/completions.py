@@ -14,10 +14,14 @@ class Completions(ChoiceFormat):
     """`/completions`."""
 
     name = "completions"
+    operation = "text_completion"
     routes = ("/completions",)
     conversation = "prompt"
     answer_object = "text_completion"
     chunk_object = "text_completion"
+
+    def text_choice(self, text: str) -> Json:
+        return {"text": text}
 
     def said(self, part: Json) -> Json:
         return {"text": part.get("text")}

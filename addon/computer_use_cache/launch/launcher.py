@@ -28,7 +28,7 @@ import computer_use_cache
 from computer_use_cache.errors import CacheError
 from computer_use_cache.launch import workers
 from computer_use_cache.launch.environment import Trust
-from computer_use_cache.run_models import OWN_RUN
+from computer_use_cache.run_models import GIVEN_ANSWER, OWN_RUN
 from computer_use_cache.settings import Settings
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -152,13 +152,20 @@ class Companion:
 
 @contextlib.contextmanager
 def companion(
-    settings: Settings, options: Mapping[str, str], own: Sequence[str], *, base_url: bool, run: str = ""
+    settings: Settings,
+    options: Mapping[str, str],
+    own: Sequence[str],
+    *,
+    base_url: bool,
+    run: str = "",
+    answer: str = "",
 ) -> Iterator[Companion]:
     """A private proxy on free loopback ports, which ends with this context and with this process, however it ends.
 
     It goes through the proxy that this process's environment names, if any. With `base_url` it is a reverse proxy
-    too. All of its calls belong to the run with the id `run`, if that is not "". The other arguments are those of
-    `arguments`. Raises CacheError when it does not start.
+    too. All of its calls belong to the run with the id `run`, if that is not "". If that run is a fork, the file
+    `answer` is the answer to its first call. The other arguments are those of `arguments`. Raises CacheError when it
+    does not start.
     """
     upstream = settings.upstream_base_url
     line = ["-s", str(entry_path()), "--mode", "regular@127.0.0.1:0"]
@@ -178,7 +185,7 @@ def companion(
             stdout=subprocess.PIPE,
             stderr=log,
             start_new_session=True,
-            env=os.environ | {OWN_RUN: run},
+            env=os.environ | {OWN_RUN: run, GIVEN_ANSWER: answer},
         ) as process,
     ):
         assert process.stdin

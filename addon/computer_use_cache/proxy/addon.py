@@ -29,6 +29,7 @@ from computer_use_cache.proxy.fast_path.eligibility import needs_flows
 from computer_use_cache.proxy.fast_path.lookup import FastPath
 from computer_use_cache.proxy.http.layer import with_cache_layer
 from computer_use_cache.proxy.http.owner import Feed
+from computer_use_cache.proxy.http.websocket import Reading
 from computer_use_cache.proxy.session import Session
 from computer_use_cache.proxy.shutdown import drain
 from computer_use_cache.proxy.signing import sign_anew
@@ -152,12 +153,16 @@ class ComputerUseCache:
             settings = self._session.settings
             is_of_use = settings.fast_lane is Switch.AUTO and not needs_flows(ctx.options, ctx.master.addons)
             is_wanted = settings.fast_lane is Switch.ON or is_of_use
-            # Samples in order need every request counted, which the fast path does not do.
-            self._is_fast_path_open = is_wanted and settings.samples is not Samples.ORDERED
+            # Samples in order and forks need every request counted, which the fast path does not do.
+            is_counted = settings.samples is Samples.ORDERED or self._session.exchanges.forking is not None
+            self._is_fast_path_open = is_wanted and not is_counted
         return self._session.fast_path if self._is_fast_path_open else None
 
     async def cache_find(self, search: Search) -> None:
         await asyncio.to_thread(search.run)
+
+    async def cache_read_message(self, reading: Reading) -> None:
+        await asyncio.to_thread(reading.run)
 
     def tls_clienthello(self, hello: ClientHelloData) -> None:
         if self._session:

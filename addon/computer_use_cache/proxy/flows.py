@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from mitmproxy import http
 from mitmproxy.proxy.mode_specs import ReverseMode
 
@@ -73,13 +75,12 @@ def is_helper(flow: http.HTTPFlow) -> bool:
     return not is_upgraded and helpers.is_helper(flow.request.method, path_and_query(flow)[0])
 
 
-def could_use_http(flow: http.HTTPFlow, settings: Settings) -> bool:
-    """Whether this is Codex asking for a websocket to a cached API: if refused, it uses HTTP. No other client is known
-    to do so, so theirs pass."""
-    headers = flow.request.headers
-    if headers.get("upgrade") != "websocket" or not headers.get("user-agent", "").lower().startswith("codex"):
+def asks_for_websocket(flow: http.HTTPFlow, settings: Settings) -> bool:
+    """Whether the request opens a websocket to an API that the cache answers there too."""
+    if flow.request.method != "GET" or flow.request.headers.get("upgrade") != "websocket":
         return False
-    return is_cached_path(flow, settings)
+    found = formats.match(_split(flow, settings)[1])
+    return found is not None and found[0].has_websocket
 
 
 def request_of(flow: http.HTTPFlow, settings: Settings) -> Request:
@@ -89,6 +90,16 @@ def request_of(flow: http.HTTPFlow, settings: Settings) -> Request:
     headers = lower_headers(flow.request.headers)
     client = flow.metadata.get(_CLIENT, "")
     return Request(base, below, upstream.query_of(query), headers, body_of(flow.request), client)
+
+
+def replace_request(flow: http.HTTPFlow, request: Request) -> None:
+    """Make a flow's request this one, which differs in its path, its namespace or its body only."""
+    _, query = path_and_query(flow)
+    path = urlsplit(request.upstream).path + request.path
+    flow.request.path = f"{path}?{query}" if query else path
+    if namespace := request.headers.get("x-cache-namespace"):
+        flow.request.headers["x-cache-namespace"] = namespace
+    flow.request.content = request.body
 
 
 def _split(flow: http.HTTPFlow, settings: Settings) -> tuple[str, str]:

@@ -9,10 +9,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 from computer_use_cache.accounting.ledger import Ledger
+from computer_use_cache.accounting.tracing import open_spans
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.errors import StoreError
+from computer_use_cache.exchange import forking
+from computer_use_cache.exchange.forking import Forking
 from computer_use_cache.exchange.shared import Runners, Shared
 from computer_use_cache.proxy.admission import Gate
 from computer_use_cache.proxy.exchanges import FlowExchanges
@@ -21,8 +25,9 @@ from computer_use_cache.proxy.helper_routes import HelperRoutes
 from computer_use_cache.proxy.loaded_flows import LoadedFlows
 from computer_use_cache.proxy.local_routes import LocalRoutes
 from computer_use_cache.proxy.unseen import Unseen
-from computer_use_cache.run_models import OWN_RUN
+from computer_use_cache.run_models import GIVEN_ANSWER, OWN_RUN
 from computer_use_cache.settings import Settings
+from computer_use_cache.store.base import Store
 from computer_use_cache.store.opening import open_store
 from computer_use_cache.transfer import original_tool
 from computer_use_cache.transfer.recordings import Summary
@@ -42,8 +47,10 @@ class Session:
         self.gate = Gate(settings, loopback=loopback)
         self.unseen = Unseen(settings, self.ledger)
         run = Runners(asyncio.to_thread, self.write, self.study, time.time)
-        self.shared = Shared(self.cache, self.ledger, run, os.environ.get(OWN_RUN, ""))
+        self._spans = open_spans(os.environ)
+        self.shared = Shared(self.cache, self.ledger, run, os.environ.get(OWN_RUN, ""), self._spans)
         self.exchanges = FlowExchanges(self.shared)
+        self.exchanges.forking = _forking(self.cache.store)
         self.helpers = HelperRoutes(self.shared)
         self.fast_path = FastPath(self.shared, self.gate)
         self.local = LocalRoutes(self.cache, self.ledger, self.write, self.upkeep, loopback=loopback)
@@ -86,6 +93,16 @@ class Session:
             self.cache.store.close()
         except StoreError as error:
             logger.warning("the store was not closed cleanly: %s", error)
+        if self._spans:
+            self._spans.close()
+
+
+def _forking(store: Store) -> Forking | None:
+    """What this proxy's only client does differently, if it is a forked run. Raises StoreError."""
+    run, answer = os.environ.get(OWN_RUN), os.environ.get(GIVEN_ANSWER)
+    if not run:
+        return None
+    return forking.of_run(store.run_log.run(run), Path(answer).read_text("utf-8") if answer else "")
 
 
 async def _run[R](thread: ThreadPoolExecutor, work: Callable[[], R]) -> R:

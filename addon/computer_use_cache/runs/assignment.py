@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NamedTuple
@@ -20,13 +21,18 @@ _MOST_REMEMBERED = 4096
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
+type WhenRecorded = Callable[[str, int | None], object]
+"""Is told the id of a call's run and the number of its step, None if the run has too many calls to keep this one."""
+
+
 class Settled(NamedTuple):
     """A call that has ended: its request without the body, the head of its conversation if its body was at hand, and
-    how it ended."""
+    how it ended. `when_recorded` is called in the thread that writes."""
 
     route: Route
     head: Head | None
     call: Call
+    when_recorded: WhenRecorded | None = None
 
 
 @dataclass(slots=True)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Sequence
-from typing import NamedTuple
+from itertools import zip_longest
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
@@ -16,9 +17,12 @@ from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan, Route
 from computer_use_cache.models import Cost, Outcome
 from computer_use_cache.run_models import Call
-from computer_use_cache.runs.assignment import Assignment, Settled
+from computer_use_cache.runs.assignment import Assignment, Settled, WhenRecorded
 from computer_use_cache.runs.cleaning import without_credentials
 from computer_use_cache.runs.conversation import Head, head_of
+
+if TYPE_CHECKING:
+    from computer_use_cache.accounting.spans import Spans
 
 MOST_PENDING = 2000
 """Between two flushes, which are a second apart. No agent makes this many calls; a load test does."""
@@ -38,14 +42,16 @@ class _Hit(NamedTuple):
 
 
 class Recorder:
-    """The calls of one proxy. `own_run` is the id of the run that all of them belong to, or "".
+    """The calls of one proxy. `own_run` is the id of the run that all of them belong to, or "". `spans` gets each
+    call once it is recorded.
 
     `hit` and `add` are quick and safe from any thread; `flush` uses the store.
     """
 
-    def __init__(self, cache: Cache, ledger: Ledger, own_run: str) -> None:
+    def __init__(self, cache: Cache, ledger: Ledger, own_run: str, spans: Spans | None = None) -> None:
         self._cache = cache
         self._ledger = ledger
+        self._spans = spans
         self._assignment = Assignment(cache, own_run)
         self._pending: deque[_Hit | Settled] = deque()
         self._dropped = 0
@@ -60,10 +66,10 @@ class Recorder:
         else:
             self._dropped += 1
 
-    def add(self, plan: Plan, call: Call) -> None:
+    def add(self, plan: Plan, call: Call, when_recorded: WhenRecorded | None = None) -> None:
         """A call has ended."""
         if len(self._pending) < MOST_PENDING:
-            self._pending.append(Settled(plan.route, head_of(plan.format, plan.body), call))
+            self._pending.append(Settled(plan.route, head_of(plan.format, plan.body), call, when_recorded))
         else:
             self._dropped += 1
 
@@ -76,23 +82,32 @@ class Recorder:
             settled = [_settled(each) if isinstance(each, _Hit) else each for each in pending]
             if homeless := self._store(settled):
                 self._assignment.forget()
-                self._store(homeless)
+                self._store(homeless, is_last=True)
         finally:
             if dropped + self._missing:
                 self._ledger.unrecorded(dropped + self._missing)
 
-    def _store(self, settled: Sequence[Settled]) -> list[Settled]:
-        """Store calls in their runs. Returns those whose run has been removed, or is full."""
+    def _store(self, settled: Sequence[Settled], *, is_last: bool = False) -> list[Settled]:
+        """Store calls in their runs. Returns those whose run has been removed, or is full, unless this `is_last`."""
         by_run: defaultdict[str, list[Settled]] = defaultdict(list)
         for each in sorted(settled, key=lambda one: one.call.at):
-            by_run[self._assignment.run_of(each)].append(each)
+            by_run[self._assignment.run_of(each)].append(each._replace(call=_clean(each.call)))
         homeless = list[Settled]()
         for id, members in by_run.items():
-            steps = self._cache.store.run_log.add_calls(id, [_clean(one.call) for one in members])
+            steps = self._cache.store.run_log.add_calls(id, [one.call for one in members])
             self._missing -= len(steps)
-            if not steps:
+            if not steps and not is_last:
                 homeless += members
+                continue
+            for one, step in zip_longest(members, steps):
+                self._tell(one, id, step)
         return homeless
+
+    def _tell(self, settled: Settled, run: str, step: int | None) -> None:
+        if settled.when_recorded:
+            settled.when_recorded(run, step)
+        if self._spans:
+            self._spans.add(settled.call, settled.route.request, run, step)
 
 
 def _settled(hit: _Hit) -> Settled:

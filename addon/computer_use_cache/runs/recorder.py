@@ -79,29 +79,28 @@ class Recorder:
         dropped, self._dropped = self._dropped, 0
         self._missing = len(pending)
         try:
-            settled = [_cleaned(_settled(each) if isinstance(each, _Hit) else each) for each in pending]
+            settled = [_settled(each) if isinstance(each, _Hit) else each for each in pending]
             if homeless := self._store(settled):
                 self._assignment.forget()
-                for each in self._store(homeless):
-                    self._tell(each, "", None)
+                self._store(homeless, is_last=True)
         finally:
             if dropped + self._missing:
                 self._ledger.unrecorded(dropped + self._missing)
 
-    def _store(self, settled: Sequence[Settled]) -> list[Settled]:
-        """Store calls in their runs. Returns those whose run has been removed, or is full."""
+    def _store(self, settled: Sequence[Settled], *, is_last: bool = False) -> list[Settled]:
+        """Store calls in their runs. Returns those whose run has been removed, or is full, unless this `is_last`."""
         by_run: defaultdict[str, list[Settled]] = defaultdict(list)
         for each in sorted(settled, key=lambda one: one.call.at):
-            by_run[self._assignment.run_of(each)].append(each)
+            by_run[self._assignment.run_of(each)].append(each._replace(call=_clean(each.call)))
         homeless = list[Settled]()
         for id, members in by_run.items():
             steps = self._cache.store.run_log.add_calls(id, [one.call for one in members])
             self._missing -= len(steps)
-            if steps:
-                for one, step in zip_longest(members, steps):
-                    self._tell(one, id, step)
-            else:
+            if not steps and not is_last:
                 homeless += members
+                continue
+            for one, step in zip_longest(members, steps):
+                self._tell(one, id, step)
         return homeless
 
     def _tell(self, settled: Settled, run: str, step: int | None) -> None:
@@ -126,10 +125,8 @@ def _settled(hit: _Hit) -> Settled:
     return Settled(hit.route, hit.head, call)
 
 
-def _cleaned(settled: Settled) -> Settled:
+def _clean(call: Call) -> Call:
     """The call without credentials: its texts may quote what a client sent."""
-    call = settled.call
-    if not (call.reason or call.near_place):
-        return settled
-    reason, place = without_credentials(call.reason), without_credentials(call.near_place)
-    return settled._replace(call=replace(call, reason=reason, near_place=place))
+    if call.reason or call.near_place:
+        return replace(call, reason=without_credentials(call.reason), near_place=without_credentials(call.near_place))
+    return call

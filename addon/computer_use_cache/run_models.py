@@ -13,15 +13,20 @@ GIVEN_ANSWER = "COMPUTER_USE_CACHE_ANSWER"
 
 
 class Fork(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How a run left the path of an earlier one.
+    """How the run with the id `run` left the path of an earlier one.
 
     Its first `after` answered calls are the earlier run's. The next one goes to `model`, "" for its own. The entries
     of all calls from there on are in a `namespace` of their own, so that none of the earlier run's is replaced.
     """
 
+    run: str
     after: int
-    namespace: str
     model: str = ""
+
+    @property
+    def namespace(self) -> str:
+        """As in X-Cache-Namespace."""
+        return f"fork {self.run}"
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -45,6 +50,16 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     status: int | None = None
     parent: str = ""
     forks: tuple[Fork, ...] = ()
+
+    @property
+    def is_fork(self) -> bool:
+        """Whether it is a fork itself, not the replay of one."""
+        return bool(self.forks) and self.forks[-1].run == self.id
+
+    @property
+    def origin(self) -> str:
+        """The run that it repeats, in words; "" for a run of its own."""
+        return f"{'fork' if self.is_fork else 'replay'} of {self.parent}" if self.parent else ""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -80,7 +80,7 @@ def outcomes(run: Run) -> str:
 
 
 def test_a_run_is_replayed_forked_and_its_fork_replayed(
-    upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
+    upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     done = record(upstream, CHAT_AGENT)
     assert (done.stdout, done.returncode) == ("gpt-a 1\ngpt-a 2\ngpt-a 3\n", 7), done.stderr
@@ -119,6 +119,10 @@ def test_a_run_is_replayed_forked_and_its_fork_replayed(
 
     done = run_module("replay", forked.id)
     assert (done.stdout, done.returncode) == ("gpt-a 1\ngpt-b 2\ngpt-a 3\n", 7), done.stderr
+    assert [run.origin for run in runs()[:2]] == [f"replay of {forked.id}", f"fork of {recorded.id}"]
+    assert main(["runs", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told[1]["forks"] == [{"run": forked.id, "after": 1, "model": "gpt-b"}]
 
 
 def test_an_answer_is_given_in_a_models_place(upstream: Upstream, folder: Path) -> None:

@@ -19,7 +19,7 @@ from computer_use_cache.run_models import Fork
 from exchange.house import GOOD, UPSTREAM, House, failure
 from support import chat_request, completion
 
-AT_3 = Fork(after=2, namespace="fork r2")
+AT_3 = Fork(after=2, run="r2")
 BETTER = Response(200, {"content-type": "application/json"}, json.dumps(completion("other")).encode(), 1.0)
 
 
@@ -95,7 +95,7 @@ def test_a_fork_leaves_the_recorded_run_as_it_was(house: House) -> None:
 
 def test_only_the_first_call_of_a_fork_goes_to_the_other_model_and_its_retries_do(house: House) -> None:
     async def fork() -> list[str]:
-        agent = Agent(house, Forking([Fork(after=1, namespace="r", model="other")], is_new=True))
+        agent = Agent(house, Forking([Fork(after=1, run="r", model="other")], is_new=True))
         await agent.gets("one")
         models = [(await agent.gets("two", response))[1] for response in (failure(429), failure(503), GOOD)]
         return [*models, (await agent.gets("three"))[1]]
@@ -137,21 +137,21 @@ def test_an_answer_is_given_once_in_the_shape_that_was_asked_for(house: House, g
 
 def test_an_answer_that_is_half_of_one_is_refused(house: House) -> None:
     async def fork() -> Refuse:
-        return await Agent(
-            house, Forking([Fork(after=0, namespace="r")], is_new=True, answer='{"choices": []}')
-        ).is_refused("1")
+        return await Agent(house, Forking([Fork(after=0, run="r")], is_new=True, answer='{"choices": []}')).is_refused(
+            "1"
+        )
 
     assert "cannot be the answer of chat_completions: the answer has no choices" in asyncio.run(fork()).error.message
 
 
 def test_a_fork_of_a_fork_takes_the_same_ways_before_its_own(house: House) -> None:
-    first = Fork(after=1, namespace="a", model="second")
+    first = Fork(after=1, run="a", model="second")
 
     async def fork() -> None:
         agent = Agent(house, Forking([first], is_new=True))
         for text in ("one", "two", "three"):
             await agent.gets(text, BETTER)
-        again = Agent(house, Forking([first, Fork(after=2, namespace="b", model="third")], is_new=True))
+        again = Agent(house, Forking([first, Fork(after=2, run="b", model="third")], is_new=True))
         house.cache.samples.forget()
         found = [await again.gets(text) for text in ("one", "two", "three")]
         assert [(report.outcome, model) for report, model, _ in found] == [

@@ -13,14 +13,14 @@ import click
 from msgspec.structs import replace
 
 from computer_use_cache.cli import drifts, options
+from computer_use_cache.cli.chosen_run import chosen_run
 from computer_use_cache.cli.clear import opened_store
 from computer_use_cache.cli.run import run_recorded
 from computer_use_cache.diagnosis import near_miss
 from computer_use_cache.diagnosis.differences import HIDDEN
 from computer_use_cache.errors import CacheError
-from computer_use_cache.exchange import forking
 from computer_use_cache.run_models import Call, Run
-from computer_use_cache.runs import drift, finding, recording
+from computer_use_cache.runs import drift, recording
 from computer_use_cache.runs.drift import Drift
 from computer_use_cache.setting_values import Mode
 from computer_use_cache.settings import Settings
@@ -64,7 +64,7 @@ def prepare(
     `pairs` are as in `options.given`. Raises CacheError."""
     settings, _, _ = options.given(flags, pairs)
     with opened_store(settings) as store:
-        recorded = _origin(store.run_log, finding.find(store.run_log, name))
+        recorded = _origin(store.run_log, chosen_run(store.run_log, name))
         calls = store.run_log.calls(recorded.id)
     if not recorded.command:
         raise CacheError(f"run {recorded.id} has no command to run again: it was recorded behind `start`")
@@ -88,7 +88,7 @@ def prepare(
 
 def _origin(log: RunLog, run: Run) -> Run:
     """The run that a replay repeats: what a replay lacks was missing there only."""
-    while run.parent and not forking.is_fork(run) and (parent := log.run(run.parent)):
+    while run.parent and not run.is_fork and (parent := log.run(run.parent)):
         run = parent
     return run
 

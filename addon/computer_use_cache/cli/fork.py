@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from computer_use_cache.cache import policy
 from computer_use_cache.cli import again, options
 from computer_use_cache.cli.again import Again
-from computer_use_cache.exchange import forking
 from computer_use_cache.models import Outcome
 from computer_use_cache.run_models import Call, Fork
 from computer_use_cache.runs import drift
@@ -81,7 +80,7 @@ def _forked(repeated: Again, step: int, model: str) -> Again:
     after = len(drift.answered(repeated.calls[: step - 1]))
     new = repeated.new
     earlier = (one for one in new.forks if one.after < after)
-    own = Fork(after=after, namespace=forking.namespace_of(new.id), model=model)
+    own = Fork(run=new.id, after=after, model=model)
     return dataclasses.replace(repeated, new=replace(new, forks=(*earlier, own)))
 
 

@@ -100,8 +100,8 @@ def _heading(run: Run, calls: list[Call]) -> Text:
     status = "" if run.status is None else f", exit {run.status}"
     saved = f", saved {dollars(sums.saved_usd)}" if sums.saved_usd else ""
     spent = f", spent {dollars(sums.spent_usd)}" if sums.spent_usd else ""
-    parent = f", fork of {run.parent}" if run.parent else ""
-    counts = f"{sums.calls} calls, {sums.hits} hits, {sums.misses} misses{saved}{spent}{status}{parent}"
+    origin = f", {run.origin}" if run.origin else ""
+    counts = f"{sums.calls} calls, {sums.hits} hits, {sums.misses} misses{saved}{spent}{status}{origin}"
     return Text.assemble(
         (run.id, "bold"), f"  {began}, {duration(run.ended - run.began)}  {printable(run.name)}\n{counts}"
     )

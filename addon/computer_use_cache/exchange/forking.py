@@ -97,17 +97,7 @@ def of_run(run: Run | None, answer: str) -> Forking | None:
     """What to do with the calls of a run, None if no fork led to it. `answer` is given at its own fork."""
     if run is None or not run.forks:
         return None
-    return Forking(run.forks, is_new=is_fork(run), answer=answer)
-
-
-def is_fork(run: Run) -> bool:
-    """Whether the run is a fork itself, not the replay of one."""
-    return bool(run.forks) and run.forks[-1].namespace == namespace_of(run.id)
-
-
-def namespace_of(id: str) -> str:
-    """The namespace of the fork that is the run with this id."""
-    return f"fork {id}"
+    return Forking(run.forks, is_new=run.is_fork, answer=answer)
 
 
 def with_model(request: Request, model: str) -> Request:

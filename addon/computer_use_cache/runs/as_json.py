@@ -17,7 +17,7 @@ from computer_use_cache.screens.differences import Difference
 def of_run(run: Run, sums: Totals) -> Json:
     """A run with what its calls add up to."""
     fields = {name: getattr(run, name) for name in Run.__struct_fields__}
-    return {**fields, **msgspec.to_builtins(sums)}
+    return {**fields, "forks": msgspec.to_builtins(run.forks), **msgspec.to_builtins(sums)}
 
 
 def of_call(call: Call) -> Json:

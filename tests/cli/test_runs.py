@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ type Told = Callable[..., str]
 def house(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> House:
     commands.isolate(monkeypatch, tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    return House(tmp_path / ".computer-use-cache")
+    house = House(tmp_path / ".computer-use-cache")
+    house.now = time.time()
+    return house
 
 
 @pytest.fixture
@@ -152,3 +155,43 @@ def test_no_command_shows_a_credential(house: House, told: Told) -> None:
     nightly(house, (said(f"Use {secret}"), answering(f"I use {secret}")))
     for words in (("runs",), ("show",), ("show", "last", "1"), ("runs", "--json"), ("show", "last", "1", "--json")):
         assert secret not in told(*words)
+
+
+def test_a_run_is_exported_with_its_entries_and_imported_again(
+    house: House, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nightly(house, (said("Buy milk"), answering("Which?")), (said("Buy milk"), answering("Which?")))
+    other = nightly(house, (said("Buy bread"), answering("Sure")), name="other")
+    assert told("export", "one.jsonl", "--run", "last~1") == "Exported 1 entries and 1 runs to one.jsonl.\n"
+    assert told("export", "all.jsonl") == "Exported 2 entries and 2 runs to all.jsonl.\n"
+    assert told("export", "part.jsonl", "--model", "gpt-test") == "Exported 2 entries to part.jsonl.\n"
+    shown = [told(*words) for words in (("show", "last~1"), ("show", "last~1", "1"), ("runs", "--json"))]
+    monkeypatch.setenv("CACHE_DIR", "elsewhere")
+    assert told("import", "one.jsonl") == "Imported 1 entries and 1 runs into elsewhere.\n"
+    assert told("import", "all.jsonl").startswith("Imported 1 entries and 1 runs into elsewhere.\nSkipped 2: stored al")
+    assert [told(*words) for words in (("show", "last~1"), ("show", "last~1", "1"), ("runs", "--json"))] == shown
+    assert told("clear", "--run", other[:9]) == f"Removed the run {other} from elsewhere.\n"
+    assert [run["name"] for run in json.loads(told("runs", "--json"))] == ["nightly"]
+    assert told("clear", "--run", "last", "--model", "m", exits=2) == ""
+    assert told("clear", "--run", other, exits=2) == ""
+    assert told("clear") == "Removed 2 entries from elsewhere.\n"
+    assert told("runs", "--json") == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"run": {"id": "a"}}, "the run is malformed"),
+        ({"run": {"id": "../x", "name": "n", "began": 1, "ended": 2}}, "the run's id or a key is malformed"),
+        ({"run": {"id": "a", "name": "n", "began": -1, "ended": 1e300}}, "a time of the run is malformed"),
+        ({"run": {"id": "a", "name": "n", "began": 1, "ended": 2}, "calls": [{"at": 1}]}, "the run is malformed"),
+        ({"run": {"id": "a", "name": token("1a2B"), "began": 1, "ended": 2}}, "run holds a credential"),
+    ],
+)
+def test_a_line_of_a_run_that_this_cache_would_not_write_is_refused(
+    house: House, told: Told, change: dict[str, Any], why: str
+) -> None:
+    lines = ({"computer_use_cache_export": 1}, {"calls": []} | change)
+    Path("edited.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert why in told("import", "edited.jsonl")
+    assert told("runs", "--json") == "[]\n"

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import click
 from msgspec.structs import replace
@@ -40,6 +39,8 @@ class Again:
 
     def run(self, *, answer: str = "", as_json: bool) -> int:
         """Run the command; its exit status. Its output makes way for JSON."""
+        with opened_store(self.settings) as store:
+            store.run_log.add_run(self.new)  # its proxy looks there for its forks
         stdout = sys.stderr.buffer if as_json else None
         command = self.recorded.command
         return run_recorded(command, self.new, self.settings, self.texts, self.own, answer=answer, stdout=stdout)
@@ -93,25 +94,8 @@ def _origin(log: RunLog, run: Run) -> Run:
     return run
 
 
-def register(again: Again) -> None:
-    """Store the new run, for its proxy to find."""
-    with opened_store(again.settings) as store:
-        store.run_log.add_run(again.new)
-
-
 def show(found: Sequence[Drift]) -> None:
     """Print drifts on standard error."""
     for one in found:
         for line in drifts.lines(one):
             click.echo(f"  {line}", err=True)
-
-
-def readable(path: Path) -> str:
-    """The path of a file with a given answer. Raises CacheError if it holds none."""
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CacheError(f"{path} cannot be read: {error}") from None
-    if not text.strip():
-        raise CacheError(f"{path} is empty; an answer has to say something")
-    return str(path.absolute())

@@ -22,6 +22,7 @@ from rich.progress import track
 from rich.table import Column, Table
 
 from computer_use_cache.cli.clear import opened_store
+from computer_use_cache.cli.progress import counted
 from computer_use_cache.diagnosis.audit import Question, changed, question
 from computer_use_cache.diagnosis.differences import Difference
 from computer_use_cache.formats.base import Json
@@ -70,7 +71,8 @@ def audit(sample: int, model: str | None, yes: bool, as_json: bool) -> None:
 def _sampled(store: Store, settings: Settings, size: int, model: str | None) -> tuple[list[Question], dict[str, int]]:
     """A random sample of the requests that can be repeated, and how many could not be, by reason."""
     now, left_out = time.time(), Counter[str]()
-    entries = [entry.key for entry in islice(store.entries(), _NEWEST) if _is_meant(entry, model, now)]
+    newest = counted(islice(store.entries(), _NEWEST), "entries read")
+    entries = [entry.key for entry in newest if _is_meant(entry, model, now)]
     found: list[Question] = []
     for key in random.sample(entries, len(entries)):
         entry = store.get(key)

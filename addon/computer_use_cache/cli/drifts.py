@@ -13,14 +13,10 @@ def lines(drift: Drift) -> Iterator[str]:
     yield f"step {drift.step}: {drift.reason}"
     if drift.place and drift.present != drift.recorded:
         yield f"  at {drift.place}"
-        yield f"  recorded: {_side(drift.recorded)}"
-        yield f"  now:      {_side(drift.present)}"
+        yield f"  recorded: {drift.recorded or 'nothing'}"
+        yield f"  now:      {drift.present or 'nothing'}"
     if drift.settings:
         yield f"  a hit with {assignments(drift.settings)}"
-
-
-def _side(text: str | None) -> str:
-    return "nothing" if text is None else text
 
 
 def annotation(drift: Drift, file: str) -> str:

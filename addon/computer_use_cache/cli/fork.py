@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from computer_use_cache.cache import policy
 from computer_use_cache.cli import again, options
 from computer_use_cache.cli.again import Again
+from computer_use_cache.errors import CacheError
 from computer_use_cache.models import Outcome
 from computer_use_cache.run_models import Call, Fork
 from computer_use_cache.runs import drift
@@ -53,23 +54,22 @@ def fork(
     """
     if model and answer:
         raise click.UsageError("give --model or --answer: a given answer comes from no model")
-    given = again.readable(answer) if answer else ""
+    given = _readable(answer) if answer else ""
     repeated = _forked(again.prepare(run, flags, pairs, Mode.READWRITE, base_url=base_url), step, model)
-    again.register(repeated)
     status = repeated.run(answer=given, as_json=as_json)
-    calls, found = repeated.drifts()
-    refused = [one for one in found if calls[one.step - 1 : one.step] and _is_refused(calls[one.step - 1])]
+    calls, drifts = repeated.drifts()
+    refused = [one for one in drifts if one.step <= len(calls) and calls[one.step - 1].outcome is Outcome.REFUSED]
     is_forked = sum(not _is_before(call) for call in calls) > repeated.new.forks[-1].after
     parent, new = repeated.recorded.id, repeated.new.id
     if as_json:
         told = {"run": new, "parent": parent, "from": step, "forked": is_forked, "status": status}
         click.echo(msgspec.json.encode(told | {"calls": len(calls), "refused": refused}))
-    elif is_forked:
+        return status if is_forked else status or 1
+    if is_forked:
         click.echo(f"Forked run {parent} at step {step}: computer-use-cache diff {parent} {new}", err=True)
     else:
         click.echo(f"Run {parent} was not forked: its command never came to step {step}.", err=True)
-    if not as_json:
-        again.show(refused)
+    again.show(refused)
     return status if is_forked else status or 1
 
 
@@ -84,10 +84,17 @@ def _forked(repeated: Again, step: int, model: str) -> Again:
     return dataclasses.replace(repeated, new=replace(new, forks=(*earlier, own)))
 
 
-def _is_refused(call: Call) -> bool:
-    return call.outcome is Outcome.REFUSED
+def _readable(path: Path) -> str:
+    """The absolute path of a file with an answer. Raises CacheError if it holds none."""
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CacheError(f"{path} cannot be read: {error}") from None
+    if not text.strip():
+        raise CacheError(f"{path} is empty; an answer has to say something")
+    return str(path.absolute())
 
 
 def _is_before(call: Call) -> bool:
     """Whether the call comes before the fork and is not recorded."""
-    return _is_refused(call) and call.reason.startswith(policy.FORK)
+    return call.outcome is Outcome.REFUSED and call.reason.startswith(policy.FORK)

@@ -38,7 +38,6 @@ def replay(
     The exit status is the command's, or 3 if it left the recorded path.
     """
     repeated = again.prepare(run, flags, pairs, Mode.OFFLINE, base_url=base_url, here=here)
-    again.register(repeated)
     status = repeated.run(as_json=as_json)
     calls, found = repeated.drifts()
     hits = sum(call.outcome is Outcome.HIT for call in calls)

@@ -30,6 +30,7 @@ _COMMANDS = {
     "clear": "clear.clear",
     "explain": "explain.explain_request",
     "mcp": "mcp.serve_mcp",
+    "report": "report.report",
     "audit": "audit.audit",
     "doctor": "doctor.doctor",
     "export": "export.export_entries",

@@ -111,7 +111,7 @@ def find(cache: Cache, plan: Plan, now: float) -> Found | Refusal | None:
     if no entry has the template. Raises StoreError."""
     first: Refusal | None = None
     for entry in _candidates(cache, plan, now):
-        answer = _approved(cache, plan, entry)
+        answer = approved(cache, plan, entry)
         if isinstance(answer, Replayed):
             return Found(entry, answer)
         first = first or answer
@@ -131,7 +131,8 @@ def _candidates(cache: Cache, plan: Plan, now: float) -> Iterator[Entry]:
             yield entry
 
 
-def _approved(cache: Cache, plan: Plan, entry: Entry) -> Replayed | Refusal:
+def approved(cache: Cache, plan: Plan, entry: Entry) -> Replayed | Refusal:
+    """The answer of an entry of the request's template, or why it cannot be rebound to it. Raises StoreError."""
     assert plan.template, "it was looked up by its template"
     assert isinstance(plan.verdict, Controls), "a bypass is not looked up"
     moves = approve(_values(entry), plan.template.values, _profile(plan).kinds)

@@ -52,7 +52,8 @@ def run_command(base_url: bool, pairs: tuple[str, ...], command: tuple[str, ...]
             "itself, use Node 24, `run --base-url`, or mitmproxy's `--mode local:` (see README)",
             err=True,
         )
-    run = replace(recording.new_run(command, time.time()), flags=options.shown(flags), base_url=base_url)
+    run = recording.new_run(command, time.time(), bindings=environment.bindings())
+    run = replace(run, flags=options.shown(flags), base_url=base_url)
     return run_recorded(command, run, settings, texts, own)
 
 

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from computer_use_cache.accounting.ledger import Ledger
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan, Route
+from computer_use_cache.diagnosis.audit import hit_record
 from computer_use_cache.models import Cost, Outcome
 from computer_use_cache.run_models import Call
 from computer_use_cache.runs.assignment import Assignment, Settled, WhenRecorded
@@ -66,10 +67,13 @@ class Recorder:
         else:
             self._dropped += 1
 
-    def add(self, plan: Plan, call: Call, when_recorded: WhenRecorded | None = None) -> None:
-        """A call has ended."""
+    def add(
+        self, plan: Plan, call: Call, when_recorded: WhenRecorded | None = None, *, is_inexact: bool = False
+    ) -> None:
+        """A call has ended. Its request is kept if it `is_inexact`: a hit although its pictures differ."""
         if len(self._pending) < MOST_PENDING:
-            self._pending.append(Settled(plan.route, head_of(plan.format, plan.body), call, when_recorded))
+            head = head_of(plan.format, plan.body)
+            self._pending.append(Settled(plan.route, head, call, when_recorded, plan if is_inexact else None))
         else:
             self._dropped += 1
 
@@ -79,29 +83,30 @@ class Recorder:
         dropped, self._dropped = self._dropped, 0
         self._missing = len(pending)
         try:
-            settled = [_cleaned(_settled(each) if isinstance(each, _Hit) else each) for each in pending]
+            settled = [_settled(each) if isinstance(each, _Hit) else each for each in pending]
+            for inexact in filter(None, (each.inexact for each in settled)):
+                self._cache.store.put_request(inexact.key, hit_record(self._cache, inexact))
             if homeless := self._store(settled):
                 self._assignment.forget()
-                for each in self._store(homeless):
-                    self._tell(each, "", None)
+                self._store(homeless, is_last=True)
         finally:
             if dropped + self._missing:
                 self._ledger.unrecorded(dropped + self._missing)
 
-    def _store(self, settled: Sequence[Settled]) -> list[Settled]:
-        """Store calls in their runs. Returns those whose run has been removed, or is full."""
+    def _store(self, settled: Sequence[Settled], *, is_last: bool = False) -> list[Settled]:
+        """Store calls in their runs. Returns those whose run has been removed, or is full, unless this `is_last`."""
         by_run: defaultdict[str, list[Settled]] = defaultdict(list)
         for each in sorted(settled, key=lambda one: one.call.at):
-            by_run[self._assignment.run_of(each)].append(each)
+            by_run[self._assignment.run_of(each)].append(each._replace(call=_clean(each.call)))
         homeless = list[Settled]()
         for id, members in by_run.items():
             steps = self._cache.store.run_log.add_calls(id, [one.call for one in members])
             self._missing -= len(steps)
-            if steps:
-                for one, step in zip_longest(members, steps):
-                    self._tell(one, id, step)
-            else:
+            if not steps and not is_last:
                 homeless += members
+                continue
+            for one, step in zip_longest(members, steps):
+                self._tell(one, id, step)
         return homeless
 
     def _tell(self, settled: Settled, run: str, step: int | None) -> None:
@@ -126,10 +131,8 @@ def _settled(hit: _Hit) -> Settled:
     return Settled(hit.route, hit.head, call)
 
 
-def _cleaned(settled: Settled) -> Settled:
+def _clean(call: Call) -> Call:
     """The call without credentials: its texts may quote what a client sent."""
-    call = settled.call
-    if not (call.reason or call.near_place):
-        return settled
-    reason, place = without_credentials(call.reason), without_credentials(call.near_place)
-    return settled._replace(call=replace(call, reason=reason, near_place=place))
+    if call.reason or call.near_place:
+        return replace(call, reason=without_credentials(call.reason), near_place=without_credentials(call.near_place))
+    return call

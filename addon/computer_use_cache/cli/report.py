@@ -9,9 +9,10 @@ from pathlib import Path
 
 import click
 
+from computer_use_cache.cli.chosen_run import chosen_run
 from computer_use_cache.cli.clear import opened_store
 from computer_use_cache.report import build, render
-from computer_use_cache.runs.finding import LAST, find
+from computer_use_cache.runs.finding import LAST
 from computer_use_cache.settings import Settings
 
 _MOST_RUNS = 2
@@ -57,7 +58,7 @@ def report(
         raise click.UsageError("a page shows one run or two")
     settings = Settings.load(os.environ)
     with opened_store(settings) as store:
-        chosen = [find(store.run_log, name) for name in runs or (LAST,)]
+        chosen = [chosen_run(store.run_log, name) for name in runs or (LAST,)]
         page = build.build(store, chosen, redact=redact, with_media=not no_media, masks=settings.image_mask)
     path = output or Path(f"run-{'-'.join(run.id for run in chosen)}.html")
     try:

@@ -31,7 +31,7 @@
   const watcher = new IntersectionObserver((entries) => {
     for (const entry of entries) if (entry.isIntersecting) { watcher.unobserve(entry.target); show(entry.target); }
   }, { rootMargin: "400px" });
-  all("img[data-media]").forEach((image) => watcher.observe(image));
+  all("#film img").forEach((image) => watcher.observe(image));
 
   // The pictures are at the end of the file, so the first steps can be read while the rest is still being loaded.
   const loading = setInterval(() => {
@@ -55,6 +55,7 @@
       if (at === index) link.setAttribute("aria-current", "step"); else link.removeAttribute("aria-current");
     });
     bars.forEach((bar) => bar.classList.toggle("now", bar.dataset.step === number));
+    all("img[data-media]", steps[index]).forEach(show);
     one("#detail").scrollTop = 0;
     cards[index].scrollIntoView({ block: "nearest", inline: "nearest" });
     if (!quiet) history.replaceState(null, "", `#step-${number}`);

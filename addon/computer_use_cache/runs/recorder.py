@@ -19,6 +19,7 @@ from computer_use_cache.diagnosis.audit import hit_record
 from computer_use_cache.models import Cost, Outcome
 from computer_use_cache.run_models import Call
 from computer_use_cache.runs.assignment import Assignment, Settled, WhenRecorded
+from computer_use_cache.runs.call_log import CallLog, Recorded
 from computer_use_cache.runs.cleaning import without_credentials
 from computer_use_cache.runs.conversation import Head, head_of
 
@@ -43,21 +44,26 @@ class _Hit(NamedTuple):
 
 
 class Recorder:
-    """The calls of one proxy. `own_run` is the id of the run that all of them belong to, or "". `spans` gets each
-    call once it is recorded.
+    """The calls of one proxy. `own_run` is the id of the run that all of them belong to, or "". `spans` and `call_log`
+    get each call once it is recorded.
 
     `hit` and `add` are quick and safe from any thread; `flush` uses the store.
     """
 
-    def __init__(self, cache: Cache, ledger: Ledger, own_run: str, spans: Spans | None = None) -> None:
+    def __init__(
+        self, cache: Cache, ledger: Ledger, own_run: str, spans: Spans | None = None, call_log: CallLog | None = None
+    ) -> None:
         self._cache = cache
         self._ledger = ledger
         self._spans = spans
+        self._call_log = call_log
         self._assignment = Assignment(cache, own_run)
         self._pending: deque[_Hit | Settled] = deque()
         self._dropped = 0
         self._missing = 0
         """Calls of the present flush that are not stored yet."""
+        self._recorded: list[Recorded] = []
+        """Those that are, for the log."""
 
     def hit(self, plan: Plan, key: str, cost: Cost, began: float, now: float) -> None:
         """A hit of the fast path on the entry `key` has ended. Times are in Unix seconds."""
@@ -92,6 +98,9 @@ class Recorder:
         finally:
             if dropped + self._missing:
                 self._ledger.unrecorded(dropped + self._missing)
+            recorded, self._recorded = self._recorded, []
+            if self._call_log and (recorded or dropped):
+                self._call_log.write(recorded, dropped)
 
     def _store(self, settled: Sequence[Settled], *, is_last: bool = False) -> list[Settled]:
         """Store calls in their runs. Returns those whose run has been removed, or is full, unless this `is_last`."""
@@ -112,6 +121,8 @@ class Recorder:
     def _tell(self, settled: Settled, run: str, step: int | None) -> None:
         if settled.when_recorded:
             settled.when_recorded(run, step)
+        if self._call_log:
+            self._recorded.append(Recorded(settled.call, run, step))
         if self._spans:
             self._spans.add(settled.call, settled.route.request, run, step)
 

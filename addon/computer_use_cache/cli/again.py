@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from computer_use_cache.launch import environment
 from computer_use_cache.run_models import Call, Run
 from computer_use_cache.runs import drift, recording
 from computer_use_cache.runs.drift import Drift
+from computer_use_cache.runs.lines import printable
 from computer_use_cache.setting_values import Mode
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import RunLog
@@ -39,11 +41,13 @@ class Again:
     own: Sequence[str]
 
     def run(self, *, answer: str = "", as_json: bool) -> int:
-        """Run the command; its exit status. Its output makes way for JSON."""
+        """Run the command, and say first which it is: the run may have been imported. Returns its exit status. With
+        `as_json` its output goes to standard error."""
         with opened_store(self.settings) as store:
             store.run_log.add_run(self.new)  # its proxy looks there for its forks
         stdout = sys.stderr.buffer if as_json else None
         command = self.recorded.command
+        click.echo(f"$ {printable(shlex.join(command))}   # in {printable(os.getcwd())}", err=True)
         return run_recorded(command, self.new, self.settings, self.texts, self.own, answer=answer, stdout=stdout)
 
     def drifts(self) -> tuple[list[Call], list[Drift]]:

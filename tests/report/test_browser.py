@@ -134,7 +134,7 @@ def test_a_person_reads_a_run(browser: WebDriver, store: DiskStore, orders: tupl
     assert len(page.all("section.step")) == 1
     page.press("j", Keys.ARROW_RIGHT, Keys.ARROW_DOWN, "k")
     assert page.step == 3
-    assert browser.current_url.endswith("#step-3")
+    page.when(lambda: browser.current_url.endswith("#step-3"))
 
     page.press("m")
     assert (page.listed, page.step) == ([7, 8, 9, 10], 7)

@@ -8,6 +8,7 @@ import webbrowser
 from pathlib import Path
 
 import click
+from rich.console import Console
 
 from computer_use_cache.cli.chosen_run import chosen_run
 from computer_use_cache.cli.clear import opened_store
@@ -57,7 +58,7 @@ def report(
     if len(runs) > _MOST_RUNS:
         raise click.UsageError("a page shows one run or two")
     settings = Settings.load(os.environ)
-    with opened_store(settings) as store:
+    with opened_store(settings) as store, Console(stderr=True).status("Reading the calls and their pictures"):
         chosen = [chosen_run(store.run_log, name) for name in runs or (LAST,)]
         page = build.build(store, chosen, redact=redact, with_media=not no_media, masks=settings.image_mask)
     path = output or Path(f"run-{'-'.join(run.id for run in chosen)}.html")
@@ -66,6 +67,6 @@ def report(
             render.write(page, file)
     except OSError as error:
         raise click.ClickException(f"cannot write {path}: {error.strerror}") from None
-    click.echo(f"{path} ({path.stat().st_size / 2**20:,.1f} MB)")
+    click.echo(f"{path} ({path.stat().st_size / 1e6:,.1f} MB)")
     if opens:
         webbrowser.open(path.resolve().as_uri())

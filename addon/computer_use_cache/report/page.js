@@ -5,7 +5,7 @@
   const steps = all("section.step"), cards = all("#film li"), bars = all(".bar span");
   const search = one("#search"), misses = one("#misses"), found = one("#found"), help = one("#help");
   const texts = steps.map((step) => step.textContent.toLowerCase());
-  let now = -1;
+  let now = -1, arrived = 0;
 
   document.documentElement.classList.add("js");
 
@@ -13,11 +13,19 @@
 
   const files = new Map(), waiting = new Set();
 
+  function bytes(text) {
+    if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
+    const decoded = atob(text), found = new Uint8Array(decoded.length);
+    for (let at = 0; at < found.length; at++) found[at] = decoded.charCodeAt(at);
+    return found;
+  }
+
   function file(digest) {
     const source = document.getElementById(`media-${digest}`);
-    if (!files.has(digest) && source) {
-      const bytes = Uint8Array.from(atob(source.textContent), (char) => char.charCodeAt(0));
-      files.set(digest, URL.createObjectURL(new Blob([bytes], { type: source.dataset.type })));
+    const isWhole = source && (source.nextSibling || document.readyState !== "loading");
+    if (!files.has(digest) && isWhole) {
+      const made = new Blob([bytes(source.textContent)], { type: source.dataset.type });
+      files.set(digest, URL.createObjectURL(made));
       source.textContent = "";
     }
     return files.get(digest);
@@ -55,10 +63,13 @@
       if (at === index) link.setAttribute("aria-current", "step"); else link.removeAttribute("aria-current");
     });
     bars.forEach((bar) => bar.classList.toggle("now", bar.dataset.step === number));
-    all("img[data-media]", steps[index]).forEach(show);
     one("#detail").scrollTop = 0;
     cards[index].scrollIntoView({ block: "nearest", inline: "nearest" });
-    if (!quiet) history.replaceState(null, "", `#step-${number}`);
+    clearTimeout(arrived);
+    arrived = setTimeout(() => {
+      all("img[data-media]", steps[index]).forEach(show);
+      if (!quiet) history.replaceState(null, "", `#step-${number}`);
+    }, 40); // a key that is held down goes past
     highlight();
   }
 

@@ -229,6 +229,10 @@ class Format(ABC):
     def explode(self, answer: Json, *, with_usage: bool) -> list[Event]:
         """The stream that the provider would have sent instead of this JSON answer."""
 
+    def wanted_type(self, headers: Mapping[str, str]) -> str:
+        """The media type of the answer that a request with these headers asks for instead of the API's own, else ""."""
+        return ""
+
     def unasked_form(self, answer: bytes, request: Json) -> str:
         """The form that a request asked for if its JSON answer came in another, else "" (embeddings: `float`)."""
         return ""

@@ -43,8 +43,8 @@ from computer_use_cache.responses_websocket.conversation import Ask, Conversatio
 from computer_use_cache.responses_websocket.events import AnswerEvents, error_event
 
 _VERSION = "13"
-_MOST_WAITING = 100
-"""Messages of one lane that may wait for the answers to earlier ones."""
+_MOST_UNANSWERED = 100
+"""Messages of a connection that may wait for an answer."""
 
 _HANDSHAKE_ONLY = (
     *("connection", "upgrade", "sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions"),
@@ -161,13 +161,13 @@ class WebsocketServer(HttpConnection):
 
     def _accept(self, message: bytes) -> CommandGenerator[None]:
         lane = lane_of(message)
-        if lane not in self._waiting:
-            self._waiting[lane] = deque((message,))
-            yield from self._go_on(lane)
-        elif len(self._waiting[lane]) < _MOST_WAITING:
+        if len(self._turns) + sum(map(len, self._waiting.values())) >= _MOST_UNANSWERED:
+            yield from self._close(CloseConnection(CloseReason.POLICY_VIOLATION, "Too many messages wait for answers."))
+        elif lane in self._waiting:
             self._waiting[lane].append(message)
         else:
-            yield from self._close(CloseConnection(CloseReason.POLICY_VIOLATION, "Too many messages wait for answers."))
+            self._waiting[lane] = deque((message,))
+            yield from self._go_on(lane)
 
     def _go_on(self, lane: str | None) -> CommandGenerator[None]:
         """Answer the waiting messages of a lane, up to the next one that becomes a request."""

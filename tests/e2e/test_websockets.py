@@ -313,6 +313,14 @@ def test_a_handshake_is_checked(proxy: Proxy, upstream: Upstream, headers: dict[
     assert upstream.asked == []
 
 
+def test_a_client_that_names_the_proxy_as_its_origin_is_served(proxy: Proxy, upstream: Upstream) -> None:
+    with websocket(proxy, Origin=f"http://127.0.0.1:{proxy.port}") as client:
+        assert ask(client, "from its own origin")["response"] == answer(1)
+    with pytest.raises(InvalidStatus, match="403"), websocket(proxy, Origin=f"http://127.0.0.1:{proxy.port + 1}"):
+        pass
+    assert "origin" not in upstream.asked[0].headers
+
+
 def test_another_apis_websocket_passes(proxy: Proxy, upstream: Upstream) -> None:
     upstream.handler = always(response(b"{}"))
     with pytest.raises(InvalidStatus, match="200"), websocket(proxy, "/v1/realtime"):

@@ -48,6 +48,7 @@ _MOST_UNANSWERED = 100
 _HANDSHAKE_ONLY = (
     *("connection", "upgrade", "sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions"),
     *("sec-websocket-protocol", "accept-encoding", "content-length", "transfer-encoding", "expect"),
+    *("origin", "sec-fetch-site"),  # the guard has judged them
 )
 """Headers that do not go into the requests that messages become."""
 _BETA = "responses_websockets="

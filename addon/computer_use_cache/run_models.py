@@ -16,6 +16,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `id` is short and sorts by time. `name` is the command line of `run`, the value of `X-Cache-Run`, or the beginning
     of the conversation. `command` and `folder` are those of `run`, empty for a run seen by `start`. `ended` is the time
     of the last call while the run has no exit `status`. `parent` is the id of the run that this one was forked from.
+    `bindings` is the CACHE_BIND that `run` set.
     """
 
     id: str
@@ -26,6 +27,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     folder: str = ""
     status: int | None = None
     parent: str = ""
+    bindings: str = ""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -53,7 +53,7 @@ def run_command(base_url: bool, pairs: tuple[str, ...], command: tuple[str, ...]
             "itself, use Node 24, `run --base-url`, or mitmproxy's `--mode local:` (see README)",
             err=True,
         )
-    run = recording.new_run(command, time.time())
+    run = recording.new_run(command, time.time(), bindings=environment.bindings())
     return run_recorded(command, run, settings, texts, own, base_url=base_url)
 
 

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from computer_use_cache.accounting.ledger import Ledger
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan, Route
+from computer_use_cache.diagnosis.audit import hit_record
 from computer_use_cache.models import Cost, Outcome
 from computer_use_cache.run_models import Call
 from computer_use_cache.runs.assignment import Assignment, Settled, WhenRecorded
@@ -63,10 +64,13 @@ class Recorder:
         else:
             self._dropped += 1
 
-    def add(self, plan: Plan, call: Call, when_recorded: WhenRecorded | None = None) -> None:
-        """A call has ended."""
+    def add(
+        self, plan: Plan, call: Call, when_recorded: WhenRecorded | None = None, *, is_inexact: bool = False
+    ) -> None:
+        """A call has ended. Its request is kept if it `is_inexact`: a hit although its pictures differ."""
         if len(self._pending) < MOST_PENDING:
-            self._pending.append(Settled(plan.route, head_of(plan.format, plan.body), call, when_recorded))
+            head = head_of(plan.format, plan.body)
+            self._pending.append(Settled(plan.route, head, call, when_recorded, plan if is_inexact else None))
         else:
             self._dropped += 1
 
@@ -79,6 +83,8 @@ class Recorder:
         try:
             for each in pending:
                 settled = _settled(each) if isinstance(each, _Hit) else each
+                if settled.inexact:
+                    self._cache.store.put_request(settled.inexact.key, hit_record(self._cache, settled.inexact))
                 by_run[self._assignment.run_of(settled)].append(settled._replace(call=_clean(settled.call)))
             for id, calls in by_run.items():
                 calls.sort(key=lambda settled: settled.call.at)

@@ -23,7 +23,7 @@ BELOW_CACHE = VALUES | {
     "network",
 }
 CORE = BELOW_CACHE | {
-    *("cache", "flights", "accounting", "diagnosis", "runs", "transfer", "exchange"),
+    *("cache", "flights", "accounting", "diagnosis", "runs", "report", "transfer", "exchange"),
     "responses_websocket",
 }
 MAY_IMPORT: dict[str, set[str]] = {
@@ -46,14 +46,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "accounting": BELOW_CACHE | {"cache"},
     "diagnosis": BELOW_CACHE | {"cache", "accounting"},
     "runs": BELOW_CACHE | {"cache", "accounting", "diagnosis"},
+    "report": BELOW_CACHE | {"cache", "accounting", "diagnosis", "runs"},
     "transfer": BELOW_CACHE | {"cache", "accounting", "diagnosis"},
     "responses_websocket": BELOW_CACHE,
     "exchange": BELOW_CACHE | {"cache", "flights", "accounting", "diagnosis", "runs"},
     "proxy": CORE | {"__init__"},
     "launch": VALUES | {"settings", "store", "network", "proxy", "__init__"},
+    "demo": set(),
     "testing": CORE | {"launch"},
     "pytest_plugin": {"testing"},
-    "cli": CORE | {"launch", "__init__", "proxy.captures"},
+    "cli": CORE | {"demo", "launch", "__init__", "proxy.captures"},
 }
 """Which parts of this package a module or folder may import besides itself; a new one must be given its place here."""
 HEIGHTS = {"session": 1, "ui": 2, "addon": 3}
@@ -65,6 +67,7 @@ LIBRARIES = {
     "pytest": {"testing/pytest_plugin.py"},
     "click": {"cli"},
     "rich": {"cli"},
+    "jinja2": {"report/render.py"},
     "diskcache": {"store/sqlite.py", "store/raw_disk.py", "store/sqlite_failures.py"},
     "genai_prices": {"accounting/prices.py"},
     "redis": {"store/redis.py"},

@@ -101,6 +101,16 @@ class Messages(Format):
             ]
         return key
 
+    def with_model(self, upstream: str, path: str, model: str) -> tuple[str, str]:
+        return upstream, vertex.with_model(path, model)
+
+    def text_answer(self, text: str, model: str) -> Json:
+        return {
+            **{"id": "msg_given", "type": "message", "role": "assistant", "model": model},
+            "content": [{"type": "text", "text": text}],
+            **{"stop_reason": "end_turn", "stop_sequence": None, "usage": {"input_tokens": 0, "output_tokens": 0}},
+        }
+
     def check_answer(self, answer: Json) -> Findings:
         _refuse_error(answer)
         if answer.get("type") != "message":

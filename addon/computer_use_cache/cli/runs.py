@@ -7,11 +7,12 @@ import os
 import time
 
 import click
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from computer_use_cache.accounting.units import dollars, duration
+from computer_use_cache.accounting.units import dollars
 from computer_use_cache.cli.clear import opened_store
 from computer_use_cache.run_models import Run
 from computer_use_cache.runs import as_json
@@ -37,9 +38,10 @@ def runs(limit: int, to_json: bool) -> None:
 
 def _table(found: list[tuple[Run, Totals]]) -> Table:
     numbers = [Column(name, justify="right", no_wrap=True) for name in ("calls", "hits", "misses", "saved", "exit")]
-    table = Table(Column("run", no_wrap=True), Column("began", no_wrap=True), Column("what", overflow="fold"), *numbers)
+    texts = (Column("run", no_wrap=True), Column("began", no_wrap=True), Column("what", overflow="fold"))
+    table = Table(*texts, *numbers, box=SIMPLE, pad_edge=False)  # without borders, the names have room in 80 columns
     for run, sums in found:
-        began = f"{time.strftime('%m-%d %H:%M', time.localtime(run.began))}, {duration(run.ended - run.began)}"
+        began = time.strftime("%m-%d %H:%M", time.localtime(run.began))
         saved = dollars(sums.saved_usd) if sums.saved_usd or sums.priced else "?"
         status = "" if run.status is None else str(run.status)
         counts = (f"{number:,}" for number in (sums.calls, sums.hits, sums.misses))

@@ -98,5 +98,5 @@ def _cut(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """A text from outside, fit for one line of a terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    """A text from outside, fit for one line of a terminal: line breaks and the like as escapes."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

@@ -23,7 +23,7 @@ BELOW_CACHE = VALUES | {
     "network",
 }
 CORE = BELOW_CACHE | {
-    *("cache", "flights", "accounting", "diagnosis", "runs", "transfer", "exchange"),
+    *("cache", "flights", "accounting", "diagnosis", "runs", "report", "transfer", "exchange"),
     "responses_websocket",
 }
 MAY_IMPORT: dict[str, set[str]] = {
@@ -46,6 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "accounting": BELOW_CACHE | {"cache"},
     "diagnosis": BELOW_CACHE | {"cache", "accounting"},
     "runs": BELOW_CACHE | {"cache", "accounting", "diagnosis"},
+    "report": BELOW_CACHE | {"cache", "accounting", "diagnosis", "runs"},
     "transfer": BELOW_CACHE | {"cache", "accounting", "diagnosis"},
     "responses_websocket": BELOW_CACHE,
     "exchange": BELOW_CACHE | {"cache", "flights", "accounting", "diagnosis", "runs"},
@@ -66,6 +67,7 @@ LIBRARIES = {
     "pytest": {"testing/pytest_plugin.py"},
     "click": {"cli"},
     "rich": {"cli"},
+    "jinja2": {"report/render.py"},
     "diskcache": {"store/sqlite.py", "store/raw_disk.py", "store/sqlite_failures.py"},
     "genai_prices": {"accounting/prices.py"},
     "redis": {"store/redis.py"},

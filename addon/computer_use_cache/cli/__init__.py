@@ -29,6 +29,7 @@ _COMMANDS = {
     "stats": "stats.stats",
     "clear": "clear.clear",
     "explain": "explain.explain_request",
+    "report": "report.report",
     "audit": "audit.audit",
     "doctor": "doctor.doctor",
     "export": "export.export_entries",

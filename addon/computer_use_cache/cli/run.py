@@ -63,7 +63,8 @@ def run_command(
             "itself, use Node 24, `run --base-url`, or mitmproxy's `--mode local:` (see README)",
             err=True,
         )
-    run = replace(recording.new_run(command, time.time()), flags=options.shown(flags), base_url=base_url)
+    run = recording.new_run(command, time.time(), bindings=environment.bindings())
+    run = replace(run, flags=options.shown(flags), base_url=base_url)
     lines = call_lines.style(sys.stderr, is_wanted=verbose, as_json=log_json)
     return run_recorded(command, run, settings, texts, own, lines=lines)
 

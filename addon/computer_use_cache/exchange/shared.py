@@ -22,6 +22,7 @@ from computer_use_cache.models import NOTHING, Cost, Entry, Outcome, Skipped
 from computer_use_cache.runs.assignment import WhenRecorded
 from computer_use_cache.runs.call_log import CallLog
 from computer_use_cache.runs.recorder import Recorder
+from computer_use_cache.screens.approval import INEXACT
 
 if TYPE_CHECKING:
     from computer_use_cache.accounting.spans import Spans
@@ -123,7 +124,8 @@ class Shared:
         when_recorded: WhenRecorded | None = None,
     ) -> None:
         """Record a call that has ended, in its run. The other arguments are those of `call_of`."""
-        self._recorder.add(plan, call_of(report, plan, spent, began, now), when_recorded)
+        is_inexact = any(kind in INEXACT for kind, _ in report.rebound)
+        self._recorder.add(plan, call_of(report, plan, spent, began, now), when_recorded, is_inexact=is_inexact)
 
     def flush(self, now: float) -> None:
         """Move what was counted and recorded into the store at `now` (Unix seconds). Blocks. Raises StoreError for the

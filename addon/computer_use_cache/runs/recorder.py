@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from computer_use_cache.accounting.ledger import Ledger
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan, Route
+from computer_use_cache.diagnosis.audit import hit_record
 from computer_use_cache.models import Cost, Outcome
 from computer_use_cache.run_models import Call
 from computer_use_cache.runs.assignment import Assignment, Settled, WhenRecorded
@@ -72,10 +73,13 @@ class Recorder:
         else:
             self._dropped += 1
 
-    def add(self, plan: Plan, call: Call, when_recorded: WhenRecorded | None = None) -> None:
-        """A call has ended."""
+    def add(
+        self, plan: Plan, call: Call, when_recorded: WhenRecorded | None = None, *, is_inexact: bool = False
+    ) -> None:
+        """A call has ended. Its request is kept if it `is_inexact`: a hit although its pictures differ."""
         if len(self._pending) < MOST_PENDING:
-            self._pending.append(Settled(plan.route, head_of(plan.format, plan.body), call, when_recorded))
+            head = head_of(plan.format, plan.body)
+            self._pending.append(Settled(plan.route, head, call, when_recorded, plan if is_inexact else None))
         else:
             self._dropped += 1
 
@@ -86,6 +90,9 @@ class Recorder:
         self._missing = len(pending)
         try:
             settled = [_settled(each) if isinstance(each, _Hit) else each for each in pending]
+            for plan in (each.inexact for each in settled):
+                if plan:
+                    self._cache.store.put_request(plan.key, hit_record(self._cache, plan))
             if homeless := self._store(settled):
                 self._assignment.forget()
                 self._store(homeless, is_last=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import msgspec
 
 from computer_use_cache.models import NOTHING, Cost, Outcome
@@ -10,6 +12,17 @@ OWN_RUN = "COMPUTER_USE_CACHE_RUN"
 """The environment variable that gives the private proxy of `run` the id of its run."""
 GIVEN_ANSWER = "COMPUTER_USE_CACHE_ANSWER"
 """The environment variable that gives it the file with the answer to the call at which its run is forked."""
+CALL_LINES = "COMPUTER_USE_CACHE_LINES"
+"""The environment variable that gives a proxy the style of the lines that it prints."""
+
+
+class LineStyle(StrEnum):
+    """How a proxy prints a line for each call."""
+
+    NONE = "none"
+    PLAIN = "plain"
+    COLOUR = "colour"
+    JSON = "json"
 
 
 class Fork(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -36,7 +49,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     of the conversation. `command`, `folder`, `flags` (settings by name) and `base_url` are those of `run`, empty for a
     run seen by `start`. `ended` is the time of the last call while the run has no exit `status`. `parent` is the id of
     the run that this one is a fork or a replay of. `forks` are those that led to it, the first one first: a fork may be
-    forked again.
+    forked again. `bindings` is the CACHE_BIND that `run` set.
     """
 
     id: str
@@ -49,6 +62,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     base_url: bool = False
     status: int | None = None
     parent: str = ""
+    bindings: str = ""
     forks: tuple[Fork, ...] = ()
 
     @property

@@ -56,7 +56,7 @@ def test_the_list_says_what_each_run_did(house: House, told: Told) -> None:
     command = replace(new_run(("python", "agent.py"), house.now), status=3, parent=first)
     house.store.run_log.add_run(command)
     table = told("runs")
-    assert re.search(rf"{command.id} .* python agent\.py \(fork of {first}\) .* 0 .* 3 ", table)
+    assert re.search(rf"{command.id} .* python agent\.py \(replay of {first}\) .* 0 .* 3 ", table)
     assert re.search(rf"{first} .* nightly +│ +2 │ +1 │ +1 ", table)
     assert "nightly" not in told("runs", "--limit", "1")
     listed = json.loads(told("runs", "--json"))

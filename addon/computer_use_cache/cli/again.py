@@ -72,7 +72,9 @@ def prepare(name: str, flags: Mapping[str, str | None], pairs: Sequence[str], mo
     given = {**recorded.flags, **{flag: text for flag, text in flags.items() if text is not None}, **place}
     settings, texts, own = options.given(given, pairs, options.of_run())
     new = replace(
-        recording.new_run(recorded.command, time.time(), parent=recorded.id),
+        recording.new_run(
+            recorded.command, time.time(), bindings=environment.bindings(), parent=recorded.id
+        ),
         flags=recorded.flags,
         base_url=base_url or recorded.base_url,
         forks=recorded.forks,

@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,10 +18,10 @@ from typing import IO
 import click
 from msgspec.structs import replace
 
-from computer_use_cache.cli import options, run_summary
+from computer_use_cache.cli import call_lines, options, run_summary
 from computer_use_cache.errors import CacheError
 from computer_use_cache.launch import environment, launcher
-from computer_use_cache.run_models import Run
+from computer_use_cache.run_models import LineStyle, Run
 from computer_use_cache.runs import recording
 from computer_use_cache.settings import Settings
 
@@ -34,8 +35,18 @@ _NODE = ("node", "npx", "npm", "pnpm", "yarn")
 @click.command("run", context_settings={"allow_interspersed_args": False})
 @options.setting_flags(address=False)
 @click.option("--base-url", is_flag=True, help="Set OPENAI_BASE_URL and its like, too, to a cache before --upstream.")
+@click.option("-v", "--verbose", is_flag=True, help="Print a line per call to standard error.")
+@click.option("--log-json", is_flag=True, help="Print these lines as JSON.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def run_command(base_url: bool, pairs: tuple[str, ...], command: tuple[str, ...], **flags: str | None) -> int:
+def run_command(
+    *,
+    base_url: bool,
+    verbose: bool,
+    log_json: bool,
+    pairs: tuple[str, ...],
+    command: tuple[str, ...],
+    **flags: str | None,
+) -> int:
     """Run COMMAND with its model calls cached, wherever it sends them.
 
     A private proxy lives as long as the command, which finds it and its certificates by environment variables. The
@@ -52,8 +63,10 @@ def run_command(base_url: bool, pairs: tuple[str, ...], command: tuple[str, ...]
             "itself, use Node 24, `run --base-url`, or mitmproxy's `--mode local:` (see README)",
             err=True,
         )
-    run = replace(recording.new_run(command, time.time()), flags=options.shown(flags), base_url=base_url)
-    return run_recorded(command, run, settings, texts, own)
+    run = recording.new_run(command, time.time(), bindings=environment.bindings())
+    run = replace(run, flags=options.shown(flags), base_url=base_url)
+    lines = call_lines.style(sys.stderr, is_wanted=verbose, as_json=log_json)
+    return run_recorded(command, run, settings, texts, own, lines=lines)
 
 
 def run_recorded(
@@ -64,14 +77,16 @@ def run_recorded(
     own: Sequence[str],
     *,
     answer: str = "",
+    lines: LineStyle = LineStyle.NONE,
     stdout: IO[bytes] | None = None,
 ) -> int:
     """Run a command behind a private proxy, which gets these settings as `launcher.arguments` takes them. Keeps its
     calls as those of `run`, and says at the end what came of them. Returns the command's exit status.
 
-    `answer` is as in `launcher.companion`. The command writes to `stdout`, by default this process's own.
+    `answer` and `lines` are as in `launcher.companion`. The command writes to `stdout`, by default this process's own.
     """
-    with launcher.companion(settings, texts, own, base_url=run.base_url, run=run.id, answer=answer) as proxy:
+    proxied = launcher.companion(settings, texts, own, base_url=run.base_url, run=run.id, answer=answer, lines=lines)
+    with proxied as proxy:
         before = run_summary.take(settings, run)
         variables = dict(os.environ) | environment.proxied(proxy.port, proxy.trust, os.environ)
         if proxy.base_port:

@@ -22,7 +22,7 @@ from computer_use_cache.run_models import Call, Run
 from computer_use_cache.runs import as_json, steps
 from computer_use_cache.runs.comparison import Differences, of_records
 from computer_use_cache.runs.finding import LAST
-from computer_use_cache.runs.lines import Line, did, line, money, printable, why
+from computer_use_cache.runs.lines import COLOURS, Line, did, line, money, printable, why
 from computer_use_cache.runs.steps import Step
 from computer_use_cache.runs.totals import totals
 from computer_use_cache.screens.approval import Approval
@@ -30,14 +30,6 @@ from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Store
 
 _LONGEST_TEXT = 4000
-STYLES = {
-    Outcome.HIT: "green",
-    Outcome.STALE: "yellow",
-    Outcome.COALESCED: "green",
-    Outcome.MISS: "yellow",
-    Outcome.BYPASS: "dim",
-    Outcome.REFUSED: "red",
-}
 
 
 @click.command()
@@ -112,13 +104,13 @@ def coloured(parts: Line, outcome: Outcome, width: int) -> Text:
     plain = str(parts._replace(model=parts.model.ljust(width)))
     text = Text(plain)
     at = len(parts.when) + 2
-    text.stylize(STYLES[outcome], at, at + len(parts.outcome))
+    text.stylize(COLOURS[outcome], at, at + len(parts.outcome))
     return text
 
 
 def _step_lines(step: Step, near: Differences) -> Iterator[Text]:
     call, cost = step.call, step.call.cost
-    yield Text(str(line(call, step.number, did(step.answer))), STYLES[call.outcome])
+    yield Text(str(line(call, step.number, did(step.answer))), COLOURS[call.outcome])
     tokens = f"{cost.input_tokens:,} tokens in, {cost.output_tokens:,} out"
     yield Text(f"{call.format} {call.path}, status {call.status}, {tokens}, {money(call) or 'no cost'}", "dim")
     if told := why(call):

@@ -20,7 +20,9 @@ from computer_use_cache.flights.flight import Flights
 from computer_use_cache.flights.leases import LeaseHolder
 from computer_use_cache.models import NOTHING, Cost, Entry, Outcome, Skipped
 from computer_use_cache.runs.assignment import WhenRecorded
+from computer_use_cache.runs.call_log import CallLog
 from computer_use_cache.runs.recorder import Recorder
+from computer_use_cache.screens.approval import INEXACT
 
 if TYPE_CHECKING:
     from computer_use_cache.accounting.spans import Spans
@@ -52,7 +54,14 @@ class Shared:
     """One per proxy."""
 
     def __init__(
-        self, cache: Cache, ledger: Ledger, run: Runners, own_run: str = "", spans: Spans | None = None
+        self,
+        cache: Cache,
+        ledger: Ledger,
+        run: Runners,
+        *,
+        own_run: str = "",
+        spans: Spans | None = None,
+        call_log: CallLog | None = None,
     ) -> None:
         """`own_run` is the id of the run that all calls belong to, or ""."""
         self.cache = cache
@@ -63,7 +72,9 @@ class Shared:
         self.leases = LeaseHolder(cache.store.leases, cache.settings.upstream_timeout_seconds)
         self.decider = Decider(cache, self.flights)
         self.storing = FailureLog("storing")
-        self._recorder = Recorder(cache, ledger, own_run, spans)
+        self._recorder = Recorder(cache, ledger, own_run, spans, call_log)
+        self._decisions_level = logging.DEBUG if call_log else logging.INFO
+        """The log of calls says the same in other words."""
         self._recording = FailureLog("recording runs")
 
     def conclude_hit(self, plan: Plan, entry: Entry, began: float) -> None:
@@ -100,7 +111,7 @@ class Shared:
                 self.ledger.stored(now)
             case Skipped(reason=reason):
                 self.ledger.skipped(reason)
-        logger.info("%s", log_line(report))
+        logger.log(self._decisions_level, "%s", log_line(report))
 
     def record(
         self,
@@ -113,7 +124,8 @@ class Shared:
         when_recorded: WhenRecorded | None = None,
     ) -> None:
         """Record a call that has ended, in its run. The other arguments are those of `call_of`."""
-        self._recorder.add(plan, call_of(report, plan, spent, began, now), when_recorded)
+        is_inexact = any(kind in INEXACT for kind, _ in report.rebound)
+        self._recorder.add(plan, call_of(report, plan, spent, began, now), when_recorded, is_inexact=is_inexact)
 
     def flush(self, now: float) -> None:
         """Move what was counted and recorded into the store at `now` (Unix seconds). Blocks. Raises StoreError for the

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,8 @@ from computer_use_cache.proxy.helper_routes import HelperRoutes
 from computer_use_cache.proxy.loaded_flows import LoadedFlows
 from computer_use_cache.proxy.local_routes import LocalRoutes
 from computer_use_cache.proxy.unseen import Unseen
-from computer_use_cache.run_models import GIVEN_ANSWER, OWN_RUN
+from computer_use_cache.run_models import CALL_LINES, GIVEN_ANSWER, OWN_RUN, LineStyle
+from computer_use_cache.runs.call_log import CallLog
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Store
 from computer_use_cache.store.opening import open_store
@@ -48,7 +50,14 @@ class Session:
         self.unseen = Unseen(settings, self.ledger)
         run = Runners(asyncio.to_thread, self.write, self.study, time.time)
         self._spans = open_spans(os.environ)
-        self.shared = Shared(self.cache, self.ledger, run, os.environ.get(OWN_RUN, ""), self._spans)
+        self.shared = Shared(
+            self.cache,
+            self.ledger,
+            run,
+            own_run=os.environ.get(OWN_RUN, ""),
+            spans=self._spans,
+            call_log=_call_log(self.cache.store),
+        )
         self.exchanges = FlowExchanges(self.shared)
         self.exchanges.forking = _forking(self.cache.store)
         self.helpers = HelperRoutes(self.shared)
@@ -103,6 +112,12 @@ def _forking(store: Store) -> Forking | None:
     if not run:
         return None
     return forking.of_run(store.run_log.run(run), Path(answer).read_text("utf-8") if answer else "")
+
+
+def _call_log(store: Store) -> CallLog | None:
+    """The log of calls that this process was started with. It goes where standard output went at its start."""
+    style = os.environ.get(CALL_LINES)
+    return CallLog(store, LineStyle(style), sys.__stdout__) if style and sys.__stdout__ else None
 
 
 async def _run[R](thread: ThreadPoolExecutor, work: Callable[[], R]) -> R:

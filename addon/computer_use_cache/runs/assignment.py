@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from computer_use_cache.cache.cache import Cache
-from computer_use_cache.cache.plan import Route
+from computer_use_cache.cache.plan import Plan, Route
 from computer_use_cache.run_models import Call, Run
 from computer_use_cache.runs.cleaning import without_credentials
 from computer_use_cache.runs.conversation import Head, Opening, digest_of, opening_of
@@ -33,6 +33,8 @@ class Settled(NamedTuple):
     head: Head | None
     call: Call
     when_recorded: WhenRecorded | None = None
+    inexact: Plan | None = None
+    """The request, if other pixels than those in its pictures were answered."""
 
 
 @dataclass(slots=True)

@@ -8,10 +8,20 @@ from typing import NamedTuple
 
 from computer_use_cache.accounting.units import dollars, duration
 from computer_use_cache.formats.item import Item, Kind, written
+from computer_use_cache.models import Outcome
 from computer_use_cache.run_models import Call
 from computer_use_cache.runs.totals import saves
 
 _LONGEST = 60
+COLOURS = {
+    Outcome.HIT: "green",
+    Outcome.STALE: "yellow",
+    Outcome.COALESCED: "green",
+    Outcome.MISS: "yellow",
+    Outcome.BYPASS: "dim",
+    Outcome.REFUSED: "red",
+}
+"""The colour of each outcome, by rich's name."""
 
 
 class Line(NamedTuple):
@@ -33,8 +43,8 @@ class Line(NamedTuple):
         ).rstrip()
 
 
-def line(call: Call, number: int, did: str = "") -> Line:
-    """The line of a call, which is the step of this number; `did` is what the model did."""
+def line(call: Call, number: int | None, did: str = "") -> Line:
+    """The line of a call, which is the step of this number, if its run keeps it; `did` is what the model did."""
     return Line(
         time.strftime("%H:%M:%S", time.localtime(call.at)),
         str(call.outcome),
@@ -42,7 +52,7 @@ def line(call: Call, number: int, did: str = "") -> Line:
         duration(call.seconds),
         money(call),
         (call.key or call.asked)[:8],
-        f"step {number}",
+        "" if number is None else f"step {number}",
         printable("  ".join(filter(None, (did, why(call))))),
     )
 

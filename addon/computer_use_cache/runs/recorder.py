@@ -15,9 +15,11 @@ from msgspec.structs import replace
 from computer_use_cache.accounting.ledger import Ledger
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan, Route
+from computer_use_cache.diagnosis.audit import hit_record
 from computer_use_cache.models import Cost, Outcome
 from computer_use_cache.run_models import Call
 from computer_use_cache.runs.assignment import Assignment, Settled, WhenRecorded
+from computer_use_cache.runs.call_log import CallLog, Recorded
 from computer_use_cache.runs.cleaning import without_credentials
 from computer_use_cache.runs.conversation import Head, head_of
 
@@ -42,21 +44,26 @@ class _Hit(NamedTuple):
 
 
 class Recorder:
-    """The calls of one proxy. `own_run` is the id of the run that all of them belong to, or "". `spans` gets each
-    call once it is recorded.
+    """The calls of one proxy. `own_run` is the id of the run that all of them belong to, or "". `spans` and `call_log`
+    get each call once it is recorded.
 
     `hit` and `add` are quick and safe from any thread; `flush` uses the store.
     """
 
-    def __init__(self, cache: Cache, ledger: Ledger, own_run: str, spans: Spans | None = None) -> None:
+    def __init__(
+        self, cache: Cache, ledger: Ledger, own_run: str, spans: Spans | None = None, call_log: CallLog | None = None
+    ) -> None:
         self._cache = cache
         self._ledger = ledger
         self._spans = spans
+        self._call_log = call_log
         self._assignment = Assignment(cache, own_run)
         self._pending: deque[_Hit | Settled] = deque()
         self._dropped = 0
         self._missing = 0
         """Calls of the present flush that are not stored yet."""
+        self._recorded: list[Recorded] = []
+        """Those that are, for the log."""
 
     def hit(self, plan: Plan, key: str, cost: Cost, began: float, now: float) -> None:
         """A hit of the fast path on the entry `key` has ended. Times are in Unix seconds."""
@@ -66,10 +73,13 @@ class Recorder:
         else:
             self._dropped += 1
 
-    def add(self, plan: Plan, call: Call, when_recorded: WhenRecorded | None = None) -> None:
-        """A call has ended."""
+    def add(
+        self, plan: Plan, call: Call, when_recorded: WhenRecorded | None = None, *, is_inexact: bool = False
+    ) -> None:
+        """A call has ended. Its request is kept if it `is_inexact`: a hit although its pictures differ."""
         if len(self._pending) < MOST_PENDING:
-            self._pending.append(Settled(plan.route, head_of(plan.format, plan.body), call, when_recorded))
+            head = head_of(plan.format, plan.body)
+            self._pending.append(Settled(plan.route, head, call, when_recorded, plan if is_inexact else None))
         else:
             self._dropped += 1
 
@@ -80,12 +90,18 @@ class Recorder:
         self._missing = len(pending)
         try:
             settled = [_settled(each) if isinstance(each, _Hit) else each for each in pending]
+            for plan in (each.inexact for each in settled):
+                if plan:
+                    self._cache.store.put_request(plan.key, hit_record(self._cache, plan))
             if homeless := self._store(settled):
                 self._assignment.forget()
                 self._store(homeless, is_last=True)
         finally:
             if dropped + self._missing:
                 self._ledger.unrecorded(dropped + self._missing)
+            recorded, self._recorded = self._recorded, []
+            if self._call_log and (recorded or dropped):
+                self._call_log.write(recorded, dropped)
 
     def _store(self, settled: Sequence[Settled], *, is_last: bool = False) -> list[Settled]:
         """Store calls in their runs. Returns those whose run has been removed, or is full, unless this `is_last`."""
@@ -106,6 +122,8 @@ class Recorder:
     def _tell(self, settled: Settled, run: str, step: int | None) -> None:
         if settled.when_recorded:
             settled.when_recorded(run, step)
+        if self._call_log:
+            self._recorded.append(Recorded(settled.call, run, step))
         if self._spans:
             self._spans.add(settled.call, settled.route.request, run, step)
 

@@ -14,12 +14,21 @@ from computer_use_cache.runs.assignment import new_id
 from computer_use_cache.runs.cleaning import without_credentials
 
 
-def new_run(command: Sequence[str], now: float, *, parent: str = "") -> Run:
+def new_run(command: Sequence[str], now: float, *, bindings: str = "", parent: str = "") -> Run:
     """A run of this command in the present folder, which begins at `now` (Unix seconds). Its command line is kept
     without credentials."""
     words = _without_credentials(command)
     folder = without_credentials(os.getcwd())
-    return Run(id=new_id(now), name=" ".join(words), began=now, ended=now, command=words, folder=folder, parent=parent)
+    return Run(
+        id=new_id(now),
+        name=" ".join(words),
+        began=now,
+        ended=now,
+        command=words,
+        folder=folder,
+        parent=parent,
+        bindings=bindings,
+    )
 
 
 def _without_credentials(command: Sequence[str]) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ NEWEST_OF_PART = 16
 NEWEST_OF_TEMPLATE = 16
 NEAR_CANDIDATES = 4
 KEPT_MISSES = 1000
+HIT_KEPT_SECONDS = 7 * 86400.0
 KEPT_RUNS = 1000
 CALLS_OF_RUN = 10_000
 """A run keeps its first calls, so that the number of a step never changes."""
@@ -115,6 +116,10 @@ class RequestLog(Protocol):
 
     def request(self, key: str) -> RequestRecord | None:
         """The request that an entry answers; None if it is not known."""
+
+    def put_request(self, key: str, record: RequestRecord) -> None:
+        """Keep a request that was answered by another request's entry for `HIT_KEPT_SECONDS`, for audits. A store that
+        keeps no media need not keep it."""
 
     def media(self, digest: str) -> str | None:
         """The base64 text with that digest, such as a screenshot, that recorded requests refer to; None if the store

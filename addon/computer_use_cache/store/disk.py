@@ -15,7 +15,16 @@ from pathlib import Path
 from computer_use_cache.errors import StoreError
 from computer_use_cache.models import Entry, RequestRecord
 from computer_use_cache.store import codec
-from computer_use_cache.store.base import LEAST_FOR_RUNS, NEWEST_OF_TEMPLATE, RUNS_SHARE, Choice, NewEntry, Size, Slow
+from computer_use_cache.store.base import (
+    HIT_KEPT_SECONDS,
+    LEAST_FOR_RUNS,
+    NEWEST_OF_TEMPLATE,
+    RUNS_SHARE,
+    Choice,
+    NewEntry,
+    Size,
+    Slow,
+)
 from computer_use_cache.store.disk_leases import DiskLeases
 from computer_use_cache.store.media_store import Media
 from computer_use_cache.store.memory import MOST_SEEN, BoundedMemory
@@ -201,6 +210,9 @@ class DiskStore:
 
     def request(self, key: str) -> RequestRecord | None:
         return self._requests.get(key)
+
+    def put_request(self, key: str, record: RequestRecord) -> None:
+        self._requests.put([(key, record, HIT_KEPT_SECONDS)])
 
     def media(self, digest: str) -> str | None:
         return self._media.get(digest)

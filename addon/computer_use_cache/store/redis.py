@@ -149,6 +149,9 @@ class RedisStore:
             data = self._client.get(_REQUEST + key)
         return codec.decode_request(data) if data is not None else None
 
+    def put_request(self, key: str, record: RequestRecord) -> None:
+        """Nothing: without its pictures the request could not be repeated."""
+
     def media(self, digest: str) -> None:
         """None: screenshots would take too much of the server's memory."""
 

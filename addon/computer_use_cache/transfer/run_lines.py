@@ -81,6 +81,6 @@ def _is_time(number: float) -> bool:
 
 
 def _texts(run: Run, calls: Iterable[Call]) -> Iterator[str]:
-    yield from (run.name, run.folder, " ".join(run.command))
+    yield from (run.name, run.folder, " ".join(run.command), *(f"{name}={text}" for name, text in run.flags.items()))
     for call in calls:
         yield from (call.model, call.path, call.reason, call.near_place)

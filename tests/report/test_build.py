@@ -161,6 +161,17 @@ def test_pictures_can_be_left_out_and_texts_redacted(store: DiskStore) -> None:
     assert "type(&#34;&lt;redacted&gt;&#34;)" in text
 
 
+def test_the_address_of_a_picture_is_a_text_too(store: DiskStore) -> None:
+    asked, answer = said("Look:")
+    asked["input"].append(
+        {"role": "user", "content": [{"type": "input_image", "image_url": "https://cdn.example/ACME-77/screen.png"}]}
+    )
+    run = made_runs.add_run(store, "run", [(asked, answer)])
+    text = html(build(store, [run], redact=[re.compile("ACME-77")]))
+    assert "https://cdn.example/&lt;redacted&gt;/screen.png" in text
+    assert "ACME-77" not in text
+
+
 def test_no_credential_is_in_a_page(store: DiskStore) -> None:
     secret = "sk-" + "proj-" + "Zk3xW9qLm2Vt7Bn4Rj8Yc5Hd6Pf1Gs0"
     run = made_runs.add_run(store, "run", [said("hello", instructions="Be brief.")], name=f"agent --token {secret}")

@@ -64,8 +64,9 @@ class StepViews:
 
     def _screen(self, step: Step, actions: tuple[Action, ...]) -> Picture | None:
         """The last picture that the model saw, with what it did."""
-        pictures = (item.media for item in reversed(step.asked) if item.media and item.media.is_picture)
-        media = next(pictures, None)
+        pictures = (item for item in reversed(step.asked) if item.media and item.media.is_picture)
+        item = next(pictures, None)
+        media = self._cleaner.item(item).media if item else None
         if media is None:
             return None
         told = ", then ".join(map(str, actions[:_MOST_ACTIONS]))

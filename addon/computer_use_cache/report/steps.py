@@ -89,6 +89,8 @@ class StepViews:
             return "Nothing like this request was recorded before."
         if step.record is None:
             return "The store no longer has this request and its answer."
+        if step.call.asked != step.call.key:
+            return "A rebound hit: the texts are those of the call that was recorded, before its values were replaced."
         return ""
 
     def _near(self, step: Step) -> Comparison | None:

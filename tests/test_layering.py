@@ -73,6 +73,7 @@ LIBRARIES = {
     "redis": {"store/redis.py"},
     "botocore": {"proxy/signing.py"},
     "opentelemetry": {"accounting/spans.py"},
+    "mcp": {"cli/mcp_server.py"},
     "PIL": {"screens"},
     "re2": {"keys/normalizers.py", "credentials/forms.py", "rebinding/kinds.py"},
     "redact_secret": {"credentials/detection.py"},
@@ -142,7 +143,7 @@ for name in {modules!r}:
 
 def modules(parts: set[str]) -> list[str]:
     """The modules of these parts, except those whose library is optional."""
-    optional = ("store/redis.py", "accounting/spans.py")
+    optional = ("store/redis.py", "accounting/spans.py", "cli/mcp_server.py")
     chosen = [file for file in FILES if file.parts[0].removesuffix(".py") in parts and file.as_posix() not in optional]
     return [".".join((PACKAGE.name, *file.with_suffix("").parts)).removesuffix(".__init__") for file in chosen]
 

@@ -1,4 +1,4 @@
-"""`demo`: a real agent behind a real proxy, on any machine, whatever its user has set."""
+"""`demo`: a real agent behind a real proxy, on any machine, whatever its user has set; and the page of both runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import commands
 
 
-def test_the_demo_records_an_agent_replays_it_and_leaves_nothing_behind(
+def test_the_demo_records_an_agent_replays_it_and_leaves_only_the_page_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commands.isolate(monkeypatch, tmp_path)
@@ -25,7 +25,7 @@ def test_the_demo_records_an_agent_replays_it_and_leaves_nothing_behind(
         "HTTPS_PROXY": "http://127.0.0.1:9",
         "NO_PROXY": "",
     }
-    command = [sys.executable, "-m", "computer_use_cache", "demo"]
+    command = [sys.executable, "-m", "computer_use_cache", "demo", "-o", "page.html", "--no-open"]
     done = subprocess.run(command, env=os.environ | users_own, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     steps = re.findall(r"^  (\w+) +[\d.]+ m?s  (.*)$", done.stdout, re.MULTILINE)
@@ -38,4 +38,6 @@ def test_the_demo_records_an_agent_replays_it_and_leaves_nothing_behind(
     assert "4 of the second run's 4 calls were answered from disk" in done.stdout
     assert "\x1b" not in done.stdout, "a pipe gets plain text"
     assert not list((tmp_path / "tmp").iterdir())
-    assert not (tmp_path / "home").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"tmp", "page.html"}
+    page = Path("page.html").read_text()
+    assert all(words in page for words in ('data-type="image/png"', "click(190, 486)", "The blue mug is in the cart."))

@@ -130,7 +130,12 @@ def test_an_answer_is_given_in_a_models_place(upstream: Upstream, folder: Path) 
     Path("given").write_text("Say it again.")
     upstream.asked.clear()
     done = run_module("fork", "--from", "1", "--answer", "given", "--json")
-    assert (done.returncode, done.stderr.splitlines()[:2]) == (0, ["Say it again.", "claude-a 2"])
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[:3] == [
+        f"$ {sys.executable} agent.py   # in {folder}",
+        "Say it again.",
+        "claude-a 2",
+    ]
     told = json.loads(done.stdout)
     assert (told["forked"], told["from"], told["calls"], told["refused"]) == (True, 1, 2, [])
     [asked] = upstream.asked

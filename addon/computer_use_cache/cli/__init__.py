@@ -29,6 +29,7 @@ _COMMANDS = {
     "stats": "stats.stats",
     "clear": "clear.clear",
     "explain": "explain.explain_request",
+    "mcp": "mcp.serve_mcp",
     "report": "report.report",
     "audit": "audit.audit",
     "doctor": "doctor.doctor",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -11,17 +12,18 @@ from dataclasses import dataclass
 import click
 from msgspec.structs import replace
 
-from computer_use_cache.cli import options
+from computer_use_cache.cli import drifts, options
 from computer_use_cache.cli.chosen_run import chosen_run
 from computer_use_cache.cli.clear import opened_store
 from computer_use_cache.cli.run import run_recorded
-from computer_use_cache.cli.settings_file import assignments
 from computer_use_cache.diagnosis import near_miss
 from computer_use_cache.diagnosis.differences import HIDDEN
 from computer_use_cache.errors import CacheError
+from computer_use_cache.launch import environment
 from computer_use_cache.run_models import Call, Run
 from computer_use_cache.runs import drift, recording
 from computer_use_cache.runs.drift import Drift
+from computer_use_cache.runs.lines import printable
 from computer_use_cache.setting_values import Mode
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import RunLog
@@ -39,11 +41,13 @@ class Again:
     own: Sequence[str]
 
     def run(self, *, answer: str = "", as_json: bool) -> int:
-        """Run the command; its exit status. Its output makes way for JSON."""
+        """Run the command, and say first which it is: the run may have been imported. Returns its exit status. With
+        `as_json` its output goes to standard error."""
         with opened_store(self.settings) as store:
             store.run_log.add_run(self.new)  # its proxy looks there for its forks
         stdout = sys.stderr.buffer if as_json else None
         command = self.recorded.command
+        click.echo(f"$ {printable(shlex.join(command))}   # in {printable(os.getcwd())}", err=True)
         return run_recorded(command, self.new, self.settings, self.texts, self.own, answer=answer, stdout=stdout)
 
     def drifts(self) -> tuple[list[Call], list[Drift]]:
@@ -53,9 +57,17 @@ class Again:
             return calls, list(drift.drifts(self.calls, calls, near_miss.misses(store, self.new.began)))
 
 
-def prepare(name: str, flags: Mapping[str, str | None], pairs: Sequence[str], mode: Mode, *, base_url: bool) -> Again:
-    """The run that `name` means, ready to be run again in its folder, which this process enters. `flags` and `pairs`
-    are as in `options.given`. Raises CacheError."""
+def prepare(
+    name: str,
+    flags: Mapping[str, str | None],
+    pairs: Sequence[str],
+    mode: Mode,
+    *,
+    base_url: bool,
+    here: bool = False,
+) -> Again:
+    """The run that `name` means, ready to be run again in its folder, which this process enters, or `here`. `flags` and
+    `pairs` are as in `options.given`. Raises CacheError."""
     settings, _, _ = options.given(flags, pairs)
     with opened_store(settings) as store:
         recorded = _origin(store.run_log, chosen_run(store.run_log, name))
@@ -66,15 +78,13 @@ def prepare(name: str, flags: Mapping[str, str | None], pairs: Sequence[str], mo
         raise CacheError(f"the command of run {recorded.id} held a credential, which was not kept; use `run` again")
     place = {"dir": os.path.abspath(settings.dir), "store_url": settings.store_url, "mode": str(mode)}
     try:
-        os.chdir(recorded.folder)
+        os.chdir("." if here else recorded.folder)
     except OSError as error:
         raise CacheError(f"the folder of run {recorded.id} cannot be entered: {error}") from None
     given = {**recorded.flags, **{flag: text for flag, text in flags.items() if text is not None}, **place}
     settings, texts, own = options.given(given, pairs, options.of_run())
     new = replace(
-        recording.new_run(
-            recorded.command, time.time(), bindings=environment.bindings(), parent=recorded.id
-        ),
+        recording.new_run(recorded.command, time.time(), parent=recorded.id, bindings=environment.bindings()),
         flags=recorded.flags,
         base_url=base_url or recorded.base_url,
         forks=recorded.forks,
@@ -92,10 +102,5 @@ def _origin(log: RunLog, run: Run) -> Run:
 def show(found: Sequence[Drift]) -> None:
     """Print drifts on standard error."""
     for one in found:
-        click.echo(f"  step {one.step}: {one.reason}", err=True)
-        if one.place and one.present != one.recorded:
-            click.echo(f"    at {one.place}", err=True)
-            click.echo(f"    recorded: {one.recorded or 'nothing'}", err=True)
-            click.echo(f"    now:      {one.present or 'nothing'}", err=True)
-        if one.settings:
-            click.echo(f"    a hit with {assignments(one.settings)}", err=True)
+        for line in drifts.lines(one):
+            click.echo(f"  {line}", err=True)

@@ -90,9 +90,8 @@ class Recorder:
         self._missing = len(pending)
         try:
             settled = [_settled(each) if isinstance(each, _Hit) else each for each in pending]
-            for plan in (each.inexact for each in settled):
-                if plan:
-                    self._cache.store.put_request(plan.key, hit_record(self._cache, plan))
+            for inexact in filter(None, (each.inexact for each in settled)):
+                self._cache.store.put_request(inexact.key, hit_record(self._cache, inexact))
             if homeless := self._store(settled):
                 self._assignment.forget()
                 self._store(homeless, is_last=True)

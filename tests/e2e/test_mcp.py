@@ -25,9 +25,8 @@ AGENT = """
 import json, os, urllib.request
 with open("times", "a") as file:
     print("once more", file=file)
-with open("build") as file:
-    build = file.read()
-for text in ("Hello.", f"Build: {build}. Which train goes to Bern?"):
+for build in (8812, 8813):
+    text = f"Build: {build}. Which train goes to Bern?"
     messages = [{"role": "user", "content": text}]
     headers = {"content-type": "application/json", "authorization": "Bearer " + os.environ["OPENAI_API_KEY"]}
     body = json.dumps({"model": "gpt-4.1", "messages": messages}).encode()
@@ -59,14 +58,11 @@ def test_an_agent_finds_out_why_it_was_not_cached(
     commands.isolate(monkeypatch, tmp_path)
     monkeypatch.setenv("OPENAI_API_KEY", FAKE_KEY)
     (tmp_path / "agent.py").write_text(AGENT)
-    for build in ("8812", "8813"):
-        (tmp_path / "build").write_text(build)
-        command = ("--base-url", "--upstream", upstream.url, "--", sys.executable, "agent.py")
-        assert run_around(*command).returncode == 0
+    done = run_around("--base-url", "--upstream", upstream.url, "--", sys.executable, "agent.py")
+    assert done.returncode == 0, done.stderr
     tools, answers = asyncio.run(
         asked(
             ("runs", {"limit": 1}),
-            ("show", {"run": "last"}),
             ("show", {"run": "last", "step": 2}),
             ("why_miss", {}),
             ("stats", {}),
@@ -76,13 +72,13 @@ def test_an_agent_finds_out_why_it_was_not_cached(
     )
     assert set(tools) == {name for cell, _ in rows(REFERENCE, "For agents") for name in code(cell)}
     assert "RUNS A COMMAND" in tools["replay"]
-    [run], shown, step, [cause], stats, replayed, failure = answers
-    assert (run["id"], run["calls"], run["hits"], run["status"]) == (shown["id"], 2, 1, 0)
-    assert [call["outcome"] for call in shown["steps"]] == ["HIT", "MISS"]
+    [run], step, [cause], stats, replayed, failure = answers
+    assert (run["calls"], run["misses"], run["status"]) == (2, 2, 0)
     assert step["added"][0]["text"] == "Build: 8813. Which train goes to Bern?"
+    assert step["near"]["differences"][0]["path"] == "/messages/0/content"
     assert cause["settings"]["CACHE_NORMALIZE"]
-    assert stats["hits"] == 1
-    assert replayed["drifts"] == []
-    assert (tmp_path / "times").read_text() == "once more\n" * 3, "the replay ran the command"
+    assert stats["misses"] == 2
+    assert (replayed["parent"], replayed["hits"], replayed["drifts"]) == (run["id"], 2, [])
+    assert (tmp_path / "times").read_text() == "once more\n" * 2, "the replay ran the command"
     assert "there is no run 'nowhere'" in failure
     assert FAKE_KEY not in json.dumps(answers)

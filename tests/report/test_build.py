@@ -89,12 +89,12 @@ def test_a_run_of_a_browser_agent(store: DiskStore) -> None:
     assert len(page.media) == len(distinct), "each picture once"
 
     both = build(store, [first, second])
-    assert both.first_parting == 7
-    assert [bool(row.parting) for row in both.rows] == [False] * 6 + [True, True, False, False]
+    assert both.parts_at == 7
+    assert [bool(row.difference) for row in both.rows] == [False] * 6 + [True, True, False, False]
     assert [row.is_miss for row in both.rows] == [True] * 10
-    parting = both.rows[7].parting
-    assert parting
-    assert (marked(parting.changes[1].left), marked(parting.changes[1].right)) == (["640"], ["730"])
+    difference = both.rows[7].difference
+    assert difference
+    assert (marked(difference.changes[1].left), marked(difference.changes[1].right)) == (["640"], ["730"])
 
 
 def test_a_miss_shows_both_sides_with_the_words_marked(store: DiskStore) -> None:
@@ -109,6 +109,16 @@ def test_a_miss_shows_both_sides_with_the_words_marked(store: DiskStore) -> None
         ["Monday"],
         ["Tuesday"],
     )
+
+
+def test_the_time_does_not_part_two_runs(store: DiskStore) -> None:
+    runs = [
+        made_runs.add_run(store, word, [said(f"It is 2026-11-2{day}T10:00:00Z."), said("Buy milk", word)])
+        for day, word in enumerate(("whole", "skimmed"))
+    ]
+    page = build(store, runs)
+    assert [bool(row.difference) for row in page.rows] == [True, True], "it is shown"
+    assert page.parts_at == 2
 
 
 def test_a_step_shows_what_changed_and_what_was_cut(store: DiskStore) -> None:

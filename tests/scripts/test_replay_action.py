@@ -70,17 +70,10 @@ def test_a_recording_is_replayed_elsewhere_and_what_changed_is_annotated(
     commands.isolate(monkeypatch, checkout)
     given = {"RECORDING": "agent.jsonl", "RUN": "last", "REPORT": str(tmp_path / "report.html")}
 
-    def replayed(**more: str) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | given | more
-        return subprocess.run([ACTION / "replay"], env=environment, capture_output=True, text=True, check=False)
-
-    done = replayed()
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "::" not in done.stdout
-
-    (tmp_path / "report.html").unlink()
-    done = replayed(ASKS="Which train goes to Basel?")
+    environment = os.environ | given | {"ASKS": "Which train goes to Basel?"}
+    done = subprocess.run([ACTION / "replay"], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 3, done.stdout + done.stderr
-    assert re.search(r"^::warning file=agent\.jsonl,title=.*::.*Bern.*%0A.*Basel", done.stdout, re.MULTILINE)
+    [drift] = re.findall(r"^::warning .*", done.stdout, re.MULTILINE)
+    assert re.match(r"::warning file=agent\.jsonl,title=step 2.*::.*Bern.*%0A.*Basel", drift), drift
     assert (tmp_path / "report.html").is_file(), "a drift is what the report is for"
     assert len(upstream.asked) == asked, "nothing went upstream"

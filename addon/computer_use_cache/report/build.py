@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 
 from computer_use_cache.accounting.units import dollars, duration
@@ -16,7 +16,7 @@ from computer_use_cache.report.compare import Comparer
 from computer_use_cache.report.steps import StepViews
 from computer_use_cache.report.views import Comparison, Page, Row
 from computer_use_cache.run_models import Call, Run
-from computer_use_cache.runs import steps
+from computer_use_cache.runs import comparison, steps
 from computer_use_cache.runs.steps import Step
 from computer_use_cache.runs.totals import totals
 from computer_use_cache.screens.approval import Approval
@@ -33,20 +33,26 @@ def build(
     masks: Sequence[Mask] = (),
 ) -> Page:
     """The page of one or two runs. Texts that match a pattern in `redact` are replaced. Blocks; raises StoreError."""
-    album, cleaner = Album(store.media, with_media=with_media), Cleaner(redact)
-    comparer = Comparer(album, Approval(masks), store.media)
+    album, cleaner, screens = Album(store.media, with_media=with_media), Cleaner(redact), Approval(masks)
+    comparer = Comparer(album, screens, store.media)
     shown = StepViews(store, album, comparer, cleaner, _cures(store, runs))
     calls = [store.run_log.calls(run.id) for run in runs]
+    loaded: list[Iterable[Step]] = [steps.load(store, each) for each in calls]
+    parts_at = 0
+    if len(runs) > 1:
+        left, right = loaded = [list(each) for each in loaded]
+        parting = comparison.parting(left, right, screens, store.media)
+        parts_at = parting.number if parting else 0
     rows = tuple(
         Row(
             number,
             tuple(shown.view(step) if step else None for step in row),
-            _parting(comparer, cleaner, row) if len(runs) > 1 else None,
+            _difference(comparer, cleaner, *row) if len(row) > 1 else None,
         )
-        for number, row in enumerate(zip_longest(*(steps.load(store, each) for each in calls)), 1)
+        for number, row in enumerate(zip_longest(*loaded), 1)
     )
     heads = tuple(_head(run, each, cleaner) for run, each in zip(runs, calls, strict=True))
-    return Page(heads, rows, album.media)
+    return Page(heads, rows, album.media, parts_at)
 
 
 def _cures(store: Store, runs: Sequence[Run]) -> dict[str, str]:
@@ -55,9 +61,8 @@ def _cures(store: Store, runs: Sequence[Run]) -> dict[str, str]:
     return {miss["key"]: " ".join(f"{name}={text}" for name, text in miss["settings"].items()) for miss in found}
 
 
-def _parting(comparer: Comparer, cleaner: Cleaner, row: Sequence[Step | None]) -> Comparison | None:
-    """How two runs differ in what is new in this step and in its answer."""
-    left, right = row
+def _difference(comparer: Comparer, cleaner: Cleaner, left: Step | None, right: Step | None) -> Comparison | None:
+    """How two runs differ in what is new in a step and in its answer."""
     if left is None or right is None:
         return None
     sides = [cleaner.items((*step.news.added, *(new for _, new in step.news.changed))) for step in (left, right)]
@@ -76,8 +81,8 @@ def _head(run: Run, calls: Sequence[Call], cleaner: Cleaner) -> views.Run:
         facts.append(f"exit status {run.status}")
     if run.folder:
         facts.append(run.folder)
-    if run.parent:
-        facts.append(f"forked from {run.parent}")
+    if run.origin:
+        facts.append(run.origin)
     return views.Run(run.id, cleaner.text(run.name), tuple(map(cleaner.text, facts)), tuple(_totals(calls)))
 
 

@@ -124,11 +124,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The same step of each run; None where a run has ended. `parting` is how two runs differ there."""
+    """The same step of each run; None where a run has ended. `difference` is between two runs."""
 
     number: int
     steps: tuple[Step | None, ...]
-    parting: Comparison | None = None
+    difference: Comparison | None = None
 
     @property
     def is_miss(self) -> bool:
@@ -138,13 +138,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The whole page: one run, or two beside each other. `media` are the pictures' types and base64 by digest."""
+    """The whole page: one run, or two beside each other. `media` are the pictures' types and base64 by digest.
+    `parts_at` is the step at which two runs part, as `diff` finds it; 0 if they do not."""
 
     runs: tuple[Run, ...]
     rows: tuple[Row, ...]
     media: dict[str, tuple[str, str]]
-
-    @property
-    def first_parting(self) -> int:
-        """The step at which two runs first differ, 0 for none."""
-        return next((row.number for row in self.rows if row.parting), 0)
+    parts_at: int = 0

@@ -229,6 +229,10 @@ class Format(ABC):
     def explode(self, answer: Json, *, with_usage: bool) -> list[Event]:
         """The stream that the provider would have sent instead of this JSON answer."""
 
+    def wanted_type(self, headers: Mapping[str, str]) -> str:
+        """The media type of the answer that a request with these headers asks for instead of the API's own, else ""."""
+        return ""
+
     def text_answer(self, text: str, model: str) -> Json:
         """The JSON answer in which the model says this text. Raises FormatError if the API does not answer in text."""
         raise FormatError(f"{self.name} does not answer in text")

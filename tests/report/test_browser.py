@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -135,6 +136,8 @@ def test_a_person_reads_a_run(browser: WebDriver, store: DiskStore, orders: tupl
     page.press("j", Keys.ARROW_RIGHT, Keys.ARROW_DOWN, "k")
     assert page.step == 3
     page.when(lambda: browser.current_url.endswith("#step-3"))
+    told = browser.find_element(By.ID, "told").get_property("textContent")
+    assert re.sub(r"\s+", " ", told) == "Step 3 of 10: 3 ENTER key(ENTER) hit"
 
     page.press("m")
     assert (page.listed, page.step) == ([7, 8, 9, 10], 7)

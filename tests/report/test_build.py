@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 pytest.importorskip("PIL", reason="Pillow is not installed (scripts/setup dev)")
 
@@ -129,6 +130,15 @@ def test_a_step_shows_what_changed_and_what_was_cut(store: DiskStore) -> None:
     assert [item.text for item in step.cut] == ["three"]
 
 
+def test_a_rebound_hit_says_whose_texts_are_shown(store: DiskStore) -> None:
+    run = made_runs.add_run(store, "old", [said("Write to /tmp/a.")])
+    [call] = store.run_log.calls("old")
+    store.run_log.add_calls("old", [structs.replace(call, outcome=Outcome.HIT, asked="another", rebound=2)])
+    recorded, rebound = steps(build(store, [run]))
+    assert ("Rebound", "2 values") in rebound.facts
+    assert (recorded.note[:12], rebound.note[:14]) == ("Nothing like", "A rebound hit:")
+
+
 def test_a_call_whose_texts_are_not_stored_is_shown_all_the_same(store: DiskStore) -> None:
     run = Run(id="run", name="agent", began=made_runs.NOW, ended=made_runs.NOW)
     calls = [
@@ -141,11 +151,7 @@ def test_a_call_whose_texts_are_not_stored_is_shown_all_the_same(store: DiskStor
     assert (bypassed.caption, bypassed.note) == ("/responses", "X-Cache-Bypass")
     assert gone.note == "The store no longer has this request and its answer."
     assert (gone.near, gone.screen, gone.answer) == (None, None, ())
-    assert html(build(store, [replace_name(run, "nothing")]))
-
-
-def replace_name(run: Run, name: str) -> Run:
-    return Run(id=run.id, name=name, began=run.began, ended=run.ended)
+    assert html(build(store, [run]))
 
 
 def test_pictures_can_be_left_out_and_texts_redacted(store: DiskStore) -> None:
@@ -161,20 +167,27 @@ def test_pictures_can_be_left_out_and_texts_redacted(store: DiskStore) -> None:
     assert "type(&#34;&lt;redacted&gt;&#34;)" in text
 
 
+def test_the_address_of_a_picture_is_a_text_too(store: DiskStore) -> None:
+    asked, answer = said("Look:")
+    asked["input"].append(
+        {"role": "user", "content": [{"type": "input_image", "image_url": "https://cdn.example/ACME-77/screen.png"}]}
+    )
+    run = made_runs.add_run(store, "run", [(asked, answer)])
+    text = html(build(store, [run], redact=[re.compile("ACME-77")]))
+    assert "https://cdn.example/&lt;redacted&gt;/screen.png" in text
+    assert "ACME-77" not in text
+
+
 def test_no_credential_is_in_a_page(store: DiskStore) -> None:
     secret = "sk-" + "proj-" + "Zk3xW9qLm2Vt7Bn4Rj8Yc5Hd6Pf1Gs0"
     run = made_runs.add_run(store, "run", [said("hello", instructions="Be brief.")], name=f"agent --token {secret}")
-    calls = [replace_reason(call, f"refused: bearer {secret}") for call in store.run_log.calls("run")]
+    calls = [structs.replace(call, reason=f"refused: bearer {secret}") for call in store.run_log.calls("run")]
     store.run_log.add_run(Run(id="other", name=f"agent --api-key {secret}", began=run.began, ended=run.ended))
     store.run_log.add_calls("other", calls)
     for id in ("run", "other"):
         found = store.run_log.run(id)
         assert found
         assert secret not in html(build(store, [found]))
-
-
-def replace_reason(call: Call, reason: str) -> Call:
-    return Call(**{name: getattr(call, name) for name in call.__struct_fields__} | {"reason": reason})
 
 
 class Tags(HTMLParser):

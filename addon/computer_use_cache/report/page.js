@@ -68,6 +68,7 @@
     clearTimeout(arrived);
     arrived = setTimeout(() => {
       all("img[data-media]", steps[index]).forEach(show);
+      one("#told").textContent = `${steps[index].ariaLabel}: ${cards[index].innerText}`;
       if (!quiet) history.replaceState(null, "", `#step-${number}`);
     }, 40); // a key that is held down goes past
     highlight();
@@ -151,4 +152,5 @@
   });
 
   goToHash();
+  one("#detail").focus({ preventScroll: true });
 })();

@@ -64,8 +64,9 @@ class StepViews:
 
     def _screen(self, step: Step, actions: tuple[Action, ...]) -> Picture | None:
         """The last picture that the model saw, with what it did."""
-        pictures = (item.media for item in reversed(step.asked) if item.media and item.media.is_picture)
-        media = next(pictures, None)
+        pictures = (item for item in reversed(step.asked) if item.media and item.media.is_picture)
+        item = next(pictures, None)
+        media = self._cleaner.item(item).media if item else None
         if media is None:
             return None
         told = ", then ".join(map(str, actions[:_MOST_ACTIONS]))
@@ -88,6 +89,8 @@ class StepViews:
             return "Nothing like this request was recorded before."
         if step.record is None:
             return "The store no longer has this request and its answer."
+        if step.call.asked != step.call.key:
+            return "A rebound hit: the texts are those of the call that was recorded, before its values were replaced."
         return ""
 
     def _near(self, step: Step) -> Comparison | None:

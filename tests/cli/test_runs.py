@@ -76,7 +76,7 @@ def test_a_run_is_shown_with_a_line_per_call(house: House, told: Told) -> None:
     )
     heading, counts, *lines = told("show").splitlines()
     assert heading.startswith(f"{run}  ")
-    assert counts == "4 calls, 1 hits, 3 misses"
+    assert counts == "4 calls, 1 hit, 3 misses"
     assert re.fullmatch(r"\S+  MISS +gpt-test +1\.0 s .* \w{8}  step 1   click\(412, 88\)", lines[0])
     assert re.fullmatch(r"\S+  HIT +gpt-test +1\.0 s .* \w{8}  step 2   click\(412, 88\)", lines[1])
     assert re.search(r'step 3   "Done"  near \w{8} /messages/1/content @ char 4$', lines[2])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 import commands
 from commands import run_around
+from credential_samples import made
 from support import FAKE_KEY, Upstream
 from test_docs import REFERENCE, code, rows
 
@@ -21,12 +23,13 @@ from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.types import CallToolResult, TextContent
 
+PROMPTED = made("ghp_[a-zA-Z0-9]{36}")
 AGENT = """
 import json, os, urllib.request
 with open("times", "a") as file:
     print("once more", file=file)
 for build in (8812, 8813):
-    text = f"Build: {build}. Which train goes to Bern?"
+    text = f"Build: {build}. Which train goes to Bern? The password of the ticket shop is {os.environ['PROMPTED']}."
     messages = [{"role": "user", "content": text}]
     headers = {"content-type": "application/json", "authorization": "Bearer " + os.environ["OPENAI_API_KEY"]}
     body = json.dumps({"model": "gpt-4.1", "messages": messages}).encode()
@@ -57,6 +60,7 @@ def test_an_agent_finds_out_why_it_was_not_cached(
 ) -> None:
     commands.isolate(monkeypatch, tmp_path)
     monkeypatch.setenv("OPENAI_API_KEY", FAKE_KEY)
+    monkeypatch.setenv("PROMPTED", PROMPTED)
     (tmp_path / "agent.py").write_text(AGENT)
     done = run_around("--base-url", "--upstream", upstream.url, "--", sys.executable, "agent.py")
     assert done.returncode == 0, done.stderr
@@ -74,11 +78,11 @@ def test_an_agent_finds_out_why_it_was_not_cached(
     assert "RUNS A COMMAND" in tools["replay"]
     [run], step, [cause], stats, replayed, failure = answers
     assert (run["calls"], run["misses"], run["status"]) == (2, 2, 0)
-    assert step["added"][0]["text"] == "Build: 8813. Which train goes to Bern?"
+    assert step["added"][0]["text"].startswith("Build: 8813. Which train goes to Bern?")
     assert step["near"]["differences"][0]["path"] == "/messages/0/content"
     assert cause["settings"]["CACHE_NORMALIZE"]
     assert stats["misses"] == 2
     assert (replayed["parent"], replayed["hits"], replayed["drifts"]) == (run["id"], 2, [])
     assert (tmp_path / "times").read_text() == "once more\n" * 2, "the replay ran the command"
     assert "there is no run 'nowhere'" in failure
-    assert FAKE_KEY not in json.dumps(answers)
+    assert not re.search(f"{FAKE_KEY}|{PROMPTED}", json.dumps(answers))

@@ -1,4 +1,4 @@
-"""Money and time as people read them: `$0.0042`, `8.1 s`."""
+"""Money, time and numbers as people read them: `$0.0042`, `8.1 s`, `1 hit`."""
 
 from __future__ import annotations
 
@@ -22,3 +22,8 @@ def duration(seconds: float) -> str:
     if seconds < 48 * 3600:
         return f"{seconds / 3600:.1f} h"
     return f"{seconds / 86400:,.1f} days"
+
+
+def counted(number: int, one: str, many: str) -> str:
+    """A number of things, named in the singular or the plural."""
+    return f"{number:,} {one if number == 1 else many}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from computer_use_cache.accounting.ledger import Ledger
 from computer_use_cache.accounting.statistics import Statistics
-from computer_use_cache.accounting.units import dollars
+from computer_use_cache.accounting.units import counted, dollars
 from computer_use_cache.cli import settings_file, unseen
 from computer_use_cache.diagnosis import causes, near_miss
 from computer_use_cache.errors import CacheError
@@ -70,7 +70,7 @@ def lines(before: State, after: State, run: Run) -> Iterator[str]:
 
 def _totals(before: Statistics, after: Statistics) -> str:
     rebound = after.rebound_hits - before.rebound_hits
-    hits = _counted(after.hits - before.hits, "hit", "hits") + (f" ({rebound} rebound)" if rebound else "")
+    hits = counted(after.hits - before.hits, "hit", "hits") + (f" ({rebound} rebound)" if rebound else "")
     bypassed = sum(after.bypasses.values()) - sum(before.bypasses.values())
     text = f"{hits}, {_misses(after.misses - before.misses)}, {bypassed} bypassed"
     saved = _saved(after) - _saved(before)
@@ -107,7 +107,7 @@ def _others(before: Statistics, after: Statistics, near: int) -> Iterator[str]:
     for reason, number in _more(before.bypasses, after.bypasses):
         yield f"{number} bypassed: {reason}"
     for reason, number in _more(before.skips, after.skips):
-        yield f"{_counted(number, 'answer', 'answers')} not stored: {reason}"
+        yield f"{counted(number, 'answer', 'answers')} not stored: {reason}"
 
 
 def _more(before: Mapping[str, int], after: Mapping[str, int]) -> Iterator[tuple[str, int]]:
@@ -117,8 +117,4 @@ def _more(before: Mapping[str, int], after: Mapping[str, int]) -> Iterator[tuple
 
 
 def _misses(number: int) -> str:
-    return _counted(number, "miss", "misses")
-
-
-def _counted(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
+    return counted(number, "miss", "misses")

@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from computer_use_cache.accounting.units import dollars, duration
+from computer_use_cache.accounting.units import counted, dollars, duration
 from computer_use_cache.cli.chosen_run import chosen_run
 from computer_use_cache.cli.clear import opened_store
 from computer_use_cache.cli.differences import lines_of
@@ -22,7 +22,7 @@ from computer_use_cache.run_models import Call, Run
 from computer_use_cache.runs import as_json, steps
 from computer_use_cache.runs.comparison import Differences, of_records
 from computer_use_cache.runs.finding import LAST
-from computer_use_cache.runs.lines import COLOURS, Line, did, line, money, printable, why
+from computer_use_cache.runs.lines import COLOURS, Line, did, line, money, printable
 from computer_use_cache.runs.steps import Step
 from computer_use_cache.runs.totals import totals
 from computer_use_cache.screens.approval import Approval
@@ -93,7 +93,8 @@ def _heading(run: Run, calls: list[Call]) -> Text:
     saved = f", saved {dollars(sums.saved_usd)}" if sums.saved_usd else ""
     spent = f", spent {dollars(sums.spent_usd)}" if sums.spent_usd else ""
     origin = f", {run.origin}" if run.origin else ""
-    counts = f"{sums.calls} calls, {sums.hits} hits, {sums.misses} misses{saved}{spent}{status}{origin}"
+    number, hits = counted(sums.calls, "call", "calls"), counted(sums.hits, "hit", "hits")
+    counts = f"{number}, {hits}, {counted(sums.misses, 'miss', 'misses')}{saved}{spent}{status}{origin}"
     return Text.assemble(
         (run.id, "bold"), f"  {began}, {duration(run.ended - run.began)}  {printable(run.name)}\n{counts}"
     )
@@ -113,8 +114,6 @@ def _step_lines(step: Step, near: Differences) -> Iterator[Text]:
     yield Text(str(line(call, step.number, did(step.answer))), COLOURS[call.outcome])
     tokens = f"{cost.input_tokens:,} tokens in, {cost.output_tokens:,} out"
     yield Text(f"{call.format} {call.path}, status {call.status}, {tokens}, {money(call) or 'no cost'}", "dim")
-    if told := why(call):
-        yield Text(printable(told))
     if near:
         yield Text(f"\nDiffers from {call.near_key[:8]} at")
         yield from lines_of(near, call.near_key[:8], "this request")

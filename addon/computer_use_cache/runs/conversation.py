@@ -44,17 +44,20 @@ def head_of(format: Format, body: Json) -> Head | None:
         said = [{"content": said}]  # OpenAI's Responses take a text in place of a conversation
     if not (isinstance(said, list) and said and isinstance(said[0], dict)):
         return None
-    first = next((at for at, item in enumerate(said) if _is_answer(item)), len(said))
+    first = 0
+    while first < len(said) and not _is_answer(said[first]):
+        first += 1
     head = {name: request[name] for name in format.instructions if name in request}
-    return Head(format, head | {format.conversation: said[:first]}, first == len(said))
+    head[format.conversation] = said[:first]
+    return Head(format, head, first == len(said))
 
 
 def _is_answer(item: Any) -> bool:
     """Whether an item of a conversation comes from the model. Tool calls of OpenAI's Responses have no role."""
     if not isinstance(item, dict):
         return False
-    kind = str(item.get("type"))
-    return item.get("role") in _ANSWERING_ROLES or ("role" not in item and kind.endswith(("_call", "reasoning")))
+    role = item.get("role")
+    return role in _ANSWERING_ROLES if role else str(item.get("type")).endswith(("_call", "reasoning"))
 
 
 def digest_of(head: Head) -> bytes:

@@ -36,7 +36,7 @@ class Agent:
         request = Request(UPSTREAM, path, (), {}, body)
         step = self.forking.next(request) if self.forking else None
         plan = self.house.cache.plan(step.request if step else request)
-        return Exchange(self.house.shared, step.limited(plan) if step else plan, lambda: True, step=step)
+        return Exchange(self.house.shared, step.restrict(plan) if step else plan, lambda: True, step=step)
 
     async def is_refused(self, text: str) -> Refuse:
         exchange = self.asks(text)

@@ -90,7 +90,7 @@ def test_a_run_of_a_browser_agent(store: DiskStore) -> None:
     assert len(page.media) == len(distinct), "each picture once"
 
     both = build(store, [first, second])
-    assert both.parts_at == 7
+    assert both.diverges_at == 7
     assert [bool(row.difference) for row in both.rows] == [False] * 6 + [True, True, False, False]
     assert [row.is_miss for row in both.rows] == [True] * 10
     difference = both.rows[7].difference
@@ -119,7 +119,7 @@ def test_the_time_does_not_part_two_runs(store: DiskStore) -> None:
     ]
     page = build(store, runs)
     assert [bool(row.difference) for row in page.rows] == [True, True], "it is shown"
-    assert page.parts_at == 2
+    assert page.diverges_at == 2
 
 
 def test_a_step_shows_what_changed_and_what_was_cut(store: DiskStore) -> None:

@@ -39,7 +39,7 @@ def exchange(conversation: Conversation, message: bytes, *output: Any, name: str
     step = conversation.read(message, None, NOW)
     assert isinstance(step, Ask)
     answer = {"id": name, "object": "response", "status": "completed", "output": list(output)} | fields
-    conversation.answered(step.said, Responses().explode(answer, with_usage=True))
+    conversation.answered(step.turn, Responses().explode(answer, with_usage=True))
 
 
 def test_the_request_has_what_the_message_has_and_asks_for_a_stream() -> None:

@@ -35,21 +35,21 @@ def test_a_step_has_what_was_asked_and_answered_and_what_is_new(house: House) ->
     chats(house, said("Buy milk"), RUN, answering("Which?"))
     chats(house, said("Buy milk", "Which?", "Whole"), RUN, answering("Done"))
     first, second = loaded(house)
-    assert texts(first.asked) == texts(first.news.added) == ["You drive a browser.", "Buy milk"]
+    assert texts(first.asked) == texts(first.delta.added) == ["You drive a browser.", "Buy milk"]
     assert texts(first.answer) == ["Which?"]
     assert (first.number, first.before, second.number, second.before) == (1, 0, 2, 1)
-    assert texts(second.news.added) == ["Whole"], "the answer of the step before is no news"
-    assert (second.news.changed, second.news.cut) == ((), ())
+    assert texts(second.delta.added) == ["Whole"], "the answer of the step before is no news"
+    assert (second.delta.changed, second.delta.cut) == ((), ())
     assert second.answer == (Item("assistant", Kind.TEXT, "Done"),)
 
 
 def test_items_that_were_changed_and_cut_are_told_apart(house: House) -> None:
     chats(house, said("a", "b", "c", "d", "e"), RUN)
     chats(house, said("a", "B", "c", "e", "f"), RUN)
-    news = loaded(house)[1].news
-    assert [(old.text, new.text) for old, new in news.changed] == [("b", "B"), ("d", "e"), ("e", "f")]
+    delta = loaded(house)[1].delta
+    assert [(old.text, new.text) for old, new in delta.changed] == [("b", "B"), ("d", "e"), ("e", "f")]
     chats(house, said("a", "B"), RUN)
-    assert texts(loaded(house)[2].news.cut) == ["c", "e", "f"]
+    assert texts(loaded(house)[2].delta.cut) == ["c", "e", "f"]
 
 
 def test_a_step_is_compared_with_the_one_that_it_continues(house: House) -> None:

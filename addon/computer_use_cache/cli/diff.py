@@ -15,8 +15,8 @@ from computer_use_cache.cli.clear import opened_store
 from computer_use_cache.cli.differences import lines_of
 from computer_use_cache.run_models import Run
 from computer_use_cache.runs import as_json, steps
-from computer_use_cache.runs.comparison import Parting, parting
-from computer_use_cache.runs.lines import did
+from computer_use_cache.runs.comparison import Divergence, first_divergence
+from computer_use_cache.runs.lines import summarize
 from computer_use_cache.screens.approval import Approval
 from computer_use_cache.settings import Settings
 
@@ -36,9 +36,9 @@ def diff(left: str, right: str, to_json: bool) -> int:
         log = store.run_log
         runs = chosen_run(log, left), chosen_run(log, right)
         one, other = (steps.load(store, log.calls(run.id)) for run in runs)
-        found = parting(one, other, Approval(settings.image_mask), store.media)
+        found = first_divergence(one, other, Approval(settings.image_mask), store.media)
     if to_json:
-        click.echo(json.dumps(as_json.of_parting(*runs, found)))
+        click.echo(json.dumps(as_json.of_divergence(*runs, found)))
     else:
         console = Console(highlight=False)
         for line in _lines(*runs, found):
@@ -46,14 +46,14 @@ def diff(left: str, right: str, to_json: bool) -> int:
     return 0 if found is None else 1
 
 
-def _lines(left: Run, right: Run, found: Parting | None) -> Iterator[Text]:
+def _lines(left: Run, right: Run, found: Divergence | None) -> Iterator[Text]:
     if found is None:
         yield Text(f"{left.id} and {right.id} are the same.")
         return
     if found.left is None or found.right is None:
         shorter, longer, step = (left, right, found.right) if found.left is None else (right, left, found.left)
         assert step, "one of them has this step"
-        more = did(step.answer) or step.call.outcome
+        more = summarize(step.answer) or step.call.outcome
         yield Text(f"{shorter.id} ends after step {found.number - 1}; {longer.id} goes on: {more}")
         return
     yield Text(f"{left.id} and {right.id} part at step {found.number}", "bold")

@@ -10,8 +10,8 @@ import msgspec
 from msgspec.structs import replace
 
 from computer_use_cache.cache import policy
-from computer_use_cache.cli import again, options
-from computer_use_cache.cli.again import Again
+from computer_use_cache.cli import options, rerun
+from computer_use_cache.cli.rerun import Rerun
 from computer_use_cache.errors import CacheError
 from computer_use_cache.models import Outcome
 from computer_use_cache.run_models import Call, Fork
@@ -55,33 +55,33 @@ def fork(
     if model and answer:
         raise click.UsageError("give --model or --answer: a given answer comes from no model")
     given = _readable(answer) if answer else ""
-    repeated = _forked(again.prepare(run, flags, pairs, Mode.READWRITE, base_url=base_url), step, model)
-    status = repeated.run(answer=given, as_json=as_json)
-    calls, drifts = repeated.drifts()
+    repeat = _forked(rerun.prepare(run, flags, pairs, Mode.READWRITE, base_url=base_url), step, model)
+    status = repeat.run(answer=given, as_json=as_json)
+    calls, drifts = repeat.drifts()
     refused = [one for one in drifts if one.step <= len(calls) and calls[one.step - 1].outcome is Outcome.REFUSED]
-    is_forked = sum(not _is_before(call) for call in calls) > repeated.new.forks[-1].after
-    parent, new = repeated.recorded.id, repeated.new.id
+    is_forked = sum(not _is_before(call) for call in calls) > repeat.new.forks[-1].after
+    parent, new = repeat.recorded.id, repeat.new.id
     if as_json:
-        told = {"run": new, "parent": parent, "from": step, "forked": is_forked, "status": status}
-        click.echo(msgspec.json.encode(told | {"calls": len(calls), "refused": refused}))
+        result = {"run": new, "parent": parent, "from": step, "forked": is_forked, "status": status}
+        click.echo(msgspec.json.encode(result | {"calls": len(calls), "refused": refused}))
         return status if is_forked else status or 1
     if is_forked:
         click.echo(f"Forked run {parent} at step {step}: computer-use-cache diff {parent} {new}", err=True)
     else:
         click.echo(f"Run {parent} was not forked: its command never came to step {step}.", err=True)
-    again.show(refused)
+    rerun.show(refused)
     return status if is_forked else status or 1
 
 
-def _forked(repeated: Again, step: int, model: str) -> Again:
+def _forked(repeat: Rerun, step: int, model: str) -> Rerun:
     """The new run as a fork at a step of the recorded one."""
-    if step > len(repeated.calls):
-        raise click.UsageError(f"--from {step}: run {repeated.recorded.id} has {len(repeated.calls)} steps")
-    after = len(drift.answered(repeated.calls[: step - 1]))
-    new = repeated.new
+    if step > len(repeat.calls):
+        raise click.UsageError(f"--from {step}: run {repeat.recorded.id} has {len(repeat.calls)} steps")
+    after = len(drift.answered(repeat.calls[: step - 1]))
+    new = repeat.new
     earlier = (one for one in new.forks if one.after < after)
     own = Fork(run=new.id, after=after, model=model)
-    return dataclasses.replace(repeated, new=replace(new, forks=(*earlier, own)))
+    return dataclasses.replace(repeat, new=replace(new, forks=(*earlier, own)))
 
 
 def _readable(path: Path) -> str:

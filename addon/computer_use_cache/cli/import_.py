@@ -44,13 +44,15 @@ def import_recordings(sources: tuple[Path, ...], as_json: bool) -> None:
     finally:
         store.close()
     if as_json:
-        told = {
+        result = {
             "imported": summary.kept,
             "runs": summary.runs,
             "skipped": summary.skipped,
             "cache_dir": settings.store_place,
         }
-        click.echo(json.dumps(told | {"damaged": [asdict(each) for each in summary.damaged], "unreadable": unreadable}))
+        click.echo(
+            json.dumps(result | {"damaged": [asdict(each) for each in summary.damaged], "unreadable": unreadable})
+        )
     else:
         _print(summary, settings)
     if unreadable:

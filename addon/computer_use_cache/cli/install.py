@@ -13,15 +13,15 @@ from pathlib import Path
 
 import click
 
-from computer_use_cache.cli import agent_servers, client, trust
+from computer_use_cache.cli import agent_mcp, client, trust
 from computer_use_cache.cli.agent_files import AGENTS, Place, Plan
-from computer_use_cache.cli.agent_servers import SERVERS
+from computer_use_cache.cli.agent_mcp import MCP_AGENTS
 from computer_use_cache.errors import FormatError
 from computer_use_cache.settings import Settings
 
 
 @click.command()
-@click.argument("agent", type=click.Choice([*dict.fromkeys((*AGENTS, *SERVERS)), "all"]), default="all")
+@click.argument("agent", type=click.Choice([*dict.fromkeys((*AGENTS, *MCP_AGENTS)), "all"]), default="all")
 @click.option("--write", is_flag=True, help="Write the files. Without it nothing is changed.")
 @click.option("--mcp", is_flag=True, help="Instead, let agents ask the cache about their runs (see `mcp`).")
 @click.option("--ca", is_flag=True, help="Instead, show how this machine can trust mitmproxy's certificates.")
@@ -81,8 +81,8 @@ def install(
 def _plans(place: Place, settings: Settings, *, mcp: bool) -> dict[str, Callable[[], Plan]]:
     """What makes the plan of each agent, for the MCP server or for the cache itself."""
     if mcp:
-        server = agent_servers.server(settings)
-        return {name: partial(make, place, server) for name, make in SERVERS.items()}
+        server = agent_mcp.server(settings)
+        return {name: partial(make, place, server) for name, make in MCP_AGENTS.items()}
     return {name: partial(make, place) for name, make in AGENTS.items()}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import msgspec
 
-from computer_use_cache.cli import again, drifts, options
+from computer_use_cache.cli import drifts, options, rerun
 from computer_use_cache.models import Outcome
 from computer_use_cache.runs.finding import LAST
 from computer_use_cache.setting_values import Mode
@@ -37,18 +37,18 @@ def replay(
 
     The exit status is the command's, or 3 if it left the recorded path.
     """
-    repeated = again.prepare(run, flags, pairs, Mode.OFFLINE, base_url=base_url, here=here)
-    status = repeated.run(as_json=as_json)
-    calls, found = repeated.drifts()
+    repeat = rerun.prepare(run, flags, pairs, Mode.OFFLINE, base_url=base_url, here=here)
+    status = repeat.run(as_json=as_json)
+    calls, found = repeat.drifts()
     hits = sum(call.outcome is Outcome.HIT for call in calls)
     if as_json:
-        told = {"run": repeated.new.id, "parent": repeated.recorded.id, "status": status, "calls": len(calls)}
-        click.echo(msgspec.json.encode(told | {"hits": hits, "drifts": found}))
+        result = {"run": repeat.new.id, "parent": repeat.recorded.id, "status": status, "calls": len(calls)}
+        click.echo(msgspec.json.encode(result | {"hits": hits, "drifts": found}))
     elif found:
-        click.echo(f"Run {repeated.recorded.id} drifted: {hits} of {len(calls)} calls were recorded.", err=True)
-        again.show(found)
+        click.echo(f"Run {repeat.recorded.id} drifted: {hits} of {len(calls)} calls were recorded.", err=True)
+        rerun.show(found)
     else:
-        click.echo(f"Run {repeated.recorded.id} replayed: all {len(calls)} calls were recorded.", err=True)
+        click.echo(f"Run {repeat.recorded.id} replayed: all {len(calls)} calls were recorded.", err=True)
     if annotate:
         for one in found:
             click.echo(drifts.annotation(one, annotate))

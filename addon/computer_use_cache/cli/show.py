@@ -22,7 +22,7 @@ from computer_use_cache.run_models import Call, Run
 from computer_use_cache.runs import as_json, steps
 from computer_use_cache.runs.comparison import Differences, of_records
 from computer_use_cache.runs.finding import LAST
-from computer_use_cache.runs.lines import COLOURS, Line, did, line, money, printable
+from computer_use_cache.runs.lines import COLOURS, Line, line, money, printable, summarize
 from computer_use_cache.runs.steps import Step
 from computer_use_cache.runs.totals import totals
 from computer_use_cache.screens.approval import Approval
@@ -62,11 +62,11 @@ def show(run: str, step: int | None, to_json: bool) -> None:
 def _show_run(store: Store, run: Run, calls: list[Call], *, to_json: bool) -> None:
     done = [_did(store, call) for call in calls]
     if to_json:
-        told = [
+        listed = [
             {"step": number, **as_json.of_call(call), "did": what}
             for number, (call, what) in enumerate(zip(calls, done, strict=True), 1)
         ]
-        click.echo(json.dumps({**as_json.of_run(run, totals(calls)), "steps": told}))
+        click.echo(json.dumps({**as_json.of_run(run, totals(calls)), "steps": listed}))
         return
     lines = [line(call, number, what) for number, (call, what) in enumerate(zip(calls, done, strict=True), 1)]
     width = max((len(each.model) for each in lines), default=0)
@@ -77,7 +77,7 @@ def _show_run(store: Store, run: Run, calls: list[Call], *, to_json: bool) -> No
 
 def _did(store: Store, call: Call) -> str:
     entry = store.get(call.key) if call.key else None
-    return did(steps.answer_of(by_name(call.format), entry)) if entry else ""
+    return summarize(steps.answer_of(by_name(call.format), entry)) if entry else ""
 
 
 def _near(store: Store, step: Step, screens: Approval) -> Differences:
@@ -111,7 +111,7 @@ def coloured(parts: Line, outcome: Outcome, width: int) -> Text:
 
 def _step_lines(step: Step, near: Differences) -> Iterator[Text]:
     call, cost = step.call, step.call.cost
-    yield Text(str(line(call, step.number, did(step.answer))), COLOURS[call.outcome])
+    yield Text(str(line(call, step.number, summarize(step.answer))), COLOURS[call.outcome])
     tokens = f"{cost.input_tokens:,} tokens in, {cost.output_tokens:,} out"
     yield Text(f"{call.format} {call.path}, status {call.status}, {tokens}, {money(call) or 'no cost'}", "dim")
     if near:
@@ -122,11 +122,11 @@ def _step_lines(step: Step, near: Differences) -> Iterator[Text]:
     else:
         since = f"since step {step.before}" if step.before else "(a conversation begins)"
         yield Text(f"\nAsked {since}", "bold")
-        for old, new in step.news.changed:
+        for old, new in step.delta.changed:
             yield from _item_lines("-", (old,))
             yield from _item_lines("~", (new,))
-        yield from _item_lines("-", step.news.cut)
-        yield from _item_lines("+", step.news.added)
+        yield from _item_lines("-", step.delta.cut)
+        yield from _item_lines("+", step.delta.added)
     if step.answer:
         yield Text("\nAnswered", "bold")
         yield from _item_lines(" ", step.answer)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from computer_use_cache.credentials import detection
+from computer_use_cache.credentials.redaction import HIDDEN
 from computer_use_cache.formats.placeholder import digest_in
 from computer_use_cache.keys import canonical_json
 
@@ -15,8 +16,6 @@ _SHOWN_CHARS = 32
 """The length of an excerpt, which begins a little before the texts diverge."""
 _PROSE_WORDS = 3
 """A text of fewer words is a name, an id or a date, which may change as a whole."""
-HIDDEN = "<credential>"
-"""The excerpt of a text that holds a credential."""
 
 
 @dataclass(frozen=True, slots=True)

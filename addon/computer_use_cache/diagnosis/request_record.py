@@ -37,7 +37,7 @@ class Taken(NamedTuple):
     @property
     def name(self) -> str:
         """The placeholder that replaces the text."""
-        return placeholder.written(self.digest, len(self.text))
+        return placeholder.make(self.digest, len(self.text))
 
 
 def record(cache: Cache, plan: Plan) -> RequestRecord:

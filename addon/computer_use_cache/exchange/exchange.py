@@ -27,7 +27,7 @@ from computer_use_cache.cache.batches import Batch
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.diagnosis.near_miss import Study
 from computer_use_cache.errors import StoreError
-from computer_use_cache.exchange import batching, given, report, turn
+from computer_use_cache.exchange import batching, report, supplied_answer, turn
 from computer_use_cache.exchange.decisions import (
     Again,
     Answer,
@@ -47,7 +47,7 @@ from computer_use_cache.exchange.decisions import (
     Share,
     ShareError,
 )
-from computer_use_cache.exchange.forking import Step
+from computer_use_cache.exchange.forking import ForkedCall
 from computer_use_cache.exchange.lead import Lead
 from computer_use_cache.exchange.recording import keep
 from computer_use_cache.exchange.report import Report, Storing
@@ -69,7 +69,7 @@ from computer_use_cache.models import (
     Skip,
     Skipped,
 )
-from computer_use_cache.runs.assignment import WhenRecorded
+from computer_use_cache.runs.assignment import OnRecorded
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ _NEXT: Mapping[State, frozenset[State]] = {
 
 class Exchange:
     """One planned request. `is_here` says whether its client is still connected, and `joins` whether it can be sent a
-    stream piece by piece. `step` is its place in a forked run. `when_recorded` is told its run and step, in the thread
+    stream piece by piece. `step` is its place in a forked run. `on_recorded` is told its run and step, in the thread
     that writes."""
 
     def __init__(
@@ -105,8 +105,8 @@ class Exchange:
         is_here: Callable[[], bool],
         *,
         joins: bool = True,
-        step: Step | None = None,
-        when_recorded: WhenRecorded | None = None,
+        step: ForkedCall | None = None,
+        on_recorded: OnRecorded | None = None,
     ) -> None:
         self.state = State.DECIDING
         self.bypass: Bypass | None = None
@@ -118,7 +118,7 @@ class Exchange:
         self._is_here = is_here
         self._joins = joins
         self._step = step
-        self._when_recorded = when_recorded
+        self._when_recorded = on_recorded
         self._absent = Absent(Fwd.URI_MISS)
         self._status: int | None = None
         """The upstream's."""
@@ -147,7 +147,7 @@ class Exchange:
             plan, self._turn = await self._shared.run.read(turn.take, self._shared, self.plan)
             self._plan_with(plan)
         if self._step and self._step.answer:
-            return await self._serve_given(self._step.answer)
+            return await self._serve_supplied(self._step.answer)
         self.batch = await batching.opened(self._shared, self.plan)
         while True:
             decision = await self._decide()
@@ -175,8 +175,8 @@ class Exchange:
         else:
             logger.info("%.8s rejected%s", key, "" if removed else ": there is no such entry")
 
-    async def _serve_given(self, text: str) -> Serve | Refuse:
-        answer, plan = await self._shared.run.write(given.serve, self._shared, self.plan, text, self._now())
+    async def _serve_supplied(self, text: str) -> Serve | Refuse:
+        answer, plan = await self._shared.run.write(supplied_answer.serve, self._shared, self.plan, text, self._now())
         self._plan_with(plan)
         return answer
 
@@ -349,7 +349,7 @@ class Exchange:
             if isinstance(ending, Join):
                 ending.flight.when_landed(functools.partial(self._joined_stream, final))
             else:
-                self._shared.record(final, self.plan, self._cost, self._began, now, when_recorded=self._when_recorded)
+                self._shared.record(final, self.plan, self._cost, self._began, now, on_recorded=self._when_recorded)
         finally:
             self._release()
         return final
@@ -379,7 +379,7 @@ class Exchange:
             saved = replace(landing.cost, seconds=0.0)
             self._shared.ledger.saved(self.plan.model, saved)
             report = replace(report, saved=saved)
-        self._shared.record(report, self.plan, NOTHING, self._began, self._now(), when_recorded=self._when_recorded)
+        self._shared.record(report, self.plan, NOTHING, self._began, self._now(), on_recorded=self._when_recorded)
 
     def _will_land(self, landing: Landing) -> None:
         if self.lead:

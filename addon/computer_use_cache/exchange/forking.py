@@ -30,7 +30,7 @@ _LONGEST_NAMESPACE = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ForkedCall:
     """One call of a forked run.
 
     `request` is made instead of the client's. `upstream_ban` keeps it from going upstream, unless it is empty. `answer`
@@ -43,7 +43,7 @@ class Step:
     upstream_ban: str = ""
     answer: str = ""
 
-    def limited(self, plan: Plan) -> Plan:
+    def restrict(self, plan: Plan) -> Plan:
         """The plan for this call, which may not go upstream if it comes before the fork."""
         if not self.upstream_ban:
             return plan
@@ -70,7 +70,7 @@ class Forking:
         self._answer = answer
         self._numbers = Samples()
 
-    def next(self, request: Request) -> Step:
+    def next(self, request: Request) -> ForkedCall:
         """The client's next call."""
         number = self._numbers.take("", "", is_retry=is_retry(request.headers))
         passed = [fork for fork in self._forks if fork.after < number]
@@ -84,7 +84,7 @@ class Forking:
         newest = self._forks[-1]
         is_before = self._is_new and number <= newest.after
         is_first = self._is_new and number == newest.after + 1
-        return Step(
+        return ForkedCall(
             number,
             self._numbers,
             request,

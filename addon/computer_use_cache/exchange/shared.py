@@ -19,7 +19,7 @@ from computer_use_cache.exchange.report import Report, Storing
 from computer_use_cache.flights.flight import Flights
 from computer_use_cache.flights.leases import LeaseHolder
 from computer_use_cache.models import NOTHING, Cost, Entry, Outcome, Skipped
-from computer_use_cache.runs.assignment import WhenRecorded
+from computer_use_cache.runs.assignment import OnRecorded
 from computer_use_cache.runs.call_log import CallLog
 from computer_use_cache.runs.recorder import Recorder
 from computer_use_cache.screens.approval import INEXACT
@@ -121,11 +121,11 @@ class Shared:
         began: float,
         now: float,
         *,
-        when_recorded: WhenRecorded | None = None,
+        on_recorded: OnRecorded | None = None,
     ) -> None:
         """Record a call that has ended, in its run. The other arguments are those of `call_of`."""
         is_inexact = any(kind in INEXACT for kind, _ in report.rebound)
-        self._recorder.add(plan, call_of(report, plan, spent, began, now), when_recorded, is_inexact=is_inexact)
+        self._recorder.add(plan, call_of(report, plan, spent, began, now), on_recorded, is_inexact=is_inexact)
 
     def flush(self, now: float) -> None:
         """Move what was counted and recorded into the store at `now` (Unix seconds). Blocks. Raises StoreError for the

@@ -130,7 +130,7 @@ class Format(ABC):
     """The request's field that holds what was said so far."""
     instructions: ClassVar[tuple[str, ...]] = ()
     """The request's fields that hold the system prompt beside the conversation."""
-    asked: ClassVar[tuple[str, ...]] = ()
+    last_message: ClassVar[tuple[str, ...]] = ()
     """The request's fields beside the conversation that hold its last message."""
     answered: ClassVar[str] = "choices"
     """The answer's field that holds what the model said."""

@@ -55,19 +55,19 @@ class Item:
         match self.kind, self.text:
             case Kind.CALL, _:
                 return actions.of_call(self.name, self.arguments)
-            case Kind.TEXT, text if text.startswith("{") and isinstance(value := parsed(text), dict):
+            case Kind.TEXT, text if text.startswith("{") and isinstance(value := parse_json(text), dict):
                 return actions.of_call("", {"actions": value.get("action")})
         return ()
 
 
-def parsed(text: str) -> Any:
+def parse_json(text: str) -> Any:
     """The value of a text that is JSON, else the text."""
     with contextlib.suppress(ValueError, RecursionError):
         return json.loads(text)
     return text
 
 
-def written(value: object, indent: int | None = None) -> str:
+def as_json_text(value: object, indent: int | None = None) -> str:
     """A value as JSON, with its long texts that are no prose cut short."""
     short = walking.map_texts(value, lambda text: text if " " in text[:1000] else _cut(text))
     return json.dumps(short, ensure_ascii=False, indent=indent)

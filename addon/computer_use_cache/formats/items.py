@@ -18,7 +18,7 @@ def of_request(format: Format, body: Json) -> list[Item]:
     """The instructions and the conversation of a request."""
     body = format.opened_request(body)
     found = [
-        item for name in format.instructions if name in body for item in _said_by(name, parts.of_content(body[name]))
+        item for name in format.instructions if name in body for item in _with_role(name, parts.of_content(body[name]))
     ]
     match body.get(format.conversation):
         case [int(), *tokens]:
@@ -30,8 +30,10 @@ def of_request(format: Format, body: Json) -> list[Item]:
         case None:
             pass
         case prompt:
-            found += _said_by("user", parts.of_content(prompt))
-    return found + list(_said_by("user", parts.said({name: body[name] for name in format.asked if name in body})))
+            found += _with_role("user", parts.of_content(prompt))
+    return found + list(
+        _with_role("user", parts.of_message({name: body[name] for name in format.last_message if name in body}))
+    )
 
 
 def of_answer(format: Format, answer: Json) -> list[Item]:
@@ -39,25 +41,25 @@ def of_answer(format: Format, answer: Json) -> list[Item]:
     answer = format.opened_answer(answer)
     match answer.get(format.answered):
         case list(items) if "role" in answer:
-            return list(_said_by(str(answer["role"]), parts.of_content(items)))
+            return list(_with_role(str(answer["role"]), parts.of_content(items)))
         case list(items) if not format.answers_in_text:
             return [replace(_value(item), turn=index) for index, item in enumerate(items)]
         case list(items):
             return [item for index, each in enumerate(items) for item in _of_turn(index, each)]
         case {"message": dict(message)}:
-            return list(_said_by(str(message.get("role")), parts.said(message)))
+            return list(_with_role(str(message.get("role")), parts.of_message(message)))
         case dict() as message if "role" in message:
-            return list(_said_by(str(message["role"]), parts.said(message)))
+            return list(_with_role(str(message["role"]), parts.of_message(message)))
         case str(text):
             others = {name: answer[name] for name in _BESIDE_TEXT if name in answer}
-            return list(_said_by("assistant", parts.said(others | {"content": text})))
+            return list(_with_role("assistant", parts.of_message(others | {"content": text})))
         case None:
             return []
         case value:
-            return list(_said_by("", parts.of_content(value)))
+            return list(_with_role("", parts.of_content(value)))
 
 
-def _said_by(role: str, items: Iterable[Item], turn: int | None = None) -> Iterator[Item]:
+def _with_role(role: str, items: Iterable[Item], turn: int | None = None) -> Iterator[Item]:
     return (replace(item, role=role, turn=turn) for item in items)
 
 
@@ -65,18 +67,18 @@ def _of_turn(index: int, turn: Any) -> Iterator[Item]:
     """A message, an item of the Responses API, a choice or a candidate."""
     match turn:
         case {"message": dict(message)}:
-            return _said_by(str(message.get("role", "assistant")), parts.said(message), index)
+            return _with_role(str(message.get("role", "assistant")), parts.of_message(message), index)
         case {"content": {"parts": content, **rest}}:
-            return _said_by(str(rest.get("role", "model")), parts.of_content(content), index)
+            return _with_role(str(rest.get("role", "model")), parts.of_content(content), index)
         case {"text": str(text), "finish_reason": _}:
-            return _said_by("completion", parts.of_part(text), index)
+            return _with_role("completion", parts.of_part(text), index)
         case {"role": str(role)}:
-            return _said_by(role, parts.said(turn), index)
+            return _with_role(role, parts.of_message(turn), index)
         case {"parts": content}:
-            return _said_by("user", parts.of_content(content), index)
+            return _with_role("user", parts.of_content(content), index)
         case {"type": str(kind)}:
-            return _said_by("tool" if kind.endswith("_output") else "assistant", parts.of_part(turn), index)
-    return _said_by("", parts.of_part(turn), index)
+            return _with_role("tool" if kind.endswith("_output") else "assistant", parts.of_part(turn), index)
+    return _with_role("", parts.of_part(turn), index)
 
 
 def _input(value: object) -> Item:

@@ -132,7 +132,7 @@ class OllamaGenerate(_Talk):
     origin_routes = ("/api/generate",)
     conversation = "prompt"
     instructions = ("system",)
-    asked = ("images",)
+    last_message = ("images",)
     answered = "response"
     said = ("response", "thinking", "image")
     image_places = ("images/*",)

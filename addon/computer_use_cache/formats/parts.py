@@ -11,14 +11,14 @@ from typing import Any
 
 from computer_use_cache.formats import media
 from computer_use_cache.formats.base import Json
-from computer_use_cache.formats.item import Item, Kind, parsed, written
+from computer_use_cache.formats.item import Item, Kind, as_json_text, parse_json
 from computer_use_cache.formats.media import Media
 
 THINKING = ("reasoning", "reasoning_content", "thinking", "tool_plan")
 """Members of a message that hold what the model thought."""
 
 
-def said(message: Json) -> Iterator[Item]:
+def of_message(message: Json) -> Iterator[Item]:
     """The contents of a message, in the spellings of all APIs."""
     for name in THINKING:
         if message.get(name):
@@ -120,8 +120,8 @@ def _call(part: Json) -> Item | None:
 
 def _called(name: str, id: object, arguments: object) -> Item:
     if isinstance(arguments, str):
-        arguments = parsed(arguments)
-    text = arguments if isinstance(arguments, str) else written(arguments, 2)
+        arguments = parse_json(arguments)
+    text = arguments if isinstance(arguments, str) else as_json_text(arguments, 2)
     return Item("", Kind.CALL, text, name=name, call_id=str(id or ""), arguments=arguments)
 
 
@@ -159,4 +159,4 @@ def _answered(id: object, items: Iterable[Item], *, is_error: bool = False) -> l
 def other(value: object) -> Item:
     """A picture, sound or file, else a part of unknown form."""
     found = media.of_part(value)
-    return Item("", Kind.MEDIA, str(found), media=found) if found else Item("", Kind.OTHER, written(value, 2))
+    return Item("", Kind.MEDIA, str(found), media=found) if found else Item("", Kind.OTHER, as_json_text(value, 2))

@@ -7,7 +7,7 @@ import re
 PATTERN = re.compile(r"<sha256:([0-9a-f]{64}) of ([0-9]+) characters>")
 
 
-def written(digest: str, characters: int) -> str:
+def make(digest: str, characters: int) -> str:
     """The placeholder of a text of this length and digest."""
     return f"<sha256:{digest} of {characters} characters>"
 

@@ -11,7 +11,7 @@ from typing import assert_never
 
 from computer_use_cache.formats import items
 from computer_use_cache.formats.base import Format, Json
-from computer_use_cache.formats.item import Item, Kind, written
+from computer_use_cache.formats.item import Item, Kind, as_json_text
 
 _LONGEST_TEXT = 20_000
 _LONGEST_TRANSCRIPT = 500_000
@@ -23,7 +23,7 @@ _MOST_VALUES = 100
 def of_request(format: Format, body: Json) -> str:
     """The conversation of a request: its settings, its tools in a line each, its turns numbered from 0."""
     body = format.opened_request(body)
-    hidden = {format.conversation, *format.instructions, *format.asked, "tools", "toolConfig"}
+    hidden = {format.conversation, *format.instructions, *format.last_message, "tools", "toolConfig"}
     lines = [f"{name}: {_short(value)}" for name, value in body.items() if name not in hidden]
     match body:
         case {"tools": tools} | {"toolConfig": {"tools": tools}}:
@@ -154,7 +154,7 @@ def _usage(usage: object) -> str:
 
 def _short(value: object) -> str:
     """A value on one line."""
-    text = value if isinstance(value, str) else written(value)
+    text = value if isinstance(value, str) else as_json_text(value)
     return _cut(" ".join(text.split()), _LONGEST_VALUE)
 
 

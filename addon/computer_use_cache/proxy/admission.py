@@ -80,7 +80,7 @@ class Gate:
         if is_addressed_here:
             forwarding.send_to_upstream(flow, self._settings)
         if flows.asks_for_websocket(flow, self._settings):
-            flows.answer(flow, websocket.switch(flow.request))
+            flows.answer(flow, websocket.handshake_response(flow.request))
             return True
         if flows.format_of(flow, self._settings):
             return True

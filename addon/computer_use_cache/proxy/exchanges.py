@@ -155,11 +155,11 @@ class FlowExchanges:
         loop = asyncio.get_running_loop()
         return Exchange(
             self._shared,
-            step.limited(plan) if step else plan,
+            step.restrict(plan) if step else plan,
             lambda: flow.client_conn.connected,
             joins=not flow.is_replay,
             step=step,
-            when_recorded=lambda run, number: loop.call_soon_threadsafe(cache_headers.note_step, flow, run, number),
+            on_recorded=lambda run, number: loop.call_soon_threadsafe(cache_headers.note_step, flow, run, number),
         )
 
     def _answer(self, flow: http.HTTPFlow, exchange: Exchange, answer: Answer, now: float) -> None:

@@ -9,7 +9,7 @@ from computer_use_cache.formats.media import Media, pixel_size
 from computer_use_cache.report import drawing
 from computer_use_cache.report.views import Picture, Shape
 from computer_use_cache.screens.approval import Find
-from computer_use_cache.screens.picture import Picture as Text
+from computer_use_cache.screens.picture import Picture as ScreenPicture
 
 _HEADS = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif", b"RIFF": "image/webp"}
 """The beginnings of the files that a page shows; what a request says of a file is not trusted."""
@@ -30,10 +30,10 @@ class Album:
         """A picture as it is shown, described by `alt` and its size."""
         digest, size = self._kept(media)
         width, height = size or (0, 0)
-        told = f"{alt}, {width} x {height} pixels" if size else alt
+        description = f"{alt}, {width} x {height} pixels" if size else alt
         if not digest:
-            told += f" {media}" if media.url else ", not in this page"
-        return Picture(digest, width, height, told, shapes, keys)
+            description += f" {media}" if media.url else ", not in this page"
+        return Picture(digest, width, height, description, shapes, keys)
 
     def screen(self, media: Media, alt: str, actions: tuple[Action, ...], screen: Size | None) -> Picture:
         """A picture with what was done on it."""
@@ -49,7 +49,7 @@ class Album:
         return digest if digest in self.media else "", self._sizes.get(digest)
 
     def _keep(self, digest: str, data: str) -> Size | None:
-        found = Text(data if not data.startswith("<") else self._find(digest) or "")
+        found = ScreenPicture(data if not data.startswith("<") else self._find(digest) or "")
         size = pixel_size(found.data)
         if size and found.is_base64 and self._with_media:
             plain = found.data.translate({ord("-"): "+", ord("_"): "/"})

@@ -11,8 +11,8 @@ from computer_use_cache.accounting.units import dollars, duration
 from computer_use_cache.diagnosis import near_miss
 from computer_use_cache.report import compare, views
 from computer_use_cache.report.album import Album
-from computer_use_cache.report.cleaning import Cleaner
 from computer_use_cache.report.compare import Comparer
+from computer_use_cache.report.redaction import Redactor
 from computer_use_cache.report.steps import StepViews
 from computer_use_cache.report.views import Comparison, Page, Row
 from computer_use_cache.run_models import Call, Run
@@ -33,26 +33,26 @@ def build(
     masks: Sequence[Mask] = (),
 ) -> Page:
     """The page of one or two runs. Texts that match a pattern in `redact` are replaced. Blocks; raises StoreError."""
-    album, cleaner, screens = Album(store.media, with_media=with_media), Cleaner(redact), Approval(masks)
+    album, redactor, screens = Album(store.media, with_media=with_media), Redactor(redact), Approval(masks)
     comparer = Comparer(album, screens, store.media)
-    shown = StepViews(store, album, comparer, cleaner, _cures(store, runs))
+    shown = StepViews(store, album, comparer, redactor, _cures(store, runs))
     calls = [store.run_log.calls(run.id) for run in runs]
     loaded: list[Iterable[Step]] = [steps.load(store, each) for each in calls]
-    parts_at = 0
+    diverges_at = 0
     if len(runs) > 1:
         left, right = loaded = [list(each) for each in loaded]
-        parting = comparison.parting(left, right, screens, store.media)
-        parts_at = parting.number if parting else 0
+        divergence = comparison.first_divergence(left, right, screens, store.media)
+        diverges_at = divergence.number if divergence else 0
     rows = tuple(
         Row(
             number,
             tuple(shown.view(step) if step else None for step in row),
-            _difference(comparer, cleaner, *row) if len(row) > 1 else None,
+            _difference(comparer, redactor, *row) if len(row) > 1 else None,
         )
         for number, row in enumerate(zip_longest(*loaded), 1)
     )
-    heads = tuple(_head(run, each, cleaner) for run, each in zip(runs, calls, strict=True))
-    return Page(heads, rows, album.media, parts_at)
+    heads = tuple(_head(run, each, redactor) for run, each in zip(runs, calls, strict=True))
+    return Page(heads, rows, album.media, diverges_at)
 
 
 def _cures(store: Store, runs: Sequence[Run]) -> dict[str, str]:
@@ -61,17 +61,17 @@ def _cures(store: Store, runs: Sequence[Run]) -> dict[str, str]:
     return {miss["key"]: " ".join(f"{name}={text}" for name, text in miss["settings"].items()) for miss in found}
 
 
-def _difference(comparer: Comparer, cleaner: Cleaner, left: Step | None, right: Step | None) -> Comparison | None:
+def _difference(comparer: Comparer, redactor: Redactor, left: Step | None, right: Step | None) -> Comparison | None:
     """How two runs differ in what is new in a step and in its answer."""
     if left is None or right is None:
         return None
-    sides = [cleaner.items((*step.news.added, *(new for _, new in step.news.changed))) for step in (left, right)]
-    answers = [cleaner.items(step.answer) for step in (left, right)]
+    sides = [redactor.items((*step.delta.added, *(new for _, new in step.delta.changed))) for step in (left, right)]
+    answers = [redactor.items(step.answer) for step in (left, right)]
     pairs = [*compare.pairs(*sides), *compare.pairs(*answers)]
     return comparer.compared("Where the runs differ", ("A", "B"), pairs)
 
 
-def _head(run: Run, calls: Sequence[Call], cleaner: Cleaner) -> views.Run:
+def _head(run: Run, calls: Sequence[Call], redactor: Redactor) -> views.Run:
     facts = [
         run.id,
         time.strftime("%-d %B %Y, %H:%M", time.localtime(run.began)),
@@ -83,7 +83,7 @@ def _head(run: Run, calls: Sequence[Call], cleaner: Cleaner) -> views.Run:
         facts.append(run.folder)
     if run.origin:
         facts.append(run.origin)
-    return views.Run(run.id, cleaner.text(run.name), tuple(map(cleaner.text, facts)), tuple(_totals(calls)))
+    return views.Run(run.id, redactor.text(run.name), tuple(map(redactor.text, facts)), tuple(_totals(calls)))
 
 
 def _totals(calls: Sequence[Call]) -> Iterator[tuple[str, str, str]]:

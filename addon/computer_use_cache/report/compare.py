@@ -8,7 +8,7 @@ from difflib import SequenceMatcher
 from itertools import islice, zip_longest
 
 from computer_use_cache.formats.base import Json
-from computer_use_cache.formats.item import Item, Kind, written
+from computer_use_cache.formats.item import Item, Kind, as_json_text
 from computer_use_cache.formats.media import Media
 from computer_use_cache.report.album import Album
 from computer_use_cache.report.marks import marked
@@ -86,7 +86,7 @@ def pairs(left: Sequence[Item], right: Sequence[Item]) -> Iterator[Pair]:
 
 def settings(body: Json, hidden: Iterable[str]) -> dict[str, Item]:
     """The members of a request beside its conversation, as items by their names."""
-    return {name: Item(name, Kind.OTHER, written(value, 2)) for name, value in body.items() if name not in hidden}
+    return {name: Item(name, Kind.OTHER, as_json_text(value, 2)) for name, value in body.items() if name not in hidden}
 
 
 def setting_pairs(left: dict[str, Item], right: dict[str, Item]) -> Iterator[Pair]:

@@ -13,9 +13,9 @@ from computer_use_cache.formats.item import Item, Kind
 from computer_use_cache.models import Outcome
 from computer_use_cache.report import compare, views
 from computer_use_cache.report.album import Album
-from computer_use_cache.report.cleaning import Cleaner
 from computer_use_cache.report.compare import Comparer
-from computer_use_cache.report.views import Comparison, Picture, Said
+from computer_use_cache.report.redaction import Redactor
+from computer_use_cache.report.views import Comparison, ItemView, Picture
 from computer_use_cache.run_models import Call
 from computer_use_cache.runs.steps import Step
 from computer_use_cache.runs.totals import saves
@@ -30,35 +30,35 @@ class StepViews:
     """Shows steps. `cures` are the settings that would have made a miss a hit, by its key."""
 
     def __init__(
-        self, store: RequestLog, album: Album, comparer: Comparer, cleaner: Cleaner, cures: Mapping[str, str]
+        self, store: RequestLog, album: Album, comparer: Comparer, redactor: Redactor, cures: Mapping[str, str]
     ) -> None:
         self._store = store
         self._album = album
         self._comparer = comparer
-        self._cleaner = cleaner
+        self._redactor = redactor
         self._cures = cures
 
     def view(self, step: Step) -> views.Step:
         """The step for the page."""
         call = step.call
-        answer, added = self._cleaner.items(step.answer), self._cleaner.items(step.news.added)
-        changed = [self._cleaner.items(pair) for pair in step.news.changed]
+        answer, added = self._redactor.items(step.answer), self._redactor.items(step.delta.added)
+        changed = [self._redactor.items(pair) for pair in step.delta.changed]
         actions = tuple(action for item in answer for action in item.actions)
         screen = self._screen(step, actions)
         is_screen_new = screen and any(item.media for item in (*added, *(new for _, new in changed)))
         return views.Step(
             number=step.number,
             outcome=call.outcome,
-            caption=_caption(actions, answer) or self._cleaner.text(call.path),
-            facts=tuple((label, self._cleaner.text(value)) for label, value in _facts(call)),
+            caption=_caption(actions, answer) or self._redactor.text(call.path),
+            facts=tuple((label, self._redactor.text(value)) for label, value in _facts(call)),
             note=self._note(step),
             screen=screen if is_screen_new or (screen and screen.shapes) else None,
-            new=tuple(self._said(item) for item in added if not (screen and _is_shown(item, screen))),
+            new=tuple(self._item_view(item) for item in added if not (screen and _is_shown(item, screen))),
             changed=self._comparer.compared(
                 f"Changed since step {step.before}", ("before", "now"), ((old, new) for old, new in changed)
             ),
-            cut=tuple(map(self._said, self._cleaner.items(step.news.cut))),
-            answer=tuple(map(self._said, answer)),
+            cut=tuple(map(self._item_view, self._redactor.items(step.delta.cut))),
+            answer=tuple(map(self._item_view, answer)),
             near=self._near(step) if call.near_key else None,
         )
 
@@ -66,25 +66,25 @@ class StepViews:
         """The last picture that the model saw, with what it did."""
         pictures = (item for item in reversed(step.asked) if item.media and item.media.is_picture)
         item = next(pictures, None)
-        media = self._cleaner.item(item).media if item else None
+        media = self._redactor.item(item).media if item else None
         if media is None:
             return None
         told = ", then ".join(map(str, actions[:_MOST_ACTIONS]))
         alt = f"Screen before step {step.number}'s action{f' {told}' if told else ''}"
         return self._album.screen(media, alt, actions, screen_size(step.body))
 
-    def _said(self, item: Item) -> Said:
+    def _item_view(self, item: Item) -> ItemView:
         told = " ".join(str(action) for action in item.actions)
         title = (f"{item.name}: {told}" if told else item.name) if item.kind is Kind.CALL else item.role
         if item.kind is Kind.RESULT:
             title = "tool result"
         is_picture = item.media is not None and item.media.is_picture
         picture = self._album.picture(item.media, "Picture") if item.media and is_picture else None
-        return Said(item.kind, title, item.text, picture, item.is_error)
+        return ItemView(item.kind, title, item.text, picture, item.is_error)
 
     def _note(self, step: Step) -> str:
         if step.call.reason:
-            return self._cleaner.text(step.call.reason)
+            return self._redactor.text(step.call.reason)
         if step.call.outcome is Outcome.MISS and not step.call.near_key:
             return "Nothing like this request was recorded before."
         if step.record is None:
@@ -99,18 +99,18 @@ class StepViews:
             return None
         near = load_object(record.body)
         sides = (self._settings(step, near), self._settings(step, step.body))
-        recorded = self._cleaner.items(items.of_request(step.format, near))
-        found = [*compare.setting_pairs(*sides), *compare.pairs(recorded, self._cleaner.items(step.asked))]
+        recorded = self._redactor.items(items.of_request(step.format, near))
+        found = [*compare.setting_pairs(*sides), *compare.pairs(recorded, self._redactor.items(step.asked))]
         title = f"Near miss: first differs at {step.call.near_place.partition(': ')[0]}"
         names = (f"recorded, {step.call.near_key[:_KEY]}", "this request")
         cure = self._cures.get(step.call.asked) or self._cures.get(step.call.key, "")
-        return self._comparer.compared(self._cleaner.text(title), names, found, cure=self._cleaner.text(cure))
+        return self._comparer.compared(self._redactor.text(title), names, found, cure=self._redactor.text(cure))
 
     def _settings(self, step: Step, body: Json) -> dict[str, Item]:
         body = step.format.opened_request(body)
-        hidden = {step.format.conversation, *step.format.instructions, *step.format.asked}
+        hidden = {step.format.conversation, *step.format.instructions, *step.format.last_message}
         found = compare.settings(body, hidden)
-        return {name: self._cleaner.item(item) for name, item in found.items()}
+        return {name: self._redactor.item(item) for name, item in found.items()}
 
 
 def _is_shown(item: Item, screen: Picture) -> bool:

@@ -61,7 +61,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ItemView:
     """An item of a conversation. `title` is the speaker, or the tool and what it does."""
 
     kind: Kind
@@ -104,10 +104,10 @@ class Step:
     facts: tuple[tuple[str, str], ...]
     note: str
     screen: Picture | None
-    new: tuple[Said, ...]
+    new: tuple[ItemView, ...]
     changed: Comparison | None
-    cut: tuple[Said, ...]
-    answer: tuple[Said, ...]
+    cut: tuple[ItemView, ...]
+    answer: tuple[ItemView, ...]
     near: Comparison | None
 
 
@@ -139,9 +139,9 @@ class Row:
 @dataclass(frozen=True, slots=True)
 class Page:
     """The whole page: one run, or two beside each other. `media` are the pictures' types and base64 by digest.
-    `parts_at` is the step at which two runs part, as `diff` finds it; 0 if they do not."""
+    `diverges_at` is the step at which two runs part, as `diff` finds it; 0 if they do not."""
 
     runs: tuple[Run, ...]
     rows: tuple[Row, ...]
     media: dict[str, tuple[str, str]]
-    parts_at: int = 0
+    diverges_at: int = 0

@@ -30,7 +30,7 @@ _ENVELOPE = ("type", "stream_id", "generate")
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Turn:
     """One exchange as later messages continue it.
 
     `items` are its input, and its output once that is known. They follow the answer `previous`, which the provider
@@ -41,10 +41,10 @@ class Said:
     items: tuple[Any, ...]
     is_kept: bool
 
-    def with_output(self, answer: Json) -> Said:
+    def with_output(self, answer: Json) -> Turn:
         output = answer.get("output")
         items = [item for item in output if _has_content(item)] if isinstance(output, list) else []
-        return Said(self.previous, (*self.items, *items), self.is_kept and answer.get("store") is not False)
+        return Turn(self.previous, (*self.items, *items), self.is_kept and answer.get("store") is not False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Ask:
     """A request to make over HTTP, with this body."""
 
     body: bytes
-    said: Said
+    turn: Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Reply:
     events: tuple[bytes, ...]
 
 
-type Step = Ask | Reply
+type Reaction = Ask | Reply
 
 
 class _Envelope(msgspec.Struct):
@@ -85,26 +85,26 @@ class Conversation:
     """What was said on one connection."""
 
     def __init__(self) -> None:
-        self._answers: dict[str, Said] = {}
-        self._unread: list[tuple[Said, list[Event]]] = []
+        self._answers: dict[str, Turn] = {}
+        self._unread: list[tuple[Turn, list[Event]]] = []
 
-    def answered(self, said: Said, events: list[Event]) -> None:
+    def answered(self, turn: Turn, events: list[Event]) -> None:
         """Note the events of a complete answer. They are only read with the next message, in its thread."""
-        self._unread.append((said, events))
+        self._unread.append((turn, events))
 
-    def read(self, message: bytes, lane: str | None, now: float) -> Step:
+    def read(self, message: bytes, lane: str | None, now: float) -> Reaction:
         """What to do about a message of a lane. Slow: call it off the event loop."""
-        for said, events in self._unread:
-            self._keep_answer(said, events)
+        for turn, events in self._unread:
+            self._keep_answer(turn, events)
         self._unread.clear()
         try:
-            return self._step(parse_body(message), lane, now)
+            return self._react(parse_body(message), lane, now)
         except RequestError as error:
             return Reply((refusal(error, lane),))
         except (FormatError, RecursionError, ValueError) as error:
             return Reply((refusal(RequestError(400, f"The message cannot be read: {error}"), lane),))
 
-    def _step(self, message: Json, lane: str | None, now: float) -> Step:
+    def _react(self, message: Json, lane: str | None, now: float) -> Reaction:
         match message.get("type"):
             case "response.create":
                 return self._create(message, lane, now)
@@ -115,7 +115,7 @@ class Conversation:
             case kind:
                 raise RequestError(400, f"The cache does not know messages of type {kind!r}.", param="type")
 
-    def _create(self, message: Json, lane: str | None, now: float) -> Step:
+    def _create(self, message: Json, lane: str | None, now: float) -> Reaction:
         body = {name: value for name, value in message.items() if name not in _ENVELOPE} | {"stream": True}
         previous = body.get("previous_response_id")
         earlier = self._answers.get(previous) if isinstance(previous, str) else None
@@ -124,24 +124,24 @@ class Conversation:
             if earlier.previous is None:
                 del body["previous_response_id"]
             previous = earlier.previous
-        said = Said(previous, tuple(_items(body.get("input"))), body.get("store") is not False)
+        turn = Turn(previous, tuple(_items(body.get("input"))), body.get("store") is not False)
         if message.get("generate") is not False:
-            return Ask(_written(body), said)
+            return Ask(_written(body), turn)
         answer = _nothing_generated(body, now)
-        self._remember(answer["id"], Said(said.previous, said.items, is_kept=False))
+        self._remember(answer["id"], Turn(turn.previous, turn.items, is_kept=False))
         return Reply(tuple(with_lane(event.data, lane) for event in Responses().explode(answer, with_usage=True)))
 
-    def _keep_answer(self, said: Said, events: list[Event]) -> None:
+    def _keep_answer(self, turn: Turn, events: list[Event]) -> None:
         try:
             answer = Responses().assemble(events)
         except FormatError:
             return
         if isinstance(answer.get("id"), str):
-            self._remember(answer["id"], said.with_output(answer))
+            self._remember(answer["id"], turn.with_output(answer))
 
-    def _remember(self, name: str, said: Said) -> None:
+    def _remember(self, name: str, turn: Turn) -> None:
         self._answers.pop(name, None)
-        self._answers[name] = said
+        self._answers[name] = turn
         while len(self._answers) > _MOST_ANSWERS:
             del self._answers[next(iter(self._answers))]
 

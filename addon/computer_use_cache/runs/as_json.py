@@ -7,8 +7,8 @@ import msgspec
 from computer_use_cache.formats.base import Json
 from computer_use_cache.formats.item import Item
 from computer_use_cache.run_models import Call, Run
-from computer_use_cache.runs.comparison import Differences, Parting
-from computer_use_cache.runs.lines import did
+from computer_use_cache.runs.comparison import Differences, Divergence
+from computer_use_cache.runs.lines import summarize
 from computer_use_cache.runs.steps import Step
 from computer_use_cache.runs.totals import Totals
 from computer_use_cache.screens.differences import Difference
@@ -31,11 +31,11 @@ def of_step(step: Step, near: Differences) -> Json:
     return {
         "step": step.number,
         **of_call(step.call),
-        "did": did(step.answer),
+        "did": summarize(step.answer),
         "before": step.before,
-        "added": [of_item(item) for item in step.news.added],
-        "changed": [{"old": of_item(old), "new": of_item(new)} for old, new in step.news.changed],
-        "cut": [of_item(item) for item in step.news.cut],
+        "added": [of_item(item) for item in step.delta.added],
+        "changed": [{"old": of_item(old), "new": of_item(new)} for old, new in step.delta.changed],
+        "cut": [of_item(item) for item in step.delta.cut],
         "answer": [of_item(item) for item in step.answer],
         "near": of_differences(near),
     }
@@ -71,14 +71,14 @@ def of_differences(differences: Differences) -> Json:
     return {"differences": found, "pictures": pictures}
 
 
-def of_parting(left: Run, right: Run, parting: Parting | None) -> Json:
+def of_divergence(left: Run, right: Run, divergence: Divergence | None) -> Json:
     """Where two runs part, if they do."""
-    found: Json = {"left": left.id, "right": right.id, "same": parting is None}
-    if parting:
+    found: Json = {"left": left.id, "right": right.id, "same": divergence is None}
+    if divergence:
         found |= {
-            "step": parting.number,
-            "ended": "left" if parting.left is None else "right" if parting.right is None else None,
-            "asked": of_differences(parting.asked),
-            "answered": of_differences(parting.answered),
+            "step": divergence.number,
+            "ended": "left" if divergence.left is None else "right" if divergence.right is None else None,
+            "asked": of_differences(divergence.asked),
+            "answered": of_differences(divergence.answered),
         }
     return found

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan, Route
+from computer_use_cache.credentials.redaction import redacted
 from computer_use_cache.run_models import Call, Run
-from computer_use_cache.runs.cleaning import without_credentials
 from computer_use_cache.runs.conversation import Head, Opening, digest_of, opening_of
 from computer_use_cache.store.memory import MOST_SEEN, BoundedMemory
 
@@ -21,29 +21,29 @@ _MOST_REMEMBERED = 4096
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
-type WhenRecorded = Callable[[str, int | None], object]
+type OnRecorded = Callable[[str, int | None], object]
 """Is told the id of a call's run and the number of its step, None if the run has too many calls to keep this one."""
 
 
 class Settled(NamedTuple):
     """A call that has ended: its request without the body, the head of its conversation if its body was at hand, and
-    how it ended. `when_recorded` is called in the thread that writes."""
+    how it ended. `on_recorded` is called in the thread that writes."""
 
     route: Route
     head: Head | None
     call: Call
-    when_recorded: WhenRecorded | None = None
+    on_recorded: OnRecorded | None = None
     inexact: Plan | None = None
     """The request, if other pixels than those in its pictures were answered."""
 
 
 @dataclass(slots=True)
 class _Joined:
-    """The run that was last joined by a label, and when. It `goes_on` if its conversation has been continued."""
+    """The run that was last joined by a label, and when. It `is_continued` if its conversation has been continued."""
 
     id: str
     at: float
-    goes_on: bool
+    is_continued: bool
 
 
 def new_id(now: float) -> str:
@@ -66,7 +66,7 @@ class Assignment:
         self._own_run = own_run
         self._joined = BoundedMemory[str, _Joined](_MOST_REMEMBERED)
         self._openings = BoundedMemory[bytes, Opening](_MOST_REMEMBERED)
-        self._of_keys = BoundedMemory[str, tuple[Opening, bool]](MOST_SEEN)
+        self._by_key = BoundedMemory[str, tuple[Opening, bool]](MOST_SEEN)
         """The fast path remembers its hits without their bodies."""
 
     def run_of(self, settled: Settled) -> str:
@@ -91,8 +91,8 @@ class Assignment:
 
     def _join(self, label: str, name: str, at: float, *, begins: bool = False) -> str:
         known = self._joined.get(label, at)
-        if known is None or known.goes_on == begins:
-            run = Run(id=new_id(at), name=without_credentials(name), began=at, ended=at)
+        if known is None or known.is_continued == begins:
+            run = Run(id=new_id(at), name=redacted(name), began=at, ended=at)
             id = self._cache.store.run_log.join_run(run, label, at - PAUSE_SECONDS, begins=begins)
             known = _Joined(id, at, not begins)
         known.at = max(known.at, at)
@@ -103,9 +103,9 @@ class Assignment:
         """The opening of the call's conversation, and whether the call begins it; None if that is not known."""
         key, head = settled.call.asked, settled.head
         if head is None:
-            return self._of_keys.get(key)
+            return self._by_key.get(key)
         found = self._opening_of(head), head.begins
-        self._of_keys.put(key, found)
+        self._by_key.put(key, found)
         return found
 
     def _opening_of(self, head: Head) -> Opening:

@@ -68,6 +68,6 @@ class CallLog:
                 entry = self._store.get(call.key)
             except StoreError:
                 return ""
-            known = lines.did(answer_of(formats.by_name(call.format), entry)) if entry else ""
+            known = lines.summarize(answer_of(formats.by_name(call.format), entry)) if entry else ""
             self._did.put(call.key, known)
         return known

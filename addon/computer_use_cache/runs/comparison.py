@@ -36,7 +36,7 @@ class Differences:
 
 
 @dataclass(frozen=True, slots=True)
-class Parting:
+class Divergence:
     """The step at which two runs part. `left` and `right` are the steps with that number, None where a run has ended.
     `asked` is how their requests differ, and `answered` how their answers do."""
 
@@ -47,16 +47,16 @@ class Parting:
     answered: Differences = Differences()
 
 
-def parting(left: Iterable[Step], right: Iterable[Step], screens: Approval, find: Find) -> Parting | None:
+def first_divergence(left: Iterable[Step], right: Iterable[Step], screens: Approval, find: Find) -> Divergence | None:
     """Where two runs part; None if they are the same. Values that move from run to run, such as the time, do not part
     them. Slow: it compares the pixels of pictures that differ."""
     for number, (one, other) in enumerate(zip_longest(left, right), 1):
         if one is None or other is None:
-            return Parting(number, one, other)
+            return Divergence(number, one, other)
         asked = of_steps(one, other, screens, find)
         answered = _of_answers(one, other)
         if asked or answered:
-            return Parting(number, one, other, asked, answered)
+            return Divergence(number, one, other, asked, answered)
     return None
 
 

@@ -7,10 +7,10 @@ from hashlib import blake2b
 from itertools import chain
 from typing import Any, NamedTuple
 
+from computer_use_cache.credentials.redaction import redacted
 from computer_use_cache.formats import walking
 from computer_use_cache.formats.base import Format, Json, dump
 from computer_use_cache.rebinding import Bindings, template_of
-from computer_use_cache.runs.cleaning import without_credentials
 
 _ANSWERING_ROLES = ("assistant", "model", "CHATBOT")
 _COUNTED_CHARS = 65_536
@@ -83,7 +83,7 @@ def _title(head: Head) -> str:
     """The beginning of the first message that is not the system's."""
     items = head.body[head.format.conversation]
     asked = next((item for item in items if item.get("role") not in ("system", "developer")), None)
-    words = without_credentials(" ".join(chain.from_iterable(text.split() for text in _shown(asked))))
+    words = redacted(" ".join(chain.from_iterable(text.split() for text in _shown(asked))))
     return words if len(words) <= _TITLE_CHARS else words[: _TITLE_CHARS - 1] + "\u2026"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from computer_use_cache.accounting.units import dollars, duration
-from computer_use_cache.formats.item import Item, Kind, written
+from computer_use_cache.formats.item import Item, Kind, as_json_text
 from computer_use_cache.models import Outcome
 from computer_use_cache.run_models import Call
 from computer_use_cache.runs.totals import saves
@@ -73,7 +73,7 @@ def why(call: Call) -> str:
     return "  ".join(filter(None, (rebound, near, status, call.reason)))
 
 
-def did(answer: Iterable[Item]) -> str:
+def summarize(answer: Iterable[Item]) -> str:
     """What the model did, in short: its first action on the screen, else its first tool call, else its first words."""
     items = list(answer)
     for item in items:
@@ -88,7 +88,7 @@ def did(answer: Iterable[Item]) -> str:
 
 def _arguments(call: Item) -> str:
     if isinstance(call.arguments, dict):
-        return ", ".join(value if isinstance(value, str) else written(value) for value in call.arguments.values())
+        return ", ".join(value if isinstance(value, str) else as_json_text(value) for value in call.arguments.values())
     return call.text
 
 

@@ -15,12 +15,12 @@ from msgspec.structs import replace
 from computer_use_cache.accounting.ledger import Ledger
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan, Route
+from computer_use_cache.credentials.redaction import redacted
 from computer_use_cache.diagnosis.audit import hit_record
 from computer_use_cache.models import Cost, Outcome
 from computer_use_cache.run_models import Call
-from computer_use_cache.runs.assignment import Assignment, Settled, WhenRecorded
+from computer_use_cache.runs.assignment import Assignment, OnRecorded, Settled
 from computer_use_cache.runs.call_log import CallLog, Recorded
-from computer_use_cache.runs.cleaning import without_credentials
 from computer_use_cache.runs.conversation import Head, head_of
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Recorder:
         self._assignment = Assignment(cache, own_run)
         self._pending: deque[_Hit | Settled] = deque()
         self._dropped = 0
-        self._missing = 0
+        self._unstored = 0
         """Calls of the present flush that are not stored yet."""
         self._recorded: list[Recorded] = []
         """Those that are, for the log."""
@@ -73,13 +73,11 @@ class Recorder:
         else:
             self._dropped += 1
 
-    def add(
-        self, plan: Plan, call: Call, when_recorded: WhenRecorded | None = None, *, is_inexact: bool = False
-    ) -> None:
+    def add(self, plan: Plan, call: Call, on_recorded: OnRecorded | None = None, *, is_inexact: bool = False) -> None:
         """A call has ended. Its request is kept if it `is_inexact`: a hit although its pictures differ."""
         if len(self._pending) < MOST_PENDING:
             head = head_of(plan.format, plan.body)
-            self._pending.append(Settled(plan.route, head, call, when_recorded, plan if is_inexact else None))
+            self._pending.append(Settled(plan.route, head, call, on_recorded, plan if is_inexact else None))
         else:
             self._dropped += 1
 
@@ -87,17 +85,17 @@ class Recorder:
         """Move the calls into the store. Raises StoreError, and then they are lost, and counted."""
         pending = [self._pending.popleft() for _ in range(len(self._pending))]
         dropped, self._dropped = self._dropped, 0
-        self._missing = len(pending)
+        self._unstored = len(pending)
         try:
-            settled = [_settled(each) if isinstance(each, _Hit) else each for each in pending]
+            settled = [_settled_hit(each) if isinstance(each, _Hit) else each for each in pending]
             for inexact in filter(None, (each.inexact for each in settled)):
                 self._cache.store.put_request(inexact.key, hit_record(self._cache, inexact))
-            if homeless := self._store(settled):
+            if rejected := self._store(settled):
                 self._assignment.forget()
-                self._store(homeless, is_last=True)
+                self._store(rejected, is_last=True)
         finally:
-            if dropped + self._missing:
-                self._ledger.unrecorded(dropped + self._missing)
+            if dropped + self._unstored:
+                self._ledger.unrecorded(dropped + self._unstored)
             recorded, self._recorded = self._recorded, []
             if self._call_log and (recorded or dropped):
                 self._call_log.write(recorded, dropped)
@@ -106,28 +104,28 @@ class Recorder:
         """Store calls in their runs. Returns those whose run has been removed, or is full, unless this `is_last`."""
         by_run: defaultdict[str, list[Settled]] = defaultdict(list)
         for each in sorted(settled, key=lambda one: one.call.at):
-            by_run[self._assignment.run_of(each)].append(each._replace(call=_clean(each.call)))
-        homeless = list[Settled]()
+            by_run[self._assignment.run_of(each)].append(each._replace(call=_redacted(each.call)))
+        rejected = list[Settled]()
         for id, members in by_run.items():
             steps = self._cache.store.run_log.add_calls(id, [one.call for one in members])
-            self._missing -= len(steps)
+            self._unstored -= len(steps)
             if not steps and not is_last:
-                homeless += members
+                rejected += members
                 continue
             for one, step in zip_longest(members, steps):
-                self._tell(one, id, step)
-        return homeless
+                self._announce(one, id, step)
+        return rejected
 
-    def _tell(self, settled: Settled, run: str, step: int | None) -> None:
-        if settled.when_recorded:
-            settled.when_recorded(run, step)
+    def _announce(self, settled: Settled, run: str, step: int | None) -> None:
+        if settled.on_recorded:
+            settled.on_recorded(run, step)
         if self._call_log:
             self._recorded.append(Recorded(settled.call, run, step))
         if self._spans:
             self._spans.add(settled.call, settled.route.request, run, step)
 
 
-def _settled(hit: _Hit) -> Settled:
+def _settled_hit(hit: _Hit) -> Settled:
     call = Call(
         at=hit.began,
         outcome=Outcome.HIT,
@@ -142,8 +140,8 @@ def _settled(hit: _Hit) -> Settled:
     return Settled(hit.route, hit.head, call)
 
 
-def _clean(call: Call) -> Call:
+def _redacted(call: Call) -> Call:
     """The call without credentials: its texts may quote what a client sent."""
     if call.reason or call.near_place:
-        return replace(call, reason=without_credentials(call.reason), near_place=without_credentials(call.near_place))
+        return replace(call, reason=redacted(call.reason), near_place=redacted(call.near_place))
     return call

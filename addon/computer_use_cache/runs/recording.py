@@ -8,17 +8,16 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from computer_use_cache.credentials import detection
-from computer_use_cache.diagnosis.differences import HIDDEN
+from computer_use_cache.credentials.redaction import HIDDEN, redacted
 from computer_use_cache.run_models import Run
 from computer_use_cache.runs.assignment import new_id
-from computer_use_cache.runs.cleaning import without_credentials
 
 
 def new_run(command: Sequence[str], now: float, *, bindings: str = "", parent: str = "") -> Run:
     """A run of this command in the present folder, which begins at `now` (Unix seconds). Its command line is kept
     without credentials."""
     words = _without_credentials(command)
-    folder = without_credentials(os.getcwd())
+    folder = redacted(os.getcwd())
     return Run(
         id=new_id(now),
         name=" ".join(words),

@@ -22,9 +22,9 @@ _COMPARED = 16
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class Delta:
     """What a request has that the step before had not, in the request's order: items that were added, items that were
-    changed (as they were, and as they are), and items that were cut. The answer of the step before is no news."""
+    changed (as they were, and as they are), and items that were cut. The answer of the step before is no delta."""
 
     added: tuple[Item, ...] = ()
     changed: tuple[tuple[Item, Item], ...] = ()
@@ -49,7 +49,7 @@ class Step:
     asked: tuple[Item, ...]
     answer: tuple[Item, ...]
     before: int
-    news: News
+    delta: Delta
 
 
 def load(store: Store, calls: Sequence[Call]) -> Iterator[Step]:
@@ -81,7 +81,7 @@ def _step(store: Store, number: int, call: Call, earlier: Sequence[Step]) -> Ste
         asked=asked,
         answer=tuple(answer_of(format, entry)) if entry else (),
         before=before.number if before else 0,
-        news=_news(before, asked),
+        delta=_delta(before, asked),
     )
 
 
@@ -110,9 +110,9 @@ def _shared(one: Sequence[Item], other: Sequence[Item]) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
-def _news(before: Step | None, asked: Sequence[Item]) -> News:
+def _delta(before: Step | None, asked: Sequence[Item]) -> Delta:
     if before is None:
-        return News(added=tuple(asked))
+        return Delta(added=tuple(asked))
     old, added, changed, cut = before.asked, list[Item](), list[tuple[Item, Item]](), list[Item]()
     first = _shared(old, asked)
     matcher = SequenceMatcher(None, old[first:], asked[first:], autojunk=False)
@@ -123,6 +123,6 @@ def _news(before: Step | None, asked: Sequence[Item]) -> News:
         cut += old[start + both : end]
         added += asked[new_start + both : new_end]
     said = {(item.kind, item.name, item.text) for item in before.answer}
-    return News(
+    return Delta(
         tuple(item for item in added if (item.kind, item.name, item.text) not in said), tuple(changed), tuple(cut)
     )

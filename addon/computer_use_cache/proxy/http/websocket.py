@@ -38,7 +38,7 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError, generate_
 from computer_use_cache.errors import RequestError
 from computer_use_cache.proxy.content_coding import LARGEST_REQUEST
 from computer_use_cache.proxy.flows import lower_headers
-from computer_use_cache.responses_websocket.conversation import Ask, Conversation, Reply, Step, lane_of
+from computer_use_cache.responses_websocket.conversation import Ask, Conversation, Reaction, Reply, lane_of
 from computer_use_cache.responses_websocket.events import AnswerEvents, refusal
 
 _VERSION = "13"
@@ -55,7 +55,7 @@ _BETA = "responses_websockets="
 """The item of OpenAI-Beta with which Codex asks for websockets."""
 
 
-def switch(handshake: http.Request) -> http.Response:
+def handshake_response(handshake: http.Request) -> http.Response:
     """The answer that opens a websocket. Raises RequestError."""
     headers = handshake.headers
     if handshake.http_version != "HTTP/1.1" or headers.get("sec-websocket-version") != _VERSION:
@@ -73,16 +73,16 @@ def switch(handshake: http.Request) -> http.Response:
 
 
 class Reading:
-    """One message of a lane for the addon to read. `step` says what to do about it, None if it could not be read."""
+    """A message for the addon to read. `reaction` says what to do about it, None if reading it failed."""
 
     def __init__(self, conversation: Conversation, message: bytes, lane: str | None) -> None:
         self._conversation = conversation
         self._message = message
         self._lane = lane
-        self.step: Step | None = None
+        self.reaction: Reaction | None = None
 
     def run(self) -> None:
-        self.step = self._conversation.read(self._message, self._lane, time.time())
+        self.reaction = self._conversation.read(self._message, self._lane, time.time())
 
 
 @dataclass
@@ -95,7 +95,7 @@ class CacheReadMessageHook(commands.StartHook):
 
 
 @dataclass(slots=True)
-class _Turn:
+class _Pending:
     """A request that has not been answered completely."""
 
     ask: Ask
@@ -116,7 +116,7 @@ class WebsocketServer(HttpConnection):
         self._message = bytearray()
         self._waiting: dict[str | None, deque[bytes]] = {}
         """The messages of each lane that is busy."""
-        self._turns: dict[int, _Turn] = {}
+        self._pending: dict[int, _Pending] = {}
         self._next_stream_id = 1
         self._has_left = False
 
@@ -125,7 +125,7 @@ class WebsocketServer(HttpConnection):
             case events.DataReceived() if not self._has_left:
                 yield from self._receive(event.data)
             case events.ConnectionClosed():
-                yield from self._leave()
+                yield from self._disconnect()
             case HttpEvent():
                 yield from self._send(event)
 
@@ -167,50 +167,50 @@ class WebsocketServer(HttpConnection):
             self._waiting[lane].append(message)
         else:
             self._waiting[lane] = deque((message,))
-            yield from self._go_on(lane)
+            yield from self._answer_waiting(lane)
 
     @property
     def _is_full(self) -> bool:
         """Whether no further message is taken before one is answered."""
         waiting = [message for lane in self._waiting.values() for message in lane]
-        return len(self._turns) + len(waiting) >= _MOST_UNANSWERED or sum(map(len, waiting)) > LARGEST_REQUEST
+        return len(self._pending) + len(waiting) >= _MOST_UNANSWERED or sum(map(len, waiting)) > LARGEST_REQUEST
 
-    def _go_on(self, lane: str | None) -> CommandGenerator[None]:
+    def _answer_waiting(self, lane: str | None) -> CommandGenerator[None]:
         """Answer the waiting messages of a lane, up to the next one that becomes a request."""
         waiting = self._waiting[lane]
         while waiting:
             reading = Reading(self._conversation, waiting.popleft(), lane)
             yield CacheReadMessageHook(reading)
-            match reading.step:
+            match reading.reaction:
                 case Reply(replies):
                     for reply in replies:
-                        yield from self._say(reply)
+                        yield from self._send_text(reply)
                 case Ask():
-                    yield from self._ask(reading.step, lane)
+                    yield from self._ask(reading.reaction, lane)
                     return
                 case None:
                     failure = RequestError(500, "The cache failed to read the message; see its log.")
-                    yield from self._say(refusal(failure, lane))
+                    yield from self._send_text(refusal(failure, lane))
                 case _:
-                    assert_never(reading.step)
+                    assert_never(reading.reaction)
         del self._waiting[lane]
 
     def _ask(self, ask: Ask, lane: str | None) -> CommandGenerator[None]:
         stream_id = self._next_stream_id
         self._next_stream_id += 2
-        self._turns[stream_id] = _Turn(ask, AnswerEvents(lane))
+        self._pending[stream_id] = _Pending(ask, AnswerEvents(lane))
         request = _request(self._handshake, len(ask.body))
         yield ReceiveHttp(RequestHeaders(stream_id, request, end_stream=False))
         yield ReceiveHttp(RequestData(stream_id, ask.body))
         yield ReceiveHttp(RequestEndOfMessage(stream_id))
 
-    def _leave(self) -> CommandGenerator[None]:
+    def _disconnect(self) -> CommandGenerator[None]:
         """The client is gone, or is sent away: nobody waits for the answers."""
         self._has_left = True
         yield commands.CloseConnection(self.conn)
         self._waiting.clear()
-        for stream_id in tuple(self._turns):
-            del self._turns[stream_id]
+        for stream_id in tuple(self._pending):
+            del self._pending[stream_id]
             yield ReceiveHttp(
                 RequestProtocolError(stream_id, "Client disconnected.", ErrorCode.CLIENT_DISCONNECTED),
             )
@@ -218,19 +218,19 @@ class WebsocketServer(HttpConnection):
     # -- to the client
 
     def _send(self, event: HttpEvent) -> CommandGenerator[None]:
-        turn = self._turns.get(event.stream_id)
-        if turn is None:
+        pending = self._pending.get(event.stream_id)
+        if pending is None:
             return
-        for data in _events(turn.answer, event):
-            yield from self._say(data)
+        for data in _events(pending.answer, event):
+            yield from self._send_text(data)
         if isinstance(event, (ResponseEndOfMessage, ResponseProtocolError)):
-            del self._turns[event.stream_id]
-            if turn.answer.to_continue:
-                self._conversation.answered(turn.ask.said, turn.answer.to_continue)
-            if turn.answer.lane in self._waiting:
-                yield from self._go_on(turn.answer.lane)
+            del self._pending[event.stream_id]
+            if pending.answer.to_continue:
+                self._conversation.answered(pending.ask.turn, pending.answer.to_continue)
+            if pending.answer.lane in self._waiting:
+                yield from self._answer_waiting(pending.answer.lane)
 
-    def _say(self, data: bytes) -> CommandGenerator[None]:
+    def _send_text(self, data: bytes) -> CommandGenerator[None]:
         yield from self._write(TextMessage(data.decode("utf-8", "replace")))
 
     def _write(self, event: TextMessage | Pong | CloseConnection) -> CommandGenerator[None]:
@@ -243,7 +243,7 @@ class WebsocketServer(HttpConnection):
     def _close(self, last: CloseConnection) -> CommandGenerator[None]:
         if self._frames.state is not ConnectionState.CLOSED:
             yield from self._write(last)
-        yield from self._leave()
+        yield from self._disconnect()
 
 
 def _request(handshake: http.Request, length: int) -> http.Request:

@@ -53,7 +53,7 @@ def _gemini_cli(place: Place, server: Json) -> Plan:
     return json_plan(place.project / ".gemini" / "settings.json", {"mcpServers": {NAME: server}})
 
 
-SERVERS: Mapping[str, Callable[[Place, Json], Plan]] = {
+MCP_AGENTS: Mapping[str, Callable[[Place, Json], Plan]] = {
     "codex": _codex,
     "claude-code": _claude_code,
     "cursor": _cursor,

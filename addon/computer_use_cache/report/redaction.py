@@ -6,14 +6,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from computer_use_cache.credentials.redaction import redacted
 from computer_use_cache.formats import walking
 from computer_use_cache.formats.item import Item
-from computer_use_cache.runs.cleaning import without_credentials
 
 _REDACTED = "<redacted>"
 
 
-class Cleaner:
+class Redactor:
     """Cleans texts, each once: a conversation repeats them in every step."""
 
     def __init__(self, patterns: Sequence[re.Pattern[str]] = ()) -> None:
@@ -22,13 +22,13 @@ class Cleaner:
 
     def text(self, text: str) -> str:
         """The text as the page shows it."""
-        cleaned = self._known.get(text)
-        if cleaned is None:
-            cleaned = without_credentials(text)
+        result = self._known.get(text)
+        if result is None:
+            result = redacted(text)
             for pattern in self._patterns:
-                cleaned = pattern.sub(_REDACTED, cleaned)
-            self._known[text] = cleaned
-        return cleaned
+                result = pattern.sub(_REDACTED, result)
+            self._known[text] = result
+        return result
 
     def item(self, item: Item) -> Item:
         """The item as the page shows it; data of media stays as it is."""

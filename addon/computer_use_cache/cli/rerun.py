@@ -16,8 +16,8 @@ from computer_use_cache.cli import drifts, options
 from computer_use_cache.cli.chosen_run import chosen_run
 from computer_use_cache.cli.clear import opened_store
 from computer_use_cache.cli.run import run_recorded
+from computer_use_cache.credentials.redaction import HIDDEN
 from computer_use_cache.diagnosis import near_miss
-from computer_use_cache.diagnosis.differences import HIDDEN
 from computer_use_cache.errors import CacheError
 from computer_use_cache.launch import environment
 from computer_use_cache.run_models import Call, Run
@@ -30,7 +30,7 @@ from computer_use_cache.store.base import RunLog
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class Rerun:
     """A recorded run with its calls, and the new one of the same command. The rest is as in `run.run_recorded`."""
 
     recorded: Run
@@ -65,7 +65,7 @@ def prepare(
     *,
     base_url: bool,
     here: bool = False,
-) -> Again:
+) -> Rerun:
     """The run that `name` means, ready to be run again in its folder, which this process enters, or `here`. `flags` and
     `pairs` are as in `options.given`. Raises CacheError."""
     settings, _, _ = options.given(flags, pairs)
@@ -89,7 +89,7 @@ def prepare(
         base_url=base_url or recorded.base_url,
         forks=recorded.forks,
     )
-    return Again(recorded, calls, new, settings, texts, own)
+    return Rerun(recorded, calls, new, settings, texts, own)
 
 
 def _origin(log: RunLog, run: Run) -> Run:

@@ -11,9 +11,9 @@ from computer_use_cache.models import NOTHING, Cost, Outcome
 OWN_RUN = "COMPUTER_USE_CACHE_RUN"
 """The environment variable that gives the private proxy of `run` the id of its run."""
 GIVEN_ANSWER = "COMPUTER_USE_CACHE_ANSWER"
-"""The environment variable that gives it the file with the answer to the call at which its run is forked."""
+"""The environment variable that names the file with the answer to give at the fork, if its run is one."""
 CALL_LINES = "COMPUTER_USE_CACHE_LINES"
-"""The environment variable that gives a proxy the style of the lines that it prints."""
+"""The environment variable with a proxy's `LineStyle`."""
 
 
 class LineStyle(StrEnum):
@@ -26,10 +26,11 @@ class LineStyle(StrEnum):
 
 
 class Fork(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How the run with the id `run` left the path of an earlier one.
+    """Where the run with the id `run` left the path of an earlier one.
 
-    Its first `after` answered calls are the earlier run's. The next one goes to `model`, "" for its own. The entries
-    of all calls from there on are in a `namespace` of their own, so that none of the earlier run's is replaced.
+    Its first `after` answered calls repeat the earlier run's. The next one goes to `model`, or if that is "" to the
+    model that it names. Entries from there on go into a `namespace` of their own, so that they replace none of the
+    earlier run's.
     """
 
     run: str
@@ -48,8 +49,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `id` is short and sorts by time. `name` is the command line of `run`, the value of `X-Cache-Run`, or the beginning
     of the conversation. `command`, `folder`, `flags` (settings by name) and `base_url` are those of `run`, empty for a
     run seen by `start`. `ended` is the time of the last call while the run has no exit `status`. `parent` is the id of
-    the run that this one is a fork or a replay of. `forks` are those that led to it, the first one first: a fork may be
-    forked again. `bindings` is the CACHE_BIND that `run` set.
+    the run that this one is a fork or a replay of. `forks` led to it,
+    the oldest first: a fork may be forked again. `bindings` is the CACHE_BIND that `run` set.
     """
 
     id: str
@@ -72,19 +73,19 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def origin(self) -> str:
-        """The run that it repeats, in words; "" for a run of its own."""
+        """What it repeats, such as `fork of 88ziw6ryb8`; "" if nothing."""
         return f"{'fork' if self.is_fork else 'replay'} of {self.parent}" if self.parent else ""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One call of a run, without its texts: the store finds the request and the answer by `key`.
 
-    `at` is when the request came, in Unix seconds, and `seconds` how long its client waited for the whole answer. `key`
-    is that of the entry that answered it or that its answer was stored under, or ""; `asked` is the key
-    of the question itself, which differs from `key` for a rebound hit. `cost` was saved by a hit, a stale or a
-    coalesced answer and spent by every other outcome. `reason` says in words why the call was bypassed or refused, or
-    why its answer was not stored. `near_key` and `near_place` name the most similar recorded request of a miss and the
-    first place where it differs. `rebound` counts the values that were replaced in the answer.
+    `at` is when the request arrived, in Unix seconds, and `seconds` how long its client waited for the whole answer.
+    `key` is that of the entry that answered it or that its answer was stored under, or ""; `asked` is the key of the
+    question itself, which differs from `key` for a rebound hit. `cost` was saved by a hit, a stale or a coalesced
+    answer and spent by every other outcome. `reason` says in words why the call was bypassed or refused, or why its
+    answer was not stored. `near_key` and `near_place` name the most similar recorded request of a miss and the first
+    place where it differs. `rebound` counts the values that were replaced in the answer.
     """
 
     at: float

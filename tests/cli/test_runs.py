@@ -116,7 +116,7 @@ def test_the_step_where_two_runs_part_is_named_with_its_difference(house: House,
     one = nightly(house, start, (said("Buy milk", "Ok", "Whole"), answering("Done")), name="one")
     other = nightly(house, start, (said("Buy milk", "Ok", "Skimmed"), answering("Done")), name="other")
     text = told("diff", "last~1", "last", exits=1)
-    assert f"{one} and {other} part at step 2" in text
+    assert f"{one} and {other} diverge at step 2" in text
     assert "Asked:\n  /messages/3/content @ char 0\n" in text
     assert re.search(rf"{one} +Whole\n +{other} +Skimmed\n", text)
     assert "Answered" not in text

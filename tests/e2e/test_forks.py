@@ -105,7 +105,7 @@ def test_a_run_is_replayed_forked_and_its_fork_replayed(
 
     done = run_module("fork", recorded.id, "--from", "3")
     assert done.returncode == 1
-    assert "was not forked: its command never came to step 3" in done.stderr
+    assert "was not forked: its command never reached step 3" in done.stderr
     assert "  step 1: fork --from lets nothing go upstream: no entry answers this request" in done.stderr
     assert upstream.asked == [], "nothing went upstream"
     monkeypatch.delenv("PROMPT")

@@ -174,7 +174,7 @@ def test_two_runs_are_beside_each_other(
     page = Shown(browser, written(tmp_path / "runs.html", store, *orders))
     assert len(page.all("h1")) == 2
     assert page.all(".comparison") == []
-    page.all("#film .parting")[0].click()
+    page.all("#film .divergence")[0].click()
     assert page.step == 7
     assert page.all(".comparison summary")[0].text == "Where the runs differ"
     assert len(page.all("section.step article")) == 2

@@ -38,7 +38,7 @@ def test_a_step_has_what_was_asked_and_answered_and_what_is_new(house: House) ->
     assert texts(first.asked) == texts(first.delta.added) == ["You drive a browser.", "Buy milk"]
     assert texts(first.answer) == ["Which?"]
     assert (first.number, first.before, second.number, second.before) == (1, 0, 2, 1)
-    assert texts(second.delta.added) == ["Whole"], "the answer of the step before is no news"
+    assert texts(second.delta.added) == ["Whole"], "the answer of the step before is not added"
     assert (second.delta.changed, second.delta.cut) == ((), ())
     assert second.answer == (Item("assistant", Kind.TEXT, "Done"),)
 
@@ -78,6 +78,6 @@ def test_runs_are_found_by_last_by_id_and_by_a_unique_beginning(house: House) ->
     (one, _), (two, _) = recorded(house)
     assert find(log, "last") == find(log, two.id) == find(log, two.id[:9]) == two
     assert find(log, "last~1") == one
-    for name, why in (("last~2", "only 2 runs"), (one.id[:2], "may be"), ("nosuch", "no run 'nosuch'"), ("", "no run")):
+    for name, why in (("last~2", "only 2 runs"), (one.id[:2], "ambig"), ("nosuch", "no run 'nosuch'"), ("", "no run")):
         with pytest.raises(UnknownRun, match=why):
             find(log, name)

@@ -44,13 +44,13 @@ _PROVIDERS = {
 }
 """The conventions' names of providers, by shell pattern of their hosts; the first one that matches counts."""
 _MAKERS = {"google": "gcp.gemini", "aws": "aws.bedrock"}
-"""Their names of those whose API another host speaks, where genai-prices calls them differently."""
+"""The conventions' names of the makers of APIs that genai-prices calls differently."""
 _FAILURES: Mapping[str, str] = {Skip.UPSTREAM: "upstream_failed", Skip.CLIENT: "client_left"}
 _SECONDS_TO_END = 2.0
 
 
 class Spans:
-    """How and where spans are sent is read by the SDK from OTEL_* variables."""
+    """Sends spans. The SDK reads from OTEL_* variables how and where."""
 
     def __init__(self) -> None:
         self._provider = TracerProvider(shutdown_on_exit=False)
@@ -59,10 +59,9 @@ class Spans:
         self._contexts = TraceContextTextMapPropagator()
 
     def add(self, call: Call, request: Request, run: str, step: int | None) -> None:
-        """Queue the span of a call that is recorded as this step of this run, None if the run keeps no more.
+        """Queue the span of a call. `step` is its number in its run, None if the run is full.
 
-        If the request carries a trace context, the span belongs to that trace, and follows its decision whether to
-        sample.
+        If the request carries a trace context, the span joins that trace and follows its sampling decision.
         """
         format = formats.by_name(call.format)
         span = self._tracer.start_span(

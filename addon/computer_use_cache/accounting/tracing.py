@@ -1,4 +1,4 @@
-"""Whether calls are sent to OpenTelemetry. Its own variables (OTEL_*) say so and configure everything."""
+"""Opens the export to OpenTelemetry, which its own variables (OTEL_*) switch on and configure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT
 
 
 def open_spans(environment: Mapping[str, str]) -> Spans | None:
-    """Starts sending spans if the environment names an OTLP endpoint and the extra `otel` is installed."""
+    """Start sending spans if the environment names an OTLP endpoint and the extra `otel` is installed."""
     is_off = environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
     exporters = environment.get("OTEL_TRACES_EXPORTER") or "otlp"
     if is_off or "otlp" not in exporters.split(",") or not any(environment.get(name) for name in _ENDPOINTS):
@@ -31,7 +31,7 @@ def open_spans(environment: Mapping[str, str]) -> Spans | None:
 
 @cache
 def _warn_of_missing_extra() -> None:
-    """Cached, so that changed options, which open the cache again, do not repeat it."""
+    """Cached: a change of options opens the cache again, and should not repeat the warning."""
     logger.warning(
         "an OTLP endpoint is set, but no spans are sent: install the extra with pip install 'computer-use-cache[otel]'"
     )

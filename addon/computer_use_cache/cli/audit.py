@@ -52,8 +52,8 @@ def audit(sample: int, inexact: bool, model: str | None, yes: bool, as_json: boo
     UPSTREAM_API_KEY goes. Ids, times and usage change at every call and do not count. A model with a temperature above
     0 seldom says the same thing twice.
 
-    With --inexact, the sample is taken from the hits of the last week whose pictures had other pixels than the recorded
-    ones. What is compared is the answer that was served, and the rule is named by which the pictures were the same.
+    With --inexact, it samples last week's hits on pictures whose pixels differed from the recorded ones. It compares
+    the answers that were served, and names the rule by which the pictures counted as the same.
     """
     settings = Settings.load(os.environ)
     with opened_store(settings) as store:

@@ -1,4 +1,4 @@
-"""Which lines a command prints while its proxy works."""
+"""How `start` and `run` print a line per call."""
 
 from __future__ import annotations
 

@@ -24,10 +24,12 @@ url_option = click.option("--url", help="The proxy to ask, such as http://127.0.
 
 
 @click.command()
-@click.option("--key", metavar="KEY", help="Only this entry: it is taken back, and the next call asks upstream.")
+@click.option("--key", metavar="KEY", help="Only this entry; the next such call goes upstream.")
 @click.option("--run", metavar="RUN", help="Only what is known about this run; entries stay.")
 @click.option("--model", help="Only entries of this model.")
-@click.option("--older-than", type=click.FloatRange(min=0), metavar="SECONDS", help="Only entries recorded before.")
+@click.option(
+    "--older-than", type=click.FloatRange(min=0), metavar="SECONDS", help="Only entries recorded longer ago than this."
+)
 @click.option("--namespace", help="Only entries of this namespace.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @url_option

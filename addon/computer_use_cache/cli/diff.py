@@ -1,4 +1,4 @@
-"""`diff`: the step where two runs part, and how."""
+"""`diff`: the step where two runs diverge, and how."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from computer_use_cache.settings import Settings
 @click.argument("right", metavar="RUN")
 @click.option("--json", "to_json", is_flag=True, help="Print JSON.")
 def diff(left: str, right: str, to_json: bool) -> int:
-    """Show the step where two runs part, and how: texts, tool arguments, pictures and answers.
+    """Show the step where two runs diverge, and how: texts, tool arguments, pictures and answers.
 
-    Values that move from run to run, such as the time, do not part them. The exit status is 0 if the runs are the same
-    and 1 if they part.
+    Values that move from run to run, such as the time, do not count. The exit status is 0 if the runs are the same and
+    1 if they diverge.
     """
     settings = Settings.load(os.environ)
     with opened_store(settings) as store:
@@ -56,7 +56,7 @@ def _lines(left: Run, right: Run, found: Divergence | None) -> Iterator[Text]:
         more = summarize(step.answer) or step.call.outcome
         yield Text(f"{shorter.id} ends after step {found.number - 1}; {longer.id} goes on: {more}")
         return
-    yield Text(f"{left.id} and {right.id} part at step {found.number}", "bold")
+    yield Text(f"{left.id} and {right.id} diverge at step {found.number}", "bold")
     for name, differences in (("Asked", found.asked), ("Answered", found.answered)):
         if differences:
             yield Text(f"{name}:")

@@ -1,4 +1,4 @@
-"""`fork`: a recorded run's command again, which leaves the recorded path at one of its calls."""
+"""`fork`: runs a recorded run's command again, leaving the recorded path at one of its calls."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def fork(
 ) -> int:
     """Run the command of RUN again, in its folder, and leave the recorded path at step N.
 
-    RUN is an id or `last`. The calls before step N are answered from the cache. Step N is asked of another model,
-    gets the answer in FILE, or is asked once more; all later calls go upstream. The fork is recorded as a run, whose
-    parent is RUN and whose entries replace none of RUN's.
+    RUN is an id or `last`. The calls before step N are answered from the cache. Step N goes to another model, gets
+    the answer in FILE, or is asked anew; all later calls go upstream. The fork is recorded as a run whose parent is RUN
+    and whose entries replace none of RUN's.
 
-    The exit status is the command's, or 1 if it never came to step N.
+    The exit status is the command's, or 1 if it never reached step N.
     """
     if model and answer:
         raise click.UsageError("give --model or --answer: a given answer comes from no model")
@@ -68,8 +68,8 @@ def fork(
     if is_forked:
         click.echo(f"Forked run {parent} at step {step}: computer-use-cache diff {parent} {new}", err=True)
     else:
-        click.echo(f"Run {parent} was not forked: its command never came to step {step}.", err=True)
-    rerun.show(refused)
+        click.echo(f"Run {parent} was not forked: its command never reached step {step}.", err=True)
+    rerun.print_drifts(refused)
     return status if is_forked else status or 1
 
 

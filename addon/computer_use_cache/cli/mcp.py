@@ -1,4 +1,4 @@
-"""`mcp`: an MCP server over stdio, with which agents look at their runs and find out why they were not cached."""
+"""`mcp`: an MCP server over stdio, with which agents inspect their runs and their misses."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The tools of `mcp`. Each one is a command with `--json`, run as a process of its own: an agent is told what a person
-is, and a long replay holds nothing up."""
+"""The tools of `mcp`. Each is a command with `--json`, run as a process of its own: an agent sees what a person sees,
+and a long replay holds nothing up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`replay`: a recorded run's command again, with nothing but the cache to answer it. For CI, and before a release."""
+"""`replay`: runs a recorded run's command again, answered by the cache alone. For CI, and before a release."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def replay(
 ) -> int:
     """Run the command of RUN again, in its folder, with every model call answered from the cache.
 
-    RUN is an id or `last`. Nothing goes upstream. Where the command asks what is not recorded, that is printed, with
-    the place where the nearest recorded request differs. The replay is recorded as a run, whose parent is RUN.
+    RUN is an id or `last`. Nothing goes upstream. Prints each call that is not recorded, and where the nearest
+    recorded request differs. The replay is recorded as a run whose parent is RUN.
 
     The exit status is the command's, or 3 if it left the recorded path.
     """
@@ -46,7 +46,7 @@ def replay(
         click.echo(msgspec.json.encode(result | {"hits": hits, "drifts": found}))
     elif found:
         click.echo(f"Run {repeat.recorded.id} drifted: {hits} of {len(calls)} calls were recorded.", err=True)
-        rerun.show(found)
+        rerun.print_drifts(found)
     else:
         click.echo(f"Run {repeat.recorded.id} replayed: all {len(calls)} calls were recorded.", err=True)
     if annotate:

@@ -53,7 +53,7 @@ def report(
     """Write RUN as a page: each step with its screenshot, what the model did on it, and why a call was a miss.
 
     RUN is an id, its beginning, `last` (the default), or `last~1` for the one before. Two runs are shown beside each
-    other. The page is one file that loads nothing from anywhere. It holds no credentials, but all texts and pictures.
+    other. The page is one file that loads nothing from anywhere. It holds all texts and pictures, but no credentials.
     """
     if len(runs) > _MOST_RUNS:
         raise click.UsageError("a page shows one run or two")

@@ -1,4 +1,4 @@
-"""What `replay` and `fork` share: a recorded run's command, run again where it was, with the settings that it had."""
+"""What `replay` and `fork` share: running a recorded command again, in its folder and with its settings."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Rerun:
     own: Sequence[str]
 
     def run(self, *, answer: str = "", as_json: bool) -> int:
-        """Run the command, and say first which it is: the run may have been imported. Returns its exit status. With
+        """Print the command, because the run may have been imported, and run it. Returns its exit status. With
         `as_json` its output goes to standard error."""
         with opened_store(self.settings) as store:
             store.run_log.add_run(self.new)  # its proxy looks there for its forks
@@ -93,13 +93,13 @@ def prepare(
 
 
 def _origin(log: RunLog, run: Run) -> Run:
-    """The run that a replay repeats: what a replay lacks was missing there only."""
+    """The run itself, or the one that it is a replay of: a replay that drifted lacks calls."""
     while run.parent and not run.is_fork and (parent := log.run(run.parent)):
         run = parent
     return run
 
 
-def show(found: Sequence[Drift]) -> None:
+def print_drifts(found: Sequence[Drift]) -> None:
     """Print drifts on standard error."""
     for one in found:
         for line in drifts.lines(one):

@@ -34,7 +34,9 @@ _NODE = ("node", "npx", "npm", "pnpm", "yarn")
 
 @click.command("run", context_settings={"allow_interspersed_args": False})
 @options.setting_flags(address=False)
-@click.option("--base-url", is_flag=True, help="Set OPENAI_BASE_URL and its like, too, to a cache before --upstream.")
+@click.option(
+    "--base-url", is_flag=True, help="Also point OPENAI_BASE_URL and the like at a cache in front of --upstream."
+)
 @click.option("-v", "--verbose", is_flag=True, help="Print a line per call to standard error.")
 @click.option("--log-json", is_flag=True, help="Print these lines as JSON.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
@@ -49,8 +51,8 @@ def run_command(
 ) -> int:
     """Run COMMAND with its model calls cached, wherever it sends them.
 
-    A private proxy lives as long as the command, which finds it and its certificates by environment variables. The
-    calls to CACHE_HOSTS are cached, all others pass as they are. The exit status is the command's.
+    A private proxy lives as long as the command, which finds it and its certificates through environment variables.
+    Calls to CACHE_HOSTS are cached, all others pass through untouched. The exit status is the command's.
     """
     settings, texts, own = options.given(flags, pairs, options.of_run())
     program = shutil.which(command[0])
@@ -80,8 +82,8 @@ def run_recorded(
     lines: LineStyle = LineStyle.NONE,
     stdout: IO[bytes] | None = None,
 ) -> int:
-    """Run a command behind a private proxy, which gets these settings as `launcher.arguments` takes them. Keeps its
-    calls as those of `run`, and says at the end what came of them. Returns the command's exit status.
+    """Run a command behind a private proxy, which gets these settings as `launcher.arguments` takes them. Records its
+    calls in `run`, and prints a summary at the end. Returns the command's exit status.
 
     `answer` and `lines` are as in `launcher.companion`. The command writes to `stdout`, by default this process's own.
     """

@@ -39,8 +39,8 @@ _LONGEST_TEXT = 4000
 def show(run: str, step: int | None, to_json: bool) -> None:
     """Show the calls of RUN, by default the last one, or one STEP of it.
 
-    RUN is an id, its beginning, `last`, or `last~1` for the one before. A step is shown with what was asked that the
-    step before had not, with the model's answer, and with the reason for a miss.
+    RUN is an id, its beginning, `last`, or `last~1` for the one before. A step shows what its
+    request changed since the step before, the model's answer, and the reason for a miss.
     """
     settings = Settings.load(os.environ)
     with opened_store(settings) as store:

@@ -33,8 +33,7 @@ def start(
     """Run the cache in front of a model API (also: serve, proxy).
 
     Give a client http://HOST:PORT/v1 as its base URL. Prints a line per call. Keys and tokens are read from the
-    environment only: UPSTREAM_API_KEY, CACHE_CLIENT_TOKEN, CACHE_ADMIN_TOKEN. What follows -- goes to mitmproxy as it
-    is.
+    environment only: UPSTREAM_API_KEY, CACHE_CLIENT_TOKEN, CACHE_ADMIN_TOKEN. Arguments after -- go to mitmproxy.
     """
     settings, texts, own = options.given(flags, pairs)
     own += mitmproxy_arguments

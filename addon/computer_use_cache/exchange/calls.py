@@ -1,4 +1,4 @@
-"""The call that a run keeps of a request, made from the request's report."""
+"""Turns a request's report into the call that its run keeps."""
 
 from __future__ import annotations
 

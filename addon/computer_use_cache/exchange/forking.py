@@ -1,8 +1,8 @@
-"""Forks of runs: the same command again, which leaves the recorded path at one of its calls.
+"""Forks of runs: the same command again, leaving the recorded path at one of its calls.
 
-The calls before that one may only be answered from the store. The call itself goes to another model, or gets an answer
-that a person gives, and the calls after it are new. Calls are counted as they arrive. One without a usable answer gives
-its number to the next, which is the client's second attempt.
+The calls before that one may only be answered from the store. The call itself goes to another model, or
+gets an answer that a person wrote, and the calls after it are new. Calls are numbered as they arrive. A call that gets
+no usable answer gives its number back, for the client's retry.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _LONGEST_NAMESPACE = 200
 class ForkedCall:
     """One call of a forked run.
 
-    `request` is made instead of the client's. `upstream_ban` keeps it from going upstream, unless it is empty. `answer`
-    is the answer that it is given. Its `number` is among the `numbers` in use.
+    `request` replaces the client's. An `upstream_ban` that is not empty keeps it from going upstream. `answer`, if not
+    empty, is what it is answered with. Its `number` is one of the `numbers` in use.
     """
 
     number: int
@@ -57,10 +57,10 @@ class ForkedCall:
 
 
 class Forking:
-    """The calls of one run, which `forks` led to, the first one first.
+    """The calls of one run. `forks` led to it, the oldest first.
 
-    With `is_new`, the last of these is being made: the calls before it must be in the store, and the call it begins
-    with gets `answer`, unless that is empty. Otherwise the run is a replay.
+    With `is_new`, the run is itself the last fork: the calls before the fork must be in the store, and the first call
+    after them gets `answer`, unless that is empty. Otherwise the run is a replay.
     """
 
     def __init__(self, forks: Sequence[Fork], *, is_new: bool, answer: str = "") -> None:
@@ -94,7 +94,7 @@ class Forking:
 
 
 def of_run(run: Run | None, answer: str) -> Forking | None:
-    """What to do with the calls of a run, None if no fork led to it. `answer` is given at its own fork."""
+    """The forking of a run; None if no fork led to it. `answer` is for the run's own fork."""
     if run is None or not run.forks:
         return None
     return Forking(run.forks, is_new=run.is_fork, answer=answer)

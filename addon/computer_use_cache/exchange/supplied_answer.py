@@ -1,4 +1,4 @@
-"""Answers that a person gives in a model's place (`fork --answer`): the API's JSON, or a text that is put into it."""
+"""Answers that a person supplies in a model's place (`fork --answer`): the API's JSON, or a text to put into it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from computer_use_cache.models import NOTHING, Response, Skipped
 
 
 def serve(shared: Shared, plan: Plan, given: str, now: float) -> tuple[Serve | Refuse, Plan]:
-    """Store the answer that is given to a planned request, and serve it; and the prepared plan. Blocks."""
+    """Store a supplied answer to a planned request. Returns how to serve it, and the prepared plan. Blocks."""
     cache = shared.cache
     plan = rebound.with_template(cache, rebound.prepare(cache, plan))
     try:

@@ -1,7 +1,7 @@
 """What a tool call does on a screen: where it clicks, what it types, which way it scrolls.
 
-Recognised are OpenAI's `computer_call`, Anthropic's `computer` tool, Gemini's computer use, and the tools of browser
-agents (playwright-mcp, browser-use, cua). They name the same few gestures in different spellings, so one table of words
+Recognises OpenAI's `computer_call`, Anthropic's `computer` tool, Gemini's computer use, and the tools of browser agents
+(playwright-mcp, browser-use, cua). They name the same few gestures in different spellings, so one table of words
 serves all of them. A call that does nothing on a screen has no action.
 """
 

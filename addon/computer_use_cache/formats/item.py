@@ -13,7 +13,7 @@ from computer_use_cache.formats.actions import Action
 from computer_use_cache.formats.media import Media
 
 _LONGEST_VALUE = 300
-"""Characters of a text without blanks, such as a picture in an unknown place, that stay in an item."""
+"""How much an item keeps of a long text without spaces, such as a picture in an unknown place."""
 
 
 class Kind(StrEnum):
@@ -33,10 +33,10 @@ class Kind(StrEnum):
 class Item:
     """One thing in a conversation. Two items are equal if they say the same, wherever they stand.
 
-    `role` is the speaker, or the field of the instructions; "" where nobody speaks. `turn` is the index of
-    the message, None outside a list of messages. `text` is what is said; of a call its arguments, of media a
-    description, of an unknown part its JSON. `call_id` names the call, or the one that a result or a picture in a
-    result answers. `name` is the tool's and `arguments` are what it was called with, parsed where they are JSON.
+    `role` is the speaker, or the field of the instructions; "" where nobody speaks. `turn` is the index of the message,
+    None outside a list of messages. `text` is what is said: the arguments of a call, a description of media, the JSON
+    of an unknown part. `call_id` names the call, or the one that a result or a picture in a result answers. `name` is
+    the tool's and `arguments` are what it was called with, parsed where they are JSON.
     """
 
     role: str
@@ -51,7 +51,7 @@ class Item:
 
     @property
     def actions(self) -> tuple[Action, ...]:
-        """What a call does on a screen, or a JSON text with a list of actions, as browser-use has models write it."""
+        """What a call does on a screen. browser-use has models write JSON text with a list of actions instead."""
         match self.kind, self.text:
             case Kind.CALL, _:
                 return actions.of_call(self.name, self.arguments)
@@ -68,7 +68,7 @@ def parse_json(text: str) -> Any:
 
 
 def as_json_text(value: object, indent: int | None = None) -> str:
-    """A value as JSON, with its long texts that are no prose cut short."""
+    """A value as JSON. Long strings that are not prose are cut short."""
     short = walking.map_texts(value, lambda text: text if " " in text[:1000] else _cut(text))
     return json.dumps(short, ensure_ascii=False, indent=indent)
 

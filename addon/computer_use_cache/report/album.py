@@ -12,7 +12,7 @@ from computer_use_cache.screens.approval import Find
 from computer_use_cache.screens.picture import Picture as ScreenPicture
 
 _HEADS = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif", b"RIFF": "image/webp"}
-"""The beginnings of the files that a page shows; what a request says of a file is not trusted."""
+"""The first bytes of the files that a page shows. The type that a request states is not trusted."""
 _HEAD_CHARS = 16
 
 

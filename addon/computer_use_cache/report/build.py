@@ -56,7 +56,7 @@ def build(
 
 
 def _cures(store: Store, runs: Sequence[Run]) -> dict[str, str]:
-    """What would have made the runs' near misses hits, by key: `CACHE_REBIND=on`."""
+    """The settings, such as `CACHE_REBIND=on`, that would have made near misses hits, by the key of the miss."""
     found = near_miss.misses(store, min(run.began for run in runs))
     return {miss["key"]: " ".join(f"{name}={text}" for name, text in miss["settings"].items()) for miss in found}
 

@@ -20,7 +20,7 @@ _SCROLLED, _HEAD = 0.12, 0.025
 
 
 def shapes(actions: Iterable[Action], picture: Size, screen: Size | None) -> tuple[Shape, ...]:
-    """The actions on a picture of this size. `screen` is the size in which the model names places, if another one."""
+    """The actions on a picture of this size. `screen` is the size in which the model names places, if it differs."""
     return tuple(shape for action in actions for shape in _shapes(action, picture, screen or picture))
 
 

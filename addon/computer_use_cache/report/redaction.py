@@ -1,4 +1,4 @@
-"""What leaves the house: texts without credentials, and without what the user's patterns match."""
+"""Texts as a page shows them: without credentials, and without what the user's patterns match."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _REDACTED = "<redacted>"
 
 
 class Redactor:
-    """Cleans texts, each once: a conversation repeats them in every step."""
+    """Redacts each text once: a conversation repeats its texts in every step."""
 
     def __init__(self, patterns: Sequence[re.Pattern[str]] = ()) -> None:
         self._patterns = patterns

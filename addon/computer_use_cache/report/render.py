@@ -1,7 +1,7 @@
 """The page as one HTML file: style and script are in it, and it loads nothing.
 
 Every text is escaped. Nothing else in the page can run: its policy (CSP) names the style and the script by their
-digests, and allows pictures that the script made and nothing more.
+digests, and otherwise allows only pictures that the script made.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class _Inlined:
 
 
 def write(page: Page, file: IO[bytes]) -> None:
-    """Write the page piece by piece: with its pictures it may be larger than memory likes."""
+    """Write the page piece by piece, because its pictures may make it large."""
     environment = Environment(
         autoescape=True,
         loader=PackageLoader(__package__, ""),

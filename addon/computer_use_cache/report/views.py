@@ -139,7 +139,7 @@ class Row:
 @dataclass(frozen=True, slots=True)
 class Page:
     """The whole page: one run, or two beside each other. `media` are the pictures' types and base64 by digest.
-    `diverges_at` is the step at which two runs part, as `diff` finds it; 0 if they do not."""
+    `diverges_at` is the step at which two runs diverge, as `diff` finds it; 0 if they do not."""
 
     runs: tuple[Run, ...]
     rows: tuple[Row, ...]

@@ -31,7 +31,7 @@ _ENVELOPE = ("type", "stream_id", "generate")
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One exchange as later messages continue it.
+    """A request and its answer, as a later message may continue them.
 
     `items` are its input, and its output once that is known. They follow the answer `previous`, which the provider
     keeps. With `is_kept` the provider keeps this answer too.

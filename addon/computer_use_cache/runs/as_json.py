@@ -15,7 +15,7 @@ from computer_use_cache.screens.differences import Difference
 
 
 def of_run(run: Run, sums: Totals) -> Json:
-    """A run with what its calls add up to."""
+    """A run with the totals of its calls."""
     fields = {name: getattr(run, name) for name in Run.__struct_fields__}
     return {**fields, "forks": msgspec.to_builtins(run.forks), **msgspec.to_builtins(sums)}
 
@@ -72,7 +72,7 @@ def of_differences(differences: Differences) -> Json:
 
 
 def of_divergence(left: Run, right: Run, divergence: Divergence | None) -> Json:
-    """Where two runs part, if they do."""
+    """Where two runs diverge, if they do."""
     found: Json = {"left": left.id, "right": right.id, "same": divergence is None}
     if divergence:
         found |= {

@@ -16,30 +16,30 @@ from computer_use_cache.runs.conversation import Head, Opening, digest_of, openi
 from computer_use_cache.store.memory import MOST_SEEN, BoundedMemory
 
 PAUSE_SECONDS = 1800.0
-"""A longer pause ends a run, unless it is that of a command."""
+"""A longer pause ends a run, except the run of a command."""
 _MOST_REMEMBERED = 4096
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 type OnRecorded = Callable[[str, int | None], object]
-"""Is told the id of a call's run and the number of its step, None if the run has too many calls to keep this one."""
+"""Called with the id of a call's run and the number of its step, None if the run is full."""
 
 
 class Settled(NamedTuple):
     """A call that has ended: its request without the body, the head of its conversation if its body was at hand, and
-    how it ended. `on_recorded` is called in the thread that writes."""
+    how it ended. `on_recorded` is called in the writer thread."""
 
     route: Route
     head: Head | None
     call: Call
     on_recorded: OnRecorded | None = None
     inexact: Plan | None = None
-    """The request, if other pixels than those in its pictures were answered."""
+    """The request, if it was a hit on an entry that was recorded for other pixels."""
 
 
 @dataclass(slots=True)
 class _Joined:
-    """The run that was last joined by a label, and when. It `is_continued` if its conversation has been continued."""
+    """The run that a label joined last, and when. It `is_continued` once its conversation has an answer."""
 
     id: str
     at: float
@@ -56,7 +56,7 @@ def new_id(now: float) -> str:
 
 
 class Assignment:
-    """Assigns the calls of one proxy. `own_run` is the id of the run that all of them belong to, or "".
+    """Assigns the calls of one proxy to runs. `own_run` is the id of the run that all of them belong to, or "".
 
     Its memories are bounded. The store decides which run is joined, so that several processes agree.
     """
@@ -67,7 +67,7 @@ class Assignment:
         self._joined = BoundedMemory[str, _Joined](_MOST_REMEMBERED)
         self._openings = BoundedMemory[bytes, Opening](_MOST_REMEMBERED)
         self._by_key = BoundedMemory[str, tuple[Opening, bool]](MOST_SEEN)
-        """The fast path remembers its hits without their bodies."""
+        """By key, because the fast path may know a hit without its body."""
 
     def run_of(self, settled: Settled) -> str:
         """The id of the call's run. Blocks; raises StoreError."""
@@ -86,7 +86,7 @@ class Assignment:
         return id
 
     def forget(self) -> None:
-        """A run that was joined is no longer there."""
+        """Forget which runs were joined, because one of them is gone."""
         self._joined.clear()
 
     def _join(self, label: str, name: str, at: float, *, begins: bool = False) -> str:

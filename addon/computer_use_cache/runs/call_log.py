@@ -15,13 +15,13 @@ from computer_use_cache.store.base import EntryStore
 from computer_use_cache.store.memory import BoundedMemory
 
 _MOST = 100
-"""How many calls of one flush get a line each."""
+"""At most this many calls of one flush get a line each."""
 _MOST_REMEMBERED = 4096
 _CODES = {"red": 31, "green": 32, "yellow": 33, "dim": 2}
 
 
 class Recorded(NamedTuple):
-    """A call and the step that it is in its run, None if the run does not keep it."""
+    """A call with its run and the number of its step, None if the run is full."""
 
     call: Call
     run: str
@@ -35,10 +35,11 @@ class CallLog:
         self._store = store
         self._style = style
         self._out = out
-        self._did = BoundedMemory[str, str](_MOST_REMEMBERED)
+        self._summaries = BoundedMemory[str, str](_MOST_REMEMBERED)
 
     def write(self, calls: Sequence[Recorded], dropped: int) -> None:
-        """Print calls in a line each, and how many there are beyond a hundred; `dropped` are more of these. Blocks."""
+        """Print a line per call, at most a hundred, and then the number of the others, `dropped` ones included.
+        Blocks."""
         if self._style is LineStyle.NONE:
             return
         for each in calls[:_MOST]:
@@ -49,7 +50,7 @@ class CallLog:
         self._out.flush()
 
     def _line(self, recorded: Recorded) -> str:
-        call, did = recorded.call, self._done(recorded.call)
+        call, did = recorded.call, self._summary(recorded.call)
         if self._style is LineStyle.JSON:
             return json.dumps({"run": recorded.run, "step": recorded.step, **as_json.of_call(call), "did": did})
         text = str(lines.line(call, recorded.step, did))
@@ -58,16 +59,16 @@ class CallLog:
             text = text.replace(call.outcome, f"\x1b[{code}m{call.outcome}\x1b[0m", 1)
         return text
 
-    def _done(self, call: Call) -> str:
+    def _summary(self, call: Call) -> str:
         """What the model did, "" if that is not stored."""
         if not call.key:
             return ""
-        known = self._did.get(call.key)
+        known = self._summaries.get(call.key)
         if known is None:
             try:
                 entry = self._store.get(call.key)
             except StoreError:
                 return ""
             known = lines.summarize(answer_of(formats.by_name(call.format), entry)) if entry else ""
-            self._did.put(call.key, known)
+            self._summaries.put(call.key, known)
         return known

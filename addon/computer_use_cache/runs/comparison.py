@@ -1,4 +1,4 @@
-"""Where two runs part, and how: the requests, the pictures in them, and the answers."""
+"""Where two runs diverge, and how: in the requests, the pictures in them, or the answers."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from computer_use_cache.screens.approval import Approval, Comparison, Find, Same
 from computer_use_cache.screens.suggest import Pair
 
 _MOST = 100
-"""How many differences of two bodies are looked at."""
+"""At most this many differences of two bodies are reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """How two things differ. Of each difference, `recorded` is the left side and `asked` is the right one. `pairs` are
-    the digests of the pictures that differ, left and right, by their paths, and `compared` is how they do."""
+    """How two things differ. In each difference, `recorded` is the left side and `asked` the right one. By path,
+    `pairs` has the digests (left, right) of the pictures that differ, and `compared` how they differ."""
 
     found: tuple[Difference, ...] = ()
     pairs: Mapping[str, Pair] = field(default_factory=dict)
@@ -37,8 +37,8 @@ class Differences:
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """The step at which two runs part. `left` and `right` are the steps with that number, None where a run has ended.
-    `asked` is how their requests differ, and `answered` how their answers do."""
+    """The step at which two runs diverge. `left` and `right` are the steps with that number, None where a run has
+    ended. `asked` is how their requests differ, and `answered` how their answers do."""
 
     number: int
     left: Step | None
@@ -48,8 +48,8 @@ class Divergence:
 
 
 def first_divergence(left: Iterable[Step], right: Iterable[Step], screens: Approval, find: Find) -> Divergence | None:
-    """Where two runs part; None if they are the same. Values that move from run to run, such as the time, do not part
-    them. Slow: it compares the pixels of pictures that differ."""
+    """Where two runs first diverge; None if they are the same. Values that move from run to run, such as the time, do
+    not count. Slow: compares the pixels of pictures that differ."""
     for number, (one, other) in enumerate(zip_longest(left, right), 1):
         if one is None or other is None:
             return Divergence(number, one, other)
@@ -74,7 +74,7 @@ def of_steps(left: Step, right: Step, screens: Approval, find: Find) -> Differen
 
 
 def _moves(format: Format, bodies: Sequence[Json], difference: Difference) -> bool:
-    """Whether two texts differ in nothing but values that move, such as the time and the ids of calls."""
+    """Whether two texts differ only in values that move, such as the time and the ids of calls."""
     one, other = (value_at(body, difference.path) for body in bodies)
     if not (isinstance(one, str) and isinstance(other, str)):
         return False
@@ -128,7 +128,7 @@ def _of_answers(left: Step, right: Step) -> Differences:
 
 
 def _plain(step: Step) -> list[Json]:
-    """A step's answer as JSON whose members are what a person would compare."""
+    """A step's answer as JSON, reduced to what a person would compare."""
     if not step.answer:
         return [{"status": step.call.status}]
     return [

@@ -14,15 +14,15 @@ from computer_use_cache.rebinding import Bindings, template_of
 
 _ANSWERING_ROLES = ("assistant", "model", "CHATBOT")
 _COUNTED_CHARS = 65_536
-"""Of each text, so that a screenshot is not hashed as a whole."""
+"""At most this much of each text is hashed, so that a screenshot is not hashed whole."""
 _TITLE_CHARS = 60
 _SEARCHED_CHARS = 2000
-"""Of a text that a title is made from. A title is cut after its credentials are hidden, as half of one is not found."""
+"""How much of a text a title is made from. It is shortened after redaction: half a credential is not recognised."""
 
 
 class Head(NamedTuple):
-    """The beginning of a conversation, up to its first answer, as it stands in a request: cheap to take out, and
-    without most of the request. The conversation `begins` if that is all there is of it."""
+    """The beginning of a conversation, up to its first answer, as a request holds it. Cheap to extract, and small. The
+    conversation `begins` if the request holds no more of it."""
 
     format: Format
     body: Json
@@ -30,7 +30,7 @@ class Head(NamedTuple):
 
 
 class Opening(NamedTuple):
-    """A beginning by its digest, and by the words that a person knows it by."""
+    """The beginning of a conversation: a digest, and a title for people."""
 
     digest: str
     title: str
@@ -61,7 +61,7 @@ def _is_answer(item: Any) -> bool:
 
 
 def digest_of(head: Head) -> bytes:
-    """A digest of a head as it stands."""
+    """A digest of a head's exact texts."""
     digest = blake2b(head.format.name.encode(), digest_size=16)
     for text in walking.texts(head.body):
         digest.update(b"\0" + text[:_COUNTED_CHARS].encode("utf-8", "surrogatepass"))
@@ -69,8 +69,8 @@ def digest_of(head: Head) -> bytes:
 
 
 def opening_of(head: Head) -> Opening:
-    """The opening of a head, which is the same for two requests of one conversation if only the values in it move that
-    rebinding knows, such as the time. Takes milliseconds for a long system prompt."""
+    """The opening of a head. Two heads have the same one if they differ only in values that rebinding recognises, such
+    as the time. Takes milliseconds for a long system prompt."""
     try:
         template = template_of(head.format, head.body, Bindings({})).body
     except RecursionError:

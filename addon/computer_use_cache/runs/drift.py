@@ -1,5 +1,5 @@
-"""Where a replayed run left the path of the recorded one: the calls that nothing recorded answers, and where the
-nearest recorded request differs."""
+"""Where a replay left the recorded path: the calls that no recording answers, and how the nearest recorded request
+differs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from computer_use_cache.run_models import Call
 
 
 class Drift(msgspec.Struct, frozen=True, kw_only=True):
-    """One place where the two runs part.
+    """One place where a replay left the recorded path.
 
-    `step` is counted from 1. `reason` says what happened. If a recorded request is near, it is that
-    of the entry `near`, and differs at `place`, where it has `recorded` and the new one `present`; a side without a
-    value is None. `settings` would have made it a hit.
+    `step` is counted from 1. `reason` says what happened. `near` is the key of the most similar recorded request,
+    if there is one. The two differ at `place`: the recorded one has `recorded` there and the new one `present`, None if
+    it has no value. `settings` would have made the call a hit.
     """
 
     step: int
@@ -39,7 +39,7 @@ def drifts(recorded: Sequence[Call], replayed: Sequence[Call], misses: Sequence[
     """The drifts of a replay. `misses` are those that were logged meanwhile (`near_miss.misses`)."""
     for step, call in enumerate(recorded, 1):
         if call.outcome is Outcome.BYPASS:
-            yield Drift(step=step, reason=f"it passed by the cache ({call.reason}), and is refused in a replay")
+            yield Drift(step=step, reason=f"it bypassed the cache ({call.reason}), so a replay refuses it")
     seen: set[str] = set()
     known = {miss["key"]: miss for miss in misses}
     for step, call in enumerate(replayed, 1):

@@ -12,7 +12,7 @@ LAST = "last"
 
 
 class UnknownRun(CacheError):
-    """No run, or more than one, is meant."""
+    """A name means no run, or more than one."""
 
 
 def find(log: RunLog, name: str) -> Run:
@@ -29,5 +29,5 @@ def find(log: RunLog, name: str) -> Run:
     if len(found) == 1:
         return found[0]
     if found:
-        raise UnknownRun(f"{name} may be {', '.join(run.id for run in found[:4])}; give more of its id")
+        raise UnknownRun(f"{name!r} is ambiguous ({', '.join(run.id for run in found[:4])}): give more of the id")
     raise UnknownRun(f"there is no run {name!r}; see `computer-use-cache runs`")

@@ -44,7 +44,7 @@ class Line(NamedTuple):
 
 
 def line(call: Call, number: int | None, did: str = "") -> Line:
-    """The line of a call, which is the step of this number, if its run keeps it; `did` is what the model did."""
+    """The line of a call. `number` is its step, None if its run is full; `did` is what the model did."""
     return Line(
         time.strftime("%H:%M:%S", time.localtime(call.at)),
         str(call.outcome),
@@ -66,7 +66,8 @@ def money(call: Call) -> str:
 
 
 def why(call: Call) -> str:
-    """Why the store did not answer, or the answer is not stored; how many values of an answer were replaced."""
+    """What explains a call: the values replaced in its answer, the nearest request, and why it was bypassed or not
+    stored."""
     near = f"near {call.near_key[:8]} {call.near_place}" if call.near_key else ""
     status = f"status {call.status}" if call.status != 200 and "status" not in call.reason else ""
     rebound = f"rebound {call.rebound}" if call.rebound else ""

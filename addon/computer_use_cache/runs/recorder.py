@@ -1,6 +1,6 @@
-"""Records the calls of runs: in memory first, then in the store, by the thread that writes.
+"""Records the calls of runs: in memory first, then in the store, in the writer thread.
 
-What a call costs its request is an append. Under a flood, calls are dropped and counted.
+Recording costs a request one append. Under a flood, calls are dropped and counted.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MOST_PENDING = 2000
 
 
 class _Hit(NamedTuple):
-    """A hit of the fast path, to be made a call later."""
+    """A hit of the fast path, from which the next flush makes a call."""
 
     route: Route
     head: Head | None
@@ -63,7 +63,7 @@ class Recorder:
         self._unstored = 0
         """Calls of the present flush that are not stored yet."""
         self._recorded: list[Recorded] = []
-        """Those that are, for the log."""
+        """Calls of the present flush that are stored, for the log."""
 
     def hit(self, plan: Plan, key: str, cost: Cost, began: float, now: float) -> None:
         """A hit of the fast path on the entry `key` has ended. Times are in Unix seconds."""
@@ -82,7 +82,7 @@ class Recorder:
             self._dropped += 1
 
     def flush(self) -> None:
-        """Move the calls into the store. Raises StoreError, and then they are lost, and counted."""
+        """Move the calls into the store. If that raises StoreError, they are lost, and counted."""
         pending = [self._pending.popleft() for _ in range(len(self._pending))]
         dropped, self._dropped = self._dropped, 0
         self._unstored = len(pending)

@@ -18,13 +18,13 @@ from computer_use_cache.run_models import Call
 from computer_use_cache.store.base import Store
 
 _COMPARED = 16
-"""How many steps back the one that a step continues is looked for: an agent may hold several conversations at once."""
+"""How many earlier steps a step may be the continuation of: an agent may hold several conversations at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What a request has that the step before had not, in the request's order: items that were added, items that were
-    changed (as they were, and as they are), and items that were cut. The answer of the step before is no delta."""
+    """How a request differs from that of the step before, in the request's order: items that were added, changed (old
+    and new) and cut. The answer of the step before does not count as added."""
 
     added: tuple[Item, ...] = ()
     changed: tuple[tuple[Item, Item], ...] = ()

@@ -13,8 +13,8 @@ from computer_use_cache.run_models import Call
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
     """`hits` are all calls that the store answered, `misses` those that went upstream and might have been answered.
-    Money is in US dollars, as far as prices are known: if one is not, `priced` is False. `seconds_saved` is what was
-    not waited for."""
+    Money is in US dollars, as far as prices are known: if one is not, `priced` is False. `seconds_saved` is the waiting
+    that was avoided."""
 
     calls: int = 0
     hits: int = 0

@@ -162,9 +162,10 @@ class Leases(Protocol):
 
 
 class RunLog(Protocol):
-    """Runs and their calls. The oldest runs go when there are more than `KEPT_RUNS`, or when they take too much space.
+    """Runs and their calls. The oldest are removed when there are more than `KEPT_RUNS`, or when
+    they take too much space.
 
-    A run without an exit status `ended` with its last call so far.
+    A run without an exit status has `ended` with its last call so far.
     """
 
     def add_run(self, run: Run) -> None:

@@ -1,5 +1,5 @@
-"""Runs and their calls on disk, in one SQLite file. They are shown to people; serving needs none. If the file is
-corrupt, an empty one replaces it, and no entry is lost."""
+"""Runs and their calls on disk, in one SQLite file. Only people look at them: if the file is corrupt, an empty one
+replaces it, and no entry is lost."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ class SqliteFile:
     """Several processes and any thread may use it. Every method raises StoreError."""
 
     def __init__(self, path: Path, tables: str, content: str) -> None:
-        """Opens or creates the file. `tables` is the script that creates what is missing in it; messages call what it
-        holds `content`."""
+        """Opens or creates the file. The script `tables` creates what is missing in it. `content` is what messages
+        call the things it holds."""
         self._path = path
         self._tables = tables
         self._content = content

@@ -30,6 +30,11 @@ class Outcome(StrEnum):
     REFUSED = "REFUSED"
     """Answered here with an error."""
 
+    @property
+    def saves(self) -> bool:
+        """Whether the cost of the answer was saved, not spent."""
+        return self in (Outcome.HIT, Outcome.STALE, Outcome.COALESCED)
+
 
 class Fwd(StrEnum):
     """Why a request was not answered from the store, in the words of Cache-Status (RFC 9211, section 2.2)."""

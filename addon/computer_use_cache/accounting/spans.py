@@ -24,7 +24,6 @@ from computer_use_cache.run_models import Call
 
 _OWN = "computer_use_cache."
 _PORTS = {"https": 443, "http": 80}
-_NOT_PAID = (Outcome.HIT, Outcome.STALE, Outcome.COALESCED)
 _PROVIDERS = {
     "api.openai.com": "openai",
     "*.openai.azure.com": "azure.ai.openai",
@@ -101,7 +100,7 @@ def _standard(call: Call, format: Format, upstream: str) -> dict[str, str | int 
 
 def _own(call: Call, run: str, step: int | None) -> dict[str, str | int | float]:
     """What the conventions have no words for."""
-    usd = "saved_usd" if call.outcome in _NOT_PAID else "spent_usd"
+    usd = "saved_usd" if call.outcome.saves else "spent_usd"
     own = {
         "outcome": str(call.outcome),
         "key": call.key or None,

@@ -16,6 +16,7 @@ from rich.table import Column, Table
 from computer_use_cache import formats
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cli import settings_file
+from computer_use_cache.cli.chosen_run import chosen_run
 from computer_use_cache.cli.clear import opened_store
 from computer_use_cache.diagnosis import causes, near_miss, pictures
 from computer_use_cache.diagnosis.differences import Difference
@@ -26,7 +27,6 @@ from computer_use_cache.flights.flight import Flights
 from computer_use_cache.formats.base import Json
 from computer_use_cache.keys import canonical_json, upstream
 from computer_use_cache.models import Bypass, Request
-from computer_use_cache.runs import finding
 from computer_use_cache.screens.approval import Find
 from computer_use_cache.screens.drawing import drawn_difference
 from computer_use_cache.screens.masks import masks
@@ -106,10 +106,10 @@ def explain_request(
 
 
 def _misses(store: Store, since: float, run: str | None) -> list[Json]:
-    """The logged near misses, of one run if it is named. Raises UnknownRun."""
+    """The logged near misses, of one run if it is named. Raises UsageError."""
     if run is None:
         return near_miss.misses(store, since)
-    found = finding.find(store.run_log, run)
+    found = chosen_run(store.run_log, run)
     asked = {call.asked for call in store.run_log.calls(found.id)}
     return [miss for miss in near_miss.misses(store, max(since, found.began)) if miss["key"] in asked]
 

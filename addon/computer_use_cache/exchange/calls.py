@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.exchange.report import Report, Storing
-from computer_use_cache.models import NOTHING, Cost, Outcome, Skip, Skipped
+from computer_use_cache.models import NOTHING, Cost, Skip, Skipped
 from computer_use_cache.run_models import Call
-
-_ANSWERED_HERE = (Outcome.HIT, Outcome.STALE, Outcome.COALESCED)
 
 
 def call_of(report: Report, plan: Plan, spent: Cost, began: float, now: float) -> Call:
@@ -24,7 +22,7 @@ def call_of(report: Report, plan: Plan, spent: Cost, began: float, now: float) -
         asked=plan.key,
         seconds=max(now - began, 0.0),
         status=200 if report.status is None else report.status,
-        cost=(report.saved or NOTHING) if report.outcome in _ANSWERED_HERE else spent,
+        cost=(report.saved or NOTHING) if report.outcome.saves else spent,
         reason=str(report.bypass or report.error or (skipped.detail if skipped else "")),
         near_key=report.near.key if report.near else "",
         near_place=str(report.near.differences[0]) if report.near else "",
@@ -39,4 +37,4 @@ def _is_stored(report: Report) -> bool:
             return True
         case Skipped(reason=reason):
             return reason is Skip.SILENT
-    return report.outcome in _ANSWERED_HERE
+    return report.outcome.saves

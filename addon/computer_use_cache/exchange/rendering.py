@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from computer_use_cache.accounting.units import dollars, duration
 from computer_use_cache.exchange.report import Report, Storing
 from computer_use_cache.models import Outcome, Skipped
+from computer_use_cache.runs.lines import printable
 
 CACHE_NAME = "computer-use-cache"
 
@@ -30,7 +31,7 @@ HEADER_NAMES = ("Cache-Status", *(name for pair in _NAMES for name in pair), _RE
 _WORDS = {outcome: str(outcome) for outcome in Outcome} | {Outcome.COALESCED: "MISS", Outcome.REFUSED: "MISS"}
 """The header knows the original tool's outcomes and STALE: whatever the store did not answer is a miss."""
 
-_UNPRINTABLE = re.compile(r"[^ -~]")
+_NOT_IN_HEADERS = re.compile(r"[^ -~]")
 _MOST_CHARS = 300
 """Of a header or a log line."""
 
@@ -41,7 +42,7 @@ _MOST_CHARS = 300
 def headers(report: Report) -> list[tuple[str, str]]:
     """The headers of a response."""
     age = "" if report.age is None else str(report.age)
-    store, why = _printable(storing(report)), _printable(reason(report))
+    store, why = _header_text(storing(report)), _header_text(reason(report))
     found = _named(cache_status(report), (_WORDS[report.outcome], report.key, store, why, age))
     if report.rebound:
         found.append((_REBOUND, _rebound(report)))
@@ -112,9 +113,9 @@ def _rebound(report: Report) -> str:
     return ", ".join(f"{kind} {number}" for kind, number in report.rebound)
 
 
-def _printable(text: str) -> str:
-    """Some reasons quote what a client or an upstream sent."""
-    return _UNPRINTABLE.sub("?", text[:_MOST_CHARS])
+def _header_text(text: str) -> str:
+    """A text that may quote what a client or an upstream sent, fit for a header."""
+    return _NOT_IN_HEADERS.sub("?", text[:_MOST_CHARS])
 
 
 # -- for people
@@ -132,7 +133,7 @@ def log_line(report: Report) -> str:
         reason(report),
         report.error,
     )
-    return _printable(f"{subject}: {', '.join(filter(None, details))}".removesuffix(": "))
+    return printable(f"{subject}: {', '.join(filter(None, details))}".removesuffix(": ")[:_MOST_CHARS])
 
 
 def comment(report: Report) -> str:
@@ -148,7 +149,7 @@ def comment(report: Report) -> str:
         near.advice if near else "",
         _saved(report),
         str(report.bypass or ""),
-        _printable(report.error),
+        printable(report.error[:_MOST_CHARS]),
         report.said,
         storing(report),
         f"rebound {_rebound(report)}" if report.rebound else "",

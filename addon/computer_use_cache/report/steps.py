@@ -18,7 +18,6 @@ from computer_use_cache.report.redaction import Redactor
 from computer_use_cache.report.views import Comparison, ItemView, Picture
 from computer_use_cache.run_models import Call
 from computer_use_cache.runs.steps import Step
-from computer_use_cache.runs.totals import saves
 from computer_use_cache.store.base import RequestLog
 
 _MOST_ACTIONS = 3
@@ -146,13 +145,13 @@ def _facts(call: Call) -> Iterator[tuple[str, str]]:
     if call.model:
         yield "Model", call.model
     yield "Waited", duration(call.seconds)
-    if saves(call):
+    if call.outcome.saves:
         yield "Time saved", duration(call.cost.seconds)
     if call.cost.input_tokens or call.cost.output_tokens:
         yield "Tokens", f"{call.cost.input_tokens:,} in, {call.cost.output_tokens:,} out"
     if call.cost.usd:
         list_price = ", list price" if call.cost.at_list_price else ""
-        yield "Saved" if saves(call) else "Spent", dollars(call.cost.usd) + list_price
+        yield "Saved" if call.outcome.saves else "Spent", dollars(call.cost.usd) + list_price
     if call.rebound:
         yield "Rebound", f"{call.rebound} value{'s' if call.rebound > 1 else ''}"
     if call.status != 200:

@@ -10,7 +10,6 @@ from computer_use_cache.accounting.units import dollars, duration
 from computer_use_cache.formats.item import Item, Kind, as_json_text
 from computer_use_cache.models import Outcome
 from computer_use_cache.run_models import Call
-from computer_use_cache.runs.totals import saves
 
 _LONGEST = 60
 COLOURS = {
@@ -61,7 +60,7 @@ def money(call: Call) -> str:
     """What a call saved or spent."""
     if call.cost.usd is None:
         return "price unknown"
-    book = "saved" if saves(call) else "spent"
+    book = "saved" if call.outcome.saves else "spent"
     return f"{book} {dollars(call.cost.usd)}" if call.cost.usd else ""
 
 

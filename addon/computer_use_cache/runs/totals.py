@@ -35,7 +35,7 @@ def totals(calls: Iterable[Call]) -> Totals:
     sums: dict[str, float] = dict.fromkeys(Totals.__struct_fields__, 0)
     priced = True
     for call in calls:
-        cost, is_saved = call.cost, saves(call)
+        cost, is_saved = call.cost, call.outcome.saves
         book = "saved" if is_saved else "spent"
         sums["calls"] += 1
         sums[_counted_as(call.outcome)] += 1
@@ -44,11 +44,6 @@ def totals(calls: Iterable[Call]) -> Totals:
         sums["seconds_saved"] += cost.seconds if is_saved else 0.0
         priced = priced and cost.usd is not None
     return msgspec.convert(sums | {"priced": priced}, Totals, strict=False)
-
-
-def saves(call: Call) -> bool:
-    """Whether the cost of a call was saved, not spent."""
-    return call.outcome in (Outcome.HIT, Outcome.STALE, Outcome.COALESCED)
 
 
 def _counted_as(outcome: Outcome) -> str:

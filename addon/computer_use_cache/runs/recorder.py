@@ -143,7 +143,7 @@ def _settled(hit: _Hit) -> Settled:
 
 
 def _clean(call: Call) -> Call:
-    """The call without credentials: its texts may quote what a client sent."""
-    if call.reason or call.near_place:
-        return replace(call, reason=without_credentials(call.reason), near_place=without_credentials(call.near_place))
-    return call
+    """The call without credentials: its texts are a client's, or quote one."""
+    return replace(
+        call, **{name: without_credentials(getattr(call, name)) for name in ("path", "model", "reason", "near_place")}
+    )

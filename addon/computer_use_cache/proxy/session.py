@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import os
 import sys
@@ -115,9 +116,14 @@ def _forking(store: Store) -> Forking | None:
 
 
 def _call_log(store: Store) -> CallLog | None:
-    """The log of calls that this process was started with. It goes where standard output went at its start."""
-    style = os.environ.get(CALL_LINES)
-    return CallLog(store, LineStyle(style), sys.__stdout__) if style and sys.__stdout__ else None
+    """The log of calls that this process was started with. It goes where standard output went at its start, with
+    escapes for letters that its encoding lacks."""
+    style, out = os.environ.get(CALL_LINES), sys.__stdout__
+    if not style or out is None:
+        return None
+    if isinstance(out, io.TextIOWrapper):
+        out.reconfigure(errors="backslashreplace")
+    return CallLog(store, LineStyle(style), out)
 
 
 async def _run[R](thread: ThreadPoolExecutor, work: Callable[[], R]) -> R:

@@ -282,6 +282,8 @@ class Exchange:
         )
         self._cost = recorded.cost
         self._will_land(recorded.landing)
+        if study is None:
+            self._shared.studies.put_off(self.plan, self._now())
         return recorded.kept
 
     async def on_failure(self, response: Response | None = None) -> ServeStale | Fail:
@@ -297,8 +299,8 @@ class Exchange:
         self._will_land(Released.TOGETHER)
         return Fail(Skipped(Skip.CLIENT, Skip.CLIENT))
 
-    async def _finish_study(self) -> Study:
-        """Wait for the study of the miss, which a bypass does not have."""
+    async def _finish_study(self) -> Study | None:
+        """Wait for the study of the miss, which a bypass does not have; None if it is put off."""
         return Study() if self.bypass else await self._study.result()
 
     # -- the end

@@ -147,6 +147,9 @@ class Flights:
     def __init__(self) -> None:
         self._by_key: dict[str, Flight] = {}
 
+    def __len__(self) -> int:
+        return len(self._by_key)
+
     def find(self, key: str) -> Flight | None:
         """The flight that a request with this key may follow."""
         return self._by_key.get(key)

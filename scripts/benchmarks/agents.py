@@ -1,4 +1,4 @@
-"""Many agents at once, each of which asks a new streamed question as soon as the last one is answered.
+"""Many agents at once. Each asks a new streamed question as soon as the last one is answered.
 
 Run as a program, it takes the JSON of `Agents` and prints the JSON of `Answered`. One thread with epoll and no HTTP
 library: the generator shares the machine's cores with what it measures.

@@ -1,4 +1,4 @@
-"""Misses under load: many agents at once, each of which asks a new streamed question of 40 chunks in a second.
+"""Misses under load: many agents at once, and each asks a new streamed question of 40 chunks in a second.
 
 Shows what the agents see, and the CPU that a server spends on each answer, which holds on a busy machine too.
 """

@@ -160,9 +160,12 @@ class Exchange:
     async def _decide(self) -> Decision:
         decider = self._shared.decider
         at_once = Postpone.POSTPONE if self.batch else decider.decide_at_once(self.plan, self._now())
-        if at_once is not Postpone.POSTPONE:
+        if not isinstance(at_once, Postpone):
             return at_once
-        decision, plan = await self._shared.run.read(decider.decide, self.plan, self._now(), self.batch)
+        if at_once is Postpone.ABSENT and self._shared.cache.prepares_quickly(self.plan):
+            decision, plan = decider.decide(self.plan, self._now())
+        else:
+            decision, plan = await self._shared.run.read(decider.decide, self.plan, self._now(), self.batch)
         self._plan_with(plan)
         if isinstance(decision, Forward):  # meanwhile an identical request may have gone upstream
             return decider.without_entry(plan, decision.absent)

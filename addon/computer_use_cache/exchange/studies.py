@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 _MOST_WAITING = 4
 """Studies that may wait for the only thread that runs them: answers wait for theirs before they are stored."""
 _MANY_CALLS = 8
-_LATE_SECONDS = 0.01
+_LATE_SECONDS = 0.005
 _MOST_PUT_OFF = 2000
 _MOST_BYTES = 16 * 1024 * 1024
 """Of the bodies of the requests whose studies were put off."""

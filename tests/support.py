@@ -18,8 +18,12 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from forked import Forked, Program, mitmdump
+from process_log import ProcessLog
+
+MITMDUMP = (str(Path(sys.executable).parent / "mitmdump"),)
 ENTRY = Path(__file__).parents[1] / "addon" / "computer_use_cache_addon.py"
 FAKE_KEY = "-".join(("sk", "test", "key"))
 """A credential that no detector takes for a real one."""
@@ -256,9 +260,9 @@ class Live:
 class Proxy:
     """A running proxy."""
 
-    process: subprocess.Popen[str]
+    process: Forked | subprocess.Popen[str]
     port: int
-    log: list[str]
+    log: ProcessLog
     reader: threading.Thread
     """Reads the log, and ends with the process."""
     live: list[Live] = field(default_factory=list)
@@ -294,16 +298,6 @@ class Proxy:
         self.live.append(answer)
         return answer
 
-    def wait_for_log(self, text: str, times: int = 1) -> None:
-        """Return once `times` lines of the log contain the text."""
-        while self._logged(text) < times:
-            if self.process.poll() is not None:
-                self.reader.join(30)
-                assert self._logged(text) >= times, "the proxy ended:\n" + "".join(self.log)
-
-    def _logged(self, text: str) -> int:
-        return sum(text in line for line in list(self.log))
-
     def stats(self) -> Any:
         return self.ask("GET", "/cache/stats").json()
 
@@ -318,15 +312,6 @@ def chat_request(text: str = "ping", **fields: Any) -> dict[str, Any]:
     return {"model": "gpt-test", "messages": [{"role": "user", "content": text}]} | fields
 
 
-MITMDUMP = (str(Path(sys.executable).parent / "mitmdump"),)
-LEAN_MITMDUMP = (
-    sys.executable,
-    "-c",
-    "import sys; from computer_use_cache.launch import launcher; launcher.mitmdump(sys.argv[1:], shares_port=False)",
-)
-"""What `start` runs, with mitmdump's own command line."""
-
-
 @contextlib.contextmanager
 def running_proxy(
     folder: Path,
@@ -335,29 +320,30 @@ def running_proxy(
     entry: Path = ENTRY,
     listen: str = "@127.0.0.1:0",
     wrapper: Sequence[str] = (),
-    program: Sequence[str] = MITMDUMP,
+    program: Program = mitmdump,
     **environment: str,
 ) -> Iterator[Proxy]:
     """Plain mitmdump with the addon, in reverse mode on a free loopback port, its store in `folder`.
 
-    `wrapper` is a command that becomes the one that follows it.
+    `wrapper` is a command that becomes mitmdump; `program` is then not used.
     """
     origin = "/".join(upstream.split("/")[:3])
-    command = [*wrapper, *program, "-s", str(entry)]
-    command += ["--mode", f"reverse:{origin}{listen}", "--set", f"confdir={folder}/mitmproxy", *arguments]
+    line = ["-s", str(entry), "--mode", f"reverse:{origin}{listen}", "--set", f"confdir={folder}/mitmproxy", *arguments]
     clean = {name: value for name, value in os.environ.items() if not name.endswith(("_API_KEY", "_BASE_URL"))}
     given = {"UPSTREAM_BASE_URL": upstream, "CACHE_DIR": str(folder / "store"), "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
-        command,
-        env=clean | given | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    )
+    variables = clean | given | environment
+    process: Forked | subprocess.Popen[str]
+    if wrapper:
+        command = [*wrapper, *MITMDUMP, *line]
+        process = subprocess.Popen(
+            command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        )
+    else:
+        process = Forked(program, line, variables)
+    assert process.stdout
     proxy = None
     try:
-        proxy = _when_listening(process)
+        proxy = _when_listening(process, process.stdout)
         yield proxy
     finally:
         for answer in proxy.live if proxy else ():
@@ -366,17 +352,13 @@ def running_proxy(
         process.wait(30)
         if proxy:
             proxy.reader.join(30)
-        assert process.stdout
         process.stdout.close()
 
 
-def _when_listening(process: subprocess.Popen[str]) -> Proxy:
-    assert process.stdout
-    log: list[str] = []
-    for line in process.stdout:
+def _when_listening(process: Forked | subprocess.Popen[str], output: IO[str]) -> Proxy:
+    log = ProcessLog()
+    for line in output:
         log.append(line)
         if found := re.search(r"listening at 127\.0\.0\.1:(\d+)", line):
-            reader = threading.Thread(target=log.extend, args=(process.stdout,), daemon=True)
-            reader.start()
-            return Proxy(process, int(found[1]), log, reader)
+            return Proxy(process, int(found[1]), log, log.follow(output))
     raise AssertionError("the proxy did not start:\n" + "".join(log))

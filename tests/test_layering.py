@@ -22,7 +22,10 @@ BELOW_CACHE = VALUES | {
     "store",
     "network",
 }
-CORE = BELOW_CACHE | {"cache", "flights", "accounting", "diagnosis", "transfer", "exchange"}
+CORE = BELOW_CACHE | {
+    *("cache", "flights", "accounting", "diagnosis", "runs", "transfer", "exchange"),
+    "responses_websocket",
+}
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "__main__": {"cli"},
@@ -42,8 +45,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "flights": BELOW_CACHE | {"cache"},
     "accounting": BELOW_CACHE | {"cache"},
     "diagnosis": BELOW_CACHE | {"cache", "accounting"},
+    "runs": BELOW_CACHE | {"cache", "accounting", "diagnosis"},
     "transfer": BELOW_CACHE | {"cache", "accounting", "diagnosis"},
-    "exchange": BELOW_CACHE | {"cache", "flights", "accounting", "diagnosis"},
+    "responses_websocket": BELOW_CACHE,
+    "exchange": BELOW_CACHE | {"cache", "flights", "accounting", "diagnosis", "runs"},
     "proxy": CORE | {"__init__"},
     "launch": VALUES | {"settings", "store", "network", "proxy", "__init__"},
     "testing": CORE | {"launch"},
@@ -64,6 +69,7 @@ LIBRARIES = {
     "genai_prices": {"accounting/prices.py"},
     "redis": {"store/redis.py"},
     "botocore": {"proxy/signing.py"},
+    "opentelemetry": {"accounting/spans.py"},
     "PIL": {"screens"},
     "re2": {"keys/normalizers.py", "credentials/forms.py", "rebinding/kinds.py"},
     "redact_secret": {"credentials/detection.py"},
@@ -132,8 +138,9 @@ for name in {modules!r}:
 
 
 def modules(parts: set[str]) -> list[str]:
-    """The modules of these parts, store/redis.py aside: its library is optional."""
-    chosen = [file for file in FILES if file.parts[0].removesuffix(".py") in parts and file.name != "redis.py"]
+    """The modules of these parts, except those whose library is optional."""
+    optional = ("store/redis.py", "accounting/spans.py")
+    chosen = [file for file in FILES if file.parts[0].removesuffix(".py") in parts and file.as_posix() not in optional]
     return [".".join((PACKAGE.name, *file.with_suffix("").parts)).removesuffix(".__init__") for file in chosen]
 
 

@@ -6,6 +6,9 @@ import msgspec
 
 from computer_use_cache.models import NOTHING, Cost, Outcome
 
+OWN_RUN = "COMPUTER_USE_CACHE_RUN"
+"""The environment variable that gives the private proxy of `run` the id of its run."""
+
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One run. Times are in Unix seconds.
@@ -13,6 +16,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `id` is short and sorts by time. `name` is the command line of `run`, the value of `X-Cache-Run`, or the beginning
     of the conversation. `command` and `folder` are those of `run`, empty for a run seen by `start`. `ended` is the time
     of the last call while the run has no exit `status`. `parent` is the id of the run that this one was forked from.
+    `bindings` is the CACHE_BIND that `run` set.
     """
 
     id: str
@@ -23,13 +27,14 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     folder: str = ""
     status: int | None = None
     parent: str = ""
+    bindings: str = ""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One call of a run, without its texts: the store finds the request and the answer by `key`.
 
     `at` is when the request came, in Unix seconds, and `seconds` how long its client waited for the whole answer. `key`
-    is that of the entry that answered it or that its answer was stored under, "" if there is none; `asked` is the key
+    is that of the entry that answered it or that its answer was stored under, or ""; `asked` is the key
     of the question itself, which differs from `key` for a rebound hit. `cost` was saved by a hit, a stale or a
     coalesced answer and spent by every other outcome. `reason` says in words why the call was bypassed or refused, or
     why its answer was not stored. `near_key` and `near_place` name the most similar recorded request of a miss and the

@@ -32,6 +32,7 @@ from computer_use_cache.models import (
     RequestRecord,
     Response,
     Shape,
+    Skip,
     Skipped,
 )
 from computer_use_cache.settings import Settings
@@ -531,6 +532,30 @@ def test_an_answer_that_repeats_a_tools_credential_is_not_kept(store: DiskStore)
     skipped = core.judge(plan, answer(ANSWER.replace(b"pong", b"opaque-one")), NOW)
     assert isinstance(skipped, Skipped)
     assert "opaque-one" not in str(skipped)
+
+
+def as_stream(*pieces: str) -> Response:
+    chunks = [chunk(choices=[{"index": 0, "delta": {"content": piece}, "finish_reason": None}]) for piece in pieces]
+    end = chunk(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}])
+    return answer(b"".join([*chunks, end, b"data: [DONE]\n\n"]), "text/event-stream")
+
+
+@pytest.mark.parametrize(
+    ("stream", "said"),
+    [
+        pytest.param(False, answer(ANSWER.replace(b"pong", token("a1B2").encode())), id="in a text"),
+        pytest.param(True, as_stream("here: ", token("a1B2")[:9], token("a1B2")[9:]), id="over two events"),
+    ],
+)
+def test_an_answer_with_a_credential_that_the_request_lacks_is_not_kept(
+    store: DiskStore, stream: bool, said: Response
+) -> None:
+    core = cache(store)
+    skipped = core.judge(core.plan(chat(stream=stream)), said, NOW)
+    assert isinstance(skipped, Skipped)
+    assert skipped.reason is Skip.CREDENTIAL
+    assert token("a1B2") not in str(skipped)
+    assert isinstance(core.judge(core.plan(chat(stream=True)), as_stream("pass", "word: <secret>"), NOW), Entry)
 
 
 PLAIN = chat()

@@ -70,7 +70,7 @@ def test_identical_json_requests_share_one_answer_in_the_shape_each_wants(proxy:
         leader = pool.submit(proxy.chat)
         upstream.wait_for(1)
         same, other = concurrently(proxy, pool, 3), concurrently(proxy, pool, 3, stream=True)
-        proxy.wait_for_log("client connect", 7)
+        proxy.log.wait_for("client connect", 7)
         gate.open()
         assert {answer.result().body for answer in same} == {leader.result().body}
         assert all(answer.result().body.endswith(b"[DONE]\n\n") for answer in other)
@@ -83,7 +83,7 @@ def test_an_error_of_the_upstream_is_shared_with_the_followers_of_that_moment(pr
     with ThreadPoolExecutor(4) as pool:
         answers = concurrently(proxy, pool, 4)
         upstream.wait_for(1)
-        proxy.wait_for_log("client connect", 4)
+        proxy.log.wait_for("client connect", 4)
         gate.open()
         results = [answer.result() for answer in answers]
     assert {(answer.status, answer.headers["retry-after"]) for answer in results} == {(429, "7")}
@@ -99,7 +99,7 @@ def test_followers_of_an_answer_that_cannot_be_stored_ask_on_their_own(proxy: Pr
     with ThreadPoolExecutor(4) as pool:
         answers = concurrently(proxy, pool, 4)
         upstream.wait_for(1)
-        proxy.wait_for_log("client connect", 4)
+        proxy.log.wait_for("client connect", 4)
         gate.open()
         assert {answer.result().status for answer in answers} == {200}
     assert len(upstream.asked) == 4
@@ -119,7 +119,7 @@ def test_followers_of_a_connection_that_fails_ask_on_their_own(proxy: Proxy, ups
     with ThreadPoolExecutor(3) as pool:
         answers = concurrently(proxy, pool, 3)
         upstream.wait_for(1)
-        proxy.wait_for_log("client connect", 3)
+        proxy.log.wait_for("client connect", 3)
         gate.open()
         assert sorted(answer.result().status for answer in answers) == [200, 200, 502]
 
@@ -134,7 +134,7 @@ def test_a_leader_that_leaves_does_not_take_its_followers_down(proxy: Proxy, ups
     follower = proxy.stream()
     first = follower.read(len(EVENTS[0]))
     leader.leave()
-    proxy.wait_for_log("client disconnect")
+    proxy.log.wait_for("client disconnect")
     gate.open()
     assert first + follower.read() == BODY
     assert len(upstream.asked) == 1

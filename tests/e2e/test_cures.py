@@ -42,12 +42,14 @@ def chat(text: str, **members: Any) -> str:
 
 
 def run(upstream: Upstream, *bodies: str) -> list[str]:
-    """What `run` says at the end of an agent, with the settings of .env."""
+    """What `run` says at the end of an agent, with the settings of .env. The last line tells how to see its calls."""
     command = [*RUN, "--base-url", "--upstream", f"{upstream.url}/v1", "--", sys.executable, "-c", AGENT, *bodies]
     sourced = ["sh", "-c", '[ -f .env ] && { set -a; . ./.env; set +a; }; exec "$@"', "sh", *command]
     done = subprocess.run(sourced, capture_output=True, text=True, check=False, env=dict(os.environ))
     assert done.returncode == 0, done.stderr
-    return done.stderr.splitlines()
+    *said, last = done.stderr.splitlines()
+    assert last.startswith("  To see each call: computer-use-cache show ")
+    return said
 
 
 def answering(upstream: Upstream, text: str) -> None:

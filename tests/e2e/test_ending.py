@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from forked import lean_mitmdump, mitmdump
 from support import (
     FAKE_KEY,
-    LEAN_MITMDUMP,
-    MITMDUMP,
     STREAM_HEAD,
     Asked,
     Gate,
@@ -55,7 +54,7 @@ def test_a_running_stream_arrives_whole_and_is_an_entry_after_the_restart(tmp_pa
         answer = proxy.stream()
         assert answer.read(len(EVENTS[0])) == EVENTS[0]
         proxy.process.send_signal(signal.SIGTERM)
-        proxy.wait_for_log("shutting down: 1 still running")
+        proxy.log.wait_for("shutting down: 1 still running")
         gate.open()
         assert answer.read() == b"".join(EVENTS[1:])
         assert proxy.process.wait(30) == 0
@@ -83,14 +82,14 @@ def test_a_large_answer_is_sent_whole(tmp_path: Path, upstream: Upstream) -> Non
         connection.request("POST", "/v1/chat/completions", json.dumps(chat_request()), {"authorization": FAKE_KEY})
         upstream.wait_for(1)
         proxy.process.send_signal(signal.SIGTERM)
-        proxy.wait_for_log("shutting down: 1 still running")
+        proxy.log.wait_for("shutting down: 1 still running")
         gate.open()
         assert len(json.loads(connection.getresponse().read())["choices"][0]["message"]["content"]) == 4_000_000
         connection.close()
         assert proxy.process.wait(30) == 0
 
 
-@pytest.mark.parametrize("program", [MITMDUMP, LEAN_MITMDUMP], ids=["in a layer", "before the layers"])
+@pytest.mark.parametrize("program", [mitmdump, lean_mitmdump], ids=["in a layer", "before the layers"])
 def test_a_large_hit_that_is_not_read_yet_is_sent_whole(
     tmp_path: Path, upstream: Upstream, program: tuple[str, ...]
 ) -> None:
@@ -104,7 +103,7 @@ def test_a_large_hit_that_is_not_read_yet_is_sent_whole(
         hit = connection.getresponse()  # the kernels hold less than all of it
         assert hit.headers["x-computer-use-cache"] == "HIT"
         proxy.process.send_signal(signal.SIGTERM)
-        proxy.wait_for_log("shutting down: 1 still running")
+        proxy.log.wait_for("shutting down: 1 still running")
         assert len(json.loads(hit.read())["choices"][0]["message"]["content"]) == 8_000_000
         connection.close()
         assert proxy.process.wait(30) == 0
@@ -116,7 +115,7 @@ def test_a_new_request_gets_an_error_in_the_apis_form(proxy: Proxy, upstream: Up
     upstream.handler = waiting(gate)
     answer = proxy.stream()
     proxy.process.send_signal(signal.SIGTERM)
-    proxy.wait_for_log("shutting down: 1 still running")
+    proxy.log.wait_for("shutting down: 1 still running")
     late = proxy.post(path, chat_request("another", max_tokens=5))
     assert late.status == 503
     assert late.json()["error"]["message"].startswith("The cache is shutting down")
@@ -130,7 +129,7 @@ def test_a_second_signal_ends_at_once(proxy: Proxy, upstream: Upstream, second: 
     upstream.handler = waiting(upstream.new_event())
     answer = proxy.stream()
     proxy.process.send_signal(signal.SIGTERM)
-    proxy.wait_for_log("shutting down: 1 still running")
+    proxy.log.wait_for("shutting down: 1 still running")
     proxy.process.send_signal(second)
     assert proxy.process.wait(5) == 0, "the first signal alone gives eight seconds"
     with pytest.raises(http.client.IncompleteRead):

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import screenshots
 import support
 from support import FAKE_KEY, Proxy, Upstream, chat_request, running_proxy
 
@@ -212,3 +213,40 @@ def test_an_audit_finds_the_answers_that_changed_and_leaves_the_store_alone(upst
         report = command(tmp_path, "audit", "--yes", **environment)
         assert (report["asked"], report["left_out"]) == (4, {"its pictures are no longer stored": 1})
     assert FAKE_KEY not in json.dumps(report)
+
+
+CLOCKS = ("9:41:07 AM", "9:42:55 AM")
+
+
+def test_an_audit_of_hits_by_a_mask_compares_what_was_served_and_names_the_rule(
+    upstream: Upstream, tmp_path: Path
+) -> None:
+    mask = "640x480:500,4,636,28"
+
+    def looking(clock: str, price: str) -> dict[str, Any]:
+        url = screenshots.coded(screenshots.png(screenshots.screen(clock=clock, price=price)))
+        content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "What does it cost?"}]
+        return support.chat_request(messages=[{"role": "user", "content": content}])
+
+    dear = {json.dumps(looking(clock, "9.90")) for clock in CLOCKS}
+    cheap = "8 EUR"
+
+    async def answer(asked: support.Asked, send: support.Send) -> None:
+        text = "9 EUR" if json.dumps(asked.json()) in dear else cheap
+        await send(support.response(json.dumps(support.completion(text)).encode()))
+
+    upstream.handler = answer
+    with running_proxy(tmp_path, upstream.url, CACHE_IMAGE_MASK=mask) as proxy:
+        for clock, outcome in zip(CLOCKS, ("MISS", "HIT"), strict=True):
+            for price in ("9.90", "8.90"):
+                told = proxy.post("/v1/chat/completions", looking(clock, price))
+                assert told.cache == outcome
+        assert told.headers["x-computer-use-cache-rebound"] == "image-mask 1"
+        assert proxy.stop() == 0
+    asked, cheap = len(upstream.asked), "7 EUR"
+    settings = {"UPSTREAM_BASE_URL": upstream.url, "CACHE_IMAGE_MASK": mask}
+    report = command(tmp_path, "audit", "--inexact", "--yes", **settings)
+    assert (report["asked"], report["same"], report["changed"]) == (2, 1, 1), report
+    assert [row["rules"] for row in report["requests"]] == [["image-mask"]] * 2
+    sent = [each.json() for each in upstream.asked[asked:]]
+    assert all(each in (looking(CLOCKS[1], "9.90"), looking(CLOCKS[1], "8.90")) for each in sent)

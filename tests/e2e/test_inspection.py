@@ -29,6 +29,7 @@ from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.wait import WebDriverWait
 
 from commands import free_port, isolate, started
+from process_log import ProcessLog
 from support import ENTRY, FAKE_KEY, Proxy, Upstream, running_proxy
 
 with warnings.catch_warnings():
@@ -39,6 +40,7 @@ PASSWORD = "-".join(("a", "pass", "word"))
 OPERATORS_KEY = "-".join(("operators", "key", "0123456789"))
 XSRF = "0" * 32
 NAMESPACE = {"X-Cache-Namespace": "run-1"}
+RUN = {"X-Cache-Run": "nightly-4"}
 SYSTEM = {"role": "system", "content": "You answer in one word, whatever you are asked."}
 COLUMNS = ["icon", "path", "comment", "status", "size", "time"]
 
@@ -103,7 +105,7 @@ def web(tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> 
     port = free_port()
     own = ("--no-web-open-browser", "--set", f"web_password={PASSWORD}", "--set", f"confdir={tmp_path}/conf")
     with started("--web", "--set", f"web_port={port}", "--", *own) as running:
-        proxy = Proxy(running.process, int(running.url.rpartition(":")[2]), [], None)  # type: ignore[arg-type]
+        proxy = Proxy(running.process, int(running.url.rpartition(":")[2]), ProcessLog(), None)  # type: ignore[arg-type]
         while not _listens(port):  # mitmweb's own server starts after the proxy
             assert running.process.poll() is None
         yield Web(proxy, f"http://127.0.0.1:{port}")
@@ -134,7 +136,7 @@ def question(text: str) -> dict[str, Any]:
 
 def comments(web: Web) -> list[str]:
     """The comments, without keys and times."""
-    return [re.sub(r"[0-9a-f]{8}|[0-9.]+ m?s$", "<>", flow["comment"]) for flow in web.flows()]
+    return [re.sub(r"[0-9a-f]{8}|[0-9.]+ m?s\b", "<>", flow["comment"]) for flow in web.flows()]
 
 
 def test_mitmweb_shows_what_became_of_each_request(web: Web, upstream: Upstream) -> None:
@@ -145,11 +147,11 @@ def test_mitmweb_shows_what_became_of_each_request(web: Web, upstream: Upstream)
     web.proxy.chat("past it", {"X-Cache-Bypass": "1"})
     flows = web.flows()
     assert comments(web) == [
-        "MISS <> · stored",
-        "HIT <> · saved <>",
-        "MISS near <> /messages/1/content @ char 4 · stored",
-        "HIT <> · saved <>",
-        "BYPASS · X-Cache-Bypass",
+        "MISS stored · <>",
+        "HIT <> saved · <>",
+        "MISS messages/1/content @ char 4 · near <> · stored · <>",
+        "HIT <> saved · <>",
+        "BYPASS X-Cache-Bypass",
     ]
     assert [flow["marked"] for flow in flows] == ["🔵", "⚡", "🔵", "⚡", "⚪"]
     assert "── [1] user" in web.shown(flows[0], "request")
@@ -174,7 +176,7 @@ def test_a_browser_finds_the_hits(web: Web, browser: WebDriver) -> None:
     wait.until(lambda page: len(page.find_elements(By.CSS_SELECTOR, "tr.has-response")) == 1)
     row = browser.find_element(By.CSS_SELECTOR, "tr.has-response")
     assert row.find_element(By.CSS_SELECTOR, ".marker").text == "⚡"
-    assert re.fullmatch("HIT [0-9a-f]{8} · saved [0-9.]+ m?s", row.find_element(By.CSS_SELECTOR, ".col-comment").text)
+    assert re.fullmatch("HIT [0-9.]+ m?s saved · [0-9a-f]{8}", row.find_element(By.CSS_SELECTOR, ".col-comment").text)
     row.click()
     browser.find_element(By.LINK_TEXT, "Response").click()
     wait.until(lambda page: "[0] assistant · stop" in page.find_element(By.CSS_SELECTOR, ".flow-detail").text)
@@ -198,7 +200,7 @@ def test_commands_and_a_second_question_from_mitmweb(web: Web, upstream: Upstrea
     assert web.told("cannot write").endswith("entries.jsonl: No such file or directory")
 
     web.command("cache.refresh", third)
-    web.when(lambda: web.flows()[2]["comment"].endswith(" · updated"))
+    web.when(lambda: web.flows()[2]["comment"].startswith("MISS X-Cache-Mode: refresh · updated"))
     assert upstream.asked[3].headers["authorization"] == f"Bearer {OPERATORS_KEY}"
     assert not [name for name in upstream.asked[3].headers if name.startswith("x-cache")]
     assert web.proxy.chat(**question("one more question"), headers=NAMESPACE).cache == "HIT", "kept where it was"
@@ -255,14 +257,15 @@ def test_a_file_of_saved_flows_loads_in_plain_mitmproxy(tmp_path: Path, upstream
     saved = tmp_path / "flows.mitm"
     environment = {"UPSTREAM_API_KEY": OPERATORS_KEY, "CACHE_FAST_LANE": "auto"}
     with running_proxy(tmp_path, upstream.url, "-w", str(saved), **environment) as proxy:
-        for headers in ({}, {}, NAMESPACE):
+        for headers in ({}, RUN, NAMESPACE):
             proxy.chat("ping", headers)
             proxy.chat("ping", headers, stream=True)
         assert proxy.stop() == 0
     with saved.open("rb") as file:
         flows = [flow for flow in FlowReader(file).stream() if isinstance(flow, http.HTTPFlow)]
     assert [flow.metadata["cache"] for flow in flows] == ["MISS", "HIT", "HIT", "HIT", "MISS", "HIT"]
-    assert flows[0].comment == f"MISS {flows[0].metadata['cache_key'][:8]} · stored"
+    assert flows[0].comment == f"MISS stored · {flows[0].metadata['cache_key'][:8]}"
+    assert [flow.metadata.get("cache_run") for flow in flows[1:4]] == [None, "nightly-4", "nightly-4"]
     assert flows[4].metadata["cache_controls"] == {"x-cache-namespace": "run-1"}
     assert OPERATORS_KEY.encode() not in saved.read_bytes()
     plain = [str(Path(sys.executable).parent / "mitmdump"), "-nr", str(saved), "--set", f"confdir={tmp_path}/conf"]

@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.sync.client import connect
 
+from computer_use_cache.formats import sse
+from computer_use_cache.formats.responses import Responses
 from support import FAKE_KEY, Answer, Proxy, Upstream, always, answer_chat, chat_request, response, running_proxy
 from tls import certificate
 from tunnels import Tunnels, running_tunnels
@@ -108,7 +111,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         url = f"https://localhost:{provider.port}/v1"
         with running_proxy(folder, url, *arguments, CACHE_HOSTS="localhost") as proxy:
             for mode in (REVERSE, REGULAR, SOCKS, CHAINED):
-                proxy.wait_for_log(f"{mode} to " if mode == REVERSE else f"{mode} listening")
+                proxy.log.wait_for(f"{mode} to " if mode == REVERSE else f"{mode} listening")
             _, begin, own = (folder / "server.pem").read_text().partition("-----BEGIN CERTIFICATE-----")
             yield Site(
                 proxy,
@@ -163,6 +166,28 @@ def test_an_entry_is_a_hit_whichever_way_it_was_recorded(site: Site, mode: str) 
     hit = site.ask_reverse(recorded_here)
     assert (hit.cache, hit.body) == ("HIT", miss.body)
     assert len(site.provider.asked) == 2
+
+
+@pytest.mark.parametrize("mode", FORWARD)
+def test_responses_over_a_websocket_are_hits_too(site: Site, mode: str) -> None:
+    answer = {"id": "resp_1", "object": "response", "status": "completed", "output": [{"type": "function_call"}]}
+    stream = b"".join(sse.encode(Responses().explode(answer, with_usage=True)))
+    site.provider.handler = always(response(stream, content_type="text/event-stream"))
+    message = {"type": "response.create", "model": "m", "input": mode}
+    trusted = ssl.create_default_context(cafile=site.authority)
+    for _ in range(2):
+        raw = site.connect(mode, "localhost", site.provider.port)
+        client = connect(f"wss://localhost:{site.provider.port}/v1/responses", sock=raw, ssl=trusted, proxy=None)
+        with client:
+            client.send(json.dumps(message))
+            events = [json.loads(client.recv(timeout=30)) for _ in range(5)]
+        assert events[-1] | {"sequence_number": 0} == {
+            "type": "response.completed",
+            "sequence_number": 0,
+            "response": answer,
+        }
+    [asked] = site.provider.asked
+    assert (asked.method, asked.headers["host"]) == ("POST", f"localhost:{site.provider.port}")
 
 
 def test_what_is_forwarded_in_upstream_mode_goes_through_that_proxy(site: Site) -> None:
@@ -250,6 +275,6 @@ def test_mitmproxys_own_lists_of_hosts_are_heeded(tmp_path: Path, site: Site) ->
         *("--mode", "regular@127.0.0.2:0", "--set", "allow_hosts=127.0.0.1", "--set", "ssl_insecure=true"),
         CACHE_HOSTS="localhost",
     ) as proxy:
-        proxy.wait_for_log(f"{REGULAR} listening")
+        proxy.log.wait_for(f"{REGULAR} listening")
         other = Site(proxy, site.provider, site.tunnels, site.own, tmp_path)
         assert other.certificate(REGULAR, "127.0.0.1", "other.example") != site.own

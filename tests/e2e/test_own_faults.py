@@ -79,7 +79,7 @@ def test_a_part_that_raises_does_not_fail_the_request(tmp_path: Path, upstream: 
         for _ in range(2):
             assert proxy.chat(headers=headers).json()["choices"][0]["message"]["content"] == "pong"
             assert proxy.chat("streamed", headers, stream=True).body == b"".join(chat_events("po", "ng"))
-        proxy.wait_for_log("broken on purpose")
+        proxy.log.wait_for("broken on purpose")
     for asked in upstream.asked:
         assert asked.headers["authorization"] == f"Bearer {UPSTREAM_KEY}"
         assert TOKEN not in str(asked)
@@ -100,7 +100,7 @@ def test_followers_of_a_leader_whose_answer_is_not_kept_ask_for_themselves(tmp_p
         leader = pool.submit(proxy.chat)
         upstream.wait_for(1)
         followers = [pool.submit(proxy.chat) for _ in range(3)]
-        proxy.wait_for_log("client connect", 4)
+        proxy.log.wait_for("client connect", 4)
         gate.open()
         assert {answer.result().status for answer in (leader, *followers)} == {200}
 
@@ -144,7 +144,7 @@ def test_a_disk_that_cannot_be_written_is_a_skip_and_one_warning_until_it_can(
         assert proxy.chat("one").cache == "HIT"
         assert proxy.chat("before").cache == "HIT", "what was there before is not lost"
         assert proxy.ask("GET", "/readyz").status == 200
-        proxy.wait_for_log("storing works again")
+        proxy.log.wait_for("storing works again")
         assert sum("storing fails" in line for line in proxy.log) == 1
 
 

@@ -123,7 +123,7 @@ def test_the_second_run_is_answered_with_its_own_values(tmp_path: Path, upstream
     upstream.handler = handler
     with running_proxy(tmp_path, upstream.url) as proxy:
         assert proxy.post(path, filled(body, FIRST), ON).cache == "MISS"
-        proxy.wait_for_log("200, stored")
+        proxy.log.wait_for("200, stored")
         assert proxy.post(path, filled(body, SECOND), {"Cache-Control": "no-store"}).cache == "MISS", "off in `start`"
         found = proxy.post(path, filled(body, SECOND), ON)
         assert (found.cache, found.headers.get("x-computer-use-cache-rebound")) == ("HIT", "tmp 1"), found.headers
@@ -133,7 +133,7 @@ def test_the_second_run_is_answered_with_its_own_values(tmp_path: Path, upstream
         assert FIRST not in told
         assert proxy.stats()["rebound"] == {"tmp": 1}
         assert b'computer_use_cache_rebound_total{kind="tmp"} 1.0' in proxy.ask("GET", "/metrics").body
-        proxy.wait_for_log("rebound tmp 1")
+        proxy.log.wait_for("rebound tmp 1")
 
 
 def _joined(body: bytes) -> str:
@@ -167,7 +167,7 @@ def test_a_refusal_is_told_and_asks_upstream(tmp_path: Path, upstream: Upstream)
         answer = proxy.chat("It is 2026-12-01T09:00:00Z.")
         assert answer.cache == "MISS"
         assert answer.headers["x-computer-use-cache-reason"].startswith("not rebound: a time or date is computed")
-        proxy.wait_for_log("not rebound: a time or date is computed")
+        proxy.log.wait_for("not rebound: a time or date is computed")
 
 
 def test_two_homes_share_a_store(tmp_path: Path, upstream: Upstream) -> None:

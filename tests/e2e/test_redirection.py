@@ -83,10 +83,11 @@ def linked() -> Iterator[tuple[str, str]]:
 
 @contextlib.contextmanager
 def running(folder: Path, provider: Upstream, mode: str, **more: Any) -> Iterator[Proxy]:
-    """A proxy that caches the provider by the name of localhost."""
+    """A proxy that caches the provider by the name of localhost. It needs a `wrapper`, because a new process is in this
+    thread's namespace and a forked one is not."""
     arguments = ("--mode", mode, "--set", f"ssl_verify_upstream_trusted_ca={folder}/server.pem")
     upstream = f"https://localhost:{provider.port}/v1"
-    with running_proxy(folder, upstream, *arguments, CACHE_HOSTS="localhost", **more) as proxy:
+    with running_proxy(folder, upstream, *arguments, CACHE_HOSTS="localhost", **{"wrapper": ("env",)} | more) as proxy:
         yield proxy
 
 
@@ -152,7 +153,7 @@ def test_wireguard_mode(tmp_path: Path, linked: tuple[str, str]) -> None:
         in_site.enter_context(inside(site))
         provider = Upstream(tls=certificate(tmp_path), host=PROVIDER)
         proxy = in_site.enter_context(running(tmp_path, provider, f"wireguard@{SITE}:51820"))
-        proxy.wait_for_log("WireGuard server listening")
+        proxy.log.wait_for("WireGuard server listening")
         told = re.search(r"^\[Interface\]\n.+?^Endpoint.+?\n", "".join(list(proxy.log)), re.MULTILINE | re.DOTALL)
         assert told
         with inside(clients), wireguard(told[0], tmp_path):
@@ -172,7 +173,7 @@ def test_local_mode(tmp_path: Path, linked: tuple[str, str]) -> None:
         run("ip", "route", "add", f"{PROVIDER}/32", "via", SITE)
         wrapper = ("unshare", "--mount", "sh", "-c", CGROUPS, "sh")
         proxy = in_clients.enter_context(running(tmp_path, provider, f"local:{program}", wrapper=wrapper))
-        proxy.wait_for_log("Local redirector started")  # it says so even where it has failed
+        proxy.log.wait_for("Local redirector started")  # it says so even where it has failed
         log = "".join(list(proxy.log))
         if "eBPF initialization failed" in log:
             pytest.skip("mitmproxy's redirector: " + "; ".join(re.findall(r" (?:Error|[0-9]): (.+ .+)", log)))

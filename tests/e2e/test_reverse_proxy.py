@@ -225,22 +225,3 @@ def test_without_upstream_base_url_the_mode_decides(tmp_path: Path, upstream: Up
     with running_proxy(tmp_path, upstream.url, UPSTREAM_BASE_URL="") as proxy:
         assert proxy.chat().status == 200
         assert proxy.ask("GET", "/").json()["upstream_base_url"] == upstream.url
-
-
-@pytest.mark.parametrize(
-    ("agent", "path", "refused"),
-    [
-        ("codex_exec/0.169.0 (Debian)", "/v1/responses", True),
-        ("Codex Desktop/26.1", "/v1/responses", True),
-        ("codex_exec/0.169.0 (Debian)", "/v1/realtime", False),
-        ("OpenAI/Python 3.57.0", "/v1/responses", False),
-    ],
-)
-def test_codex_is_told_to_ask_over_http_and_other_websockets_pass(
-    agent: str, path: str, refused: bool, proxy: Proxy, upstream: Upstream
-) -> None:
-    upstream.handler = always(response(b"{}"))
-    handshake = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "User-Agent": agent}
-    answer = proxy.ask("GET", path, headers=handshake | {"Sec-WebSocket-Key": "eA=="})
-    assert answer.status == (426 if refused else 200)
-    assert [asked.headers["upgrade"] for asked in upstream.asked] == ([] if refused else ["websocket"])

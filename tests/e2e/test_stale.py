@@ -192,7 +192,7 @@ def test_who_waits_behind_a_call_that_fails_gets_the_expired_entry_too(site: Sit
         connected = sum("client connect" in line for line in site.proxy.log)
         followers = [pool.submit(site.proxy.chat, text, stream=stream) for stream in (False, True, False)]
         strict = pool.submit(site.proxy.chat, text, {"Cache-Control": "max-age=1000"})
-        site.proxy.wait_for_log("client connect", connected + 4)
+        site.proxy.log.wait_for("client connect", connected + 4)
         site.proxy.stats()  # what was sent before it has been read
         gate.open()
         assert leader.result().cache == "STALE"

@@ -262,7 +262,7 @@ def test_only_a_large_recording_that_must_be_converted_is_replayed_off_the_event
     with running_proxy(tmp_path, upstream.url, "-s", str(script), CACHE_FAST_LANE=lane) as proxy:
         proxy.chat(stream=True)
         assert [proxy.chat(stream=stream).cache for stream in (True, False)] == ["HIT", "HIT"]
-        proxy.wait_for_log("json reshaped")
+        proxy.log.wait_for("json reshaped")
         told = [line for line in proxy.log if "reshaped" in line]
     assert ("sse reshaped on the loop" in told[0], f"json reshaped on the {converted}" in told[-1]) == (True, True), (
         told

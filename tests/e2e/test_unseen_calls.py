@@ -53,7 +53,7 @@ def test_a_call_to_a_route_that_is_not_cached_is_counted_and_passes_whole(proxy:
 def test_a_call_to_a_host_that_is_not_cached_names_the_setting(tmp_path: Path, upstream: Upstream) -> None:
     upstream.handler = always(ANSWER)
     with running_proxy(tmp_path, f"http://127.0.0.1:{upstream.port}/v1", "--mode", f"regular@{FORWARD}:0") as proxy:
-        proxy.wait_for_log(f"{FORWARD}:")
+        proxy.log.wait_for(f"{FORWARD}:")
         for path, body in (("/v1/chat/completions", CALL), ("/own", CALL), ("/own", {"model": "m"})):
             assert ask_through(proxy, f"http://127.0.0.1:{upstream.port}{path}", body) == 200
             assert json.loads(upstream.asked[-1].body) == body
@@ -62,4 +62,4 @@ def test_a_call_to_a_host_that_is_not_cached_names_the_setting(tmp_path: Path, u
             ("POST /own", "CACHE_HOSTS=+127.0.0.1", 1),
             ("POST /v1/chat/completions", "CACHE_HOSTS=+127.0.0.1", 1),
         ]
-        proxy.wait_for_log("POST /own at 127.0.0.1: this model call is not cached; CACHE_HOSTS=+127.0.0.1")
+        proxy.log.wait_for("POST /own at 127.0.0.1: this model call is not cached; CACHE_HOSTS=+127.0.0.1")

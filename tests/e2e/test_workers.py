@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import commands
+from process_log import ProcessLog
 from support import Answer, Proxy, Upstream
 
 if not hasattr(socket, "SO_REUSEPORT"):
@@ -25,13 +25,12 @@ def workers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, upstream: Upstream)
     commands.isolate(monkeypatch, tmp_path)
     with commands.started("--workers", "2", "--upstream", upstream.url) as running:
         assert running.process.stdout
-        log: list[str] = []
-        reader = threading.Thread(target=log.extend, args=(running.process.stdout,), daemon=True)
-        reader.start()
+        log = ProcessLog()
+        reader = log.follow(running.process.stdout)
         proxy = Proxy(running.process, int(running.url.rpartition(":")[2]), log, reader)
         while len(children(proxy)) < 2:
             assert running.process.poll() is None
-        proxy.wait_for_log("listening at")
+        proxy.log.wait_for("listening at")
         yield proxy
         running.process.terminate()
         running.process.wait(30)
@@ -84,7 +83,7 @@ def test_a_worker_that_is_killed_is_replaced_and_the_others_go_on(workers: Proxy
     workers.chat("known")
     first, second = children(workers)
     os.kill(first, signal.SIGKILL)
-    workers.wait_for_log(f"worker {first} ended with status -9")
+    workers.log.wait_for(f"worker {first} ended with status -9")
     for _ in range(20):
         assert ask_again(workers).cache == "HIT"
     while len(children(workers)) < 2:

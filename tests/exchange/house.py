@@ -67,6 +67,13 @@ class House:
         assert isinstance(await exchange.resolve(), Forward)
         return exchange.settle(await exchange.on_response(response), self.now)
 
+    async def lived(self, exchange: Exchange, response: Response = GOOD, *, seconds: float = 0.0) -> Report:
+        """The report of a request after `seconds`; it gets this answer if it goes upstream."""
+        answer = await exchange.resolve()
+        self.now += seconds
+        ending = await exchange.on_response(response) if isinstance(answer, Forward) else answer
+        return exchange.settle(ending, self.now)
+
     async def resolved(self, exchange: Exchange) -> Report:
         """The report of a request that is answered without a call of its own."""
         answer = await exchange.resolve()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from computer_use_cache.formats import media
+from computer_use_cache.formats.media import Media
 from pictures import PNG, coded
 
 JPEG_START = b"\xff\xd8\xff\xe0" + struct.pack(">H", 16) + b"JFIF\0\x01\x01\0\0\x01\0\x01\0\0"
@@ -35,13 +36,13 @@ WEBP = b"RIFF\0\0\0\0WEBPVP8X" + struct.pack("<I4x", 10) + (1279).to_bytes(3, "l
 )
 def test_a_picture_is_told_by_type_bytes_and_pixels(data: bytes, pixels: bool) -> None:
     told = f"[image/x, {len(data):,} bytes{', 1280 x 800 pixels' if pixels else ''}]"
-    assert media.describe("image/x", coded(data)) == told
-    assert media.describe_url(f"data:image/x;base64,{coded(data)}") == told
+    assert str(Media("image/x", coded(data))) == told
+    assert str(media.of_url(f"data:image/x;base64,{coded(data)}")) == told
 
 
 def test_a_large_picture_is_told_without_its_data() -> None:
     data = coded(PNG + bytes(1_200_000))
-    assert media.describe("image/png", data) == f"[image/png, {len(PNG) + 1_200_000:,} bytes, 1280 x 800 pixels]"
+    assert str(Media("image/png", data)) == f"[image/png, {len(PNG) + 1_200_000:,} bytes, 1280 x 800 pixels]"
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_a_large_picture_is_told_without_its_data() -> None:
     ],
 )
 def test_a_url_is_shown_unless_it_holds_data(url: str, told: str) -> None:
-    assert media.describe_url(url) == told
+    assert str(media.of_url(url)) == told
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_a_url_is_shown_unless_it_holds_data(url: str, told: str) -> None:
     ],
 )
 def test_a_picture_is_found_where_each_api_has_it(part: dict[str, Any]) -> None:
-    assert media.of_part(part) == f"[image/png, {len(PNG)} bytes, 1280 x 800 pixels]"
+    assert str(media.of_part(part)) == f"[image/png, {len(PNG)} bytes, 1280 x 800 pixels]"
 
 
 @pytest.mark.parametrize("part", [None, "text", 1, [], {}, {"type": "text"}, {"image_url": 1}, {"source": "x"}])

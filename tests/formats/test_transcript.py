@@ -135,7 +135,7 @@ def of_answer(answer: dict[str, Any]) -> str:
 @pytest.mark.parametrize(
     ("request_body", "more"),
     [
-        pytest.param(CHAT, ("temperature: 0.5", "── [3] tool", "← call_1\nclicked", PICTURE), id="chat"),
+        pytest.param(CHAT, ("temperature: 0.5", "── [3] tool", "← call_1\n  clicked", PICTURE), id="chat"),
         pytest.param(
             RESPONSES,
             ("computer_use_preview", "→ computer  call_2", f"← call_2\n  {PICTURE}", "(3 characters encrypted)"),
@@ -143,7 +143,7 @@ def of_answer(answer: dict[str, Any]) -> str:
         ),
         pytest.param(
             MESSAGES,
-            (f"← call_1 (error)\n  clicked\n  {PICTURE}", "[reasoning, 4 characters encrypted]"),
+            (f"← call_1 (error)\n  clicked\n  {PICTURE}", "[reasoning] (4 characters encrypted)"),
             id="messages",
         ),
         pytest.param(GEMINI, ('{"googleSearch": {}}', '"output": "clicked"', "── [1] model", PICTURE), id="gemini"),
@@ -200,7 +200,7 @@ def test_inputs_are_shown_in_a_line_each(body: dict[str, Any], lines: list[str])
         ),
         pytest.param(
             {"data": [{"index": 0, "embedding": [0.5] * 1536}, {"index": 1, "embedding": "A" * 8192}]},
-            ("── 2 embeddings", "[0] 1536 numbers: 0.5, 0.5, 0.5, 0.5, …", "[1] 1536 numbers as base64"),
+            ("[0] 1536 numbers: 0.5, 0.5, 0.5, 0.5, …", "[1] 1536 numbers as base64"),
             id="embeddings",
         ),
         pytest.param({"error": {"message": "no"}}, ('error: {"message": "no"}',), id="an error"),

@@ -44,30 +44,30 @@ def miss(**fields: Any) -> Report:
     ("report", "marker", "comment"),
     [
         (Report(Outcome.HIT, "m", KEY, age=3, ttl=9), ":zap:", "HIT 3f2a91c0"),
-        (miss(storing=Storing.STORED), ":large_blue_circle:", "MISS 3f2a91c0 · stored"),
+        (miss(storing=Storing.STORED), ":large_blue_circle:", "MISS stored · 3f2a91c0"),
         (
             miss(storing=Storing.STORED, near=NEAR),
             ":large_blue_circle:",
-            "MISS near 9b1c2d3e /messages/0/content @ char 8 · stored",
+            "MISS messages/0/content @ char 8 · near 9b1c2d3e · stored · 3f2a91c0",
         ),
         (
             miss(storing=Skipped("too large", Skip.TOO_LARGE)),
             ":large_blue_circle:",
-            "MISS 3f2a91c0 · skipped: too large",
+            "MISS skipped: too large · 3f2a91c0",
         ),
         (
             miss(fwd=Fwd.REQUEST, said="Cache-Control: no-cache", storing=Storing.UPDATED),
             ":large_blue_circle:",
-            "MISS 3f2a91c0 · Cache-Control: no-cache · updated",
+            "MISS Cache-Control: no-cache · updated · 3f2a91c0",
         ),
         (Report(Outcome.COALESCED, "m", KEY, Fwd.URI_MISS, collapsed=True), ":link:", "COALESCED 3f2a91c0"),
         (Report(Outcome.STALE, "m", KEY, Fwd.STALE), ":hourglass_flowing_sand:", "STALE 3f2a91c0"),
         (
             Report(Outcome.BYPASS, fwd=Fwd.BYPASS, bypass=Bypass(Reason.DISABLED)),
             ":white_circle:",
-            "BYPASS · cache disabled",
+            "BYPASS cache disabled",
         ),
-        (Report(Outcome.REFUSED, "m", KEY, error="no"), ":no_entry:", "REFUSED 3f2a91c0"),
+        (Report(Outcome.REFUSED, "m", KEY, error="no"), ":no_entry:", "REFUSED no · 3f2a91c0"),
     ],
 )
 def test_a_flow_is_marked_and_commented_by_its_outcome(report: Report, marker: str, comment: str) -> None:
@@ -90,18 +90,18 @@ def test_a_hit_says_what_it_saved(seconds: float, usd: float | None, saved: str)
     seen = tflow.tflow(resp=True)
     cache_headers.note(seen, Report(Outcome.HIT, "m", KEY, saved=Cost(usd=usd, seconds=seconds)))
     annotate(seen)
-    assert seen.comment == f"HIT 3f2a91c0 · saved {saved}"
+    assert seen.comment == f"HIT {saved} saved · 3f2a91c0"
     cache_headers.note(seen, miss(storing=Storing.STORED))
     annotate(seen)
-    assert seen.comment == "MISS 3f2a91c0 · stored"
+    assert seen.comment == "MISS stored · 3f2a91c0"
 
 
 @pytest.mark.parametrize(
     ("ending", "usd", "comment"),
     [
-        (Serve, 0.0042, "HIT <> · saved $0.0042, 8.1 s"),
-        (Serve, None, "HIT <> · saved 8.1 s"),
-        (lambda entry, pieces: ServeStale(entry, pieces, 503), 0.0042, "STALE <> · saved $0.0042"),
+        (Serve, 0.0042, "HIT $0.0042, 8.1 s saved · <>"),
+        (Serve, None, "HIT 8.1 s saved · <>"),
+        (lambda entry, pieces: ServeStale(entry, pieces, 503), 0.0042, "STALE $0.0042 saved · <>"),
         (lambda entry, pieces: ServeStale(entry, pieces, 503), None, "STALE <>"),
         (Share, 0.0042, "COALESCED <>"),
     ],
@@ -119,6 +119,22 @@ def test_what_was_saved_is_said_of_hits_and_without_the_time_of_stale_ones(
     annotate(seen)
     assert seen.comment == comment.replace("<>", plan.key[:8])
     session.close()
+
+
+@pytest.mark.parametrize(("named", "shown"), [("", "88ziy7jdsv"), ("nightly-4", "nightly-4")])
+def test_a_filter_finds_the_flows_of_a_run_once_they_are_recorded(named: str, shown: str) -> None:
+    flows = [tflow.tflow(resp=True) for _ in range(3)]
+    view = View()
+    with taddons.context(view) as context:
+        view.add(flows)
+        context.configure(view, view_filter=rf'~meta "cache_run: {shown}" & ~meta "cache_step: [12]$"')
+        assert len(view) == 0
+        for step, flow in enumerate(flows, 1):
+            cache_headers.name_run(flow, named)
+            cache_headers.note_step(flow, "88ziy7jdsv", step)
+        assert list(view) == flows[:2]
+        cache_headers.name_run(flows[0], "")
+        assert not flows[0].metadata.keys() & {"cache_run", "cache_step"}, "it is asked again"
 
 
 def test_a_flow_that_the_cache_told_nothing_of_is_left_alone() -> None:

@@ -26,7 +26,8 @@ import pytest
 from computer_use_cache.errors import StoreError
 from computer_use_cache.models import Entry, RequestRecord
 from computer_use_cache.store.base import KEPT_MISSES, NEAR_CANDIDATES, NEWEST_OF_PART, Choice, Store
-from computer_use_cache.store.disk import DiskLeases, DiskStore
+from computer_use_cache.store.disk import DiskStore
+from computer_use_cache.store.disk_leases import DiskLeases
 from computer_use_cache.store.media_store import Media
 from computer_use_cache.store.raw_disk import RawDisk
 from computer_use_cache.store.request_log import Requests
@@ -230,7 +231,8 @@ import sys
 from msgspec.structs import replace
 from pathlib import Path
 from computer_use_cache.models import Entry, Shape
-from computer_use_cache.store.disk import DiskLeases, DiskStore
+from computer_use_cache.store.disk import DiskStore
+from computer_use_cache.store.disk_leases import DiskLeases
 
 store = DiskStore(Path(sys.argv[1]), 2**25)
 print("ready", flush=True)

@@ -137,6 +137,11 @@ class Ledger:
         with self._lock:
             self._pending[("studies_made_up",)] += 1
 
+    def unrecorded(self, calls: int) -> None:
+        """Calls were not recorded in their run."""
+        with self._lock:
+            self._pending[("unrecorded",)] += calls
+
     def stored(self, now: float) -> None:
         """An answer was stored at `now` (Unix seconds)."""
         with self._lock:

@@ -99,6 +99,8 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     """Misses whose nearest entry was not looked for at once, because the proxy was busy."""
     studies_made_up: int = 0
     """How many of them were studied later."""
+    unrecorded: int = 0
+    """Calls that their run does not have, because there were too many at once or the store failed."""
     last_updated_at: float | None = None
     """When an answer was last stored, in Unix seconds."""
     models: dict[str, ModelStatistics] = {}
@@ -130,6 +132,7 @@ def from_counts(counts: Mapping[str, float], **fixed: Any) -> Statistics:
         skips={reason: int(count) for (reason,), count in _below("skips", counts)},
         studies_put_off=int(counts.get("studies_put_off", 0)),
         studies_made_up=int(counts.get("studies_made_up", 0)),
+        unrecorded=int(counts.get("unrecorded", 0)),
         last_updated_at=counts.get("last_updated_at"),
         models=_models(counts),
         history=_history(counts),

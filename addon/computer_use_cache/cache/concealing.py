@@ -58,18 +58,25 @@ def _name(text: str) -> bytes:
 
 
 def concealed_answer(plan: Plan, shape: Shape, body: bytes) -> bytes | Refusal:
-    """An answer of this shape, fit to be stored: the same bytes if it repeats no credential of the request."""
+    """An answer of this shape, fit to be stored: the same bytes if it holds no credential. Refused if it holds one that
+    is not in the request, because the next caller could not be given their own in its place."""
     format = plan.format
+    answer = (
+        load_object(body) if shape is Shape.JSON else () if shape is Shape.RAW else format.split_stream(body, shape)
+    )
     if plan.secrets:
-        answer = load_object(body) if shape is Shape.JSON else format.split_stream(body, shape)
         found = conceal_answer(format, answer, plan.secrets, with_usage=plan.with_usage)
         if isinstance(found, Refusal):
             return found
         if found.answer is not answer:
-            is_whole = isinstance(found.answer, dict)
-            body = dump(found.answer) if is_whole else b"".join(format.join_stream(found.answer, shape))
+            answer = found.answer
+            body = dump(answer) if isinstance(answer, dict) else b"".join(format.join_stream(answer, shape))
     if any(places.repeated(plan.credentials, format.searchable(body, shape).decode("utf-8", "replace"))):
         return Refusal(Cause.OTHER_FORM)
+    if format.answers_in_text and answer:
+        whole = answer if isinstance(answer, dict) else format.assemble(answer)
+        if any(detection.find_in_body(whole)):
+            return Refusal(Cause.NEW_CREDENTIAL)
     return body
 
 

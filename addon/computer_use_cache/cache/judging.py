@@ -35,7 +35,10 @@ def judge(plan: Plan, response: Response, settings: Settings, now: float) -> Ent
     verdict = judge_answer(plan.format, response, plan.shape, settings)
     if isinstance(verdict, Skipped):
         return verdict
-    body = concealed_answer(plan, verdict.shape, response.body)
+    try:
+        body = concealed_answer(plan, verdict.shape, response.body)
+    except FormatError as error:
+        return Skipped(str(error), error.reason)
     if isinstance(body, Refusal):
         return Skipped(f"{Skip.CREDENTIAL}: {body}", Skip.CREDENTIAL)
     usable_until = verdict.usable_until

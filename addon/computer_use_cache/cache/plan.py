@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from computer_use_cache.cache.policy import Controls
 from computer_use_cache.formats.base import Format, Json
 from computer_use_cache.models import Bypass, Request, Shape
-from computer_use_cache.rebinding import Value
+from computer_use_cache.rebinding import Profile, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,14 @@ class Template:
     """What rebinding needs to know about a request.
 
     `digest` is that of the request without its moving values and pictures. `values` and `pictures` (by digest) are what
-    was taken out. `text` is all text of the request; it is used for the present answer and never stored.
+    was taken out. `text` is all text of the request; it is used for the present answer and never stored. `profile` is
+    that of the agent.
     """
 
     digest: str
     values: tuple[Value, ...]
     text: bytes
+    profile: Profile
     pictures: tuple[str, ...] = ()
 
     @property

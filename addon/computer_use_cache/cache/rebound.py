@@ -66,14 +66,14 @@ def with_template(cache: Cache, plan: Plan) -> Plan:
     so that it can be switched on later."""
     if plan.template or not plan.format.answers_in_text or not isinstance(plan.verdict, Controls):
         return plan
-    body = cache.key_body(plan.format, plan.body)
+    body, profile = cache.key_body(plan.format, plan.body), _profile(plan)
     try:
-        found = template_of(plan.format, body, plan.verdict.bindings, _profile(plan))
+        found = template_of(plan.format, body, plan.verdict.bindings, profile)
     except RecursionError:
         return plan
     digest = cache.template_digest(plan, found.body)
     values = (*found.values, *plan.blanked)
-    return replace(plan, template=Template(digest, values, found.text, found.pictures))
+    return replace(plan, template=Template(digest, values, found.text, profile, found.pictures))
 
 
 def _profile(plan: Plan) -> Profile:
@@ -111,7 +111,7 @@ def find(cache: Cache, plan: Plan, now: float) -> Found | Refusal | None:
     if no entry has the template. Raises StoreError."""
     first: Refusal | None = None
     for entry in _candidates(cache, plan, now):
-        answer = _approved(cache, plan, entry)
+        answer = approved(cache, plan, entry)
         if isinstance(answer, Replayed):
             return Found(entry, answer)
         first = first or answer
@@ -131,10 +131,11 @@ def _candidates(cache: Cache, plan: Plan, now: float) -> Iterator[Entry]:
             yield entry
 
 
-def _approved(cache: Cache, plan: Plan, entry: Entry) -> Replayed | Refusal:
+def approved(cache: Cache, plan: Plan, entry: Entry) -> Replayed | Refusal:
+    """The answer of an entry of the request's template, or why it cannot be rebound to it. Raises StoreError."""
     assert plan.template, "it was looked up by its template"
     assert isinstance(plan.verdict, Controls), "a bypass is not looked up"
-    moves = approve(_values(entry), plan.template.values, _profile(plan).kinds)
+    moves = approve(_values(entry), plan.template.values, plan.template.profile.kinds)
     if isinstance(moves, Refusal):
         return moves
     if moves and needs_state(plan):

@@ -49,8 +49,8 @@ class Plan:
 
 
 def _codex(place: Place) -> Plan:
-    # https://developers.openai.com/codex/config-advanced. A separate provider, because the built-in one uses
-    # websockets, which are not cached. `model_provider` is a root key and must come before all tables.
+    # https://developers.openai.com/codex/config-advanced. A separate provider, because the names of the built-in
+    # ones are reserved. `model_provider` is a root key and must come before all tables.
     file = place.folder("CODEX_HOME", ".codex") / "config.toml"
     provider = {"name": NAME, "base_url": place.url + "/v1", "env_key": "OPENAI_API_KEY", "wire_api": "responses"}
     head = f'# {NAME}: this line and the table at the end of the file\nmodel_provider = "{NAME}"\n'

@@ -9,7 +9,7 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from itertools import islice
@@ -21,35 +21,43 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Column, Table
 
+from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cli.clear import opened_store
-from computer_use_cache.diagnosis.audit import Question, changed, question
+from computer_use_cache.diagnosis.audit import Question, changed, inexact_hits, question
 from computer_use_cache.diagnosis.differences import Difference
 from computer_use_cache.formats.base import Json
 from computer_use_cache.models import Entry, Response, Skipped
+from computer_use_cache.setting_values import is_loopback
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Store
 
 _AT_ONCE = 4
 _NEWEST = 10_000
 """How many entries the sample is taken from: reading a million would take a minute."""
+_NEWEST_RUNS = 200
 
 
 @click.command()
 @click.option("--sample", default=20, show_default=True, type=click.IntRange(1, 1000), help="How many requests to ask.")
+@click.option("--inexact", is_flag=True, help="Only hits on pictures whose pixels differed.")
 @click.option("--model", help="Only entries of this model.")
 @click.option("--yes", is_flag=True, help="Do not ask whether to spend the money.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def audit(sample: int, model: str | None, yes: bool, as_json: bool) -> None:
+def audit(sample: int, inexact: bool, model: str | None, yes: bool, as_json: bool) -> None:
     """Send a sample of the stored requests to the upstream again, and report how many answers changed.
 
     The store does not change. Left out are requests whose screenshots are not stored (imported ones, those of a shared
     store, and the oldest of a large one) and requests to an upstream other than UPSTREAM_BASE_URL, since that is where
     UPSTREAM_API_KEY goes. Ids, times and usage change at every call and do not count. A model with a temperature above
     0 seldom says the same thing twice.
+
+    With --inexact, the sample is taken from the hits of the last week whose pictures had other pixels than the recorded
+    ones. What is compared is the answer that was served, and the rule is named by which the pictures were the same.
     """
     settings = Settings.load(os.environ)
     with opened_store(settings) as store:
-        questions, left_out = _sampled(store, settings, sample, model)
+        found = _inexact(store, model) if inexact else _stored(store, settings, model)
+        questions, left_out = _sampled(found, sample)
     if not questions:
         reasons = "; ".join(f"{count}: {reason}" for reason, count in left_out.items()) or "there are no fresh entries"
         raise click.ClickException(f"no stored request can be asked again ({reasons})")
@@ -67,25 +75,43 @@ def audit(sample: int, model: str | None, yes: bool, as_json: bool) -> None:
         _print_report(report, rows, left_out)
 
 
-def _sampled(store: Store, settings: Settings, size: int, model: str | None) -> tuple[list[Question], dict[str, int]]:
-    """A random sample of the requests that can be repeated, and how many could not be, by reason."""
-    now, left_out = time.time(), Counter[str]()
-    entries = [entry.key for entry in islice(store.entries(), _NEWEST) if _is_meant(entry, model, now)]
-    found: list[Question] = []
-    for key in random.sample(entries, len(entries)):
-        entry = store.get(key)
-        asked = question(store, entry, settings) if entry else Skipped("it was removed meanwhile")
-        if isinstance(asked, Skipped):
-            left_out[asked.detail] += 1
+def _sampled(found: Iterable[Question | Skipped], size: int) -> tuple[list[Question], dict[str, int]]:
+    """The first requests that can be repeated, and how many before them could not be, by reason."""
+    questions, left_out = list[Question](), Counter[str]()
+    for each in found:
+        if isinstance(each, Skipped):
+            left_out[each.detail] += 1
         else:
-            found.append(asked)
-        if len(found) == size:
+            questions.append(each)
+        if len(questions) == size:
             break
-    return found, dict(left_out)
+    return questions, dict(left_out)
 
 
-def _is_meant(entry: Entry, model: str | None, now: float) -> bool:
-    return entry.is_fresh(now) and model in (None, entry.model)
+def _stored(store: Store, settings: Settings, model: str | None) -> Iterator[Question | Skipped]:
+    """The stored requests, in a random order."""
+    now = time.time()
+    keys = [entry.key for entry in islice(store.entries(), _NEWEST) if _is_meant(entry, model) and entry.is_fresh(now)]
+    for key in random.sample(keys, len(keys)):
+        entry = store.get(key)
+        yield question(store, entry, settings) if entry else Skipped("it was removed meanwhile")
+
+
+def _inexact(store: Store, model: str | None) -> list[Question | Skipped]:
+    """The inexact hits of the last runs, in a random order. Each run is looked up with the values that it had."""
+    found: dict[str, Question | Skipped] = {}
+    for run in store.run_log.runs(_NEWEST_RUNS):
+        bindings = {"CACHE_BIND": run.bindings} if run.bindings else {}
+        settings = Settings.load(os.environ | {"CACHE_REBIND": "on"} | bindings)
+        cache = Cache(settings, store, loopback=is_loopback(settings.host))
+        for number, each in enumerate(inexact_hits(cache, run)):
+            if isinstance(each, Skipped) or _is_meant(each.entry, model):
+                found.setdefault(f"{run.id} {number}" if isinstance(each, Skipped) else each.entry.key, each)
+    return random.sample(list(found.values()), len(found))
+
+
+def _is_meant(entry: Entry, model: str | None) -> bool:
+    return model in (None, entry.model)
 
 
 def _asked(questions: list[Question], settings: Settings) -> Iterator[tuple[Question, Difference | Skipped | None]]:
@@ -118,6 +144,8 @@ def _send(asked: Question, seconds: float) -> Response | Skipped:
 
 def _row(asked: Question, outcome: Difference | Skipped | None) -> Json:
     row: Json = {"key": asked.entry.key, "model": asked.entry.model, "recorded_at": asked.entry.created_at}
+    if asked.rules:
+        row["rules"] = list(asked.rules)
     match outcome:
         case None:
             return row | {"outcome": "same"}
@@ -140,7 +168,8 @@ def _print_report(report: Json, rows: list[Json], left_out: dict[str, int]) -> N
         else:
             texts = (row.get("reason", ""), "", "")
         if row["outcome"] != "same":
-            table.add_row(row["key"][:8], escape(row["model"]), row["outcome"], *map(escape, texts))
+            outcome = " by ".join((row["outcome"], *row.get("rules", ())))
+            table.add_row(row["key"][:8], escape(row["model"]), outcome, *map(escape, texts))
     if table.row_count:
         console.print(table)
     for reason, count in left_out.items():

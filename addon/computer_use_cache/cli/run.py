@@ -9,15 +9,19 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
 import click
+from msgspec.structs import replace
 
 from computer_use_cache.cli import options, run_summary
 from computer_use_cache.errors import CacheError
 from computer_use_cache.launch import environment, launcher
+from computer_use_cache.run_models import Run
+from computer_use_cache.runs import recording
+from computer_use_cache.settings import Settings
 
 _NOT_FOUND = 127
 _FORWARDED = ("SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
@@ -49,16 +53,31 @@ def run_command(base_url: bool, pairs: tuple[str, ...], command: tuple[str, ...]
             "itself, use Node 24, `run --base-url`, or mitmproxy's `--mode local:` (see README)",
             err=True,
         )
-    with launcher.companion(settings, texts, own, base_url=base_url) as proxy:
-        started = time.time()
-        before = run_summary.take(settings, started)
+    run = recording.new_run(command, time.time(), bindings=environment.bindings())
+    return run_recorded(command, run, settings, texts, own, base_url=base_url)
+
+
+def run_recorded(
+    command: Sequence[str],
+    run: Run,
+    settings: Settings,
+    texts: Mapping[str, str],
+    own: Sequence[str],
+    *,
+    base_url: bool,
+) -> int:
+    """Run a command behind a private proxy, which gets these settings as `launcher.arguments` takes them. Keeps its
+    calls as those of `run`, and says at the end what came of them. Returns the command's exit status."""
+    with launcher.companion(settings, texts, own, base_url=base_url, run=run.id) as proxy:
+        before = run_summary.take(settings, run)
         variables = dict(os.environ) | environment.proxied(proxy.port, proxy.trust, os.environ)
         if proxy.base_port:
             variables |= environment.base_urls(f"http://127.0.0.1:{proxy.base_port}")
         status = _run(command, variables)
     if proxy.log:
         click.echo(proxy.log, err=True)
-    for line in run_summary.lines(before, run_summary.take(settings, started)):
+    run = replace(run, ended=time.time(), status=status)
+    for line in run_summary.lines(before, run_summary.take(settings, run), run):
         click.echo(line, err=True)
     return status
 

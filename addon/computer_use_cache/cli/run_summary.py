@@ -13,6 +13,7 @@ from computer_use_cache.cli import settings_file, unseen
 from computer_use_cache.diagnosis import causes, near_miss
 from computer_use_cache.errors import CacheError
 from computer_use_cache.formats.base import Json
+from computer_use_cache.run_models import Run
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.opening import open_store
 
@@ -35,19 +36,21 @@ class State:
     groups: list[Json] = field(default_factory=list)
 
 
-def take(settings: Settings, since: float) -> State:
-    """The state of the store now, with the causes of the misses logged after `since` (Unix seconds)."""
+def take(settings: Settings, run: Run) -> State:
+    """Store what is known about a run, and return the state of the store now, with the causes of the misses logged
+    since the run began."""
     try:
         with contextlib.closing(open_store(settings)) as store:
-            misses = causes.for_all(near_miss.misses(store, since), store, settings.image_mask)
-            return State(Ledger(store).statistics(settings, since), causes.grouped(misses))
+            store.run_log.add_run(run)
+            misses = causes.for_all(near_miss.misses(store, run.began), store, settings.image_mask)
+            return State(Ledger(store).statistics(settings, run.began), causes.grouped(misses))
     except CacheError:
         return State()
 
 
-def lines(before: State, after: State) -> Iterator[str]:
-    """What happened between two states of the store, which other proxies may share: the totals, then the causes, and
-    the ways out if the program's calls did not come here at all."""
+def lines(before: State, after: State, run: Run) -> Iterator[str]:
+    """What happened during a run, between two states of the store, which other proxies may share: the totals, then the
+    causes, the ways out if the program's calls did not come here at all, and how to see the calls."""
     if before.statistics is None or after.statistics is None:
         yield "computer-use-cache: the store cannot be read; see `computer-use-cache doctor`"
         return
@@ -61,6 +64,8 @@ def lines(before: State, after: State) -> Iterator[str]:
         yield f"  {_NO_CALL}"
     if any(group["settings"] for group in after.groups):
         yield f"  To put what helps into .env: {_WRITE}"
+    if _requests(before.statistics) != _requests(after.statistics):
+        yield f"  To see each call: computer-use-cache show {run.id}"
 
 
 def _totals(before: Statistics, after: Statistics) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from computer_use_cache.credentials import detection
-from computer_use_cache.diagnosis.request_record import digest_in
+from computer_use_cache.formats.placeholder import digest_in
 from computer_use_cache.keys import canonical_json
 
 _SHOWN_BEFORE = 8

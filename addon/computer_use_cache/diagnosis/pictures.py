@@ -11,8 +11,8 @@ from itertools import islice
 from typing import Any
 
 from computer_use_cache.diagnosis.differences import Difference, differences, value_at
-from computer_use_cache.diagnosis.request_record import digest_in
 from computer_use_cache.formats.base import Json
+from computer_use_cache.formats.placeholder import digest_in
 from computer_use_cache.models import RequestRecord
 from computer_use_cache.screens import differences as screens_differences
 from computer_use_cache.screens.approval import Approval, Comparison, Find, OtherSize, Same, Undecodable

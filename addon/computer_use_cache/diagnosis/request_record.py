@@ -14,7 +14,7 @@ from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.cache.policy import Controls
 from computer_use_cache.diagnosis import similarity
-from computer_use_cache.formats import walking
+from computer_use_cache.formats import placeholder, walking
 from computer_use_cache.formats.base import Json, load_object
 from computer_use_cache.keys import canonical_json, key
 from computer_use_cache.models import RequestRecord
@@ -24,8 +24,7 @@ _LONG = 1024
 """Shorter base64 texts stay in the request."""
 _OPENING = 300
 """A text is located by its first bytes, because searching for a megabyte is slower than comparing one."""
-_DIGEST = re.compile(r"<sha256:([0-9a-f]{64}) of [0-9]+ characters>")
-_DIGEST_BYTES = re.compile(_DIGEST.pattern.encode())
+_PLACEHOLDER_BYTES = re.compile(placeholder.PATTERN.pattern.encode())
 
 
 class Taken(NamedTuple):
@@ -38,7 +37,7 @@ class Taken(NamedTuple):
     @property
     def name(self) -> str:
         """The placeholder that replaces the text."""
-        return f"<sha256:{self.digest} of {len(self.text)} characters>"
+        return placeholder.written(self.digest, len(self.text))
 
 
 def record(cache: Cache, plan: Plan) -> RequestRecord:
@@ -106,15 +105,9 @@ def bytes_without_media(body: bytes, taken: Iterable[Taken]) -> bytes | None:
     return b"".join([*pieces, body[end:]])
 
 
-def digest_in(text: str) -> str | None:
-    """The digest that a recorded string holds in place of its base64; None if it is another text."""
-    found = _DIGEST.fullmatch(text.rpartition(",")[2])
-    return found[1] if found else None
-
-
 def digests(body: bytes) -> set[str]:
     """The digests of all placeholders in a recorded body."""
-    return {found.decode() for found in _DIGEST_BYTES.findall(body)}
+    return {found[1].decode() for found in _PLACEHOLDER_BYTES.finditer(body)}
 
 
 def bytes_with_media(body: bytes, find: Callable[[str], str | None]) -> bytes | None:
@@ -122,9 +115,9 @@ def bytes_with_media(body: bytes, find: Callable[[str], str | None]) -> bytes | 
     texts = {digest: find(digest) for digest in digests(body)}
     if None in texts.values():
         return None
-    return _DIGEST_BYTES.sub(lambda found: (texts[found[1].decode()] or "").encode(), body)
+    return _PLACEHOLDER_BYTES.sub(lambda found: (texts[found[1].decode()] or "").encode(), body)
 
 
 def with_media(value: Any, text_of: Callable[[str], str]) -> Any:
     """A copy of a recorded `value` (JSON) with `text_of(digest)` in place of each placeholder."""
-    return walking.map_texts(value, lambda text: _DIGEST.sub(lambda found: text_of(found[1]), text))
+    return walking.map_texts(value, lambda text: placeholder.PATTERN.sub(lambda found: text_of(found[1]), text))

@@ -14,6 +14,7 @@ call counts.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
@@ -67,6 +68,7 @@ from computer_use_cache.models import (
     Skip,
     Skipped,
 )
+from computer_use_cache.runs.assignment import WhenRecorded
 
 logger = logging.getLogger(__name__)
 
@@ -92,9 +94,17 @@ _NEXT: Mapping[State, frozenset[State]] = {
 
 class Exchange:
     """One planned request. `is_here` says whether its client is still connected, and `joins` whether it can be sent a
-    stream piece by piece."""
+    stream piece by piece. `when_recorded` is told its run and step, in the thread that writes."""
 
-    def __init__(self, shared: Shared, plan: Plan, is_here: Callable[[], bool], *, joins: bool = True) -> None:
+    def __init__(
+        self,
+        shared: Shared,
+        plan: Plan,
+        is_here: Callable[[], bool],
+        *,
+        joins: bool = True,
+        when_recorded: WhenRecorded | None = None,
+    ) -> None:
         self.state = State.DECIDING
         self.bypass: Bypass | None = None
         self.batch: Batch | None = None
@@ -104,11 +114,13 @@ class Exchange:
         self._shared = shared
         self._is_here = is_here
         self._joins = joins
+        self._when_recorded = when_recorded
         self._absent = Absent(Fwd.URI_MISS)
         self._status: int | None = None
         """The upstream's."""
         self._turn: Turn | None = None
         self._cost = NOTHING
+        self._began = shared.run.now()
         self._plan_with(plan)
 
     def _plan_with(self, plan: Plan) -> None:
@@ -327,7 +339,9 @@ class Exchange:
                 turn.end(self._shared, self._turn, ending)
             self._shared.conclude(final, self._cost, now)
             if isinstance(ending, Join):
-                ending.flight.when_landed(self._count_saved)
+                ending.flight.when_landed(functools.partial(self._joined_stream, final))
+            else:
+                self._shared.record(final, self.plan, self._cost, self._began, now, when_recorded=self._when_recorded)
         finally:
             self._release()
         return final
@@ -351,10 +365,13 @@ class Exchange:
             near=self._study.near,
         )
 
-    def _count_saved(self, landing: Landing) -> None:
+    def _joined_stream(self, report: Report, landing: Landing) -> None:
         """A follower of a stream paid nothing, and waited as long as its leader."""
         if isinstance(landing, Entry):
-            self._shared.ledger.saved(self.plan.model, replace(landing.cost, seconds=0.0))
+            saved = replace(landing.cost, seconds=0.0)
+            self._shared.ledger.saved(self.plan.model, saved)
+            report = replace(report, saved=saved)
+        self._shared.record(report, self.plan, NOTHING, self._began, self._now(), when_recorded=self._when_recorded)
 
     def _will_land(self, landing: Landing) -> None:
         if self.lead:

@@ -42,8 +42,8 @@ class Report(msgspec.Struct, frozen=True, gc=False):
     """Everything that is shown about one request.
 
     `fwd` says why the store did not answer it, and is None for a hit and a refusal. `said` names the header or mode
-    that is the reason, if one is. `status` is the upstream's. `age` and `ttl` are in seconds. A request is `collapsed`
-    if another request's upstream call answered it. `saved` is the cost that it avoided.
+    that is the reason, if one is. `status` is the upstream's, or that of a refusal. `age` and `ttl` are in seconds. A
+    request is `collapsed` if another request's upstream call answered it. `saved` is the cost that it avoided.
     """
 
     outcome: Outcome
@@ -103,7 +103,7 @@ def of_ending(known: Report, ending: Ending, now: float) -> Report:
                 saved=replace(entry.cost, seconds=0.0),  # it waited for the upstream
             )
         case Refuse(error, near):
-            return Report(Outcome.REFUSED, known.model, known.key, near=near, error=error.message)
+            return Report(Outcome.REFUSED, known.model, known.key, status=error.status, near=near, error=error.message)
         case Stored():
             return replace(known, storing=Storing.STORED)
         case Updated():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from computer_use_cache.accounting.ledger import Ledger
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan
+from computer_use_cache.errors import StoreError
+from computer_use_cache.exchange.calls import call_of
 from computer_use_cache.exchange.decide import Decider
 from computer_use_cache.exchange.failure_log import FailureLog
 from computer_use_cache.exchange.rendering import log_line
@@ -17,6 +19,12 @@ from computer_use_cache.exchange.studies import Studies
 from computer_use_cache.flights.flight import Flights
 from computer_use_cache.flights.leases import LeaseHolder
 from computer_use_cache.models import NOTHING, Cost, Entry, Outcome, Skipped
+from computer_use_cache.runs.assignment import WhenRecorded
+from computer_use_cache.runs.recorder import Recorder
+from computer_use_cache.screens.approval import INEXACT
+
+if TYPE_CHECKING:
+    from computer_use_cache.accounting.spans import Spans
 
 logger = logging.getLogger(__name__)
 
@@ -24,19 +32,28 @@ logger = logging.getLogger(__name__)
 class Shared:
     """One per proxy."""
 
-    def __init__(self, cache: Cache, ledger: Ledger, run: Runners) -> None:
+    def __init__(
+        self, cache: Cache, ledger: Ledger, run: Runners, own_run: str = "", spans: Spans | None = None
+    ) -> None:
+        """`own_run` is the id of the run that all calls belong to, or ""."""
         self.cache = cache
         self.ledger = ledger
         self.run = run
+        self.own_run = own_run
         self.flights = Flights()
         self.leases = LeaseHolder(cache.store.leases, cache.settings.upstream_timeout_seconds)
         self.decider = Decider(cache, self.flights)
         self.studies = Studies(cache, ledger, run, self.flights)
         self.storing = FailureLog("storing")
+        self._recorder = Recorder(cache, ledger, own_run, spans)
+        self._recording = FailureLog("recording runs")
 
-    def conclude_hit(self, plan: Plan, entry: Entry) -> None:
-        """Count a hit of the fast path. It is not logged: the line would cost more than the hit."""
-        self.ledger.served(Outcome.HIT, plan.model, entry.cost)
+    def conclude_hit(self, plan: Plan, entry: Entry, began: float) -> None:
+        """Count and record a hit of the fast path that began at this time (Unix seconds). It is not logged: the line
+        would cost more than the hit."""
+        cost = entry.cost
+        self.ledger.served(Outcome.HIT, plan.model, cost)
+        self._recorder.hit(plan, entry.key, cost, began, self.run.now())
 
     def conclude(self, report: Report, spent: Cost, now: float) -> None:
         """Count and log a request that has ended. `spent` is the cost of its own upstream call."""
@@ -66,3 +83,28 @@ class Shared:
             case Skipped(reason=reason):
                 self.ledger.skipped(reason)
         logger.info("%s", log_line(report))
+
+    def record(
+        self,
+        report: Report,
+        plan: Plan,
+        spent: Cost,
+        began: float,
+        now: float,
+        *,
+        when_recorded: WhenRecorded | None = None,
+    ) -> None:
+        """Record a call that has ended, in its run. The other arguments are those of `call_of`."""
+        is_inexact = any(kind in INEXACT for kind, _ in report.rebound)
+        self._recorder.add(plan, call_of(report, plan, spent, began, now), when_recorded, is_inexact=is_inexact)
+
+    def flush(self, now: float) -> None:
+        """Move what was counted and recorded into the store at `now` (Unix seconds). Blocks. Raises StoreError for the
+        counts, which are then kept."""
+        try:
+            self._recorder.flush()
+        except StoreError as error:
+            self._recording.failed(error)
+        else:
+            self._recording.worked()
+        self.ledger.flush(now)

@@ -108,6 +108,8 @@ class Format(ABC):
     """Enters the key and the entries; never change it."""
     key_excluded: ClassVar[frozenset[str]]
     """Top-level fields of the request that do not change the answer."""
+    operation: ClassVar[str] = "chat"
+    """What the model does: `gen_ai.operation.name` of OpenTelemetry's conventions, where they have a word for it."""
 
     routes: ClassVar[tuple[str, ...]] = ()
     """The API's paths below its base, if they are fixed ones."""
@@ -115,6 +117,8 @@ class Format(ABC):
     """Paths of the API that begin at the upstream's origin, whatever its base path is."""
     takes_forms: ClassVar[bool] = False
     """Whether a request may be a form (multipart/form-data) instead of JSON."""
+    has_websocket: ClassVar[bool] = False
+    """Whether clients may also ask over a websocket (responses_websocket/)."""
     origin_paths: ClassVar[tuple[str, ...]] = ()
     """Beginnings of paths that stay on the upstream's origin instead of going below its base path."""
     terminal_is_final: ClassVar[bool] = True
@@ -126,6 +130,8 @@ class Format(ABC):
     """The request's field that holds what was said so far."""
     instructions: ClassVar[tuple[str, ...]] = ()
     """The request's fields that hold the system prompt beside the conversation."""
+    asked: ClassVar[tuple[str, ...]] = ()
+    """The request's fields beside the conversation that hold its last message."""
     answered: ClassVar[str] = "choices"
     """The answer's field that holds what the model said."""
     image_places: ClassVar[tuple[str, ...]] = ()

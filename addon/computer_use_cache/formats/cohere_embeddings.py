@@ -14,6 +14,7 @@ class CohereEmbeddings(Cohere, OneShape):
     """`POST /v2/embed`."""
 
     name = "cohere_embeddings"
+    operation = "embeddings"
     origin_routes = ("/v2/embed",)
     conversation = "texts"
     answered = "embeddings"

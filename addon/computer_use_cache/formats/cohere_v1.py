@@ -31,6 +31,7 @@ class CohereChatV1(Cohere):
     origin_routes = ("/v1/chat",)
     conversation = "chat_history"
     instructions = ("preamble",)
+    asked = ("message", "tool_results")
     answered = "text"
     usage_places = ("meta/billed_units", "response/meta/billed_units")
     argument_objects = frozenset({"parameters"})

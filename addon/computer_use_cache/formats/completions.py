@@ -14,6 +14,7 @@ class Completions(ChoiceFormat):
     """`/completions`."""
 
     name = "completions"
+    operation = "text_completion"
     routes = ("/completions",)
     conversation = "prompt"
     answer_object = "text_completion"

@@ -37,6 +37,7 @@ class Embeddings(OpenAI, Format):
     """
 
     name = "embeddings"
+    operation = "embeddings"
     key_excluded = frozenset({"user", "cache_control", "metadata", "stream", "stream_options"})
     routes = ("/embeddings",)
     conversation = "input"

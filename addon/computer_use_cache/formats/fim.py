@@ -13,6 +13,7 @@ class Fim(ChatCompletions):
     """Fill in the middle."""
 
     name = "fim"
+    operation = "text_completion"
     routes = ("/fim/completions",)
     conversation = "prompt"
 

@@ -62,6 +62,7 @@ class Gemini(Format):
     """`generateContent` and `streamGenerateContent` of the Gemini API and of Vertex AI."""
 
     name = "gemini"
+    operation = "generate_content"
     key_excluded = frozenset({"cache_control", "metadata"})
     """The API has none of these. `cachedContent` is part of the prompt."""
     origin_paths: ClassVar[tuple[str, ...]] = ("/v1beta/",)

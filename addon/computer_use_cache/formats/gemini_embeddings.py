@@ -18,6 +18,7 @@ class GeminiEmbeddings(OneShape):
     """Both methods of the Gemini API, and `predict` of Vertex AI, with which older models embed and draw."""
 
     name = "gemini_embeddings"
+    operation = "embeddings"
     key_excluded = Gemini.key_excluded
     origin_paths = Gemini.origin_paths
     conversation = "content"

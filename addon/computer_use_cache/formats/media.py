@@ -1,4 +1,4 @@
-"""Describes a picture, sound or file inside a request in a few words: type, bytes, pixels.
+"""A picture, sound or file inside a request or an answer, and what is said of it: type, bytes, pixels.
 
 Only the head of its data is decoded, and none of it is shown: a screenshot has a million characters.
 """
@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import io
+from dataclasses import dataclass
 
 import imagesize
 
-from computer_use_cache.formats import data_url
+from computer_use_cache.formats import data_url, placeholder
 
 _HEAD = 512 * 1024
 """Characters of base64 (a multiple of 4) in which to look for the size: a JPEG may begin with a preview of 64 KiB."""
@@ -19,42 +21,64 @@ _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF")
 _LONGEST_LINK = 300
 
 
-def of_part(part: object) -> str | None:
-    """Describes a part of a message, in the spellings of all APIs; None if it is not a picture, sound or file."""
+@dataclass(frozen=True, slots=True)
+class Media:
+    """A picture, sound or file. `type` is its media type as far as the request says (`image/png`, `image`, ""). It is
+    in `data`, as base64 or as the placeholder of a recorded request, unless only a `url` is given."""
+
+    type: str
+    data: str = ""
+    url: str = ""
+
+    @property
+    def digest(self) -> str:
+        """The name under which stores keep the data, "" without data."""
+        digest = placeholder.digest_in(self.data)
+        return digest or (hashlib.sha256(self.data.encode("utf-8", "replace")).hexdigest() if self.data else "")
+
+    @property
+    def is_picture(self) -> bool:
+        return self.type.startswith("image")
+
+    def __str__(self) -> str:
+        """`[image/png, 182,344 bytes, 1280 x 800 pixels]`; the size in pixels only where the data is at hand."""
+        if self.url or not (self.data or self.type):
+            return _link(self.url)
+        size = placeholder.characters_in(self.data) * 3 // 4 - self.data[-2:].count("=")
+        pixels = pixel_size(self.data)
+        return f"[{self.type or 'data'}, {size:,} bytes{f', {pixels[0]} x {pixels[1]} pixels' if pixels else ''}]"
+
+
+def of_url(url: str, type: str = "") -> Media:
+    """What a URL leads to, or holds if it is a data URL; `type` is what the request says of other URLs."""
+    head, told, is_base64 = data_url.split(url)
+    return Media(told, data=url[len(head) :]) if is_base64 else Media(told or type, url=url)
+
+
+def of_part(part: object) -> Media | None:
+    """The picture, sound or file in a part of a message, in the spellings of all APIs; None for any other part."""
     match part:
-        case {"image_url": {"url": str(url)}} | {"image_url": str(url)} | {"video_url": {"url": str(url)}}:
-            return describe_url(url)
+        case {"image_url": {"url": str(url)}} | {"image_url": str(url)}:
+            return of_url(url, "image")
         case {"source": {"data": str(data), **source}}:
-            return describe(str(source.get("media_type", "")), data)
+            return Media(str(source.get("media_type", "")), data)
+        case {"type": "image", "source": {"url": str(url)}}:
+            return of_url(url, "image")
         case {"source": {"url": str(url)}} | {"file": {"file_data": str(url)}} | {"file_data": str(url)}:
-            return describe_url(url)
+            return of_url(url)
+        case {"video_url": {"url": str(url)}} | {"video_url": str(url)}:
+            return of_url(url, "video")
         case {"image": {"source": {"bytes": str(data)}, **source}}:
-            return describe(f"image/{source.get('format')}", data)
+            return Media(f"image/{source.get('format')}", data)
         case {"inlineData": {"data": str(data), **source}} | {"inline_data": {"data": str(data), **source}}:
-            return describe(str(source.get("mimeType") or source.get("mime_type")), data)
+            return Media(str(source.get("mimeType") or source.get("mime_type")), data)
         case {"fileData": {"fileUri": str(uri)}} | {"file_data": {"file_uri": str(uri)}}:
-            return describe_url(uri)
+            return of_url(uri)
         case {"input_audio": {"data": str(data), **source}}:
-            return describe(f"audio/{source.get('format')}", data)
-        case {"type": "image_generation_call", "result": str(data)}:
-            return describe("image", data)
+            return Media(f"audio/{source.get('format')}", data)
+        case {"type": "image_generation_call", "result": str(data)} | {"b64_json": str(data)}:
+            return Media("image", data)
     return None
-
-
-def describe(kind: str, data: str) -> str:
-    """`[image/png, 182,344 bytes, 1280 x 800 pixels]`, for base64 `data` of the type `kind`."""
-    size = len(data) * 3 // 4 - data[-2:].count("=")
-    pixels = pixel_size(data)
-    return f"[{kind or 'data'}, {size:,} bytes{f', {pixels[0]} x {pixels[1]} pixels' if pixels else ''}]"
-
-
-def describe_url(url: str) -> str:
-    """The same for a data URL; any other URL is shown as it is."""
-    head, kind, is_base64 = data_url.split(url)
-    if not head:
-        return f"[{url[:_LONGEST_LINK]}{'…' if len(url) > _LONGEST_LINK else ''}]"
-    data = url[len(head) :]
-    return describe(kind, data) if is_base64 else f"[{kind or 'data'}, {len(data):,} characters]"
 
 
 def pixel_size(data: str) -> tuple[int, int] | None:
@@ -70,3 +94,10 @@ def pixel_size(data: str) -> tuple[int, int] | None:
     except Exception:  # what a client sends may break off anywhere
         return None
     return (width, height) if width > 0 and height > 0 else None
+
+
+def _link(url: str) -> str:
+    head, kind, _ = data_url.split(url)
+    if head:
+        return f"[{kind or 'data'}, {len(url) - len(head):,} characters]"
+    return f"[{url[:_LONGEST_LINK]}{'…' if len(url) > _LONGEST_LINK else ''}]"

@@ -117,9 +117,11 @@ class OllamaGenerate(_Talk):
     """`POST /api/generate`."""
 
     name = "ollama_generate"
+    operation = "text_completion"
     origin_routes = ("/api/generate",)
     conversation = "prompt"
     instructions = ("system",)
+    asked = ("images",)
     answered = "response"
     said = ("response", "thinking", "image")
     image_places = ("images/*",)
@@ -135,6 +137,7 @@ class OllamaEmbed(Ollama, OneShape):
     """`POST /api/embed`."""
 
     name = "ollama_embed"
+    operation = "embeddings"
     origin_routes = ("/api/embed",)
     conversation = "input"
     answered = "embeddings"

@@ -65,6 +65,7 @@ class Moderations(OpenAI, OneShape):
     """`/moderations` of OpenAI and Mistral."""
 
     name = "moderations"
+    operation = "moderation"
     routes = ("/moderations",)
     conversation = "input"
     answered = "results"
@@ -75,6 +76,7 @@ class Rerank(OpenAI, OneShape):
     """`/rerank` of Cohere (both versions), Jina and Voyage."""
 
     name = "rerank"
+    operation = "rerank"
     routes = ("/rerank",)
     conversation = "documents"
     answered = "results"
@@ -86,6 +88,7 @@ class VoyageEmbeddings(OpenAI, OneShape):
     """Voyage's embeddings of pictures."""
 
     name = "multimodal_embeddings"
+    operation = "embeddings"
     routes = ("/multimodalembeddings",)
     conversation = "inputs"
     answered = "data"
@@ -96,6 +99,7 @@ class ContextualizedEmbeddings(OpenAI, OneShape):
     """Voyage's embeddings of the parts of a document."""
 
     name = "contextualized_embeddings"
+    operation = "embeddings"
     routes = ("/contextualizedembeddings",)
     conversation = "inputs"
     answered = "data"

@@ -23,6 +23,7 @@ class Images(OpenAI, OneShape):
     """`/images/generations`."""
 
     name = "images"
+    operation = "generate_content"
     routes = ("/images/generations",)
     conversation = "prompt"
     answered = "data"
@@ -55,6 +56,7 @@ class Speech(OpenAI, OneShape):
     """`/audio/speech`."""
 
     name = "speech"
+    operation = "generate_content"
     routes = ("/audio/speech",)
     conversation = "input"
     instructions = ("instructions",)
@@ -69,6 +71,7 @@ class Transcriptions(OpenAI, OneShape):
     """`/audio/transcriptions`."""
 
     name = "transcriptions"
+    operation = "transcription"
     routes = ("/audio/transcriptions",)
     takes_forms = True
     conversation = "file"

@@ -73,6 +73,7 @@ class Responses(OpenAI, Format):
     offline_status = 400
     key_excluded = EXCLUDED
     routes = ("/responses",)
+    has_websocket = True
     conversation = "input"
     instructions = ("instructions",)
     answered = "output"

@@ -5,11 +5,15 @@ Rules: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stre
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from computer_use_cache.models import Event
 
 _BOM = b"\xef\xbb\xbf"
+_EVENT_END = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
+"""The end of a line and the blank line after it. If the bytes received so far end with the CR of a CRLF, it counts as a
+line's end, and the LF is later read as one more blank line, which changes nothing."""
 
 
 def parse(body: bytes) -> Iterator[Event]:
@@ -33,6 +37,33 @@ def parse(body: bytes) -> Iterator[Event]:
             data.append(value)
         elif field == b"event":
             name = value
+
+
+class Reader:
+    """Reads a stream as it arrives."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self._before = b""
+        """A blank line, once something was read: a byte order mark only counts at the beginning of the stream."""
+        self._searched = 0
+        """How many bytes of the rest are known to hold no event's end."""
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Add received bytes. Returns the events that are complete now."""
+        self._rest += data
+        ends = [found.end() for found in _EVENT_END.finditer(self._rest, self._searched)]
+        if not ends:
+            self._searched = max(len(self._rest) - 3, 0)
+            return []
+        whole = self._before + bytes(self._rest[: ends[-1]])
+        del self._rest[: ends[-1]]
+        self._before, self._searched = b"\n", 0
+        return list(parse(whole))
+
+    def end(self) -> list[Event]:
+        """The last event, if its blank line is missing."""
+        return list(parse(self._before + bytes(self._rest)))
 
 
 def encode(events: Iterable[Event]) -> Iterator[bytes]:

@@ -21,6 +21,7 @@ _SHARED = (
 class TokenCount(OneShape):
     """A count for `api`, whose requests, rules and errors it shares."""
 
+    operation = "count_tokens"
     api: ClassVar[Format]
 
     def __init_subclass__(cls) -> None:

@@ -28,6 +28,7 @@ import computer_use_cache
 from computer_use_cache.errors import CacheError
 from computer_use_cache.launch import workers
 from computer_use_cache.launch.environment import Trust
+from computer_use_cache.run_models import OWN_RUN
 from computer_use_cache.settings import Settings
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -151,12 +152,13 @@ class Companion:
 
 @contextlib.contextmanager
 def companion(
-    settings: Settings, options: Mapping[str, str], own: Sequence[str], *, base_url: bool
+    settings: Settings, options: Mapping[str, str], own: Sequence[str], *, base_url: bool, run: str = ""
 ) -> Iterator[Companion]:
     """A private proxy on free loopback ports, which ends with this context and with this process, however it ends.
 
     It goes through the proxy that this process's environment names, if any. With `base_url` it is a reverse proxy
-    too. The other arguments are those of `arguments`. Raises CacheError when it does not start.
+    too. All of its calls belong to the run with the id `run`, if that is not "". The other arguments are those of
+    `arguments`. Raises CacheError when it does not start.
     """
     upstream = settings.upstream_base_url
     line = ["-s", str(entry_path()), "--mode", "regular@127.0.0.1:0"]
@@ -171,7 +173,12 @@ def companion(
     with (
         tempfile.TemporaryFile() as log,
         subprocess.Popen(  # noqa: S603  # ours
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+            env=os.environ | {OWN_RUN: run},
         ) as process,
     ):
         assert process.stdin

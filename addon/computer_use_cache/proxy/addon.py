@@ -29,6 +29,7 @@ from computer_use_cache.proxy.fast_path.eligibility import needs_flows
 from computer_use_cache.proxy.fast_path.lookup import FastPath
 from computer_use_cache.proxy.http.layer import with_cache_layer
 from computer_use_cache.proxy.http.owner import Feed
+from computer_use_cache.proxy.http.websocket import Reading
 from computer_use_cache.proxy.session import Session
 from computer_use_cache.proxy.shutdown import drain
 from computer_use_cache.proxy.signing import sign_anew
@@ -92,7 +93,7 @@ class ComputerUseCache:
             if self._session is None:
                 continue
             try:
-                await self._session.write(self._session.ledger.flush, time.time())
+                await self._session.write(self._session.shared.flush, time.time())
                 flushes += 1
                 if flushes % _FLUSHES_PER_MAINTENANCE == 0:
                     await self._session.upkeep(self._session.cache.store.maintain)
@@ -158,6 +159,9 @@ class ComputerUseCache:
 
     async def cache_find(self, search: Search) -> None:
         await asyncio.to_thread(search.run)
+
+    async def cache_read_message(self, reading: Reading) -> None:
+        await asyncio.to_thread(reading.run)
 
     def tls_clienthello(self, hello: ClientHelloData) -> None:
         if self._session:

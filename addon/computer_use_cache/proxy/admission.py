@@ -9,6 +9,7 @@ from computer_use_cache.errors import RequestError
 from computer_use_cache.models import Reason
 from computer_use_cache.proxy import flows, forwarding, guard, local_routes
 from computer_use_cache.proxy.helper_routes import HelperRoutes
+from computer_use_cache.proxy.http import websocket
 from computer_use_cache.proxy.http.stream import pass_body_through
 from computer_use_cache.proxy.request_head import Head
 from computer_use_cache.proxy.signing import signature_to_replace
@@ -73,8 +74,9 @@ class Gate:
         forwarding.keep_end_to_end(flow.request.headers)
         if is_addressed_here:
             forwarding.send_to_upstream(flow, self._settings)
-        if flows.could_use_http(flow, self._settings):
-            raise RequestError(426, "What is asked over a websocket is not cached: ask over HTTP.")
+        if flows.asks_for_websocket(flow, self._settings):
+            flows.answer(flow, websocket.switch(flow.request))
+            return True
         if flows.format_of(flow, self._settings):
             return True
         is_helper = flows.is_helper(flow)

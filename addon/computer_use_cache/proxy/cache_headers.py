@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mitmproxy import http
+from mitmproxy import ctx, http
 
 from computer_use_cache.errors import FormatError
 from computer_use_cache.exchange import rendering
@@ -20,6 +20,24 @@ def note(flow: http.HTTPFlow, report: Report) -> None:
     for name in ("cache_saved_seconds", "cache_saved_usd"):
         flow.metadata.pop(name, None)  # of an earlier answer: the flow may be replayed
     flow.metadata |= rendering.metadata(report)
+
+
+def name_run(flow: http.HTTPFlow, run: str) -> None:
+    """Keep the run that a request belongs to in the flow's metadata, "" if it is not known before it is recorded."""
+    flow.metadata.pop("cache_step", None)  # of an earlier answer
+    flow.metadata.pop("cache_run", None)
+    if run:
+        flow.metadata["cache_run"] = run
+
+
+def note_step(flow: http.HTTPFlow, run: str, step: int | None) -> None:
+    """Keep the run and the step as which a call was recorded, and have the list of flows filter it anew."""
+    flow.metadata.setdefault("cache_run", run)
+    if step is not None:
+        flow.metadata["cache_step"] = step
+    view = ctx.master.addons.get("view")
+    if view is not None:  # one that shows no flow is false
+        view.update([flow])
 
 
 def tell(flow: http.HTTPFlow, response: http.Response, report: Report, settings: Settings) -> None:

@@ -50,7 +50,7 @@ class FastHttpLayer(CacheHttpLayer):
         connections: Connections,
         fast_path: Callable[[], FastPath | None],
     ) -> None:
-        super().__init__(context, mode, owner, proxies, connections)
+        super().__init__(context, mode, owner, proxies=proxies, connections=connections)
         self._fast_path = fast_path
         self._conversation: Conversation | None = None
 

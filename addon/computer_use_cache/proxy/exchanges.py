@@ -128,7 +128,15 @@ class FlowExchanges:
         flow.metadata["cache_model"] = plan.model
         if plan.forward != request.body:
             flow.request.content = plan.forward
-        exchange = Exchange(self._shared, plan, lambda: flow.client_conn.connected, joins=not flow.is_replay)
+        cache_headers.name_run(flow, plan.route.controls.run or self._shared.own_run)
+        loop = asyncio.get_running_loop()
+        exchange = Exchange(
+            self._shared,
+            plan,
+            lambda: flow.client_conn.connected,
+            joins=not flow.is_replay,
+            when_recorded=lambda run, step: loop.call_soon_threadsafe(cache_headers.note_step, flow, run, step),
+        )
         running = self._running[flow.id] = _Running(exchange, flow.client_conn.id, time.monotonic())
         answer = await exchange.resolve()
         if isinstance(answer, Forward):

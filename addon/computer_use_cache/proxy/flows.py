@@ -73,13 +73,12 @@ def is_helper(flow: http.HTTPFlow) -> bool:
     return not is_upgraded and helpers.is_helper(flow.request.method, path_and_query(flow)[0])
 
 
-def could_use_http(flow: http.HTTPFlow, settings: Settings) -> bool:
-    """Whether this is Codex asking for a websocket to a cached API: if refused, it uses HTTP. No other client is known
-    to do so, so theirs pass."""
-    headers = flow.request.headers
-    if headers.get("upgrade") != "websocket" or not headers.get("user-agent", "").lower().startswith("codex"):
+def asks_for_websocket(flow: http.HTTPFlow, settings: Settings) -> bool:
+    """Whether the request opens a websocket to an API that the cache answers there too."""
+    if flow.request.method != "GET" or flow.request.headers.get("upgrade") != "websocket":
         return False
-    return is_cached_path(flow, settings)
+    found = formats.match(_split(flow, settings)[1])
+    return found is not None and found[0].has_websocket
 
 
 def request_of(flow: http.HTTPFlow, settings: Settings) -> Request:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from computer_use_cache.accounting.ledger import Ledger
+from computer_use_cache.accounting.tracing import open_spans
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.errors import StoreError
 from computer_use_cache.exchange.runners import Runners
@@ -21,6 +23,7 @@ from computer_use_cache.proxy.helper_routes import HelperRoutes
 from computer_use_cache.proxy.loaded_flows import LoadedFlows
 from computer_use_cache.proxy.local_routes import LocalRoutes
 from computer_use_cache.proxy.unseen import Unseen
+from computer_use_cache.run_models import OWN_RUN
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.opening import open_store
 from computer_use_cache.transfer import original_tool
@@ -40,7 +43,9 @@ class Session:
         self.ledger = Ledger(self.cache.store)
         self.gate = Gate(settings, loopback=loopback)
         self.unseen = Unseen(settings, self.ledger)
-        self.shared = Shared(self.cache, self.ledger, Runners(asyncio.to_thread, self.write, self.study, time.time))
+        run = Runners(asyncio.to_thread, self.write, self.study, time.time)
+        self._spans = open_spans(os.environ)
+        self.shared = Shared(self.cache, self.ledger, run, os.environ.get(OWN_RUN, ""), self._spans)
         self.exchanges = FlowExchanges(self.shared)
         self.helpers = HelperRoutes(self.shared)
         self.fast_path = FastPath(self.shared, self.gate)
@@ -81,10 +86,12 @@ class Session:
         self._writer.shutdown(wait=True)
         self._keeper.shutdown(wait=True)
         try:
-            self.ledger.flush(time.time())
+            self.shared.flush(time.time())
             self.cache.store.close()
         except StoreError as error:
             logger.warning("the store was not closed cleanly: %s", error)
+        if self._spans:
+            self._spans.close()
 
 
 async def _run[R](thread: ThreadPoolExecutor, work: Callable[[], R]) -> R:

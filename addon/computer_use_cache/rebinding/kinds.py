@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import re2
@@ -193,6 +193,7 @@ def have_one_form(one: str, other: str) -> bool:
     return any(_form(one, may) == _form(other, may) for may in ("short", "long"))
 
 
+@lru_cache(maxsize=1024)  # the messages of a conversation repeat their times
 def _form(text: str, may: str) -> str:
     """A time or date without its figures and names; `may` is what May is, as it is the same in full."""
 

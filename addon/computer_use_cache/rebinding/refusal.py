@@ -25,6 +25,7 @@ class Cause(StrEnum):
     STATE = "the provider keeps the answer under its id"
     NOT_TEXT = "the answer is not text"
     OTHER_FORM = "the answer holds a part or another form of a secret"
+    NEW_CREDENTIAL = "the answer holds a credential that the request does not"
     MARKED = "the request holds what stands for a secret here"
     MALFORMED = "the recorded answer cannot be rebuilt"
 

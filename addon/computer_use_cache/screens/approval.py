@@ -29,6 +29,10 @@ class Rule(StrEnum):
     CARET = "image-caret"
 
 
+INEXACT = frozenset((Rule.MASK, Rule.PADDED_MASK, Rule.CARET))
+"""The rules by which pictures with different pixels count as the same."""
+
+
 @dataclass(frozen=True, slots=True)
 class Same:
     """Two pictures may stand for each other, by all of these rules together; none for equal data."""

@@ -1,8 +1,8 @@
 """The protocols that every store fulfils. One suite of tests checks them on each store (tests/store/test_store.py).
 
 A store is one object with several roles. Code that uses it names the role it needs: `EntryStore` for recorded answers,
-`RequestLog` for the requests behind them, `Counters` for statistics, `Leases` for work shared between proxies. Only
-code that opens, passes on or closes a whole store names `Store`.
+`RequestLog` for the requests behind them, `RunLog` for the calls of each run, `Counters` for statistics, `Leases` for
+work shared between proxies. Only code that opens, passes on or closes a whole store names `Store`.
 
 Methods may be called from any thread and raise StoreError when the store cannot be used. All of them block, so the
 event loop calls them in a thread; the one exception is `get_quickly`.
@@ -17,12 +17,21 @@ from enum import Enum
 from typing import NamedTuple, Protocol
 
 from computer_use_cache.models import Entry, RequestRecord
+from computer_use_cache.run_models import Call, Run
 
 NEWEST_OF_PART = 16
 """How many requests are compared for each part they share. A part that more of them share says little."""
 NEWEST_OF_TEMPLATE = 16
 NEAR_CANDIDATES = 4
 KEPT_MISSES = 1000
+HIT_KEPT_SECONDS = 7 * 86400.0
+KEPT_RUNS = 1000
+CALLS_OF_RUN = 10_000
+"""A run keeps its first calls, so that the number of a step never changes."""
+RUNS_SHARE = 0.01
+"""The share of the size limit that is for runs."""
+LEAST_FOR_RUNS = 1024 * 1024
+"""Bytes for runs, however small the store is."""
 LEASE_SECONDS = 10
 
 
@@ -90,7 +99,7 @@ class EntryStore(Protocol):
         """Every readable entry, the most recently stored first."""
 
     def clear(self, chosen: Choice | None = None) -> int:
-        """Remove the chosen entries, or all, in short transactions; the number of entries removed."""
+        """Remove the chosen entries, or all and the runs too, in short transactions; the number of entries removed."""
 
     def probe(self) -> None:
         """Write something and remove it again, to find out if that is possible."""
@@ -107,6 +116,10 @@ class RequestLog(Protocol):
 
     def request(self, key: str) -> RequestRecord | None:
         """The request that an entry answers; None if it is not known."""
+
+    def put_request(self, key: str, record: RequestRecord) -> None:
+        """Keep a request that was answered by another request's entry for `HIT_KEPT_SECONDS`, for audits. A store that
+        keeps no media need not keep it."""
 
     def media(self, digest: str) -> str | None:
         """The base64 text with that digest, such as a screenshot, that recorded requests refer to; None if the store
@@ -148,8 +161,52 @@ class Leases(Protocol):
         """Give the lease back if `owner` still holds it."""
 
 
+class RunLog(Protocol):
+    """Runs and their calls. The oldest runs go when there are more than `KEPT_RUNS`, or when they take too much space.
+
+    A run without an exit status `ended` with its last call so far.
+    """
+
+    def add_run(self, run: Run) -> None:
+        """Add a run, or replace what is known about it. Its calls stay."""
+
+    def join_run(self, run: Run, label: str, since: float, *, begins: bool = False) -> str:
+        """The id of the newest run with this label that was active at `since` (Unix seconds) or later; without one,
+        `run` is added. All processes that ask at the same time get the same answer.
+
+        A call that `begins` a conversation does not join a run whose conversation has gone on: it is asked again from
+        the start.
+        """
+
+    def add_calls(self, id: str, calls: Sequence[Call]) -> range:
+        """Add calls to a run; returns the numbers of the steps that they became, counted from 1. A run has at most
+        `CALLS_OF_RUN` steps, and calls of an unknown run are not kept."""
+
+    def runs(self, limit: int) -> list[Run]:
+        """The runs that began last, the newest first."""
+
+    def run(self, id: str) -> Run | None:
+        """The run with that id."""
+
+    def calls(self, id: str) -> list[Call]:
+        """The calls of a run, in the order of its steps."""
+
+    def delete_run(self, id: str) -> bool:
+        """Remove a run and its calls; True if there was one."""
+
+    def clear(self) -> int:
+        """Remove all runs; the number of runs removed."""
+
+    def maintain(self) -> None:
+        """Remove the oldest runs while there are too many."""
+
+
 class Store(EntryStore, RequestLog, Counters, Protocol):
     """A whole store."""
+
+    @property
+    def run_log(self) -> RunLog:
+        """The runs."""
 
     @property
     def leases(self) -> Leases | None:

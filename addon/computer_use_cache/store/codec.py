@@ -13,15 +13,17 @@ import base64
 import binascii
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgpack
+import msgspec
 import zstandard
 from msgspec.structs import astuple
 
 from computer_use_cache.models import Entry, RequestRecord, Shape
+from computer_use_cache.run_models import Call, Run
 
 _VERSION = b"\x02"
 _READABLE = (_VERSION, b"\x01")
@@ -65,6 +67,16 @@ def encode_request(record: RequestRecord) -> bytes:
     return _frame((record.upstream, record.path, record.query, record.headers, record.body, record.parts))
 
 
+def encode_run(run: Run) -> bytes:
+    """The bytes to store."""
+    return _frame(msgspec.to_builtins(run))
+
+
+def encode_calls(calls: Sequence[Call]) -> bytes:
+    """The bytes to store: calls that are stored together take a fraction of the space."""
+    return _frame(msgspec.to_builtins(calls))
+
+
 def decoded_size(data: bytes) -> int:
     """The size of `data` when it is decompressed, as its header says; 0 if that is missing."""
     try:
@@ -100,6 +112,22 @@ def decode_request(data: bytes) -> RequestRecord | None:
         return None
 
 
+def decode_run(data: bytes) -> Run | None:
+    """The run in `data`, or None if this version cannot read all of it."""
+    try:
+        return msgspec.convert(_fields(data), Run)
+    except _UNREADABLE:
+        return None
+
+
+def decode_calls(data: bytes) -> list[Call]:
+    """The calls in `data`, none if this version cannot read all of them."""
+    try:
+        return msgspec.convert(_fields(data), list[Call])
+    except _UNREADABLE:
+        return []
+
+
 def decode_media(data: bytes, digest: str) -> str | None:
     """The base64 text that encodes `data` and has that SHA-256 (in hex); None if no text does."""
     return next((text for text in _spellings(data) if hashlib.sha256(text.encode()).hexdigest() == digest), None)
@@ -112,7 +140,7 @@ def _spellings(data: bytes) -> Iterator[str]:
         yield text.rstrip("=")
 
 
-def _frame(fields: tuple[Any, ...]) -> bytes:
+def _frame(fields: Any) -> bytes:
     frame: bytes = _contexts.compressor.compress(msgpack.packb(fields, unicode_errors="surrogatepass"))
     return _VERSION + frame
 

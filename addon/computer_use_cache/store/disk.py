@@ -15,10 +15,21 @@ from pathlib import Path
 from computer_use_cache.errors import StoreError
 from computer_use_cache.models import Entry, RequestRecord
 from computer_use_cache.store import codec
-from computer_use_cache.store.base import LEASE_SECONDS, NEWEST_OF_TEMPLATE, Choice, NewEntry, Size, Slow
+from computer_use_cache.store.base import (
+    HIT_KEPT_SECONDS,
+    LEAST_FOR_RUNS,
+    NEWEST_OF_TEMPLATE,
+    RUNS_SHARE,
+    Choice,
+    NewEntry,
+    Size,
+    Slow,
+)
+from computer_use_cache.store.disk_leases import DiskLeases
 from computer_use_cache.store.media_store import Media
 from computer_use_cache.store.memory import MOST_SEEN, BoundedMemory
 from computer_use_cache.store.request_log import Requests
+from computer_use_cache.store.run_log import Runs
 from computer_use_cache.store.space import Reserve
 from computer_use_cache.store.sqlite import BYTES_DELETED, Database, State
 from computer_use_cache.store.sqlite_failures import failures
@@ -27,8 +38,9 @@ logger = logging.getLogger(__name__)
 
 _SHARDS = 8
 """Each shard is a database of its own, so that two writers seldom wait for each other."""
-_ENTRIES_SHARE, _REQUESTS_SHARE, _MEDIA_SHARE = 0.8, 0.1, 0.1
-"""How the size limit is divided: entries, their requests, and the screenshots in those."""
+_REQUESTS_SHARE, _MEDIA_SHARE = 0.1, 0.1
+"""The shares of the size limit that are for the requests behind the entries, and for the screenshots in those."""
+_ENTRIES_SHARE = 1 - _REQUESTS_SHARE - _MEDIA_SHARE - RUNS_SHARE
 _QUICK_BYTES = 256 * 1024
 """An entry up to this size is decompressed on the event loop."""
 _COPIES_BYTES = 32 * 1024 * 1024
@@ -77,6 +89,7 @@ class DiskStore:
         self.leases = DiskLeases(folder / "leases") if leases else None
         self._media = Media(folder / "media", int(size_limit * _MEDIA_SHARE))
         self._requests = Requests(folder / "requests.db", int(size_limit * _REQUESTS_SHARE), self._media)
+        self.run_log = Runs(folder / "runs.db", max(int(size_limit * RUNS_SHARE), LEAST_FOR_RUNS))
 
     def _shard(self, key: str) -> Database:
         return self._shards[_shard_number(key)]
@@ -158,6 +171,7 @@ class DiskStore:
         with self._reserve.lent():
             if chosen is None:
                 self._requests.clear()
+                self.run_log.clear()
                 return sum(database.clear() for database in self._shards)
             removed, requests = 0, list[list[int]]()
             for database in self._shards:
@@ -189,12 +203,16 @@ class DiskStore:
             database.remove_orphans()
         self._requests.maintain()
         self._media.maintain()
+        self.run_log.maintain()
         self._reserve.refill()
 
     # -- requests
 
     def request(self, key: str) -> RequestRecord | None:
         return self._requests.get(key)
+
+    def put_request(self, key: str, record: RequestRecord) -> None:
+        self._requests.put([(key, record, HIT_KEPT_SECONDS)])
 
     def media(self, digest: str) -> str | None:
         return self._media.get(digest)
@@ -229,43 +247,13 @@ class DiskStore:
     def close(self) -> None:
         self._copies.clear()  # they hold connections
         self._requests.close()
+        self.run_log.close()
         self._media.close()
         if self.leases:
             self.leases.close()
         for database in (*self._shards, self._counters):
             with database.use() as cache:
                 cache.close()
-
-
-class DiskLeases:
-    """The leases of processes on one machine."""
-
-    def __init__(self, folder: Path) -> None:
-        """Opens or creates the folder; raises StoreError."""
-        self._leases = Database(folder, eviction_policy="none")
-
-    def take(self, key: str, owner: str) -> str:
-        with self._leases.use() as leases, leases.transact():
-            holder = leases.get(key)
-            if isinstance(holder, bytes) and holder != owner.encode():
-                return holder.decode()
-            leases.set(key, owner.encode(), expire=LEASE_SECONDS)
-            return owner
-
-    def renew(self, key: str, owner: str) -> None:
-        with self._leases.use() as leases, leases.transact():
-            if leases.get(key) == owner.encode():
-                leases.touch(key, expire=LEASE_SECONDS)
-
-    def release(self, key: str, owner: str) -> None:
-        with self._leases.use() as leases, leases.transact():
-            if leases.get(key) == owner.encode():
-                leases.delete(key)
-
-    def close(self) -> None:
-        """Release the files."""
-        with self._leases.use() as leases:
-            leases.close()
 
 
 def _shard_number(key: str) -> int:

@@ -21,8 +21,9 @@ from redis.retry import Retry
 from computer_use_cache.errors import StoreDown, StoreError
 from computer_use_cache.models import Entry, RequestRecord
 from computer_use_cache.store import base, codec, redis_scripts
-from computer_use_cache.store.base import Choice, NewEntry, Size, Slow, weigh
+from computer_use_cache.store.base import LEAST_FOR_RUNS, RUNS_SHARE, Choice, NewEntry, Size, Slow, weigh
 from computer_use_cache.store.memory import BoundedMemory
+from computer_use_cache.store.redis_runs import RedisRuns
 from computer_use_cache.store.redis_scripts import PREFIX, TABLES, TEMPLATE
 
 logger = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ class RedisStore:
         self._take_lease = self._client.register_script(redis_scripts.TAKE_LEASE)
         self._renew_lease = self._client.register_script(redis_scripts.RENEW_LEASE)
         self._release_lease = self._client.register_script(redis_scripts.RELEASE_LEASE)
+        self.run_log = RedisRuns(self._client, self._failures, max(int(size_limit * RUNS_SHARE), LEAST_FOR_RUNS))
         self._copies = BoundedMemory[str, Entry](_COPIES_BYTES, lambda entry: len(entry.body))
         self._lock = threading.Lock()
         self._down_until: float | None = None
@@ -147,6 +149,9 @@ class RedisStore:
             data = self._client.get(_REQUEST + key)
         return codec.decode_request(data) if data is not None else None
 
+    def put_request(self, key: str, record: RequestRecord) -> None:
+        """Nothing: without its pictures the request could not be repeated."""
+
     def media(self, digest: str) -> None:
         """None: screenshots would take too much of the server's memory."""
 
@@ -203,6 +208,7 @@ class RedisStore:
             deleted += self._delete_all(keys)
         with self._failures():
             self._client.delete(_MISSES)
+        self.run_log.clear()
         self._copies.clear()
         return deleted
 
@@ -224,6 +230,7 @@ class RedisStore:
                 pass
         while self.size().bytes > self._size_limit and (keys := self._oldest(_ENTRIES_PER_PIECE)):
             self._delete_all(keys)
+        self.run_log.maintain()
 
     # -- counters
 

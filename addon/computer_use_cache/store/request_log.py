@@ -5,26 +5,19 @@ is lost.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import logging
 import sqlite3
-import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from computer_use_cache.errors import StoreError
 from computer_use_cache.models import RequestRecord
 from computer_use_cache.store import codec
 from computer_use_cache.store.base import KEPT_MISSES, NEAR_CANDIDATES, NEWEST_OF_PART, weigh
 from computer_use_cache.store.media_store import Media
-from computer_use_cache.store.space import rows_at_once, trim_log
-from computer_use_cache.store.sqlite import make_private
+from computer_use_cache.store.space import rows_at_once
+from computer_use_cache.store.sqlite_file import SqliteFile
 
-logger = logging.getLogger(__name__)
-
-_BUSY_SECONDS = 5.0
 _LEFT_AFTER_EVICTION = 0.95
 """The share of the size limit to free at once, because a sweep of all parts follows each eviction."""
 _TABLES = """
@@ -51,7 +44,7 @@ DELETE FROM parts WHERE part BETWEEN ? AND ? AND NOT EXISTS (SELECT 1 FROM reque
 """
 
 
-class Requests:
+class Requests(SqliteFile):
     """The file `path`; `size_limit` is in bytes. Several processes and any thread may use it. Every method raises
     StoreError.
 
@@ -62,58 +55,12 @@ class Requests:
 
     def __init__(self, path: Path, size_limit: int, media: Media) -> None:
         """Opens or creates the file, readable by its owner only."""
-        self._path = path
         self._media = media
         self._size_limit = size_limit
-        self._lock = threading.Lock()
-        with self._lock, self._failures():
-            try:
-                self._database = self._open()
-            except sqlite3.DatabaseError as error:
-                self._replace(error)
+        super().__init__(path, _TABLES, "the recorded requests")
 
-    def _open(self) -> sqlite3.Connection:
-        make_private(self._path)
-        database = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        database.executescript(_TABLES)
-        return database
-
-    def _replace(self, why: Exception) -> None:
-        logger.warning("the recorded requests in %s cannot be read (%s): replaced by an empty file", self._path, why)
-        for path in self._path.parent.glob(self._path.name + "*"):
-            path.unlink()
-        self._database = self._open()
+    def _replaced(self) -> None:
         self._media.clear()
-
-    @contextlib.contextmanager
-    def _failures(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, sqlite3.Error) as error:
-            raise StoreError(f"the recorded requests in {self._path} cannot be used: {error}") from error
-
-    @contextlib.contextmanager
-    def _use(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._failures():
-            try:
-                yield self._database
-            except sqlite3.DatabaseError as error:
-                if _is_corrupt(error):
-                    self._database.close()
-                    self._replace(error)
-                raise
-
-    @contextlib.contextmanager
-    def _change(self) -> Iterator[sqlite3.Connection]:
-        with self._use() as database:
-            database.execute("BEGIN IMMEDIATE")
-            try:
-                yield database
-            except BaseException:
-                with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back already, on a full disk for one
-                    database.execute("ROLLBACK")
-                raise
-            database.execute("COMMIT")
 
     # -- requests
 
@@ -199,22 +146,10 @@ class Requests:
         with self._use() as database:
             return int(database.execute("SELECT count(*) FROM requests").fetchone()[0])
 
-    def _size(self) -> int:
-        with self._use() as database:
-            pages, free, size = (
-                database.execute(f"PRAGMA {name}").fetchone()[0]
-                for name in ("page_count", "freelist_count", "page_size")
-            )
-        return int((pages - free) * size)
-
     def _chosen(self, condition: str, *values: float) -> list[int]:
         with self._use() as database:
             rows = database.execute(f"SELECT id FROM requests WHERE {condition}", values)  # noqa: S608
             return [number for (number,) in rows]
-
-    def _trim_log(self) -> None:
-        with self._use() as database:
-            trim_log(database, self._path)
 
     def _remove_unheld(self, database: sqlite3.Connection, digests: Iterable[bytes]) -> None:
         held = "SELECT 1 FROM holds WHERE digest = ?"
@@ -232,15 +167,6 @@ class Requests:
         """The log of misses, newest first."""
         with self._use() as database:
             return [row[0] for row in database.execute("SELECT data FROM misses ORDER BY id DESC")]
-
-    def close(self) -> None:
-        """Release the file."""
-        with self._use() as database:
-            database.close()
-
-
-def _is_corrupt(error: sqlite3.DatabaseError) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def _numbers(database: sqlite3.Connection, keys: Sequence[str]) -> list[int]:

@@ -93,7 +93,7 @@ class Admitted:
 
 
 class Hit(msgspec.Struct):
-    """A hit, found for a body of this `length`.
+    """A hit, found for a body of this `length`, at the time at which its search `began`.
 
     `wire` is the whole response. Its Age and TTL are right `until` then (Unix seconds; 0 until the hit is served a
     second time). The `plan` of a remembered hit holds no bodies.
@@ -103,6 +103,7 @@ class Hit(msgspec.Struct):
     plan: Plan
     serve: Serve
     wire: bytes
+    began: float
     until: float = 0.0
 
 
@@ -220,7 +221,7 @@ class FastPath:
         if now >= known.until:
             known.wire = self._replayer.hit(known.plan, known.serve, now)
             known.until = _until(known.serve.entry, now)
-        self._shared.conclude_hit(known.plan, known.serve.entry)
+        self._shared.conclude_hit(known.plan, known.serve.entry, now)
         return known.wire
 
     @_safely
@@ -249,7 +250,7 @@ class FastPath:
     def _hit(self, length: int, plan: Plan, decision: Decision | Postpone | None, now: float) -> Hit | Plan:
         if not isinstance(decision, Serve) or self._replayer.paced(plan, decision.entry, decision.pieces):
             return plan
-        return Hit(length, plan, decision, self._replayer.hit(plan, decision, now))
+        return Hit(length, plan, decision, self._replayer.hit(plan, decision, now), now)
 
     @_safely
     def serve(self, hit: Hit, digest: Callable[[], bytes]) -> bytes:
@@ -260,7 +261,7 @@ class FastPath:
             self._lengths.put(hit.length, True)
         else:
             self._seen.put(hit.plan.key, True)
-        self._shared.conclude_hit(hit.plan, hit.serve.entry)
+        self._shared.conclude_hit(hit.plan, hit.serve.entry, hit.began)
         self.failures.worked()
         return hit.wire
 

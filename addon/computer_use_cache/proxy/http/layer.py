@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from mitmproxy.connection import Connection, ConnectionState
+from mitmproxy import http
+from mitmproxy.connection import Connection, ConnectionState, Server
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import CommandGenerator, Layer
 from mitmproxy.proxy.layers.http import (
     ErrorCode,
+    GetHttpConnection,
     Http1Client,
+    HttpConnection,
     HttpLayer,
     HTTPMode,
     RegisterHttpConnection,
@@ -30,6 +34,7 @@ from computer_use_cache.proxy.http.client import CacheHttp1Client
 from computer_use_cache.proxy.http.owner import UPSTREAM_FAULT, Owner
 from computer_use_cache.proxy.http.server import CacheHttp1Server
 from computer_use_cache.proxy.http.stream import CacheStream
+from computer_use_cache.proxy.http.websocket import WebsocketServer
 
 
 def with_cache_layer(layer: Layer, make: Callable[[Context, HTTPMode], CacheHttpLayer]) -> Layer:
@@ -42,15 +47,34 @@ def with_cache_layer(layer: Layer, make: Callable[[Context, HTTPMode], CacheHttp
     return layer
 
 
+def _unconnected(server: Server) -> Server:
+    """Another server that is reached in the same way."""
+    other = Server(address=server.address, transport_protocol=server.transport_protocol)
+    other.tls, other.sni, other.via = server.tls, server.sni, server.via
+    return other
+
+
 class CacheHttpLayer(HttpLayer):
-    """One client connection, noted in `connections`. Other hosts are reached through `proxies`."""
+    """One client connection, noted in `connections`. Other hosts are reached through `proxies`.
+
+    `make_server` makes the part that reads requests from the client, for connections that are not HTTP/2.
+    """
 
     def __init__(
-        self, context: Context, mode: HTTPMode, owner: Owner, proxies: Proxies, connections: Connections
+        self,
+        context: Context,
+        mode: HTTPMode,
+        owner: Owner,
+        *,
+        proxies: Proxies,
+        connections: Connections,
+        make_server: Callable[[Context], HttpConnection] = CacheHttp1Server,
     ) -> None:
         super().__init__(context, mode)
         self._owner = owner
         self._proxies = proxies
+        self._connections = connections
+        self._make_server = make_server
         self._watch: commands.RequestWakeup | None = None
         self._clients: dict[Connection, CacheHttp1Client] = {}
         connections.add(self)
@@ -61,8 +85,27 @@ class CacheHttpLayer(HttpLayer):
         return sum(stream.child_layer is None for stream in self.streams.values())
 
     def make_stream(self, stream_id: int) -> CommandGenerator[None]:
-        self.streams[stream_id] = CacheStream(self.context.fork(), stream_id, self._owner, self._proxies)
+        self.streams[stream_id] = CacheStream(
+            self.context.fork(), stream_id, self._owner, self._proxies, self._make_websocket
+        )
         yield from self.event_to_child(self.streams[stream_id], events.Start())
+
+    def _make_websocket(self, context: Context, handshake: http.Request) -> Layer:
+        # The stream that carries the websocket would take what is sent to its own server for a message.
+        context.server = _unconnected(context.server)
+        return CacheHttpLayer(
+            context,
+            self.mode,
+            self._owner,
+            proxies=self._proxies,
+            connections=self._connections,
+            make_server=partial(WebsocketServer, handshake=handshake),
+        )
+
+    def get_connection(self, event: GetHttpConnection, *, reuse: bool = True) -> CommandGenerator[None]:
+        # mitmproxy believes that an HTTP/1 client asks one thing at a time, and would share a busy connection.
+        is_alone = self._make_server is CacheHttp1Server or len(self.streams) == 1
+        yield from super().get_connection(event, reuse=reuse and is_alone)
 
     def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
         piece = self._passed_on(event) if isinstance(event, events.DataReceived) else None
@@ -71,7 +114,7 @@ class CacheHttpLayer(HttpLayer):
                 yield commands.SendData(self.context.client, piece)
             return
         if isinstance(event, events.Start) and self.context.client.alpn not in (b"h2", b"h3"):
-            self.connections[self.context.client] = CacheHttp1Server(self.context.fork())
+            self.connections[self.context.client] = self._make_server(self.context.fork())
         if isinstance(event, events.Wakeup) and event.command is self._watch:
             self._watch = None
             yield from self._end_silent_streams()

@@ -7,6 +7,7 @@ addon. A slow answer reaches the client as it comes, and an answer that comes be
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import cached_property
 
 from mitmproxy import flow as mitmproxy_flow
@@ -14,13 +15,14 @@ from mitmproxy import http
 from mitmproxy.net.http.validate import validate_headers
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.context import Context
-from mitmproxy.proxy.layer import CommandGenerator
+from mitmproxy.proxy.layer import CommandGenerator, Layer
 from mitmproxy.proxy.layers.http import (
     ErrorCode,
     GetHttpConnection,
     HttpErrorHook,
     HttpResponseHook,
     HttpStream,
+    RequestHeaders,
     RequestProtocolError,
     ResponseData,
     ResponseEndOfMessage,
@@ -31,6 +33,7 @@ from mitmproxy.proxy.layers.http import (
 
 from computer_use_cache.errors import RequestError
 from computer_use_cache.network import Proxies
+from computer_use_cache.proxy import flows
 from computer_use_cache.proxy.content_coding import LARGEST_REQUEST
 from computer_use_cache.proxy.http.client import InterimResponse
 from computer_use_cache.proxy.http.owner import (
@@ -60,13 +63,22 @@ def pass_body_through(flow: http.HTTPFlow) -> None:
         flow.metadata[_EXPECTATION] = expectation
 
 
+type MakeWebsocket = Callable[[Context, http.Request], Layer]
+"""Makes the layer for a websocket that the addon has opened; the request is its handshake as the client sent it."""
+
+
 class CacheStream(HttpStream):
     """One exchange."""
 
-    def __init__(self, context: Context, stream_id: int, owner: Owner, proxies: Proxies) -> None:
+    def __init__(
+        self, context: Context, stream_id: int, owner: Owner, proxies: Proxies, make_websocket: MakeWebsocket
+    ) -> None:
         super().__init__(context, stream_id)
         self._owner = owner
         self._proxies = proxies
+        self._make_websocket = make_websocket
+        self._handshake: http.Request | None = None
+        """A copy of a request for another protocol, from before the addon points it at its upstream."""
         self.heard_upstream: float | None = None
         """When the upstream was asked or last sent something (Unix seconds); None while nothing is expected of it."""
 
@@ -76,6 +88,9 @@ class CacheStream(HttpStream):
         elif isinstance(event, (ResponseEndOfMessage, ResponseProtocolError)):
             self.heard_upstream = None
         match event:
+            case RequestHeaders() if "upgrade" in event.request.headers:
+                self._handshake = event.request.copy()
+                yield from super()._handle_event(event)
             case InterimResponse():
                 yield SendHttp(ResponseHeaders(self.stream_id, event.response), self.context.client)
             case events.Wakeup():
@@ -285,3 +300,16 @@ class CacheStream(HttpStream):
         self.server_state = self.state_done
         if self.client_state == self.state_done:
             yield from self.flow_done()
+
+    def flow_done(self) -> CommandGenerator[None]:
+        assert self.flow.response
+        if self.flow.response.status_code != 101 or not flows.is_own_answer(self.flow):
+            yield from super().flow_done()
+            return
+        assert self._handshake
+        self.flow.live = False
+        self.flow.websocket = None  # its messages are flows of their own
+        self.child_layer = self._make_websocket(self.context.fork(), self._handshake)
+        self._handle_event = self.passthrough  # type: ignore[method-assign]
+        yield from self.child_layer.handle_event(events.Start())
+        yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)

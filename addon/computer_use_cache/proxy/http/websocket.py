@@ -1,0 +1,269 @@
+"""The server's end of a websocket for OpenAI's Responses, in the place of mitmproxy's HTTP server.
+
+Where that one reads requests from a connection, this one reads messages and makes each `response.create` a request of
+its own, with hooks and a flow of its own. Upstreams are asked over HTTP.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import assert_never
+
+from mitmproxy import http
+from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layer import CommandGenerator
+from mitmproxy.proxy.layers.http import (
+    ErrorCode,
+    HttpConnection,
+    HttpEvent,
+    ReceiveHttp,
+    RequestData,
+    RequestEndOfMessage,
+    RequestHeaders,
+    RequestProtocolError,
+    ResponseData,
+    ResponseEndOfMessage,
+    ResponseHeaders,
+    ResponseProtocolError,
+)
+from wsproto.connection import Connection, ConnectionState, ConnectionType
+from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
+from wsproto.frame_protocol import CloseReason
+from wsproto.utilities import LocalProtocolError, RemoteProtocolError, generate_accept_token
+
+from computer_use_cache.errors import RequestError
+from computer_use_cache.formats.openai import OpenAI
+from computer_use_cache.proxy.content_coding import LARGEST_REQUEST
+from computer_use_cache.proxy.flows import lower_headers
+from computer_use_cache.responses_websocket.conversation import Ask, Conversation, Reply, Step, lane_of
+from computer_use_cache.responses_websocket.events import AnswerEvents, error_event
+
+_VERSION = "13"
+_MOST_WAITING = 100
+"""Messages of one lane that may wait for the answers to earlier ones."""
+
+_HANDSHAKE_ONLY = (
+    *("connection", "upgrade", "sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions"),
+    *("sec-websocket-protocol", "accept-encoding", "content-length", "transfer-encoding", "expect"),
+)
+"""Headers that do not go into the requests that messages become."""
+_BETA = "responses_websockets="
+"""The item of OpenAI-Beta with which Codex asks for websockets."""
+
+
+def switch(handshake: http.Request) -> http.Response:
+    """The answer that opens a websocket. Raises RequestError."""
+    headers = handshake.headers
+    if handshake.http_version != "HTTP/1.1" or headers.get("sec-websocket-version") != _VERSION:
+        raise RequestError(
+            426, f"Websockets are opened here over HTTP/1.1 and in version {_VERSION}. Or ask over HTTP."
+        )
+    key = headers.get("sec-websocket-key", "")
+    if not key:
+        raise RequestError(400, "Sec-WebSocket-Key is missing.")
+    token = generate_accept_token(key.encode())
+    opened = {"upgrade": "websocket", "connection": "Upgrade", "sec-websocket-accept": token.decode()}
+    response = http.Response.make(101, b"", opened)
+    del response.headers["content-length"]
+    return response
+
+
+class Reading:
+    """One message for the addon to read. `step` says what to do about it."""
+
+    def __init__(self, conversation: Conversation, message: bytes) -> None:
+        self._conversation = conversation
+        self._message = message
+        failed = RequestError(500, "The cache could not read the message; see its log.")
+        self.step: Step = Reply((error_event(500, OpenAI().error(failed), {}, lane_of(message)),))
+
+    def run(self) -> None:
+        self.step = self._conversation.read(self._message, time.time())
+
+
+@dataclass
+class CacheReadMessageHook(commands.StartHook):
+    """Asks the addon to read a message in a thread: it may be as large as any request."""
+
+    reading: Reading
+    name = "cache_read_message"
+    blocking = True
+
+
+@dataclass(slots=True)
+class _Turn:
+    """A request that has not been answered completely."""
+
+    ask: Ask
+    answer: AnswerEvents
+
+
+class WebsocketServer(HttpConnection):
+    """One client's websocket. `handshake` is the request that opened it, as the client sent it.
+
+    The messages of a lane are answered one after another, those of different lanes at the same time.
+    """
+
+    def __init__(self, context: Context, handshake: http.Request) -> None:
+        super().__init__(context, context.client)
+        self._handshake = handshake
+        self._frames = Connection(ConnectionType.SERVER)
+        self._conversation = Conversation()
+        self._message = bytearray()
+        self._waiting: dict[str | None, deque[bytes]] = {}
+        """The messages of each lane that is busy."""
+        self._turns: dict[int, _Turn] = {}
+        self._next_stream_id = 1
+        self._has_left = False
+
+    def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
+        match event:
+            case events.DataReceived() if not self._has_left:
+                yield from self._receive(event.data)
+            case events.ConnectionClosed():
+                yield from self._leave()
+            case HttpEvent():
+                yield from self._send(event)
+
+    # -- from the client
+
+    def _receive(self, data: bytes) -> CommandGenerator[None]:
+        try:
+            self._frames.receive_data(data)
+            for event in self._frames.events():
+                match event:
+                    case Ping():
+                        yield from self._write(event.response())
+                    case CloseConnection():
+                        yield from self._close(event.response())
+                    case TextMessage() | BytesMessage() if not self._has_left:
+                        yield from self._add(event)
+        except RemoteProtocolError as error:
+            hint = error.event_hint
+            yield from self._close(
+                hint if isinstance(hint, CloseConnection) else CloseConnection(CloseReason.PROTOCOL_ERROR)
+            )
+
+    def _add(self, piece: TextMessage | BytesMessage) -> CommandGenerator[None]:
+        data = piece.data.encode() if isinstance(piece.data, str) else piece.data
+        self._message += data
+        if len(self._message) > LARGEST_REQUEST:
+            reason = f"A message is larger than {LARGEST_REQUEST} bytes."
+            yield from self._close(CloseConnection(CloseReason.MESSAGE_TOO_BIG, reason))
+        elif piece.message_finished:
+            message = bytes(self._message)
+            self._message.clear()
+            yield from self._accept(message)
+
+    def _accept(self, message: bytes) -> CommandGenerator[None]:
+        lane = lane_of(message)
+        if lane not in self._waiting:
+            self._waiting[lane] = deque((message,))
+            yield from self._go_on(lane)
+        elif len(self._waiting[lane]) < _MOST_WAITING:
+            self._waiting[lane].append(message)
+        else:
+            yield from self._close(CloseConnection(CloseReason.POLICY_VIOLATION, "Too many messages wait for answers."))
+
+    def _go_on(self, lane: str | None) -> CommandGenerator[None]:
+        """Answer the waiting messages of a lane, up to the next one that becomes a request."""
+        waiting = self._waiting[lane]
+        while waiting:
+            reading = Reading(self._conversation, waiting.popleft())
+            yield CacheReadMessageHook(reading)
+            match reading.step:
+                case Reply(replies):
+                    for reply in replies:
+                        yield from self._say(reply)
+                case Ask():
+                    yield from self._ask(reading.step, lane)
+                    return
+                case _:
+                    assert_never(reading.step)
+        del self._waiting[lane]
+
+    def _ask(self, ask: Ask, lane: str | None) -> CommandGenerator[None]:
+        stream_id = self._next_stream_id
+        self._next_stream_id += 2
+        self._turns[stream_id] = _Turn(ask, AnswerEvents(lane))
+        request = _request(self._handshake, len(ask.body))
+        yield ReceiveHttp(RequestHeaders(stream_id, request, end_stream=False))
+        yield ReceiveHttp(RequestData(stream_id, ask.body))
+        yield ReceiveHttp(RequestEndOfMessage(stream_id))
+
+    def _leave(self) -> CommandGenerator[None]:
+        """The client is gone, or is sent away: nobody waits for the answers."""
+        self._has_left = True
+        yield commands.CloseConnection(self.conn)
+        self._waiting.clear()
+        for stream_id in tuple(self._turns):
+            del self._turns[stream_id]
+            yield ReceiveHttp(
+                RequestProtocolError(stream_id, "Client disconnected.", ErrorCode.CLIENT_DISCONNECTED),
+            )
+
+    # -- to the client
+
+    def _send(self, event: HttpEvent) -> CommandGenerator[None]:
+        turn = self._turns.get(event.stream_id)
+        if turn is None:
+            return
+        for data in _events(turn.answer, event):
+            yield from self._say(data)
+        if isinstance(event, (ResponseEndOfMessage, ResponseProtocolError)):
+            del self._turns[event.stream_id]
+            if turn.answer.to_continue:
+                self._conversation.answered(turn.ask.said, turn.answer.to_continue)
+            if turn.answer.lane in self._waiting:
+                yield from self._go_on(turn.answer.lane)
+
+    def _say(self, data: bytes) -> CommandGenerator[None]:
+        yield from self._write(TextMessage(data.decode("utf-8", "replace")))
+
+    def _write(self, event: TextMessage | Pong | CloseConnection) -> CommandGenerator[None]:
+        try:
+            data = self._frames.send(event)
+        except LocalProtocolError:  # it is closed
+            return
+        yield commands.SendData(self.conn, data)
+
+    def _close(self, last: CloseConnection) -> CommandGenerator[None]:
+        if self._frames.state is not ConnectionState.CLOSED:
+            yield from self._write(last)
+        yield from self._leave()
+
+
+def _request(handshake: http.Request, length: int) -> http.Request:
+    """The request over HTTP for a message of `length` bytes."""
+    request = handshake.copy()
+    request.method = "POST"
+    request.timestamp_start = time.time()
+    headers = request.headers
+    for name in _HANDSHAKE_ONLY:
+        headers.pop(name, None)
+    betas = [item.strip() for item in headers.get("openai-beta", "").split(",")]
+    if kept := [item for item in betas if item and not item.startswith(_BETA)]:
+        headers["openai-beta"] = ", ".join(kept)
+    else:
+        headers.pop("openai-beta", None)
+    headers["content-type"] = "application/json"
+    headers["accept"] = "text/event-stream"
+    headers["content-length"] = str(length)
+    return request
+
+
+def _events(answer: AnswerEvents, event: HttpEvent) -> Iterator[bytes]:
+    """The events of a websocket for an event of an HTTP answer."""
+    match event:
+        case ResponseHeaders():
+            answer.begin(event.response.status_code, lower_headers(event.response.headers))
+        case ResponseData():
+            yield from answer.receive(event.data)
+        case ResponseEndOfMessage():
+            yield from answer.end()
+        case ResponseProtocolError():
+            yield from answer.fail(event.code.http_status_code() or 502, event.message)

@@ -1,0 +1,127 @@
+"""Records the calls of runs: in memory first, then in the store, by the thread that writes.
+
+What a call costs its request is an append. Under a flood, calls are dropped and counted.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from itertools import zip_longest
+from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec.structs import replace
+
+from computer_use_cache.accounting.ledger import Ledger
+from computer_use_cache.cache.cache import Cache
+from computer_use_cache.cache.plan import Plan, Route
+from computer_use_cache.diagnosis.audit import hit_record
+from computer_use_cache.models import Cost, Outcome
+from computer_use_cache.run_models import Call
+from computer_use_cache.runs.assignment import Assignment, Settled, WhenRecorded
+from computer_use_cache.runs.cleaning import without_credentials
+from computer_use_cache.runs.conversation import Head, head_of
+
+if TYPE_CHECKING:
+    from computer_use_cache.accounting.spans import Spans
+
+MOST_PENDING = 2000
+"""Between two flushes, which are a second apart. No agent makes this many calls; a load test does."""
+
+
+class _Hit(NamedTuple):
+    """A hit of the fast path, to be made a call later."""
+
+    route: Route
+    head: Head | None
+    model: str
+    asked: str
+    key: str
+    cost: Cost
+    began: float
+    ended: float
+
+
+class Recorder:
+    """The calls of one proxy. `own_run` is the id of the run that all of them belong to, or "". `spans` gets each
+    call once it is recorded.
+
+    `hit` and `add` are quick and safe from any thread; `flush` uses the store.
+    """
+
+    def __init__(self, cache: Cache, ledger: Ledger, own_run: str, spans: Spans | None = None) -> None:
+        self._cache = cache
+        self._ledger = ledger
+        self._spans = spans
+        self._assignment = Assignment(cache, own_run)
+        self._pending: deque[_Hit | Settled] = deque()
+        self._dropped = 0
+
+    def hit(self, plan: Plan, key: str, cost: Cost, began: float, now: float) -> None:
+        """A hit of the fast path on the entry `key` has ended. Times are in Unix seconds."""
+        if len(self._pending) < MOST_PENDING:
+            head = head_of(plan.format, plan.body) if plan.body else None
+            self._pending.append(_Hit(plan.route, head, plan.model, plan.key, key, cost, began, now))
+        else:
+            self._dropped += 1
+
+    def add(
+        self, plan: Plan, call: Call, when_recorded: WhenRecorded | None = None, *, is_inexact: bool = False
+    ) -> None:
+        """A call has ended. Its request is kept if it `is_inexact`: a hit although its pictures differ."""
+        if len(self._pending) < MOST_PENDING:
+            head = head_of(plan.format, plan.body)
+            self._pending.append(Settled(plan.route, head, call, when_recorded, plan if is_inexact else None))
+        else:
+            self._dropped += 1
+
+    def flush(self) -> None:
+        """Move the calls into the store. Raises StoreError, and then they are lost, and counted."""
+        pending = [self._pending.popleft() for _ in range(len(self._pending))]
+        dropped, self._dropped = self._dropped, 0
+        missing = len(pending)
+        by_run: defaultdict[str, list[Settled]] = defaultdict(list)
+        try:
+            for each in pending:
+                settled = _settled(each) if isinstance(each, _Hit) else each
+                if settled.inexact:
+                    self._cache.store.put_request(settled.inexact.key, hit_record(self._cache, settled.inexact))
+                by_run[self._assignment.run_of(settled)].append(settled._replace(call=_clean(settled.call)))
+            for id, calls in by_run.items():
+                calls.sort(key=lambda settled: settled.call.at)
+                steps = self._cache.store.run_log.add_calls(id, [settled.call for settled in calls])
+                missing -= len(steps)
+                if not steps:
+                    self._assignment.forget()
+                for settled, step in zip_longest(calls, steps):
+                    self._tell(settled, id, step)
+        finally:
+            if dropped + missing:
+                self._ledger.unrecorded(dropped + missing)
+
+    def _tell(self, settled: Settled, run: str, step: int | None) -> None:
+        if settled.when_recorded:
+            settled.when_recorded(run, step)
+        if self._spans:
+            self._spans.add(settled.call, settled.route.request, run, step)
+
+
+def _settled(hit: _Hit) -> Settled:
+    call = Call(
+        at=hit.began,
+        outcome=Outcome.HIT,
+        format=hit.route.format.name,
+        path=hit.route.request.path,
+        model=hit.model,
+        key=hit.key,
+        asked=hit.asked,
+        seconds=max(hit.ended - hit.began, 0.0),
+        cost=hit.cost,
+    )
+    return Settled(hit.route, hit.head, call)
+
+
+def _clean(call: Call) -> Call:
+    """The call without credentials: its texts may quote what a client sent."""
+    if call.reason or call.near_place:
+        return replace(call, reason=without_credentials(call.reason), near_place=without_credentials(call.near_place))
+    return call

@@ -1,0 +1,104 @@
+"""One SQLite file of our own: short transactions, readable by its owner only, and replaced by an empty one if it is
+corrupt."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from computer_use_cache.errors import StoreError
+from computer_use_cache.store.space import trim_log
+from computer_use_cache.store.sqlite import make_private
+
+logger = logging.getLogger(__name__)
+
+_BUSY_SECONDS = 5.0
+
+
+class SqliteFile:
+    """Several processes and any thread may use it. Every method raises StoreError."""
+
+    def __init__(self, path: Path, tables: str, content: str) -> None:
+        """Opens or creates the file. `tables` is the script that creates what is missing in it; messages call what it
+        holds `content`."""
+        self._path = path
+        self._tables = tables
+        self._content = content
+        self._lock = threading.Lock()
+        with self._lock, self._failures():
+            try:
+                self._database = self._open()
+            except sqlite3.DatabaseError as error:
+                self._replace(error)
+
+    def _open(self) -> sqlite3.Connection:
+        make_private(self._path)
+        database = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        database.executescript(self._tables)
+        return database
+
+    def _replace(self, why: Exception) -> None:
+        logger.warning("%s in %s cannot be read (%s): replaced by an empty file", self._content, self._path, why)
+        for path in self._path.parent.glob(self._path.name + "*"):
+            path.unlink()
+        self._database = self._open()
+        self._replaced()
+
+    def _replaced(self) -> None:
+        """An empty file has taken the place of a corrupt one."""
+
+    @contextlib.contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"{self._content} in {self._path} cannot be used: {error}") from error
+
+    @contextlib.contextmanager
+    def _use(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, self._failures():
+            try:
+                yield self._database
+            except sqlite3.DatabaseError as error:
+                if _is_corrupt(error):
+                    self._database.close()
+                    self._replace(error)
+                raise
+
+    @contextlib.contextmanager
+    def _change(self) -> Iterator[sqlite3.Connection]:
+        with self._use() as database:
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                yield database
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back already, on a full disk for one
+                    database.execute("ROLLBACK")
+                raise
+            database.execute("COMMIT")
+
+    def _size(self) -> int:
+        """The bytes in use."""
+        with self._use() as database:
+            pages, free, size = (
+                database.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+        return int((pages - free) * size)
+
+    def _trim_log(self) -> None:
+        with self._use() as database:
+            trim_log(database, self._path)
+
+    def close(self) -> None:
+        """Release the file."""
+        with self._use() as database:
+            database.close()
+
+
+def _is_corrupt(error: sqlite3.DatabaseError) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

@@ -1,0 +1,181 @@
+"""Which run a call belongs to, and what is recorded of it, through whole exchanges."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from computer_use_cache.errors import StoreError
+from computer_use_cache.exchange.shared import Shared
+from computer_use_cache.models import Outcome
+from computer_use_cache.run_models import Call, Run
+from computer_use_cache.runs.recorder import MOST_PENDING
+from exchange.house import START, House, failure, token
+from runs.chats import chats, said
+from runs.chats import recorded as runs_of
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path / "store")
+
+
+def recorded(house: House) -> list[tuple[str, list[Outcome]]]:
+    """The runs with the outcomes of their calls, the oldest run first."""
+    return [(run.name, [call.outcome for call in calls]) for run, calls in runs_of(house)]
+
+
+def test_a_conversation_that_goes_on_is_one_run(house: House) -> None:
+    chats(house, said("Buy milk", "Which?")[:2])
+    chats(house, said("Buy milk", "Which?", "Whole"))
+    chats(house, said("Buy milk", "Which?", "Whole", "Done", "Thanks"))
+    chats(house, said("Buy milk", "Which?", "Whole"))
+    assert recorded(house) == [("Buy milk", [Outcome.MISS] * 3 + [Outcome.HIT])]
+
+
+def test_another_first_message_or_another_system_prompt_is_another_run(house: House) -> None:
+    chats(house, said("Buy milk"))
+    chats(house, said("Buy bread"))
+    chats(house, [{"role": "system", "content": "You write code."}, *said("Buy milk")[1:]])
+    assert [name for name, _ in recorded(house)] == ["Buy milk", "Buy bread", "Buy milk"]
+
+
+def test_a_conversation_that_is_begun_again_is_another_run(house: House) -> None:
+    for _ in range(2):
+        chats(house, said("Buy milk"))
+        chats(house, said("Buy milk", "Which?", "Whole"))
+        house.shared.flush(house.now)
+    assert [outcomes for _, outcomes in recorded(house)] == [[Outcome.MISS] * 2, [Outcome.HIT] * 2]
+
+
+def test_the_time_in_a_prompt_does_not_end_a_run(house: House) -> None:
+    for minute in range(3):
+        system = {"role": "system", "content": f"It is 2026-11-27T10:0{minute}:00Z."}
+        chats(house, [system, *said("Buy milk", *["Which?", "Whole"] * minute)[1:]])
+    assert recorded(house) == [("Buy milk", [Outcome.MISS] * 3)]
+
+
+@pytest.mark.parametrize(("pause", "runs"), [(1700.0, 1), (1900.0, 2)])
+def test_a_pause_of_half_an_hour_ends_a_run(house: House, pause: float, runs: int) -> None:
+    for headers in (None, {"x-cache-run": "nightly"}):
+        chats(house, said("Buy milk"), headers)
+        house.now += pause
+        chats(house, said("Buy milk", "Which?", "Whole"), headers)
+        house.now += 4000
+    assert [name for name, _ in recorded(house)] == ["Buy milk"] * runs + ["nightly"] * runs
+
+
+def test_a_named_run_holds_whatever_names_it(house: House) -> None:
+    for text in ("Buy milk", "Buy bread"):
+        chats(house, said(text), {"x-cache-run": "nightly"})
+    chats(house, said("Buy milk"), {"x-cache-run": "daily"})
+    assert recorded(house) == [("nightly", [Outcome.MISS] * 2), ("daily", [Outcome.HIT])]
+
+
+def test_a_call_outside_any_conversation_joins_its_clients_last_run(house: House) -> None:
+    asyncio.run(house.lived(house.embeds("alone"), seconds=1.0))
+    assert recorded(house) == [("embeddings", [Outcome.MISS])]
+    chats(house, said("Buy milk"))
+    asyncio.run(house.lived(house.embeds("milk"), seconds=1.0))
+    assert recorded(house)[1:] == [("Buy milk", [Outcome.MISS, Outcome.MISS])]
+
+
+def test_all_calls_of_a_private_proxy_belong_to_its_run(house: House) -> None:
+    house.shared = Shared(house.cache, house.shared.ledger, house.shared.run, "run7")
+    house.store.run_log.add_run(Run(id="run7", name="agent", began=START, ended=START))
+    chats(house, said("Buy milk"))
+    chats(house, said("Buy bread"), {"x-cache-run": "nightly"})
+    assert recorded(house) == [("agent", [Outcome.MISS, Outcome.MISS])]
+
+
+def test_a_deleted_run_is_begun_anew(house: House) -> None:
+    chats(house, said("Buy milk"), {"x-cache-run": "nightly"})
+    recorded(house)
+    house.store.run_log.clear()
+    for _ in range(2):
+        chats(house, said("Buy milk"), {"x-cache-run": "nightly"})
+        runs = recorded(house)
+    assert runs == [("nightly", [Outcome.HIT])]
+    assert house.counted().unrecorded == 1
+
+
+def calls(house: House) -> list[Call]:
+    house.shared.flush(house.now)
+    [run] = house.store.run_log.runs(9)
+    return house.store.run_log.calls(run.id)
+
+
+def test_a_call_says_how_it_ended(house: House) -> None:
+    run = {"x-cache-run": "nightly"}
+    chats(house, said("Buy milk"), run)
+    chats(house, said("Buy milk"), run)
+    chats(house, said("Buy silk"), run, failure(500))
+    chats(house, said("Buy milk"), run | {"x-cache-bypass": "1"})
+    chats(house, said("Buy ink"), run | {"x-cache-mode": "offline"})
+    miss, hit, failed, bypass, refused = calls(house)
+    assert (miss.at, miss.seconds, miss.status, miss.model) == (START, 1.0, 200, "gpt-test")
+    assert (miss.cost.input_tokens, miss.cost.output_tokens, miss.cost.seconds) == (5, 2, 2.0)
+    assert miss.key == miss.asked == hit.key == hit.asked != ""
+    assert (hit.outcome, hit.cost) == (Outcome.HIT, miss.cost)
+    assert (failed.outcome, failed.status, failed.key, failed.reason) == (Outcome.MISS, 500, "", "status 500")
+    assert (failed.near_key, failed.near_place) == (miss.key, "/messages/1/content @ char 4")
+    assert (bypass.outcome, bypass.key, bypass.reason) == (Outcome.BYPASS, "", "X-Cache-Bypass")
+    assert (refused.outcome, refused.status, refused.key) == (Outcome.REFUSED, 404, "")
+    assert "no entry answers this request" in refused.reason
+
+
+def test_a_hit_of_the_fast_path_is_recorded_with_its_conversation(house: House) -> None:
+    chats(house, said("Buy milk"))
+    entry = next(house.store.entries())
+    plan = house.asks(messages=said("Buy milk")).plan
+    for known in (plan, plan.without_bodies()):
+        house.now += 0.25
+        house.shared.conclude_hit(known, entry, house.now - 0.25)
+    assert [(call.outcome, call.key, call.seconds) for call in calls(house)[1:]] == [
+        (Outcome.HIT, entry.key, 0.25),
+        (Outcome.HIT, entry.key, 0.25),
+    ]
+
+
+def test_no_credential_gets_into_a_run(house: House) -> None:
+    secret = token("1a2B")
+    chats(house, said(f"Use {secret} to buy milk"))
+    chats(house, said("Buy milk"), {"x-cache-run": f"as {secret}"})
+    chats(house, said(secret), {"x-cache-bypass": "1"})
+    house.shared.flush(house.now)
+    assert {run.name for run in house.store.run_log.runs(9)} == {
+        "Use <secret 1> to buy milk",
+        "as <credential>",
+        "<credential>",
+    }
+    for path in (house.store.folder).glob("runs.db*"):
+        assert secret.encode() not in path.read_bytes()
+
+
+def test_under_a_flood_calls_are_dropped_and_counted(house: House) -> None:
+    chats(house, said("Buy milk"))
+    plan, entry = house.asks(messages=said("Buy milk")).plan, next(house.store.entries())
+    for _ in range(MOST_PENDING + 4):
+        house.shared.conclude_hit(plan, entry, house.now)
+    assert len(calls(house)) == MOST_PENDING
+    assert house.counted().unrecorded == 5
+
+
+def test_a_store_that_fails_is_one_warning(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(house.store.run_log, "join_run", fail)
+        for _ in range(3):
+            chats(house, said("Buy milk"))
+            house.shared.flush(house.now)
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
+        "recording runs fails: the disk is full"
+    ]
+    assert house.counted().misses == 1
+    assert house.counted().unrecorded == 3

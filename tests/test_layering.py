@@ -23,7 +23,7 @@ BELOW_CACHE = VALUES | {
     "network",
 }
 CORE = BELOW_CACHE | {
-    *("cache", "flights", "accounting", "diagnosis", "runs", "transfer", "exchange"),
+    *("cache", "flights", "accounting", "diagnosis", "runs", "report", "transfer", "exchange"),
     "responses_websocket",
 }
 MAY_IMPORT: dict[str, set[str]] = {
@@ -46,14 +46,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "accounting": BELOW_CACHE | {"cache"},
     "diagnosis": BELOW_CACHE | {"cache", "accounting"},
     "runs": BELOW_CACHE | {"cache", "accounting", "diagnosis"},
+    "report": BELOW_CACHE | {"cache", "accounting", "diagnosis", "runs"},
     "transfer": BELOW_CACHE | {"cache", "accounting", "diagnosis"},
     "responses_websocket": BELOW_CACHE,
     "exchange": BELOW_CACHE | {"cache", "flights", "accounting", "diagnosis", "runs"},
     "proxy": CORE | {"__init__"},
     "launch": VALUES | {"settings", "store", "network", "proxy", "__init__"},
+    "demo": set(),
     "testing": CORE | {"launch"},
     "pytest_plugin": {"testing"},
-    "cli": CORE | {"launch", "__init__", "proxy.captures"},
+    "cli": CORE | {"demo", "launch", "__init__", "proxy.captures"},
 }
 """Which parts of this package a module or folder may import besides itself; a new one must be given its place here."""
 HEIGHTS = {"session": 1, "ui": 2, "addon": 3}
@@ -65,11 +67,13 @@ LIBRARIES = {
     "pytest": {"testing/pytest_plugin.py"},
     "click": {"cli"},
     "rich": {"cli"},
+    "jinja2": {"report/render.py"},
     "diskcache": {"store/sqlite.py", "store/raw_disk.py", "store/sqlite_failures.py"},
     "genai_prices": {"accounting/prices.py"},
     "redis": {"store/redis.py"},
     "botocore": {"proxy/signing.py"},
     "opentelemetry": {"accounting/spans.py"},
+    "mcp": {"cli/mcp_server.py"},
     "PIL": {"screens"},
     "re2": {"keys/normalizers.py", "credentials/forms.py", "rebinding/kinds.py"},
     "redact_secret": {"credentials/detection.py"},
@@ -139,7 +143,7 @@ for name in {modules!r}:
 
 def modules(parts: set[str]) -> list[str]:
     """The modules of these parts, except those whose library is optional."""
-    optional = ("store/redis.py", "accounting/spans.py")
+    optional = ("store/redis.py", "accounting/spans.py", "cli/mcp_server.py")
     chosen = [file for file in FILES if file.parts[0].removesuffix(".py") in parts and file.as_posix() not in optional]
     return [".".join((PACKAGE.name, *file.with_suffix("").parts)).removesuffix(".__init__") for file in chosen]
 

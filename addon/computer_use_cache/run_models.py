@@ -2,21 +2,54 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import msgspec
 
 from computer_use_cache.models import NOTHING, Cost, Outcome
 
 OWN_RUN = "COMPUTER_USE_CACHE_RUN"
 """The environment variable that gives the private proxy of `run` the id of its run."""
+GIVEN_ANSWER = "COMPUTER_USE_CACHE_ANSWER"
+"""The environment variable that gives it the file with the answer to the call at which its run is forked."""
+CALL_LINES = "COMPUTER_USE_CACHE_LINES"
+"""The environment variable that gives a proxy the style of the lines that it prints."""
+
+
+class LineStyle(StrEnum):
+    """How a proxy prints a line for each call."""
+
+    NONE = "none"
+    PLAIN = "plain"
+    COLOUR = "colour"
+    JSON = "json"
+
+
+class Fork(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How the run with the id `run` left the path of an earlier one.
+
+    Its first `after` answered calls are the earlier run's. The next one goes to `model`, "" for its own. The entries
+    of all calls from there on are in a `namespace` of their own, so that none of the earlier run's is replaced.
+    """
+
+    run: str
+    after: int
+    model: str = ""
+
+    @property
+    def namespace(self) -> str:
+        """As in X-Cache-Namespace."""
+        return f"fork {self.run}"
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One run. Times are in Unix seconds.
 
     `id` is short and sorts by time. `name` is the command line of `run`, the value of `X-Cache-Run`, or the beginning
-    of the conversation. `command` and `folder` are those of `run`, empty for a run seen by `start`. `ended` is the time
-    of the last call while the run has no exit `status`. `parent` is the id of the run that this one was forked from.
-    `bindings` is the CACHE_BIND that `run` set.
+    of the conversation. `command`, `folder`, `flags` (settings by name) and `base_url` are those of `run`, empty for a
+    run seen by `start`. `ended` is the time of the last call while the run has no exit `status`. `parent` is the id of
+    the run that this one is a fork or a replay of. `forks` are those that led to it, the first one first: a fork may be
+    forked again. `bindings` is the CACHE_BIND that `run` set.
     """
 
     id: str
@@ -25,9 +58,22 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ended: float
     command: tuple[str, ...] = ()
     folder: str = ""
+    flags: dict[str, str] = {}
+    base_url: bool = False
     status: int | None = None
     parent: str = ""
     bindings: str = ""
+    forks: tuple[Fork, ...] = ()
+
+    @property
+    def is_fork(self) -> bool:
+        """Whether it is a fork itself, not the replay of one."""
+        return bool(self.forks) and self.forks[-1].run == self.id
+
+    @property
+    def origin(self) -> str:
+        """The run that it repeats, in words; "" for a run of its own."""
+        return f"{'fork' if self.is_fork else 'replay'} of {self.parent}" if self.parent else ""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

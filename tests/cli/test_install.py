@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -177,6 +178,61 @@ def test_the_folder_an_agent_is_told_by_its_variable_is_used(monkeypatch: pytest
     monkeypatch.setenv("CODEX_HOME", "elsewhere")
     assert main(["install", "codex", "--write"]) == 0
     assert Path("elsewhere/config.toml").is_file()
+
+
+# -- the MCP server
+
+SERVER = {"command": sys.executable, "args": ["-m", "computer_use_cache", "mcp"]}
+SERVER_FILES = {
+    "codex": ("home/.codex/config.toml", "mcp_servers"),
+    "claude-code": (".mcp.json", "mcpServers"),
+    "cursor": (".cursor/mcp.json", "mcpServers"),
+    "gemini-cli": (".gemini/settings.json", "mcpServers"),
+}
+
+
+@pytest.mark.parametrize("agent", SERVER_FILES)
+def test_an_agent_is_given_the_server_beside_its_others_and_only_once(agent: str, tmp_path: Path) -> None:
+    name, member = SERVER_FILES[agent]
+    file, read = Path(name), tomllib.loads if agent == "codex" else json.loads
+    others = '[mcp_servers.x]\ncommand = "c"' if agent == "codex" else '{"mcpServers": {"x": {"command": "c"}}}'
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(others)
+    assert main(["install", agent, "--mcp"]) == 0
+    assert file.read_text() == others, "it was only shown"
+    assert main(["install", agent, "--mcp", "--write"]) == main(["install", agent, "--mcp", "--write"]) == 0
+    server = SERVER | {"env": {"CACHE_DIR": f"{tmp_path}/.computer-use-cache"}}
+    assert read(file.read_text()) == {member: {"x": {"command": "c"}, "computer-use-cache": server}}
+    (backup,) = file.parent.glob(f"{file.name}*.bak")
+    assert backup.read_text() == others
+
+
+def test_the_server_reads_the_store_that_the_settings_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CACHE_STORE_URL", "redis://team.example:6379/0")
+    assert main(["install", "claude-code", "--mcp", "--write"]) == 0
+    servers = json.loads(Path(".mcp.json").read_text())["mcpServers"]
+    assert servers["computer-use-cache"]["env"] == {"CACHE_STORE_URL": "redis://team.example:6379/0"}
+
+
+def test_another_server_of_the_same_name_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    Path(".mcp.json").write_text('{"mcpServers": {"computer-use-cache": {"command": "other"}}}')
+    assert main(["install", "claude-code", "--mcp", "--write"]) == 1
+    assert "another command" in capsys.readouterr().err
+    assert "other" in Path(".mcp.json").read_text()
+
+
+def test_the_server_says_which_extra_it_needs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "computer_use_cache.cli.mcp_server", raising=False)
+    monkeypatch.setitem(sys.modules, "mcp.server.fastmcp", None)
+    assert main(["mcp"]) == 1
+    assert "computer-use-cache[mcp]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("agent", "flags"), [("hermes", ["--mcp"]), ("gemini-cli", [])])
+def test_what_an_agent_cannot_be_given_is_wrong_usage(agent: str, flags: list[str]) -> None:
+    assert main(["install", agent, *flags]) == 2
 
 
 # -- trust in mitmproxy's authority

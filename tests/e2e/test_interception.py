@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from computer_use_cache.formats import sse
 from computer_use_cache.formats.responses import Responses
@@ -177,7 +178,9 @@ def test_responses_over_a_websocket_are_hits_too(site: Site, mode: str) -> None:
     trusted = ssl.create_default_context(cafile=site.authority)
     for _ in range(2):
         raw = site.connect(mode, "localhost", site.provider.port)
-        client = connect(f"wss://localhost:{site.provider.port}/v1/responses", sock=raw, ssl=trusted, proxy=None)
+        host = f"localhost:{site.provider.port}"
+        origin = Origin(f"https://{host}")
+        client = connect(f"wss://{host}/v1/responses", sock=raw, ssl=trusted, origin=origin, proxy=None)
         with client:
             client.send(json.dumps(message))
             events = [json.loads(client.recv(timeout=30)) for _ in range(5)]

@@ -19,7 +19,7 @@ CHECKOUT = Path(__file__).parents[2]
 BLOCKS = re.findall(
     r"^```sh\n(.*?)^```$", (CHECKOUT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
 )
-FIRST_HIT, INSTALL = BLOCKS
+DEMO, FIRST_HIT, INSTALL = BLOCKS
 
 pytestmark = [
     pytest.mark.timeout(900),
@@ -62,13 +62,16 @@ def paste(text: str, folder: Path, environment: dict[str, str]) -> str:
     return done.stdout
 
 
-def test_the_first_hit(clone: Path, upstream: Upstream, tmp_path: Path) -> None:
+def test_the_demo_and_the_first_hit(clone: Path, upstream: Upstream, tmp_path: Path) -> None:
     """A stand-in takes the provider's place, and a free port that of 8000."""
-    assert len(FIRST_HIT.splitlines()) == 5
+    assert len(FIRST_HIT.splitlines()) == 4
     port = str(free_port())
-    text = FIRST_HIT.replace("https://api.openai.com/v1", upstream.url).replace(":8000/", f":{port}/")
+    text = (DEMO + FIRST_HIT).replace("https://api.openai.com/v1", upstream.url).replace(":8000/", f":{port}/")
     environment = bare_environment(tmp_path / "home", PORT=port, UPSTREAM_API_KEY=FAKE_KEY)
-    told = [line for line in paste(text, clone, environment).splitlines() if line.lower().startswith("x-comp")]
+    output = paste(text, clone, environment)
+    assert "4 of the second run's 4 calls were answered from disk" in output
+    assert (clone / "computer-use-cache-demo.html").is_file()
+    told = [line for line in output.splitlines() if line.lower().startswith("x-comp")]
     outcomes = [line.partition(": ")[2] for line in told if line.startswith("X-Computer-Use-Cache:")]
     assert outcomes == ["MISS", "HIT"]
     assert "X-Computer-Use-Cache-Store: stored" in told

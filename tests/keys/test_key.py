@@ -55,6 +55,11 @@ def anthropic(*members: str, content: str = '"hi"') -> Request:
     return request("{" + ", ".join(body) + "}", "/messages")
 
 
+def drawn(**headers: str) -> Request:
+    """A request to a model of Bedrock that draws."""
+    return request('{"prompt": "a cat"}', "/model/stability.sd3-large-v1:0/invoke", **headers)
+
+
 def asking(query: str) -> Request:
     return replace(chat(), query=query_of(query))
 
@@ -185,9 +190,16 @@ SAME_REQUESTS = [
         pytest.param(*(anthropic(content=block.replace("@", mark)) for mark in ("", MARK)), id=f"Messages: {where}")
         for where, block in BLOCKS.items()
     ),
+    pytest.param(drawn(), drawn(accept="application/json"), id="Bedrock's own type"),
+    pytest.param(drawn(accept="*/*"), drawn(accept="image/png;q=0.1, Application/JSON"), id="any type, and JSON too"),
+    pytest.param(drawn(), drawn(accept="application/vnd.amazon.eventstream"), id="a stream's type"),
+    pytest.param(CALL, chat(accept="image/png"), id="a type that the API does not have"),
 ]
 
 DIFFERENT_REQUESTS = [
+    pytest.param(drawn(), drawn(accept="image/png"), id="a picture alone"),
+    pytest.param(drawn(accept="image/png"), drawn(accept="image/jpeg"), id="two types of pictures"),
+    pytest.param(drawn(), drawn(x_amzn_bedrock_accept="image/png", accept="*/*"), id="a picture alone, streamed"),
     pytest.param(CALL, chat('"x": null'), id="null is not absent"),
     pytest.param(CALL, chat('"temperature": 0'), id="parameter"),
     pytest.param(CALL, chat('"never_heard_of": 1'), id="unknown field"),

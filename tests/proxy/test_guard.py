@@ -13,6 +13,7 @@ from computer_use_cache.proxy.guard import (
     check_origin,
     host_of,
     is_loopback,
+    is_own_websocket,
 )
 from computer_use_cache.settings import Settings
 
@@ -215,6 +216,23 @@ def test_a_page_that_sends_no_origin_is_known_by_what_the_browser_tells_of_it(si
 @pytest.mark.parametrize("site", ["none", "same-origin"])
 def test_the_address_bar_is_no_page(site: str) -> None:
     check_origin("GET", "/cache/stats", {"sec-fetch-site": site}, OPEN)
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_own"),
+    [
+        ({"origin": "http://localhost:8000", "host": "localhost:8000", "upgrade": "websocket"}, True),
+        ({"origin": "https://API.example", "host": "api.example", "upgrade": "WebSocket"}, True),
+        ({"origin": "http://localhost:8000", "host": "localhost:8000"}, False),
+        ({"origin": "http://localhost:3000", "host": "localhost:8000", "upgrade": "websocket"}, False),
+        ({"origin": "http://localhost", "host": "localhost:8000", "upgrade": "websocket"}, False),
+        ({"origin": "null", "host": "null", "upgrade": "websocket"}, False),
+        ({"origin": "", "host": "", "upgrade": "websocket"}, False),
+        ({"host": "localhost:8000", "upgrade": "websocket"}, False),
+    ],
+)
+def test_a_websocket_may_name_its_own_server_as_its_origin(headers: dict[str, str], is_own: bool) -> None:
+    assert is_own_websocket(headers) is is_own
 
 
 @pytest.mark.parametrize("method", ["TRACE", "trace", "TRACK"])

@@ -22,21 +22,21 @@ def create(**fields: Any) -> bytes:
 
 def asked(conversation: Conversation, message: bytes) -> Any:
     """The body of the request that a message becomes."""
-    step = conversation.read(message, NOW)
+    step = conversation.read(message, lane_of(message), NOW)
     assert isinstance(step, Ask), step
     return json.loads(step.body)
 
 
 def replies(conversation: Conversation, message: bytes) -> list[Any]:
     """The events that answer a message without a request."""
-    step = conversation.read(message, NOW)
+    step = conversation.read(message, lane_of(message), NOW)
     assert isinstance(step, Reply), step
     return [json.loads(event) for event in step.events]
 
 
 def exchange(conversation: Conversation, message: bytes, *output: Any, name: str = "resp_1", **fields: Any) -> None:
     """Have a message answered."""
-    step = conversation.read(message, NOW)
+    step = conversation.read(message, None, NOW)
     assert isinstance(step, Ask)
     answer = {"id": name, "object": "response", "status": "completed", "output": list(output)} | fields
     conversation.answered(step.said, Responses().explode(answer, with_usage=True))

@@ -35,3 +35,16 @@ def recorded(house: House) -> list[tuple[Run, list[Call]]]:
     house.shared.flush(house.now)
     log = house.store.run_log
     return [(run, log.calls(run.id)) for run in reversed(log.runs(99))]
+
+
+def calling(tool: str, **arguments: Any) -> Response:
+    """A completion that calls a tool."""
+    function = {"name": tool, "arguments": json.dumps(arguments)}
+    message = {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"id": "c", "type": "function", "function": function}],
+    }
+    choices = [{"index": 0, "message": message, "finish_reason": "tool_calls"}]
+    body = completion("") | {"choices": choices}
+    return Response(200, {"content-type": "application/json"}, json.dumps(body).encode(), 2.0)

@@ -100,7 +100,7 @@ class Cache:
             sample=nth or controls.sample or 1,
             upstream=request.upstream,
             format_name=format.name,
-            resource=resource,
+            resource=f"{resource} {wanted}" if (wanted := format.wanted_type(request.headers)) else resource,
             query=key.relevant_query(request.query),
             headers=request.headers,
         )

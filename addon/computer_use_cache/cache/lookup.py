@@ -47,5 +47,8 @@ def offline_error(ban: str, why: str) -> RequestError:
     """
     if ban == policy.ONLY_IF_CACHED:
         return RequestError(504, f"{ban} lets nothing go upstream: {why}.", code=OFFLINE_MISS)
-    cure = "CACHE_MODE=readwrite lets it through, and records the answer if it may."
+    if ban == policy.FORK:
+        cure = "Fork at this step or at an earlier one."
+    else:
+        cure = "CACHE_MODE=readwrite lets it through, and records the answer if it may."
     return RequestError(404, f"{ban} lets nothing go upstream: {why}. {cure}", code=OFFLINE_MISS)

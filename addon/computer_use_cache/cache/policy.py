@@ -35,6 +35,9 @@ CONTROL_HEADERS = (
 
 ONLY_IF_CACHED = "Cache-Control: only-if-cached"
 
+FORK = "fork --from"
+"""The `upstream_ban` of the calls before the one that a run is forked at."""
+
 NAMESPACE = re.compile(r"([!-~]([ -~]{0,198}[!-~])?)?")
 """A namespace, or "" for none."""
 

@@ -15,14 +15,22 @@ import click
 from computer_use_cache.errors import CacheError
 
 _COMMANDS = {
+    "demo": "demo.demo",
     "start": "start.start",
     "run": "run.run_command",
+    "runs": "runs.runs",
+    "show": "show.show",
+    "diff": "diff.diff",
+    "replay": "replay.replay",
+    "fork": "fork.fork",
     "init": "env.init",
     "install": "install.install",
     "env": "env.env",
     "stats": "stats.stats",
     "clear": "clear.clear",
     "explain": "explain.explain_request",
+    "mcp": "mcp.serve_mcp",
+    "report": "report.report",
     "audit": "audit.audit",
     "doctor": "doctor.doctor",
     "export": "export.export_entries",

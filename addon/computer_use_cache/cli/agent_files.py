@@ -54,33 +54,21 @@ def _codex(place: Place) -> Plan:
     file = place.folder("CODEX_HOME", ".codex") / "config.toml"
     provider = {"name": NAME, "base_url": place.url + "/v1", "env_key": "OPENAI_API_KEY", "wire_api": "responses"}
     head = f'# {NAME}: this line and the table at the end of the file\nmodel_provider = "{NAME}"\n'
-    table = "".join(f"{name} = {json.dumps(value)}\n" for name, value in provider.items())
-    tail = f"\n# {NAME}\n[model_providers.{NAME}]\n{table}"
+    tail = toml_table(f"model_providers.{NAME}", provider)
     steps = (
         "Codex sends OPENAI_API_KEY: start the cache with --upstream https://api.openai.com/v1.",
         "Its requests contain values that change with every session. To get hits in later sessions, also pass "
         "--cache-ignore-keys 'client_metadata,/input/*/id,/input/*/internal_chat_message_metadata_passthrough' "
         r"--cache-normalize 's/Chunk ID: \w+/Chunk ID/,s/Wall time: [0-9.]+/Wall time/'.",
     )
-    old = _old_text(file)
-    wanted = {"model_provider": NAME, "model_providers": {NAME: provider}}
-    try:
-        merged = _merged(tomllib.loads(old), wanted, file)
-        text = f"{head}{old}{'' if old.endswith('\n') or not old else '\n'}{tail}"
-        if merged is None:
-            return Plan(steps, file)
-        if tomllib.loads(text) != merged:
-            raise FormatError(f"{file} already has a part of this; add the rest by hand")
-    except tomllib.TOMLDecodeError as error:
-        raise FormatError(f"{file} cannot be added to safely: {error}") from None
-    return Plan(steps, file, head + tail, text)
+    return toml_plan(file, {"model_provider": NAME, "model_providers": {NAME: provider}}, head, tail, steps)
 
 
 def _claude_code(place: Place) -> Plan:
     # https://code.claude.com/docs/en/llm-gateway. It appends /v1/messages to the URL itself.
     file = place.folder("CLAUDE_CONFIG_DIR", ".claude") / "settings.json"
     steps = ("Start the cache with --upstream https://api.anthropic.com/v1.",)
-    return _json_plan(file, {"env": {"ANTHROPIC_BASE_URL": place.url}}, steps)
+    return json_plan(file, {"env": {"ANTHROPIC_BASE_URL": place.url}}, steps)
 
 
 def _cursor(place: Place) -> Plan:
@@ -111,7 +99,7 @@ def _openclaw(place: Place) -> Plan:
         f"openclaw models set {NAME}/<model>",
         _KEY_STEP,
     )
-    return _json_plan(file, {"models": {"providers": {NAME: provider}}}, steps)
+    return json_plan(file, {"models": {"providers": {NAME: provider}}}, steps)
 
 
 def _hermes(place: Place) -> Plan:
@@ -131,7 +119,30 @@ AGENTS: Mapping[str, Callable[[Place], Plan]] = {
 """A plan for each agent. Raises FormatError for a file that cannot be added to safely, and OSError."""
 
 
-def _json_plan(file: Path, wanted: Json, steps: tuple[str, ...]) -> Plan:
+def toml_table(name: str, members: Mapping[str, object]) -> str:
+    """A table of TOML as it is added to the end of a file."""
+    lines = "".join(f"{member} = {json.dumps(value, ensure_ascii=False)}\n" for member, value in members.items())
+    return f"\n# {NAME}\n[{name}]\n{lines}"
+
+
+def toml_plan(file: Path, wanted: Json, head: str, tail: str, steps: tuple[str, ...] = ()) -> Plan:
+    """The plan that puts `head` before and `tail` behind the text of a TOML file, which together say what is `wanted`.
+    Raises FormatError if the file disagrees, or would say something else then."""
+    old = _old_text(file)
+    try:
+        merged = _merged(tomllib.loads(old), wanted, file)
+        if merged is None:
+            return Plan(steps, file)
+        text = f"{head}{old}{'' if old.endswith('\n') or not old else '\n'}{tail}"
+        if tomllib.loads(text) != merged:
+            raise FormatError(f"{file} already has a part of this; add the rest by hand")
+    except tomllib.TOMLDecodeError as error:
+        raise FormatError(f"{file} cannot be added to safely: {error}") from None
+    return Plan(steps, file, head + tail, text)
+
+
+def json_plan(file: Path, wanted: Json, steps: tuple[str, ...] = ()) -> Plan:
+    """The plan that adds what is `wanted` to a JSON file. Raises FormatError if the file disagrees."""
     old = _old_text(file)
     try:
         content = json.loads(old or "{}")

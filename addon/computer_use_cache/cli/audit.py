@@ -23,6 +23,7 @@ from rich.table import Column, Table
 
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cli.clear import opened_store
+from computer_use_cache.cli.progress import counted
 from computer_use_cache.diagnosis.audit import Question, changed, inexact_hits, question
 from computer_use_cache.diagnosis.differences import Difference
 from computer_use_cache.formats.base import Json
@@ -91,7 +92,8 @@ def _sampled(found: Iterable[Question | Skipped], size: int) -> tuple[list[Quest
 def _stored(store: Store, settings: Settings, model: str | None) -> Iterator[Question | Skipped]:
     """The stored requests, in a random order."""
     now = time.time()
-    keys = [entry.key for entry in islice(store.entries(), _NEWEST) if _is_meant(entry, model) and entry.is_fresh(now)]
+    newest = counted(islice(store.entries(), _NEWEST), "entries read")
+    keys = [entry.key for entry in newest if _is_meant(entry, model) and entry.is_fresh(now)]
     for key in random.sample(keys, len(keys)):
         entry = store.get(key)
         yield question(store, entry, settings) if entry else Skipped("it was removed meanwhile")

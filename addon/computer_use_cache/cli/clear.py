@@ -12,8 +12,10 @@ from pathlib import Path
 import click
 
 from computer_use_cache.cli import client
+from computer_use_cache.cli.progress import working
 from computer_use_cache.errors import StoreError
 from computer_use_cache.formats.base import Json
+from computer_use_cache.runs.finding import UnknownRun, find
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Choice, Store
 from computer_use_cache.store.opening import open_store
@@ -23,37 +25,66 @@ url_option = click.option("--url", help="The proxy to ask, such as http://127.0.
 
 @click.command()
 @click.option("--key", metavar="KEY", help="Only this entry: it is taken back, and the next call asks upstream.")
+@click.option("--run", metavar="RUN", help="Only what is known about this run; entries stay.")
 @click.option("--model", help="Only entries of this model.")
 @click.option("--older-than", type=click.FloatRange(min=0), metavar="SECONDS", help="Only entries recorded before.")
 @click.option("--namespace", help="Only entries of this namespace.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @url_option
 def clear(
-    *, key: str | None, model: str | None, older_than: float | None, namespace: str | None, yes: bool, url: str | None
+    *,
+    key: str | None,
+    run: str | None,
+    model: str | None,
+    older_than: float | None,
+    namespace: str | None,
+    yes: bool,
+    url: str | None,
 ) -> None:
-    """Remove all entries, or those that every given option matches. On a terminal it asks first."""
+    """Remove all entries and runs, or the entries that every given option matches. On a terminal it asks first."""
     settings = Settings.load(os.environ)
     given = {"model": model, "older_than": older_than, "namespace": namespace}
     chosen = {name: value for name, value in given.items() if value is not None}
-    if key is not None and chosen:
+    if key is not None and (chosen or run):
         raise click.UsageError("--key names one entry: leave the other options out")
+    if run is not None and chosen:
+        raise click.UsageError("--run names one run: leave the other options out")
     health = health_of(url, settings)
     folder = health["cache"].get("cache_dir", settings.store_place) if health else settings.store_place
     if not yes and sys.stdin.isatty():
         conditions = chosen | ({"key": key} if key else {})
         which = ", ".join(f"{name} {value}" for name, value in conditions.items()) or "all"
-        click.confirm(f"Remove entries ({which}) of {folder}? (--yes does not ask)", abort=True, err=True)
+        what = f"the run {run}" if run else f"entries ({which})"
+        click.confirm(f"Remove {what} of {folder}? (--yes does not ask)", abort=True, err=True)
+    if run is not None:
+        id = _clear_run(run, _place(url, settings) if health else None, settings)
+        click.echo(f"Removed the run {id} from {folder}.")
+        return
     if key is not None:
         _reject(key, _place(url, settings) if health else None, settings)
         click.echo(f"Removed the entry from {folder}.")
         return
-    if health:
-        deleted = client.clear(_place(url, settings), chosen, settings)
-    else:
-        with opened_store(settings) as store:
-            before = None if older_than is None else time.time() - older_than
-            deleted = store.clear(Choice(model, namespace, before) if chosen else None)
+    with working("removing entries"):
+        if health:
+            deleted = client.clear(_place(url, settings), chosen, settings)
+        else:
+            with opened_store(settings) as store:
+                before = None if older_than is None else time.time() - older_than
+                deleted = store.clear(Choice(model, namespace, before) if chosen else None)
     click.echo(f"Removed {deleted} entries from {folder}.")
+
+
+def _clear_run(name: str, place: str | None, settings: Settings) -> str:
+    """Remove a run, through the proxy at `place` if there is one; its id. Raises UsageError if there is no such run."""
+    try:
+        if place:
+            return client.clear_run(place, name, settings)
+        with opened_store(settings) as store:
+            run = find(store.run_log, name)
+            store.run_log.delete_run(run.id)
+            return run.id
+    except UnknownRun as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _reject(key: str, place: str | None, settings: Settings) -> None:

@@ -14,6 +14,7 @@ import click
 
 from computer_use_cache.errors import CacheError
 from computer_use_cache.formats.base import Json
+from computer_use_cache.runs.finding import UnknownRun
 from computer_use_cache.settings import Settings
 
 _SECONDS = 10.0
@@ -70,6 +71,16 @@ def clear(url: str, chosen: Json, settings: Settings) -> int:
     if status != 200 or not isinstance(answer, dict):
         raise CacheError(f"the proxy at {url} did not clear its cache ({status}): {_message(answer)}")
     return int(answer["deleted"])
+
+
+def clear_run(url: str, run: str, settings: Settings) -> str:
+    """Have the proxy at `url` remove a run; its id. Raises UnknownRun and CacheError."""
+    status, answer = _post(url + "/cache/clear", {"run": run}, settings, _SECONDS)
+    if status == 404:
+        raise UnknownRun(_message(answer).removesuffix("."))
+    if status != 200 or not isinstance(answer, dict):
+        raise CacheError(f"the proxy at {url} did not remove the run ({status}): {_message(answer)}")
+    return str(answer["run"])
 
 
 def reject(url: str, key: str, settings: Settings) -> bool:

@@ -26,12 +26,14 @@ from computer_use_cache.flights.flight import Flights
 from computer_use_cache.formats.base import Json
 from computer_use_cache.keys import canonical_json, upstream
 from computer_use_cache.models import Bypass, Request
+from computer_use_cache.runs import finding
 from computer_use_cache.screens.approval import Find
 from computer_use_cache.screens.drawing import drawn_difference
 from computer_use_cache.screens.masks import masks
 from computer_use_cache.screens.pixels import can_decode
 from computer_use_cache.setting_values import is_loopback
 from computer_use_cache.settings import Settings
+from computer_use_cache.store.base import Store
 
 
 @click.command("explain")
@@ -42,6 +44,7 @@ from computer_use_cache.settings import Settings
 @click.option(
     "--since", type=click.FloatRange(min=0), metavar="SECONDS", help="With --summary: only misses of the last SECONDS."
 )
+@click.option("--run", metavar="RUN", help="With --summary: only misses of this run, an id or `last`.")
 @click.option(
     "--write",
     "settings_path",
@@ -66,6 +69,7 @@ def explain_request(
     headers: tuple[str, ...],
     summary: bool,
     since: float | None,
+    run: str | None,
     settings_path: Path | None,
     drawing_path: Path | None,
     as_json: bool,
@@ -80,7 +84,7 @@ def explain_request(
     settings = Settings.load(os.environ)
     with opened_store(settings) as store:
         if request_file is None:
-            misses = near_miss.misses(store, time.time() - since if since is not None else 0.0)
+            misses = _misses(store, time.time() - since if since is not None else 0.0, run)
             groups = causes.grouped(causes.for_all(misses, store, settings.image_mask))
             click.echo(json.dumps(groups)) if as_json else _print_groups(groups)
             if drawing_path:
@@ -99,6 +103,15 @@ def explain_request(
     click.echo(json.dumps(found)) if as_json else _print_explanation(found)
     if settings_path:
         _write(settings_path, found["settings"])
+
+
+def _misses(store: Store, since: float, run: str | None) -> list[Json]:
+    """The logged near misses, of one run if it is named. Raises UnknownRun."""
+    if run is None:
+        return near_miss.misses(store, since)
+    found = finding.find(store.run_log, run)
+    asked = {call.asked for call in store.run_log.calls(found.id)}
+    return [miss for miss in near_miss.misses(store, max(since, found.began)) if miss["key"] in asked]
 
 
 def _draw(path: Path, miss: Json | None, find: Find, settings: Settings) -> None:

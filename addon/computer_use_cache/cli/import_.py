@@ -14,16 +14,13 @@ import click
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cli.progress import counted
 from computer_use_cache.errors import FormatError
-from computer_use_cache.models import Skipped
 from computer_use_cache.setting_values import is_loopback
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.opening import open_store
 from computer_use_cache.transfer import jsonl, original_tool, recordings
-from computer_use_cache.transfer.recordings import Damaged, Exported, Kind, Recording, Summary
+from computer_use_cache.transfer.recordings import Kind, Read, Summary
 
 _MOST_NAMED = 20
-
-type Read = Recording | Exported | Skipped | Damaged
 
 
 @click.command("import")
@@ -47,7 +44,12 @@ def import_recordings(sources: tuple[Path, ...], as_json: bool) -> None:
     finally:
         store.close()
     if as_json:
-        told = {"imported": summary.kept, "skipped": summary.skipped, "cache_dir": settings.store_place}
+        told = {
+            "imported": summary.kept,
+            "runs": summary.runs,
+            "skipped": summary.skipped,
+            "cache_dir": settings.store_place,
+        }
         click.echo(json.dumps(told | {"damaged": [asdict(each) for each in summary.damaged], "unreadable": unreadable}))
     else:
         _print(summary, settings)
@@ -77,7 +79,8 @@ def _read(path: Path, cache: Cache) -> Iterator[Read]:
 
 
 def _print(summary: Summary, settings: Settings) -> None:
-    click.echo(f"Imported {summary.kept} entries into {settings.store_place}.")
+    runs = f" and {summary.runs} runs" if summary.runs else ""
+    click.echo(f"Imported {summary.kept} entries{runs} into {settings.store_place}.")
     for reason, count in sorted(summary.skipped.items()):
         click.echo(f"Skipped {count}: {reason}")
     for each in summary.damaged[:_MOST_NAMED]:

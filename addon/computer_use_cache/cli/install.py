@@ -2,49 +2,72 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
 
-from computer_use_cache.cli import client, trust
+from computer_use_cache.cli import agent_servers, client, trust
 from computer_use_cache.cli.agent_files import AGENTS, Place, Plan
+from computer_use_cache.cli.agent_servers import SERVERS
 from computer_use_cache.errors import FormatError
 from computer_use_cache.settings import Settings
 
 
 @click.command()
-@click.argument("agent", type=click.Choice([*AGENTS, "all"]), default="all")
+@click.argument("agent", type=click.Choice([*dict.fromkeys((*AGENTS, *SERVERS)), "all"]), default="all")
 @click.option("--write", is_flag=True, help="Write the files. Without it nothing is changed.")
+@click.option("--mcp", is_flag=True, help="Instead, let agents ask the cache about their runs (see `mcp`).")
 @click.option("--ca", is_flag=True, help="Instead, show how this machine can trust mitmproxy's certificates.")
 @click.option(
-    "--dir", "project", type=click.Path(path_type=Path), default=".", help="The project folder, for Cursor.  [.]"
+    "--dir",
+    "project",
+    type=click.Path(path_type=Path),
+    default=".",
+    help="The project folder, for files of a project.  [.]",
 )
 @client.address_options
 @click.pass_context
 def install(
-    ctx: click.Context, agent: str, *, write: bool, ca: bool, project: Path, host: str | None, port: str | None
+    ctx: click.Context,
+    agent: str,
+    *,
+    write: bool,
+    mcp: bool,
+    ca: bool,
+    project: Path,
+    host: str | None,
+    port: str | None,
 ) -> None:
     """Point agents at the cache.
 
     Prints the lines that each agent's configuration file needs. Existing lines are never changed: a file that names
     another provider or URL, or that cannot be read, is left alone, and the reason is printed.
     """
-    if ca and write:
-        raise click.UsageError("--ca only prints commands, which need an administrator; leave out --write")
+    if ca and (write or mcp):
+        raise click.UsageError("--ca only prints commands, which need an administrator; leave out --write and --mcp")
     if ca:
         trust.tell()
         return
     environment = client.environment(host, port)
-    place = Place(client.address(Settings.load(environment)), Path.home(), project, environment)
+    settings = Settings.load(environment)
+    place = Place(client.address(settings), Path.home(), project, environment)
+    plans = _plans(place, settings, mcp=mcp)
+    if agent != "all" and agent not in plans:
+        raise click.UsageError(f"{agent} can be configured {'without' if mcp else 'with'} --mcp only")
+    if mcp and importlib.util.find_spec("mcp") is None:
+        click.echo("By hand: the server needs an extra, pip install 'computer-use-cache[mcp]'")
     refused = False
-    for name in AGENTS if agent == "all" else [agent]:
+    for name in plans if agent == "all" else [agent]:
         click.echo(f"== {name}")
         try:
-            plan = AGENTS[name](place)
+            plan = plans[name]()
             if agent == "all" and plan.file and not plan.file.parent.is_dir():
                 click.echo(f"{plan.file.parent} does not exist; `install {name}` creates it.")
             else:
@@ -53,6 +76,14 @@ def install(
             click.echo(f"Error: {name}: {error}", err=True)
             refused = True
     ctx.exit(1 if refused else 0)
+
+
+def _plans(place: Place, settings: Settings, *, mcp: bool) -> dict[str, Callable[[], Plan]]:
+    """What makes the plan of each agent, for the MCP server or for the cache itself."""
+    if mcp:
+        server = agent_servers.server(settings)
+        return {name: partial(make, place, server) for name, make in SERVERS.items()}
+    return {name: partial(make, place) for name, make in AGENTS.items()}
 
 
 def _carry_out(plan: Plan, write: bool) -> None:

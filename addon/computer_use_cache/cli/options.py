@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from computer_use_cache.launch import environment
 from computer_use_cache.settings import Settings, Surface
 
 _SHORT_FLAGS = {"upstream_base_url": "--upstream"}
@@ -30,6 +31,18 @@ def setting_flags[F: Callable[..., Any]](*, address: bool) -> Callable[[F], F]:
     return decorate
 
 
+def of_run() -> dict[str, str]:
+    """The defaults of `run`, by the setting's name: a second run should be answered from the first one's recordings,
+    with its own values."""
+    return {"rebind": "on", "samples": "ordered", "bind": environment.bindings()}
+
+
+def shown(flags: Mapping[str, str | None]) -> dict[str, str]:
+    """The settings that a command line gives as flags, by name, without any that may hold a credential."""
+    declared = {item.name: item for item in Settings.declarations()}
+    return {name: text for name, text in flags.items() if text is not None and not declared[name].is_secret(text)}
+
+
 def given(
     flags: Mapping[str, str | None], pairs: Sequence[str], defaults: Mapping[str, str] | None = None
 ) -> tuple[Settings, dict[str, str], list[str]]:
@@ -37,7 +50,7 @@ def given(
 
     `defaults` are a command's own, by the setting's name. Raises SettingError.
     """
-    environment, options, own = dict(os.environ), dict[str, str](), list[str]()
+    variables, options, own = dict(os.environ), dict[str, str](), list[str]()
     names = {item.option for item in Settings.declarations()}
     for pair in pairs:
         name, equals, text = pair.partition("=")
@@ -50,7 +63,7 @@ def given(
         if text_given is not None and item.option:
             options[item.option] = text_given
         elif text_given is not None and item.surface is Surface.START:
-            environment[item.variables[0]] = text_given
-        elif item.option and item.name in (defaults or {}) and item.variable_in(environment) is None:
+            variables[item.variables[0]] = text_given
+        elif item.option and item.name in (defaults or {}) and item.variable_in(variables) is None:
             options.setdefault(item.option, (defaults or {})[item.name])
-    return Settings.load(environment, options), options, own
+    return Settings.load(variables, options), options, own

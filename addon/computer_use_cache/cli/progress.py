@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+
+def working(description: str) -> AbstractContextManager[object]:
+    """Say on standard error what is being done, as long as this context lasts."""
+    return Console(stderr=True).status(description) if sys.stderr.isatty() else nullcontext()
 
 
 def counted[T](items: Iterable[T], description: str) -> Iterator[T]:

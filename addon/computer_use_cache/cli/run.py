@@ -8,18 +8,20 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 import click
 from msgspec.structs import replace
 
-from computer_use_cache.cli import options, run_summary
+from computer_use_cache.cli import call_lines, options, run_summary
 from computer_use_cache.errors import CacheError
 from computer_use_cache.launch import environment, launcher
-from computer_use_cache.run_models import Run
+from computer_use_cache.run_models import LineStyle, Run
 from computer_use_cache.runs import recording
 from computer_use_cache.settings import Settings
 
@@ -27,22 +29,30 @@ _NOT_FOUND = 127
 _FORWARDED = ("SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 _OF_THE_TERMINAL = ("SIGINT", "SIGQUIT")
 """What a terminal sends to every process in its foreground, the command included."""
-_DEFAULTS = {"rebind": "on", "samples": "ordered"}
-"""A second run should be answered from the first one's recordings, with its own values."""
 _NODE = ("node", "npx", "npm", "pnpm", "yarn")
 
 
 @click.command("run", context_settings={"allow_interspersed_args": False})
 @options.setting_flags(address=False)
 @click.option("--base-url", is_flag=True, help="Set OPENAI_BASE_URL and its like, too, to a cache before --upstream.")
+@click.option("-v", "--verbose", is_flag=True, help="Print a line per call to standard error.")
+@click.option("--log-json", is_flag=True, help="Print these lines as JSON.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def run_command(base_url: bool, pairs: tuple[str, ...], command: tuple[str, ...], **flags: str | None) -> int:
+def run_command(
+    *,
+    base_url: bool,
+    verbose: bool,
+    log_json: bool,
+    pairs: tuple[str, ...],
+    command: tuple[str, ...],
+    **flags: str | None,
+) -> int:
     """Run COMMAND with its model calls cached, wherever it sends them.
 
     A private proxy lives as long as the command, which finds it and its certificates by environment variables. The
     calls to CACHE_HOSTS are cached, all others pass as they are. The exit status is the command's.
     """
-    settings, texts, own = options.given(flags, pairs, _DEFAULTS | {"bind": environment.bindings()})
+    settings, texts, own = options.given(flags, pairs, options.of_run())
     program = shutil.which(command[0])
     if program is None:
         click.echo(f"Error: {command[0]} was not found, or may not be run", err=True)
@@ -54,7 +64,9 @@ def run_command(base_url: bool, pairs: tuple[str, ...], command: tuple[str, ...]
             err=True,
         )
     run = recording.new_run(command, time.time(), bindings=environment.bindings())
-    return run_recorded(command, run, settings, texts, own, base_url=base_url)
+    run = replace(run, flags=options.shown(flags), base_url=base_url)
+    lines = call_lines.style(sys.stderr, is_wanted=verbose, as_json=log_json)
+    return run_recorded(command, run, settings, texts, own, lines=lines)
 
 
 def run_recorded(
@@ -64,16 +76,22 @@ def run_recorded(
     texts: Mapping[str, str],
     own: Sequence[str],
     *,
-    base_url: bool,
+    answer: str = "",
+    lines: LineStyle = LineStyle.NONE,
+    stdout: IO[bytes] | None = None,
 ) -> int:
     """Run a command behind a private proxy, which gets these settings as `launcher.arguments` takes them. Keeps its
-    calls as those of `run`, and says at the end what came of them. Returns the command's exit status."""
-    with launcher.companion(settings, texts, own, base_url=base_url, run=run.id) as proxy:
+    calls as those of `run`, and says at the end what came of them. Returns the command's exit status.
+
+    `answer` and `lines` are as in `launcher.companion`. The command writes to `stdout`, by default this process's own.
+    """
+    proxied = launcher.companion(settings, texts, own, base_url=run.base_url, run=run.id, answer=answer, lines=lines)
+    with proxied as proxy:
         before = run_summary.take(settings, run)
         variables = dict(os.environ) | environment.proxied(proxy.port, proxy.trust, os.environ)
         if proxy.base_port:
             variables |= environment.base_urls(f"http://127.0.0.1:{proxy.base_port}")
-        status = _run(command, variables)
+        status = _run(command, variables, stdout)
     if proxy.log:
         click.echo(proxy.log, err=True)
     run = replace(run, ended=time.time(), status=status)
@@ -82,10 +100,10 @@ def run_recorded(
     return status
 
 
-def _run(command: Sequence[str], variables: dict[str, str]) -> int:
+def _run(command: Sequence[str], variables: dict[str, str], stdout: IO[bytes] | None) -> int:
     """The exit status of the command, 128 + N where signal N ended it."""
     try:
-        process = subprocess.Popen(command, env=variables)  # noqa: S603  # it is what the user asked for
+        process = subprocess.Popen(command, env=variables, stdout=stdout)  # noqa: S603  # it is what the user asked for
     except OSError as error:
         raise CacheError(f"{command[0]} cannot be run: {error.strerror}") from None
 

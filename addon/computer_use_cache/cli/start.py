@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import click
 
-from computer_use_cache.cli import client, options
+from computer_use_cache.cli import call_lines, client, options
 from computer_use_cache.errors import SettingError
 from computer_use_cache.launch import launcher
+from computer_use_cache.run_models import CALL_LINES
 from computer_use_cache.settings import Settings, is_own_address
 from computer_use_cache.store.opening import open_store
 
@@ -14,12 +18,23 @@ from computer_use_cache.store.opening import open_store
 @click.command()
 @options.setting_flags(address=True)
 @click.option("--web", is_flag=True, help="Show requests, hits and misses in a browser (mitmweb).")
+@click.option("-q", "--quiet", is_flag=True, help="Print no line per call.")
+@click.option("--log-json", is_flag=True, help="Print the lines as JSON; everything else goes to standard error.")
 @click.argument("mitmproxy_arguments", nargs=-1, type=click.UNPROCESSED)
-def start(web: bool, pairs: tuple[str, ...], mitmproxy_arguments: tuple[str, ...], **flags: str | None) -> int:
+def start(
+    *,
+    web: bool,
+    quiet: bool,
+    log_json: bool,
+    pairs: tuple[str, ...],
+    mitmproxy_arguments: tuple[str, ...],
+    **flags: str | None,
+) -> int:
     """Run the cache in front of a model API (also: serve, proxy).
 
-    Give a client http://HOST:PORT/v1 as its base URL. Keys and tokens are read from the environment only:
-    UPSTREAM_API_KEY, CACHE_CLIENT_TOKEN, CACHE_ADMIN_TOKEN. What follows -- goes to mitmproxy as it is.
+    Give a client http://HOST:PORT/v1 as its base URL. Prints a line per call. Keys and tokens are read from the
+    environment only: UPSTREAM_API_KEY, CACHE_CLIENT_TOKEN, CACHE_ADMIN_TOKEN. What follows -- goes to mitmproxy as it
+    is.
     """
     settings, texts, own = options.given(flags, pairs)
     own += mitmproxy_arguments
@@ -29,7 +44,9 @@ def start(web: bool, pairs: tuple[str, ...], mitmproxy_arguments: tuple[str, ...
     _check_port(settings)
     open_store(settings).close()
     place = client.address(settings) + "/v1" if settings.port else "a free port, named below"
-    click.echo(f"computer-use-cache: {place} -> {settings.upstream_base_url}, entries in {settings.store_place}")
+    where = f"{place} -> {settings.upstream_base_url}, entries in {settings.store_place}"
+    click.echo(f"computer-use-cache: {where}", err=log_json)
+    os.environ[CALL_LINES] = call_lines.style(sys.stdout, is_wanted=not quiet, as_json=log_json)
     return launcher.start(settings, texts, own, web=web)
 
 

@@ -27,7 +27,7 @@ from computer_use_cache.cache.batches import Batch
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.diagnosis.near_miss import Study
 from computer_use_cache.errors import StoreError
-from computer_use_cache.exchange import batching, report, turn
+from computer_use_cache.exchange import batching, given, report, turn
 from computer_use_cache.exchange.decisions import (
     Again,
     Answer,
@@ -47,6 +47,7 @@ from computer_use_cache.exchange.decisions import (
     Share,
     ShareError,
 )
+from computer_use_cache.exchange.forking import Step
 from computer_use_cache.exchange.lead import Lead
 from computer_use_cache.exchange.recording import keep
 from computer_use_cache.exchange.report import Report, Storing
@@ -94,7 +95,8 @@ _NEXT: Mapping[State, frozenset[State]] = {
 
 class Exchange:
     """One planned request. `is_here` says whether its client is still connected, and `joins` whether it can be sent a
-    stream piece by piece. `when_recorded` is told its run and step, in the thread that writes."""
+    stream piece by piece. `step` is its place in a forked run. `when_recorded` is told its run and step, in the thread
+    that writes."""
 
     def __init__(
         self,
@@ -103,6 +105,7 @@ class Exchange:
         is_here: Callable[[], bool],
         *,
         joins: bool = True,
+        step: Step | None = None,
         when_recorded: WhenRecorded | None = None,
     ) -> None:
         self.state = State.DECIDING
@@ -114,6 +117,7 @@ class Exchange:
         self._shared = shared
         self._is_here = is_here
         self._joins = joins
+        self._step = step
         self._when_recorded = when_recorded
         self._absent = Absent(Fwd.URI_MISS)
         self._status: int | None = None
@@ -142,6 +146,8 @@ class Exchange:
         if turn.is_ordered(self._shared, self.plan):
             plan, self._turn = await self._shared.run.read(turn.take, self._shared, self.plan)
             self._plan_with(plan)
+        if self._step and self._step.answer:
+            return await self._serve_given(self._step.answer)
         self.batch = await batching.opened(self._shared, self.plan)
         while True:
             decision = await self._decide()
@@ -168,6 +174,11 @@ class Exchange:
             self._shared.storing.failed(error)
         else:
             logger.info("%.8s rejected%s", key, "" if removed else ": there is no such entry")
+
+    async def _serve_given(self, text: str) -> Serve | Refuse:
+        answer, plan = await self._shared.run.write(given.serve, self._shared, self.plan, text, self._now())
+        self._plan_with(plan)
+        return answer
 
     async def _decide(self) -> Decision:
         decider = self._shared.decider
@@ -337,6 +348,8 @@ class Exchange:
             final = self.report(ending, now)
             if self._turn:
                 turn.end(self._shared, self._turn, ending)
+            if self._step and not turn.is_answer(ending):
+                self._step.give_back()
             self._shared.conclude(final, self._cost, now)
             if isinstance(ending, Join):
                 ending.flight.when_landed(functools.partial(self._joined_stream, final))

@@ -20,6 +20,7 @@ from computer_use_cache.flights.flight import Flights
 from computer_use_cache.flights.leases import LeaseHolder
 from computer_use_cache.models import NOTHING, Cost, Entry, Outcome, Skipped
 from computer_use_cache.runs.assignment import WhenRecorded
+from computer_use_cache.runs.call_log import CallLog
 from computer_use_cache.runs.recorder import Recorder
 from computer_use_cache.screens.approval import INEXACT
 
@@ -33,7 +34,14 @@ class Shared:
     """One per proxy."""
 
     def __init__(
-        self, cache: Cache, ledger: Ledger, run: Runners, own_run: str = "", spans: Spans | None = None
+        self,
+        cache: Cache,
+        ledger: Ledger,
+        run: Runners,
+        *,
+        own_run: str = "",
+        spans: Spans | None = None,
+        call_log: CallLog | None = None,
     ) -> None:
         """`own_run` is the id of the run that all calls belong to, or ""."""
         self.cache = cache
@@ -45,7 +53,9 @@ class Shared:
         self.decider = Decider(cache, self.flights)
         self.studies = Studies(cache, ledger, run, self.flights)
         self.storing = FailureLog("storing")
-        self._recorder = Recorder(cache, ledger, own_run, spans)
+        self._recorder = Recorder(cache, ledger, own_run, spans, call_log)
+        self._decisions_level = logging.DEBUG if call_log else logging.INFO
+        """The log of calls says the same in other words."""
         self._recording = FailureLog("recording runs")
 
     def conclude_hit(self, plan: Plan, entry: Entry, began: float) -> None:
@@ -82,7 +92,7 @@ class Shared:
                 self.ledger.stored(now)
             case Skipped(reason=reason):
                 self.ledger.skipped(reason)
-        logger.info("%s", log_line(report))
+        logger.log(self._decisions_level, "%s", log_line(report))
 
     def record(
         self,

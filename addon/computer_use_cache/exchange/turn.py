@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from computer_use_cache.cache import rebound
@@ -47,22 +48,27 @@ def take(shared: Shared, plan: Plan) -> tuple[Plan, Turn]:
     run = plan.route.controls.run
     if isinstance(plan.verdict, Bypass):
         return plan, Turn(run, ())
-    count = plan.route.request.headers.get(_RETRY_COUNT, "")
-    is_retry = re.fullmatch(r"[1-9]\d*", count) is not None
+    retries = is_retry(plan.route.request.headers)
     digests = (plan.key, plan.template.digest) if plan.template else (plan.key,)
-    numbers = [shared.cache.samples.take(run, digest, is_retry=is_retry) for digest in digests]
+    numbers = [shared.cache.samples.take(run, digest, is_retry=retries) for digest in digests]
     sample = shared.cache.plan_sample(plan, numbers[0], numbers[1] if plan.template else None)
     return sample, Turn(run, tuple(zip(digests, numbers, strict=True)))
 
 
+def is_retry(headers: Mapping[str, str]) -> bool:
+    """Whether an SDK says that it has made this call before."""
+    return re.fullmatch(r"[1-9]\d*", headers.get(_RETRY_COUNT, "")) is not None
+
+
 def end(shared: Shared, turn: Turn, ending: Ending) -> None:
     """Give the turn back if the client got no answer that it can use; the next identical request takes it."""
-    if not _is_answer(ending):
+    if not is_answer(ending):
         for digest, number in turn.numbers:
             shared.cache.samples.give_back(turn.run, digest, number)
 
 
-def _is_answer(ending: Ending) -> bool:
+def is_answer(ending: Ending) -> bool:
+    """Whether the client got an answer that it can use."""
     match ending:
         case Fail() | Refuse() | ShareError():
             return False

@@ -229,6 +229,18 @@ class Format(ABC):
     def explode(self, answer: Json, *, with_usage: bool) -> list[Event]:
         """The stream that the provider would have sent instead of this JSON answer."""
 
+    def wanted_type(self, headers: Mapping[str, str]) -> str:
+        """The media type of the answer that a request with these headers asks for instead of the API's own, else ""."""
+        return ""
+
+    def text_answer(self, text: str, model: str) -> Json:
+        """The JSON answer in which the model says this text. Raises FormatError if the API does not answer in text."""
+        raise FormatError(f"{self.name} does not answer in text")
+
+    def with_model(self, upstream: str, path: str, model: str) -> tuple[str, str]:
+        """The API's base URL and the path below it, with this model in place of one that they name."""
+        return upstream, path
+
     def unasked_form(self, answer: bytes, request: Json) -> str:
         """The form that a request asked for if its JSON answer came in another, else "" (embeddings: `float`)."""
         return ""

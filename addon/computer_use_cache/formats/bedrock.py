@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats import aws_events
@@ -40,6 +40,9 @@ class Bedrock(Format):
     def model(self, body: Json, resource: str) -> str:
         """The id, without what stands before it in an ARN."""
         return resource.rpartition("/")[2] if resource.startswith("arn:") else resource
+
+    def with_model(self, upstream: str, path: str, model: str) -> tuple[str, str]:
+        return upstream, f"/model/{quote(model, safe='')}/{path.rpartition('/')[2]}"
 
     def wanted_shape(self, body: Json, path: str, query: Query) -> Shape:
         return Shape.AWS if path.endswith(f"/{self.operations[1]}") else Shape.JSON

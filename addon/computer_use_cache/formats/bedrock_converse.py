@@ -69,6 +69,11 @@ class BedrockConverse(Bedrock):
                 key["toolConfig"] = rest | {"tools": _without_points(tools)}
         return key
 
+    def text_answer(self, text: str, model: str) -> Json:
+        usage = {"inputTokens": 0, "outputTokens": 0, "totalTokens": 0}
+        message = {"role": "assistant", "content": [{"text": text}]}
+        return {_MESSAGE: {"message": message}, "stopReason": "end_turn", "usage": usage, "metrics": {"latencyMs": 0}}
+
     def check_answer(self, answer: Json) -> Findings:
         judging.refuse_error(answer, "answer")
         return _findings(answer.get("stopReason"), is_silent=not judging.says(_content(answer)))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from computer_use_cache.errors import FormatError
@@ -24,6 +24,8 @@ _ENDINGS = frozenset({"stop_reason", "stopReason", "finish_reason", "finishReaso
 """Why a model ended, as Anthropic, Meta, Mistral, Amazon, Cohere and AI21 spell it."""
 _UNSPOKEN = _ENDINGS | {_METRICS, "stop", "finish_reasons"}
 """Members that say nothing by themselves."""
+_OWN_TYPES = frozenset({"application/json", "application/*", "*/*", "application/vnd.amazon.eventstream"})
+"""What an answer is that nobody asked to be something else."""
 _VECTORS = frozenset({"embedding", "embeddings", "embeddingsByType"})
 
 
@@ -60,6 +62,12 @@ class BedrockInvoke(_Chunks):
     answers_in_text = False
     image_places = ("messages/*/content/*/image/source/bytes", "messages/*/content/*/source/data")
     usage_flavor = UsageFlavor("aws", "default")
+
+    def wanted_type(self, headers: Mapping[str, str]) -> str:
+        """A model that draws may give its picture alone."""
+        wanted = headers.get("x-amzn-bedrock-accept") or headers.get("accept", "")
+        types = {item.partition(";")[0].strip().lower() for item in wanted.split(",")} - {""}
+        return "" if types & _OWN_TYPES else ",".join(sorted(types))
 
     def check_answer(self, answer: Json) -> Findings:
         judging.refuse_error(answer, "answer")

@@ -51,6 +51,9 @@ class ChatCompletions(ChoiceFormat):
             key["messages"] = [_uncontrolled(message) for message in key["messages"]]
         return key
 
+    def text_choice(self, text: str) -> Json:
+        return {"message": {"role": "assistant", "content": text, "refusal": None}}
+
     def said(self, part: Json) -> Json:
         said = part.get("message") or part.get("delta") or {}
         return {name: value for name, value in said.items() if name not in _COMMENTS} if isinstance(said, dict) else {}

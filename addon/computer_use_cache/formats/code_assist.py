@@ -41,6 +41,9 @@ class CodeAssist(Gemini):
         model = self.opened_request(body).get("model")
         return model.removeprefix("models/") if isinstance(model, str) else ""
 
+    def text_answer(self, text: str, model: str) -> Json:
+        return {"response": super().text_answer(text, model)}
+
     def key_body(self, body: Json) -> Json:
         return super().key_body(self.opened_request(body))
 

@@ -41,6 +41,11 @@ class CohereChat(Cohere):
     usage_places = ("usage", "delta/usage")
     call_id_places = ("messages/*/tool_calls/*/id", "messages/*/tool_call_id")
 
+    def text_answer(self, text: str, model: str) -> Json:
+        message = {"role": "assistant", "content": [{"type": "text", "text": text}]}
+        usage = {"billed_units": {"input_tokens": 0, "output_tokens": 0}}
+        return {"id": "given", "finish_reason": "COMPLETE", "message": message, "usage": usage}
+
     def check_answer(self, answer: Json) -> Findings:
         judging.refuse_error(answer, "answer")
         reason, message = answer.get("finish_reason"), answer.get("message")

@@ -44,6 +44,10 @@ class CohereChatV1(Cohere):
             return "conversation_id names a conversation that Cohere keeps"
         return super().bypass_reason(body)
 
+    def text_answer(self, text: str, model: str) -> Json:
+        usage = {"billed_units": {"input_tokens": 0, "output_tokens": 0}}
+        return {"text": text, "generation_id": "given", "finish_reason": "COMPLETE", "meta": usage}
+
     def check_answer(self, answer: Json) -> Findings:
         judging.refuse_error(answer, "answer")
         reason = answer.get("finish_reason")

@@ -20,6 +20,9 @@ class Completions(ChoiceFormat):
     answer_object = "text_completion"
     chunk_object = "text_completion"
 
+    def text_choice(self, text: str) -> Json:
+        return {"text": text}
+
     def said(self, part: Json) -> Json:
         return {"text": part.get("text")}
 

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, ClassVar
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats import judging
@@ -103,6 +103,19 @@ class Gemini(Format):
 
     def model(self, body: Json, resource: str) -> str:
         return re.sub(f"^{_PLACE}(?:models/)?", "", resource)
+
+    def with_model(self, upstream: str, path: str, model: str) -> tuple[str, str]:
+        route = _ROUTE.fullmatch(unquote(path))
+        if not route:
+            return upstream, path
+        place = re.match(_PLACE, route["resource"])
+        named = model if model.startswith(("models/", "tunedModels/")) else f"models/{model}"
+        return upstream, f"/{place[0] if place else ''}{quote(named)}:{route['method']}"
+
+    def text_answer(self, text: str, model: str) -> Json:
+        candidate = {"content": {"parts": [{"text": text}], "role": "model"}, "finishReason": "STOP", "index": 0}
+        usage = {"promptTokenCount": 0, "candidatesTokenCount": 0, "totalTokenCount": 0}
+        return {"candidates": [candidate], "usageMetadata": usage, "modelVersion": model}
 
     def wanted_shape(self, body: Json, path: str, query: Query) -> Shape:
         if not unquote(path).endswith(_STREAMED):

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any, ClassVar
 
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats import judging, vertex
+from computer_use_cache.formats import cache_control, judging, vertex
 from computer_use_cache.formats.base import Format, Json, UsageFlavor, dump, load_object, load_objects
 from computer_use_cache.formats.judging import Findings
 from computer_use_cache.formats.partial_json import load_cut
@@ -91,15 +91,25 @@ class Messages(Format):
         key = super().key_body(body)
         for name in ("system", "tools"):
             if name in key:
-                key[name] = _uncontrolled(key[name])
+                key[name] = cache_control.without(key[name])
         if isinstance(key.get("messages"), list):
             key["messages"] = [
-                {**message, "content": _uncontrolled(message["content"])}
+                {**message, "content": cache_control.without(message["content"])}
                 if isinstance(message, dict) and "content" in message
                 else message
                 for message in key["messages"]
             ]
         return key
+
+    def with_model(self, upstream: str, path: str, model: str) -> tuple[str, str]:
+        return upstream, vertex.with_model(path, model)
+
+    def text_answer(self, text: str, model: str) -> Json:
+        return {
+            **{"id": "msg_given", "type": "message", "role": "assistant", "model": model},
+            "content": [{"type": "text", "text": text}],
+            **{"stop_reason": "end_turn", "stop_sequence": None, "usage": {"input_tokens": 0, "output_tokens": 0}},
+        }
 
     def check_answer(self, answer: Json) -> Findings:
         _refuse_error(answer)
@@ -241,23 +251,6 @@ def _usage(owner: Json) -> Json:
 def _updated(known: Json, news: Json) -> Json:
     """What is known with the news; a null is no news about a field that is already there."""
     return known | {name: value for name, value in news.items() if value is not None or name not in known}
-
-
-def _uncontrolled(blocks: Any) -> Any:
-    """The same blocks without `cache_control`, also on those inside them; the originals are left alone."""
-    if isinstance(blocks, list):
-        return [_uncontrolled_block(block) if isinstance(block, dict) else block for block in blocks]
-    return blocks
-
-
-def _uncontrolled_block(block: Json) -> Json:
-    plain = {name: value for name, value in block.items() if name != "cache_control"}
-    if block.get("type") in ("tool_result", "search_result") and "content" in block:
-        plain["content"] = _uncontrolled(block["content"])
-    source = block.get("source")
-    if block.get("type") == "document" and isinstance(source, dict) and "content" in source:
-        plain["source"] = source | {"content": _uncontrolled(source["content"])}
-    return plain
 
 
 def _stream(answer: Json) -> Iterator[Json]:

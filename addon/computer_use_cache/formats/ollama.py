@@ -52,6 +52,14 @@ class _Talk(Ollama):
     def line(self, piece: Json) -> Json:
         """The members of a line that says this."""
 
+    @abstractmethod
+    def text_piece(self, text: str) -> Json:
+        """What an answer says that consists of this text."""
+
+    def text_answer(self, text: str, model: str) -> Json:
+        head = {"model": model, "created_at": "1970-01-01T00:00:00Z"}
+        return head | self.line(self.text_piece(text)) | {"done": True, "done_reason": "stop"}
+
     def wanted_shape(self, body: Json, path: str, query: Query) -> Shape:
         return Shape.JSON if body.get("stream") is False else Shape.LINES
 
@@ -112,6 +120,9 @@ class OllamaChat(_Talk):
     def line(self, piece: Json) -> Json:
         return {"message": piece}
 
+    def text_piece(self, text: str) -> Json:
+        return {"role": "assistant", "content": text}
+
 
 class OllamaGenerate(_Talk):
     """`POST /api/generate`."""
@@ -131,6 +142,9 @@ class OllamaGenerate(_Talk):
 
     def line(self, piece: Json) -> Json:
         return piece
+
+    def text_piece(self, text: str) -> Json:
+        return {"response": text}
 
 
 class OllamaEmbed(Ollama, OneShape):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import ClassVar
+from urllib.parse import quote
 
 from computer_use_cache.errors import RequestError
 from computer_use_cache.formats.base import Json
@@ -51,6 +52,10 @@ class OpenAI:
     def model_in_base(self, base: str) -> str:
         deployment = _DEPLOYMENT.search(base)
         return deployment[1] if deployment else ""
+
+    def with_model(self, upstream: str, path: str, model: str) -> tuple[str, str]:
+        """Azure's deployment."""
+        return _DEPLOYMENT.sub(lambda _: _AZURE + quote(model, safe=""), upstream), path
 
     def error(self, error: RequestError) -> Json:
         kind = self._TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")

@@ -42,6 +42,10 @@ class ChoiceFormat(OpenAI, Format):
         """The parts in which a stream carries this choice, without `index`; FormatError when it cannot."""
 
     @abstractmethod
+    def text_choice(self, text: str) -> Json:
+        """The members of a choice in which the model says this text."""
+
+    @abstractmethod
     def said(self, part: Json) -> Json:
         """What the model says in a choice, or in a chunk's part of one."""
 
@@ -52,6 +56,12 @@ class ChoiceFormat(OpenAI, Format):
     def wants_usage(self, body: Json) -> bool:
         options = body.get("stream_options")
         return isinstance(options, dict) and options.get("include_usage") is True
+
+    def text_answer(self, text: str, model: str) -> Json:
+        usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+        choice = {"index": 0} | self.text_choice(text) | {"logprobs": None, "finish_reason": "stop"}
+        head = {"id": "chatcmpl-given", "object": self.answer_object, "created": 0, "model": model}
+        return head | {"choices": [choice], "usage": usage}
 
     def check_answer(self, answer: Json) -> Findings:
         _refuse_error(answer)

@@ -104,6 +104,17 @@ class Responses(OpenAI, Format):
             return "background answers come later"
         return super().bypass_reason(body)
 
+    def text_answer(self, text: str, model: str) -> Json:
+        part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+        message = {"type": "message", "id": "msg_given", "status": "completed", "role": "assistant", "content": [part]}
+        spent = {"input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}}
+        return {
+            **{"id": "resp_given", "object": "response", "created_at": 0, "status": "completed", "model": model},
+            **{"error": None, "incomplete_details": None, "instructions": None, "metadata": {}, "output": [message]},
+            **{"parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "temperature": None, "top_p": None},
+            "usage": {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0} | spent,
+        }
+
     def check_answer(self, answer: Json) -> Findings:
         judging.refuse_error(answer, "answer")
         status = answer.get("status")

@@ -6,7 +6,7 @@ https://docs.anthropic.com/en/api/claude-on-vertex-ai
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 _STREAMED = ":streamRawPredict"
 _CLAUDE = re.compile(
@@ -19,6 +19,15 @@ def claude(path: str) -> str | None:
     """The project, the location and the model of a call to Claude, so that both methods share a key; else None."""
     found = _CLAUDE.fullmatch(unquote(path))
     return found[1] if found else None
+
+
+def with_model(path: str, model: str) -> str:
+    """The path of a call to Claude with another model in it; any other path is left alone."""
+    found = _CLAUDE.fullmatch(unquote(path))
+    if not found:
+        return path
+    place = found[1].rpartition("/")[0]
+    return f"/{place}/{quote(model, safe='@')}{unquote(path)[found.end(1) :]}"
 
 
 def is_streamed(path: str) -> bool:

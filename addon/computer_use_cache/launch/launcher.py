@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ import computer_use_cache
 from computer_use_cache.errors import CacheError
 from computer_use_cache.launch import workers
 from computer_use_cache.launch.environment import Trust
-from computer_use_cache.run_models import OWN_RUN
+from computer_use_cache.run_models import CALL_LINES, GIVEN_ANSWER, OWN_RUN, LineStyle
 from computer_use_cache.settings import Settings
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -114,6 +115,8 @@ def _use_uvloop() -> None:
 
 
 def _run(tool: Callable[[Sequence[str]], object], line: Sequence[str]) -> int:
+    if os.environ.get(CALL_LINES) == LineStyle.JSON:
+        sys.stdout = sys.stderr  # standard output is for the lines alone
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True)  # in a pipe, lines would be buffered for minutes
@@ -152,13 +155,21 @@ class Companion:
 
 @contextlib.contextmanager
 def companion(
-    settings: Settings, options: Mapping[str, str], own: Sequence[str], *, base_url: bool, run: str = ""
+    settings: Settings,
+    options: Mapping[str, str],
+    own: Sequence[str],
+    *,
+    base_url: bool,
+    run: str = "",
+    answer: str = "",
+    lines: LineStyle = LineStyle.NONE,
 ) -> Iterator[Companion]:
     """A private proxy on free loopback ports, which ends with this context and with this process, however it ends.
 
     It goes through the proxy that this process's environment names, if any. With `base_url` it is a reverse proxy
-    too. All of its calls belong to the run with the id `run`, if that is not "". The other arguments are those of
-    `arguments`. Raises CacheError when it does not start.
+    too. All of its calls belong to the run with the id `run`, if that is not "". If that run is a fork, the file
+    `answer` is the answer to its first call. The proxy's `lines` go to standard error. The other arguments are those
+    of `arguments`. Raises CacheError when it does not start.
     """
     upstream = settings.upstream_base_url
     line = ["-s", str(entry_path()), "--mode", "regular@127.0.0.1:0"]
@@ -178,7 +189,7 @@ def companion(
             stdout=subprocess.PIPE,
             stderr=log,
             start_new_session=True,
-            env=os.environ | {OWN_RUN: run},
+            env=os.environ | {OWN_RUN: run, GIVEN_ANSWER: answer, CALL_LINES: lines},
         ) as process,
     ):
         assert process.stdin
@@ -190,13 +201,22 @@ def companion(
                 raise CacheError(f"the proxy did not start: {_tail(log) or 'it said nothing'}")
             trust = Trust(**{name: file and Path(file) for name, file in told["trust"].items()})
             running = Companion(told["port"], base_port, trust)
+            printing = threading.Thread(target=_pass_on, args=(process.stdout,), name="call-lines", daemon=True)
+            printing.start()
             yield running
             process.stdin.close()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_END_SECONDS)
+                printing.join(_END_SECONDS)
             running.log = _tail(log)
         finally:
             process.kill()
+
+
+def _pass_on(lines: IO[bytes]) -> None:
+    for line in lines:
+        sys.stderr.write(line.decode("utf-8", "replace"))
+        sys.stderr.flush()
 
 
 def _free_port() -> int:

@@ -153,8 +153,9 @@ class ComputerUseCache:
             settings = self._session.settings
             is_of_use = settings.fast_lane is Switch.AUTO and not needs_flows(ctx.options, ctx.master.addons)
             is_wanted = settings.fast_lane is Switch.ON or is_of_use
-            # Samples in order need every request counted, which the fast path does not do.
-            self._is_fast_path_open = is_wanted and settings.samples is not Samples.ORDERED
+            # Samples in order and forks need every request counted, which the fast path does not do.
+            is_counted = settings.samples is Samples.ORDERED or self._session.exchanges.forking is not None
+            self._is_fast_path_open = is_wanted and not is_counted
         return self._session.fast_path if self._is_fast_path_open else None
 
     async def cache_find(self, search: Search) -> None:

@@ -47,7 +47,12 @@ class Gate:
         if not self.knows_host(flow.request.pretty_host, flow.client_conn.sni or flow.request.host):
             return False
         origin = flow.request.headers.get("origin")
-        return origin is None or self._settings.mode is Mode.OFFLINE or guard.is_allowed_origin(origin, self._settings)
+        return (
+            origin is None
+            or self._settings.mode is Mode.OFFLINE
+            or guard.is_allowed_origin(origin, self._settings)
+            or guard.is_own_websocket(flows.lower_headers(flow.request.headers))
+        )
 
     def knows_host(self, host: str, proven: str) -> bool:
         """Whether answers of an intercepted host are cached; `proven` is where the connection goes, or what its

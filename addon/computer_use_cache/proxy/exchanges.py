@@ -29,6 +29,7 @@ from computer_use_cache.exchange.decisions import (
     ShareError,
 )
 from computer_use_cache.exchange.exchange import Exchange
+from computer_use_cache.exchange.forking import Forking
 from computer_use_cache.exchange.report import Report
 from computer_use_cache.exchange.shared import Shared
 from computer_use_cache.flights.flight import Stream
@@ -76,6 +77,8 @@ class FlowExchanges:
         self._running: dict[str, _Running] = {}
         self._passing: dict[str, Bypass] = {}
         """Flows that pass by the cache and so have no exchange, and the reason."""
+        self.forking: Forking | None = None
+        """Set if the only client is a fork of a run, or the replay of one."""
         self._expected: dict[str, tuple[Request, Plan]] = {}
         """The next request of a client, and its plan, if the fast path has already made one."""
 
@@ -123,20 +126,7 @@ class FlowExchanges:
         if flows.format_of(flow, self._settings) is None:  # replayed from mitmproxy's interface
             self.pass_by(flow)
             return
-        request = flows.request_of(flow, self._settings)
-        plan = await self._plan(flow.client_conn.id, request)
-        flow.metadata["cache_model"] = plan.model
-        if plan.forward != request.body:
-            flow.request.content = plan.forward
-        cache_headers.name_run(flow, plan.route.controls.run or self._shared.own_run)
-        loop = asyncio.get_running_loop()
-        exchange = Exchange(
-            self._shared,
-            plan,
-            lambda: flow.client_conn.connected,
-            joins=not flow.is_replay,
-            when_recorded=lambda run, step: loop.call_soon_threadsafe(cache_headers.note_step, flow, run, step),
-        )
+        exchange = await self._begin(flow)
         running = self._running[flow.id] = _Running(exchange, flow.client_conn.id, time.monotonic())
         answer = await exchange.resolve()
         if isinstance(answer, Forward):
@@ -150,6 +140,27 @@ class FlowExchanges:
             if flow.response:  # else the cache failed, and the request goes upstream
                 del self._running[flow.id]
                 exchange.settle(answer, now)
+
+    async def _begin(self, flow: http.HTTPFlow) -> Exchange:
+        request = flows.request_of(flow, self._settings)
+        step = self.forking.next(request) if self.forking else None
+        if step and step.request is not request:
+            request = step.request
+            flows.replace_request(flow, request)
+        plan = await self._plan(flow.client_conn.id, request)
+        flow.metadata["cache_model"] = plan.model
+        if plan.forward != request.body:
+            flow.request.content = plan.forward
+        cache_headers.name_run(flow, plan.route.controls.run or self._shared.own_run)
+        loop = asyncio.get_running_loop()
+        return Exchange(
+            self._shared,
+            step.limited(plan) if step else plan,
+            lambda: flow.client_conn.connected,
+            joins=not flow.is_replay,
+            step=step,
+            when_recorded=lambda run, number: loop.call_soon_threadsafe(cache_headers.note_step, flow, run, number),
+        )
 
     def _answer(self, flow: http.HTTPFlow, exchange: Exchange, answer: Answer, now: float) -> None:
         report = exchange.report(answer, now)

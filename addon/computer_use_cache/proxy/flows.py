@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from mitmproxy import http
 from mitmproxy.proxy.mode_specs import ReverseMode
 
@@ -88,6 +90,16 @@ def request_of(flow: http.HTTPFlow, settings: Settings) -> Request:
     headers = lower_headers(flow.request.headers)
     client = flow.metadata.get(_CLIENT, "")
     return Request(base, below, upstream.query_of(query), headers, body_of(flow.request), client)
+
+
+def replace_request(flow: http.HTTPFlow, request: Request) -> None:
+    """Make a flow's request this one, which differs in its path, its namespace or its body only."""
+    _, query = path_and_query(flow)
+    path = urlsplit(request.upstream).path + request.path
+    flow.request.path = f"{path}?{query}" if query else path
+    if namespace := request.headers.get("x-cache-namespace"):
+        flow.request.headers["x-cache-namespace"] = namespace
+    flow.request.content = request.body
 
 
 def _split(flow: http.HTTPFlow, settings: Settings) -> tuple[str, str]:

@@ -64,9 +64,17 @@ def check_origin(method: str, path: str, headers: Mapping[str, str], settings: S
     if origin is None and headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         # Images, scripts and links send no Origin, but browsers send Sec-Fetch-Site (Fetch Metadata).
         origin = "another site"
-    harmless = path == "/healthz" and method in ("GET", "HEAD")
+    harmless = (path == "/healthz" and method in ("GET", "HEAD")) or is_own_websocket(headers)
     if origin is not None and not harmless and not is_allowed_origin(origin, settings):
         raise RequestError(403, f"Web pages of {origin!r} may not use this cache; see CORS_ALLOW_ORIGIN.")
+
+
+def is_own_websocket(headers: Mapping[str, str]) -> bool:
+    """Whether a websocket's handshake names the server that it goes to as its origin. Clients that are not browsers do
+    so; the server itself has no pages."""
+    origin, host = headers.get("origin", "").partition("://")[2], headers.get("host", "")
+    is_own = bool(origin) and origin.lower() == host.lower()
+    return is_own and headers.get("upgrade", "").lower() == "websocket"
 
 
 def is_allowed_origin(origin: str, settings: Settings) -> bool:

@@ -23,6 +23,7 @@ from computer_use_cache.formats.base import Json
 from computer_use_cache.models import Entry
 from computer_use_cache.proxy import flows, guard, responses
 from computer_use_cache.proxy.content_coding import body_of
+from computer_use_cache.runs.finding import UnknownRun, find
 from computer_use_cache.store.base import Choice
 from computer_use_cache.transfer import jsonl
 
@@ -57,6 +58,8 @@ _ENDPOINTS = (
     "/metrics",
 )
 _MOST_ENTRIES = 1000
+_CHOOSING = ("model", "namespace", "older_than", "run")
+"""What may choose what to clear."""
 
 
 def is_local(path: str) -> bool:
@@ -161,6 +164,8 @@ class LocalRoutes:
 
     async def _clear(self, flow: http.HTTPFlow) -> http.Response:
         wanted = _wanted(flow)
+        if name := wanted.pop("run", None):
+            return await self._clear_run(name, wanted)
         older_than = wanted.pop("older_than", None)
         before = None if older_than is None else time.time() - older_than
         chosen = Choice(**wanted, before=before)
@@ -169,6 +174,16 @@ class LocalRoutes:
             self._cache.samples.forget()  # the pytest plugin clears the store between two cassettes
         logger.info("cleared %d entries", deleted)
         return responses.json_response(200, {"ok": True, "deleted": deleted})
+
+    async def _clear_run(self, name: str, others: dict[str, Any]) -> http.Response:
+        if others:
+            raise RequestError(400, "run: it names one run; leave the other conditions out.", param="run")
+        try:
+            run = await self._write(find, self._cache.store.run_log, name)
+        except UnknownRun as error:
+            raise RequestError(404, f"{error}.", param="run") from None
+        await self._write(self._cache.store.run_log.delete_run, run.id)
+        return responses.json_response(200, {"ok": True, "deleted": 1, "run": run.id})
 
     async def _list(self, flow: http.HTTPFlow) -> http.Response:
         limit = flow.request.query.get("limit", "100")
@@ -227,8 +242,8 @@ def _wanted(flow: http.HTTPFlow) -> dict[str, Any]:
             raise RequestError(400, "The request body must be a JSON object.")
         wanted |= body
     for name, value in wanted.items():
-        if name not in ("model", "namespace", "older_than"):
-            raise RequestError(400, f"{name}: only model, namespace and older_than choose what to clear.", param=name)
+        if name not in _CHOOSING:
+            raise RequestError(400, f"{name}: only {', '.join(_CHOOSING)} choose what to clear.", param=name)
         if name == "older_than":
             wanted[name] = _seconds(value)
         elif not isinstance(value, str):

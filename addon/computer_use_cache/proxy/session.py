@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 from computer_use_cache.accounting.ledger import Ledger
 from computer_use_cache.accounting.tracing import open_spans
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.errors import StoreError
+from computer_use_cache.exchange import forking
+from computer_use_cache.exchange.forking import Forking
 from computer_use_cache.exchange.runners import Runners
 from computer_use_cache.exchange.shared import Shared
 from computer_use_cache.proxy.admission import Gate
@@ -23,8 +27,10 @@ from computer_use_cache.proxy.helper_routes import HelperRoutes
 from computer_use_cache.proxy.loaded_flows import LoadedFlows
 from computer_use_cache.proxy.local_routes import LocalRoutes
 from computer_use_cache.proxy.unseen import Unseen
-from computer_use_cache.run_models import OWN_RUN
+from computer_use_cache.run_models import CALL_LINES, GIVEN_ANSWER, OWN_RUN, LineStyle
+from computer_use_cache.runs.call_log import CallLog
 from computer_use_cache.settings import Settings
+from computer_use_cache.store.base import Store
 from computer_use_cache.store.opening import open_store
 from computer_use_cache.transfer import original_tool
 from computer_use_cache.transfer.recordings import Summary
@@ -45,8 +51,16 @@ class Session:
         self.unseen = Unseen(settings, self.ledger)
         run = Runners(asyncio.to_thread, self.write, self.study, time.time)
         self._spans = open_spans(os.environ)
-        self.shared = Shared(self.cache, self.ledger, run, os.environ.get(OWN_RUN, ""), self._spans)
+        self.shared = Shared(
+            self.cache,
+            self.ledger,
+            run,
+            own_run=os.environ.get(OWN_RUN, ""),
+            spans=self._spans,
+            call_log=_call_log(self.cache.store),
+        )
         self.exchanges = FlowExchanges(self.shared)
+        self.exchanges.forking = _forking(self.cache.store)
         self.helpers = HelperRoutes(self.shared)
         self.fast_path = FastPath(self.shared, self.gate)
         self.local = LocalRoutes(self.cache, self.ledger, self.write, self.upkeep, loopback=loopback)
@@ -92,6 +106,20 @@ class Session:
             logger.warning("the store was not closed cleanly: %s", error)
         if self._spans:
             self._spans.close()
+
+
+def _forking(store: Store) -> Forking | None:
+    """What this proxy's only client does differently, if it is a forked run. Raises StoreError."""
+    run, answer = os.environ.get(OWN_RUN), os.environ.get(GIVEN_ANSWER)
+    if not run:
+        return None
+    return forking.of_run(store.run_log.run(run), Path(answer).read_text("utf-8") if answer else "")
+
+
+def _call_log(store: Store) -> CallLog | None:
+    """The log of calls that this process was started with. It goes where standard output went at its start."""
+    style = os.environ.get(CALL_LINES)
+    return CallLog(store, LineStyle(style), sys.__stdout__) if style and sys.__stdout__ else None
 
 
 async def _run[R](thread: ThreadPoolExecutor, work: Callable[[], R]) -> R:

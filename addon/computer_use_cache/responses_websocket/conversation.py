@@ -17,11 +17,10 @@ import orjson
 
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.base import Json, dump
-from computer_use_cache.formats.openai import OpenAI
 from computer_use_cache.formats.responses import Responses
 from computer_use_cache.keys.canonical_json import parse_body
 from computer_use_cache.models import Event
-from computer_use_cache.responses_websocket.events import error_event, with_lane
+from computer_use_cache.responses_websocket.events import refusal, with_lane
 
 _MOST_ANSWERS = 16
 """How many answers of a connection can be continued. Providers keep the latest of each lane."""
@@ -93,19 +92,17 @@ class Conversation:
         """Note the events of a complete answer. They are only read with the next message, in its thread."""
         self._unread.append((said, events))
 
-    def read(self, message: bytes, now: float) -> Step:
-        """What to do about a message. Takes as long as its size demands."""
+    def read(self, message: bytes, lane: str | None, now: float) -> Step:
+        """What to do about a message of a lane. Slow: call it off the event loop."""
         for said, events in self._unread:
             self._keep_answer(said, events)
         self._unread.clear()
-        lane = lane_of(message)
         try:
             return self._step(parse_body(message), lane, now)
         except RequestError as error:
-            refusal = error
+            return Reply((refusal(error, lane),))
         except (FormatError, RecursionError, ValueError) as error:
-            refusal = RequestError(400, f"The message cannot be read: {error}")
-        return Reply((error_event(refusal.status, OpenAI().error(refusal), {}, lane),))
+            return Reply((refusal(RequestError(400, f"The message cannot be read: {error}"), lane),))
 
     def _step(self, message: Json, lane: str | None, now: float) -> Step:
         match message.get("type"):

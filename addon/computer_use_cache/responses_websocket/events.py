@@ -54,6 +54,11 @@ def error_event(status: int, body: Json, headers: Mapping[str, str], lane: str |
     return with_lane(dump({**body, "type": "error", "status": status, "headers": kept}), lane)
 
 
+def refusal(error: RequestError, lane: str | None) -> bytes:
+    """The event for an error of the cache."""
+    return error_event(error.status, OpenAI().error(error), {}, lane)
+
+
 class AnswerEvents:
     """Turns an HTTP answer into events while it arrives. `lane` is that of its request.
 
@@ -98,8 +103,7 @@ class AnswerEvents:
         """The last event of an answer that was broken off: an error, unless the answer's own last event had arrived."""
         if self._last:
             return self._last
-        error = RequestError(status, message, code="upstream_request_failed")
-        return [error_event(status, OpenAI().error(error), {}, self.lane)]
+        return [refusal(RequestError(status, message, code="upstream_request_failed"), self.lane)]
 
     def _pass_on(self, events: list[Event]) -> list[bytes]:
         passed = []

@@ -6,6 +6,7 @@ What a call costs its request is an append. Under a flood, calls are dropped and
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from collections.abc import Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,6 +19,7 @@ from computer_use_cache.diagnosis.audit import hit_record
 from computer_use_cache.models import Cost, Outcome
 from computer_use_cache.run_models import Call
 from computer_use_cache.runs.assignment import Assignment, Settled, WhenRecorded
+from computer_use_cache.runs.call_log import CallLog, Recorded
 from computer_use_cache.runs.cleaning import without_credentials
 from computer_use_cache.runs.conversation import Head, head_of
 
@@ -42,19 +44,26 @@ class _Hit(NamedTuple):
 
 
 class Recorder:
-    """The calls of one proxy. `own_run` is the id of the run that all of them belong to, or "". `spans` gets each
-    call once it is recorded.
+    """The calls of one proxy. `own_run` is the id of the run that all of them belong to, or "". `spans` and `call_log`
+    get each call once it is recorded.
 
     `hit` and `add` are quick and safe from any thread; `flush` uses the store.
     """
 
-    def __init__(self, cache: Cache, ledger: Ledger, own_run: str, spans: Spans | None = None) -> None:
+    def __init__(
+        self, cache: Cache, ledger: Ledger, own_run: str, spans: Spans | None = None, call_log: CallLog | None = None
+    ) -> None:
         self._cache = cache
         self._ledger = ledger
         self._spans = spans
+        self._call_log = call_log
         self._assignment = Assignment(cache, own_run)
         self._pending: deque[_Hit | Settled] = deque()
         self._dropped = 0
+        self._missing = 0
+        """Calls of the present flush that are not stored yet."""
+        self._recorded: list[Recorded] = []
+        """Those that are, for the log."""
 
     def hit(self, plan: Plan, key: str, cost: Cost, began: float, now: float) -> None:
         """A hit of the fast path on the entry `key` has ended. Times are in Unix seconds."""
@@ -78,29 +87,42 @@ class Recorder:
         """Move the calls into the store. Raises StoreError, and then they are lost, and counted."""
         pending = [self._pending.popleft() for _ in range(len(self._pending))]
         dropped, self._dropped = self._dropped, 0
-        missing = len(pending)
-        by_run: defaultdict[str, list[Settled]] = defaultdict(list)
+        self._missing = len(pending)
         try:
-            for each in pending:
-                settled = _settled(each) if isinstance(each, _Hit) else each
-                if settled.inexact:
-                    self._cache.store.put_request(settled.inexact.key, hit_record(self._cache, settled.inexact))
-                by_run[self._assignment.run_of(settled)].append(settled._replace(call=_clean(settled.call)))
-            for id, calls in by_run.items():
-                calls.sort(key=lambda settled: settled.call.at)
-                steps = self._cache.store.run_log.add_calls(id, [settled.call for settled in calls])
-                missing -= len(steps)
-                if not steps:
-                    self._assignment.forget()
-                for settled, step in zip_longest(calls, steps):
-                    self._tell(settled, id, step)
+            settled = [_settled(each) if isinstance(each, _Hit) else each for each in pending]
+            for inexact in filter(None, (each.inexact for each in settled)):
+                self._cache.store.put_request(inexact.key, hit_record(self._cache, inexact))
+            if homeless := self._store(settled):
+                self._assignment.forget()
+                self._store(homeless, is_last=True)
         finally:
-            if dropped + missing:
-                self._ledger.unrecorded(dropped + missing)
+            if dropped + self._missing:
+                self._ledger.unrecorded(dropped + self._missing)
+            recorded, self._recorded = self._recorded, []
+            if self._call_log and (recorded or dropped):
+                self._call_log.write(recorded, dropped)
+
+    def _store(self, settled: Sequence[Settled], *, is_last: bool = False) -> list[Settled]:
+        """Store calls in their runs. Returns those whose run has been removed, or is full, unless this `is_last`."""
+        by_run: defaultdict[str, list[Settled]] = defaultdict(list)
+        for each in sorted(settled, key=lambda one: one.call.at):
+            by_run[self._assignment.run_of(each)].append(each._replace(call=_clean(each.call)))
+        homeless = list[Settled]()
+        for id, members in by_run.items():
+            steps = self._cache.store.run_log.add_calls(id, [one.call for one in members])
+            self._missing -= len(steps)
+            if not steps and not is_last:
+                homeless += members
+                continue
+            for one, step in zip_longest(members, steps):
+                self._tell(one, id, step)
+        return homeless
 
     def _tell(self, settled: Settled, run: str, step: int | None) -> None:
         if settled.when_recorded:
             settled.when_recorded(run, step)
+        if self._call_log:
+            self._recorded.append(Recorded(settled.call, run, step))
         if self._spans:
             self._spans.add(settled.call, settled.route.request, run, step)
 

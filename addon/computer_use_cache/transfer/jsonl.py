@@ -27,8 +27,10 @@ from computer_use_cache.formats import helpers, walking
 from computer_use_cache.formats.base import Format, Json, dump, load_object
 from computer_use_cache.keys import canonical_json, key
 from computer_use_cache.models import Entry, RequestRecord, Response, Shape, Skipped
-from computer_use_cache.store.base import Choice, Store
+from computer_use_cache.store.base import Store
+from computer_use_cache.transfer import run_lines
 from computer_use_cache.transfer.recordings import EXPORT_MARK, Damaged, Exported
+from computer_use_cache.transfer.run_lines import ExportedRun
 
 _VERSION = 1
 _TEMPLATE = re.compile(r"[!-~]{1,200}")
@@ -36,7 +38,7 @@ _LINE_PER_BODY = 8
 """How much longer a line may be than the largest request and answer: JSON may escape a byte as six characters."""
 
 
-def lines(store: Store, chosen: Choice, now: float) -> Iterator[bytes]:
+def lines(store: Store, chosen: Callable[[Entry], bool], now: float) -> Iterator[bytes]:
     """The export of the chosen entries that are fresh at `now` (Unix seconds): a heading, then a line per entry.
 
     Raises StoreError.
@@ -49,7 +51,7 @@ def lines(store: Store, chosen: Choice, now: float) -> Iterator[bytes]:
 
 
 def write(path: Path, content: Iterable[bytes]) -> int:
-    """Write an export to a file, all of it or nothing; returns how many entries it has. Raises OSError."""
+    """Write an export to a file, all of it or nothing; returns how many entries and runs it has. Raises OSError."""
     count = -1  # the heading
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:
@@ -118,9 +120,9 @@ def _canonical(body: bytes) -> bytes:
     return canonical_json.canonical(canonical_json.parse_body(body))
 
 
-def read(path: Path, into: Cache) -> Iterator[Exported | Skipped | Damaged]:
-    """The entries in an export, checked against the settings of `into`. Lines count from 1; a line that cannot be read
-    comes as a Damaged."""
+def read(path: Path, into: Cache) -> Iterator[Exported | ExportedRun | Skipped | Damaged]:
+    """The entries and runs in an export, checked against the settings of `into`. Lines count from 1; a line that cannot
+    be read comes as a Damaged."""
     settings = into.settings
     longest = _LINE_PER_BODY * (settings.max_input_chars + settings.max_response_chars)
     with path.open("rb") as file:
@@ -134,7 +136,9 @@ def read(path: Path, into: Cache) -> Iterator[Exported | Skipped | Damaged]:
             try:
                 found = load_object(line)
                 version = found.get(EXPORT_MARK)
-                if version is None:
+                if run_lines.MEMBER in found:
+                    yield run_lines.read(found)
+                elif version is None:
                     yield _entry(found, into)
                 elif version != _VERSION:
                     yield Damaged(where, f"version {version} of an export is not supported")

@@ -20,6 +20,8 @@ from computer_use_cache.models import Bypass, Entry, Request, RequestRecord, Res
 from computer_use_cache.setting_values import Mode, Scope
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import NewEntry, Store
+from computer_use_cache.transfer import run_lines
+from computer_use_cache.transfer.run_lines import ExportedRun
 
 EXPORT_MARK = "computer_use_cache_export"
 """The only field in an export's first line."""
@@ -58,11 +60,17 @@ class Damaged:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What became of recordings: how many were kept, how many were skipped for each reason, and what was damaged."""
+    """What became of recordings: how many were kept, how many were skipped for each reason, what was damaged, and how
+    many runs were kept."""
 
     kept: int
     skipped: dict[str, int]
     damaged: tuple[Damaged, ...] = ()
+    runs: int = 0
+
+
+type Read = Recording | Exported | ExportedRun | Skipped | Damaged
+"""What is read from a source."""
 
 
 class Kind(StrEnum):
@@ -170,15 +178,21 @@ def keep(cache: Cache, recording: Recording, now: float) -> Entry | Skipped:
     return outcome
 
 
-def keep_all(cache: Cache, recordings: Iterable[Recording | Exported | Skipped | Damaged], now: float) -> Summary:
+def keep_all(cache: Cache, recordings: Iterable[Read], now: float) -> Summary:
     """Put recordings into the cache, each independently of the others. Raises StoreError."""
     importer, kept, skipped, damaged = Importer(cache, now), 0, Counter[str](), list[Damaged]()
+    runs = 0
     for recording in recordings:
         match recording:
             case Recording():
                 outcome = importer.keep(recording)
             case Exported():
                 outcome = importer.keep_exported(recording)
+            case ExportedRun():
+                is_new = run_lines.keep(cache.store.run_log, recording)
+                runs += is_new
+                skipped["stored already"] += not is_new
+                continue
             case Skipped():
                 outcome = recording
             case Damaged():
@@ -191,4 +205,4 @@ def keep_all(cache: Cache, recordings: Iterable[Recording | Exported | Skipped |
         else:
             kept += 1
     importer.flush()
-    return Summary(kept, dict(skipped), tuple(damaged))
+    return Summary(kept, dict(+skipped), tuple(damaged), runs)

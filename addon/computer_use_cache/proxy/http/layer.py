@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from mitmproxy import http
@@ -18,6 +17,7 @@ from mitmproxy.proxy.layer import CommandGenerator, Layer
 from mitmproxy.proxy.layers.http import (
     ErrorCode,
     GetHttpConnection,
+    GetHttpConnectionCompleted,
     Http1Client,
     HttpConnection,
     HttpLayer,
@@ -55,26 +55,15 @@ def _unconnected(server: Server) -> Server:
 
 
 class CacheHttpLayer(HttpLayer):
-    """One client connection, noted in `connections`. Other hosts are reached through `proxies`.
-
-    `make_server` makes the part that reads requests from the client, for connections that are not HTTP/2.
-    """
+    """One client connection, noted in `connections`. Other hosts are reached through `proxies`."""
 
     def __init__(
-        self,
-        context: Context,
-        mode: HTTPMode,
-        owner: Owner,
-        *,
-        proxies: Proxies,
-        connections: Connections,
-        make_server: Callable[[Context], HttpConnection] = CacheHttp1Server,
+        self, context: Context, mode: HTTPMode, owner: Owner, *, proxies: Proxies, connections: Connections
     ) -> None:
         super().__init__(context, mode)
         self._owner = owner
         self._proxies = proxies
         self._connections = connections
-        self._make_server = make_server
         self._watch: commands.RequestWakeup | None = None
         self._clients: dict[Connection, CacheHttp1Client] = {}
         connections.add(self)
@@ -93,19 +82,13 @@ class CacheHttpLayer(HttpLayer):
     def _make_websocket(self, context: Context, handshake: http.Request) -> Layer:
         # The stream that carries the websocket would take what is sent to its own server for a message.
         context.server = _unconnected(context.server)
-        return CacheHttpLayer(
-            context,
-            self.mode,
-            self._owner,
-            proxies=self._proxies,
-            connections=self._connections,
-            make_server=partial(WebsocketServer, handshake=handshake),
+        return WebsocketLayer(
+            context, self.mode, self._owner, proxies=self._proxies, connections=self._connections, handshake=handshake
         )
 
-    def get_connection(self, event: GetHttpConnection, *, reuse: bool = True) -> CommandGenerator[None]:
-        # mitmproxy believes that an HTTP/1 client asks one thing at a time, and would share a busy connection.
-        is_alone = self._make_server is CacheHttp1Server or len(self.streams) == 1
-        yield from super().get_connection(event, reuse=reuse and is_alone)
+    def make_server(self) -> HttpConnection:
+        """The part that reads the client's requests, unless they come over HTTP/2."""
+        return CacheHttp1Server(self.context.fork())
 
     def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
         piece = self._passed_on(event) if isinstance(event, events.DataReceived) else None
@@ -114,7 +97,7 @@ class CacheHttpLayer(HttpLayer):
                 yield commands.SendData(self.context.client, piece)
             return
         if isinstance(event, events.Start) and self.context.client.alpn not in (b"h2", b"h3"):
-            self.connections[self.context.client] = self._make_server(self.context.fork())
+            self.connections[self.context.client] = self.make_server()
         if isinstance(event, events.Wakeup) and event.command is self._watch:
             self._watch = None
             yield from self._end_silent_streams()
@@ -181,3 +164,34 @@ class CacheHttpLayer(HttpLayer):
             yield from self.event_to_child(server, leave)
         late = ResponseProtocolError(stream.stream_id, message, ErrorCode.GENERIC_SERVER_ERROR)
         yield from self.event_to_child(stream, late)
+
+
+class WebsocketLayer(CacheHttpLayer):
+    """The requests that the messages of one websocket become. `handshake` is the request that opened it."""
+
+    def __init__(
+        self,
+        context: Context,
+        mode: HTTPMode,
+        owner: Owner,
+        *,
+        proxies: Proxies,
+        connections: Connections,
+        handshake: http.Request,
+    ) -> None:
+        super().__init__(context, mode, owner, proxies=proxies, connections=connections)
+        self._handshake = handshake
+
+    def make_server(self) -> HttpConnection:
+        return WebsocketServer(self.context.fork(), self._handshake)
+
+    def get_connection(self, event: GetHttpConnection, *, reuse: bool = True) -> CommandGenerator[None]:
+        # Several requests may be under way. mitmproxy only expects that of HTTP/2, and would share a busy connection.
+        busy = [stream.context.server for stream in self.streams.values()]
+        suitable = (one for one in self.connections if event.connection_spec_matches(one))
+        idle = next((one for one in suitable if one.connected and one not in busy), None)
+        if idle is None:
+            yield from super().get_connection(event, reuse=False)
+        else:
+            stream = self.command_sources.pop(event)
+            yield from self.event_to_child(stream, GetHttpConnectionCompleted(event, (idle, None)))

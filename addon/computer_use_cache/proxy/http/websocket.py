@@ -36,19 +36,19 @@ from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError, generate_accept_token
 
 from computer_use_cache.errors import RequestError
-from computer_use_cache.formats.openai import OpenAI
 from computer_use_cache.proxy.content_coding import LARGEST_REQUEST
 from computer_use_cache.proxy.flows import lower_headers
 from computer_use_cache.responses_websocket.conversation import Ask, Conversation, Reply, Step, lane_of
-from computer_use_cache.responses_websocket.events import AnswerEvents, error_event
+from computer_use_cache.responses_websocket.events import AnswerEvents, refusal
 
 _VERSION = "13"
-_MOST_WAITING = 100
-"""Messages of one lane that may wait for the answers to earlier ones."""
+_MOST_UNANSWERED = 100
+"""Messages of a connection that may wait for an answer."""
 
 _HANDSHAKE_ONLY = (
     *("connection", "upgrade", "sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions"),
     *("sec-websocket-protocol", "accept-encoding", "content-length", "transfer-encoding", "expect"),
+    *("origin", "sec-fetch-site"),  # the guard has judged them
 )
 """Headers that do not go into the requests that messages become."""
 _BETA = "responses_websockets="
@@ -73,16 +73,16 @@ def switch(handshake: http.Request) -> http.Response:
 
 
 class Reading:
-    """One message for the addon to read. `step` says what to do about it."""
+    """One message of a lane for the addon to read. `step` says what to do about it, None if it could not be read."""
 
-    def __init__(self, conversation: Conversation, message: bytes) -> None:
+    def __init__(self, conversation: Conversation, message: bytes, lane: str | None) -> None:
         self._conversation = conversation
         self._message = message
-        failed = RequestError(500, "The cache could not read the message; see its log.")
-        self.step: Step = Reply((error_event(500, OpenAI().error(failed), {}, lane_of(message)),))
+        self._lane = lane
+        self.step: Step | None = None
 
     def run(self) -> None:
-        self.step = self._conversation.read(self._message, time.time())
+        self.step = self._conversation.read(self._message, self._lane, time.time())
 
 
 @dataclass
@@ -161,19 +161,25 @@ class WebsocketServer(HttpConnection):
 
     def _accept(self, message: bytes) -> CommandGenerator[None]:
         lane = lane_of(message)
-        if lane not in self._waiting:
-            self._waiting[lane] = deque((message,))
-            yield from self._go_on(lane)
-        elif len(self._waiting[lane]) < _MOST_WAITING:
+        if self._is_full:
+            yield from self._close(CloseConnection(CloseReason.POLICY_VIOLATION, "Too many messages wait for answers."))
+        elif lane in self._waiting:
             self._waiting[lane].append(message)
         else:
-            yield from self._close(CloseConnection(CloseReason.POLICY_VIOLATION, "Too many messages wait for answers."))
+            self._waiting[lane] = deque((message,))
+            yield from self._go_on(lane)
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether no further message is taken before one is answered."""
+        waiting = [message for lane in self._waiting.values() for message in lane]
+        return len(self._turns) + len(waiting) >= _MOST_UNANSWERED or sum(map(len, waiting)) > LARGEST_REQUEST
 
     def _go_on(self, lane: str | None) -> CommandGenerator[None]:
         """Answer the waiting messages of a lane, up to the next one that becomes a request."""
         waiting = self._waiting[lane]
         while waiting:
-            reading = Reading(self._conversation, waiting.popleft())
+            reading = Reading(self._conversation, waiting.popleft(), lane)
             yield CacheReadMessageHook(reading)
             match reading.step:
                 case Reply(replies):
@@ -182,6 +188,9 @@ class WebsocketServer(HttpConnection):
                 case Ask():
                     yield from self._ask(reading.step, lane)
                     return
+                case None:
+                    failure = RequestError(500, "The cache failed to read the message; see its log.")
+                    yield from self._say(refusal(failure, lane))
                 case _:
                     assert_never(reading.step)
         del self._waiting[lane]

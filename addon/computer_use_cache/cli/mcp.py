@@ -1,0 +1,20 @@
+"""`mcp`: an MCP server over stdio, with which agents look at their runs and find out why they were not cached."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command("mcp")
+def serve_mcp() -> None:
+    """Serve the commands about runs to an agent as tools, over stdio.
+
+    The agent starts this itself: `install --mcp` adds it to the configurations of agents.
+    """
+    try:
+        from computer_use_cache.cli.mcp_server import server  # noqa: PLC0415  # its library is optional
+    except ModuleNotFoundError:
+        raise click.ClickException(
+            "the server needs the mcp package; install it with: pip install 'computer-use-cache[mcp]'"
+        ) from None
+    server.run()

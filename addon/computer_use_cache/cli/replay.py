@@ -1,0 +1,55 @@
+"""`replay`: a recorded run's command again, with nothing but the cache to answer it. For CI, and before a release."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from computer_use_cache.cli import again, drifts, options
+from computer_use_cache.models import Outcome
+from computer_use_cache.runs.finding import LAST
+from computer_use_cache.setting_values import Mode
+
+_DRIFTED = 3
+
+
+@click.command()
+@options.setting_flags(address=False)
+@click.option("--base-url", is_flag=True, help="As for `run`; by default as the run was recorded.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; the command's own output goes to standard error.")
+@click.option("--here", is_flag=True, help="Run it in the present folder, for a run that was recorded elsewhere.")
+@click.option("--annotate", metavar="FILE", help="Have GitHub Actions annotate FILE, the recording, with each drift.")
+@click.argument("run", default=LAST)
+def replay(
+    run: str,
+    *,
+    base_url: bool,
+    as_json: bool,
+    here: bool,
+    annotate: str | None,
+    pairs: tuple[str, ...],
+    **flags: str | None,
+) -> int:
+    """Run the command of RUN again, in its folder, with every model call answered from the cache.
+
+    RUN is an id or `last`. Nothing goes upstream. Where the command asks what is not recorded, that is printed, with
+    the place where the nearest recorded request differs. The replay is recorded as a run, whose parent is RUN.
+
+    The exit status is the command's, or 3 if it left the recorded path.
+    """
+    repeated = again.prepare(run, flags, pairs, Mode.OFFLINE, base_url=base_url, here=here)
+    status = repeated.run(as_json=as_json)
+    calls, found = repeated.drifts()
+    hits = sum(call.outcome is Outcome.HIT for call in calls)
+    if as_json:
+        told = {"run": repeated.new.id, "parent": repeated.recorded.id, "status": status, "calls": len(calls)}
+        click.echo(msgspec.json.encode(told | {"hits": hits, "drifts": found}))
+    elif found:
+        click.echo(f"Run {repeated.recorded.id} drifted: {hits} of {len(calls)} calls were recorded.", err=True)
+        again.show(found)
+    else:
+        click.echo(f"Run {repeated.recorded.id} replayed: all {len(calls)} calls were recorded.", err=True)
+    if annotate:
+        for one in found:
+            click.echo(drifts.annotation(one, annotate))
+    return _DRIFTED if found else status

@@ -1,0 +1,73 @@
+"""A line per call while a proxy runs, on its standard output: for people in colour or plain, for machines as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import IO, NamedTuple
+
+from computer_use_cache import formats
+from computer_use_cache.errors import StoreError
+from computer_use_cache.run_models import Call, LineStyle
+from computer_use_cache.runs import as_json, lines
+from computer_use_cache.runs.steps import answer_of
+from computer_use_cache.store.base import EntryStore
+from computer_use_cache.store.memory import BoundedMemory
+
+_MOST = 100
+"""How many calls of one flush get a line each."""
+_MOST_REMEMBERED = 4096
+_CODES = {"red": 31, "green": 32, "yellow": 33, "dim": 2}
+
+
+class Recorded(NamedTuple):
+    """A call and the step that it is in its run, None if the run does not keep it."""
+
+    call: Call
+    run: str
+    step: int | None
+
+
+class CallLog:
+    """Prints the calls of one proxy to `out`."""
+
+    def __init__(self, store: EntryStore, style: LineStyle, out: IO[str]) -> None:
+        self._store = store
+        self._style = style
+        self._out = out
+        self._did = BoundedMemory[str, str](_MOST_REMEMBERED)
+
+    def write(self, calls: Sequence[Recorded], dropped: int) -> None:
+        """Print calls in a line each, and how many there are beyond a hundred; `dropped` are more of these. Blocks."""
+        if self._style is LineStyle.NONE:
+            return
+        for each in calls[:_MOST]:
+            self._out.write(f"{self._line(each)}\n")
+        if more := len(calls[_MOST:]) + dropped:
+            self._out.write(json.dumps({"more": more}) if self._style is LineStyle.JSON else f"and {more:,} more calls")
+            self._out.write("\n")
+        self._out.flush()
+
+    def _line(self, recorded: Recorded) -> str:
+        call, did = recorded.call, self._done(recorded.call)
+        if self._style is LineStyle.JSON:
+            return json.dumps({"run": recorded.run, "step": recorded.step, **as_json.of_call(call), "did": did})
+        text = str(lines.line(call, recorded.step, did))
+        if self._style is LineStyle.COLOUR:
+            code = _CODES[lines.COLOURS[call.outcome]]
+            text = text.replace(call.outcome, f"\x1b[{code}m{call.outcome}\x1b[0m", 1)
+        return text
+
+    def _done(self, call: Call) -> str:
+        """What the model did, "" if that is not stored."""
+        if not call.key:
+            return ""
+        known = self._did.get(call.key)
+        if known is None:
+            try:
+                entry = self._store.get(call.key)
+            except StoreError:
+                return ""
+            known = lines.did(answer_of(formats.by_name(call.format), entry)) if entry else ""
+            self._did.put(call.key, known)
+        return known

@@ -1,0 +1,86 @@
+"""Runs as JSON lines of an export: one line per run, with its calls. Lines that are read back may have been edited."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from computer_use_cache import formats
+from computer_use_cache.credentials import detection
+from computer_use_cache.errors import FormatError
+from computer_use_cache.formats.base import Json, dump
+from computer_use_cache.models import Skipped
+from computer_use_cache.run_models import Call, Run
+from computer_use_cache.store.base import CALLS_OF_RUN, RunLog
+
+MEMBER = "run"
+"""The member that tells the line of a run from that of an entry."""
+_ID = re.compile(r"[0-9a-z]{1,40}")
+_KEY = re.compile(r"([0-9a-f]{64})?")
+_LAST_TIME = 253_402_300_799.0
+"""The end of the year 9999."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedRun:
+    """A run from an export, checked, with its calls."""
+
+    run: Run
+    calls: tuple[Call, ...]
+
+
+def lines(log: RunLog, runs: Iterable[Run]) -> Iterator[bytes]:
+    """The lines of these runs. Raises StoreError."""
+    for run in runs:
+        line = {MEMBER: msgspec.to_builtins(run), "calls": msgspec.to_builtins(log.calls(run.id))}
+        yield dump(line) + b"\n"
+
+
+def read(line: Json) -> ExportedRun | Skipped:
+    """The run in a line. Raises FormatError."""
+    try:
+        run = msgspec.convert(line[MEMBER], Run)
+        calls = msgspec.convert(line.get("calls"), tuple[Call, ...])
+    except msgspec.ValidationError as error:
+        raise FormatError(f"the run is malformed: {error}") from None
+    if not _ID.fullmatch(run.id) or not all(_KEY.fullmatch(key) for call in calls for key in _keys(call)):
+        raise FormatError("the run's id or a key is malformed")
+    if not all(_is_time(number) for number in (run.began, run.ended, *(n for call in calls for n in _times(call)))):
+        raise FormatError("a time of the run is malformed")
+    known = {format.name for format in formats.FORMATS}
+    if unknown := next((call.format for call in calls if call.format not in known), None):
+        raise FormatError(f"format {unknown!r} is not known")
+    if any(map(detection.find_in_text, _texts(run, calls))):
+        return Skipped("run holds a credential")
+    return ExportedRun(run, calls)
+
+
+def keep(log: RunLog, exported: ExportedRun) -> bool:
+    """Store a run with its calls; False if the store has it already. Raises StoreError."""
+    if log.run(exported.run.id):
+        return False
+    log.add_run(exported.run)
+    log.add_calls(exported.run.id, exported.calls[:CALLS_OF_RUN])
+    return True
+
+
+def _keys(call: Call) -> tuple[str, str, str]:
+    return call.key, call.asked, call.near_key
+
+
+def _times(call: Call) -> tuple[float, float, float]:
+    return call.at, call.seconds, call.cost.seconds
+
+
+def _is_time(number: float) -> bool:
+    return math.isfinite(number) and 0 <= number <= _LAST_TIME
+
+
+def _texts(run: Run, calls: Iterable[Call]) -> Iterator[str]:
+    yield from (run.name, run.folder, " ".join(run.command), *(f"{name}={text}" for name, text in run.flags.items()))
+    for call in calls:
+        yield from (call.model, call.path, call.reason, call.near_place)

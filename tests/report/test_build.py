@@ -54,7 +54,7 @@ def said(*texts: str, instructions: str = "Be brief.", **more: Any) -> tuple[dic
 
 def test_a_run_of_a_browser_agent(store: DiskStore) -> None:
     first = made_runs.add_run(store, "first", made_runs.order("14:00"))
-    second = made_runs.add_run(store, "second", made_runs.order("15:00"), folder="/work/shop")
+    second = made_runs.add_run(store, "second", made_runs.order("15:00"), folder="/srv/shop")
 
     page = build(store, [second])
     [run], shown = page.runs, steps(page)
@@ -63,7 +63,7 @@ def test_a_run_of_a_browser_agent(store: DiskStore) -> None:
         label: value for label, value, _ in run.totals
     }
     assert "exit status 0" in run.facts
-    assert "/work/shop" in run.facts
+    assert "/srv/shop" in run.facts
 
     opening = shown[0]
     assert opening.caption == "click(560, 36)"

@@ -127,6 +127,16 @@ class Ledger:
         with self._lock:
             self._pending["skips", reason] += 1
 
+    def study_put_off(self) -> None:
+        """A miss was not studied at once, because the proxy was busy."""
+        with self._lock:
+            self._pending[("studies_put_off",)] += 1
+
+    def study_made_up(self) -> None:
+        """A study that was put off has been made up for."""
+        with self._lock:
+            self._pending[("studies_made_up",)] += 1
+
     def unrecorded(self, calls: int) -> None:
         """Calls were not recorded in their run."""
         with self._lock:

@@ -19,7 +19,8 @@ from computer_use_cache.cache.cache import Cache
 from computer_use_cache.errors import StoreError
 from computer_use_cache.exchange import forking
 from computer_use_cache.exchange.forking import Forking
-from computer_use_cache.exchange.shared import Runners, Shared
+from computer_use_cache.exchange.runners import Runners
+from computer_use_cache.exchange.shared import Shared
 from computer_use_cache.proxy.admission import Gate
 from computer_use_cache.proxy.exchanges import FlowExchanges
 from computer_use_cache.proxy.fast_path.lookup import FastPath
@@ -95,6 +96,7 @@ class Session:
         """Finish pending writes, save the counts and close the store."""
         self.exchanges.close()
         self.loaded.close()
+        self.shared.studies.close()
         self._student.shutdown(wait=True)
         self._writer.shutdown(wait=True)
         self._keeper.shutdown(wait=True)

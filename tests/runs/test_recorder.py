@@ -190,7 +190,9 @@ def test_a_message_that_no_api_would_take_costs_no_other_call_its_place(house: H
 
 def test_no_text_of_a_call_holds_a_credential(house: House) -> None:
     secret = token("1a2B")
-    asyncio.run(house.lived(house.asks(model=secret, messages=said("Buy milk")), seconds=1.0))
-    [(_, [call])] = runs_of(house)
-    assert call.model == "<credential>"
-    assert secret not in repr(call)
+    for headers, model in ((None, secret), ({"x-cache-namespace": secret}, "m")):
+        asyncio.run(house.lived(house.asks(headers, model=model, messages=said("Buy milk")), seconds=1.0))
+    [(_, calls)] = runs_of(house)
+    assert [call.model for call in calls] == ["<credential>", "m"]
+    assert secret not in repr(calls)
+    assert secret not in repr(list(house.store.entries()))

@@ -196,3 +196,4 @@ def test_no_text_of_a_call_holds_a_credential(house: House) -> None:
     assert [call.model for call in calls] == ["<credential>", "m"]
     assert secret not in repr(calls)
     assert secret not in repr(list(house.store.entries()))
+    assert secret not in repr(house.store.counts())

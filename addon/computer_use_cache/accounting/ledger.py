@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from computer_use_cache.accounting.statistics import SEPARATOR, Statistics, from_counts
+from computer_use_cache.credentials import detection
 from computer_use_cache.models import Cost, Outcome, Reason, Skip
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Store
@@ -149,13 +150,13 @@ class Ledger:
             self._last_stored = max(self._last_stored, now)
 
     def _label(self, model: str) -> str:
-        """A model's name made safe for a counter's name, because clients may send anything."""
+        """A model's name made safe for a counter's name, because clients may send anything, a credential too."""
         model = model[:_LONGEST_NAME]
         label = self._labels.get(model)
         if label is None:
             if len(self._labels) >= MOST_MODELS:
                 return OTHER_MODELS
-            label = self._labels[model] = _fit(model)
+            label = self._labels[model] = OTHER_MODELS if detection.find_in_text(model) else _fit(model)
         return label
 
     def _reckon(self) -> None:

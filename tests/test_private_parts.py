@@ -64,10 +64,11 @@ CALLABLES = {
 """Each with its parameters: we call it, or override it."""
 ATTRIBUTES: dict[str, tuple[Callable[..., Any], str]] = {
     "h11's ContentLengthReader": (h11._readers.ContentLengthReader, "_remaining"),
+    "h11's ChunkedReader": (h11._readers.ChunkedReader, "_bytes_in_chunk _bytes_to_discard _reading_trailer"),
     "diskcache's Cache": (diskcache.Cache, "_con"),
     "mitmproxy's HttpStream": (HttpStream, "request_body_buf response_body_buf client_state server_state child_layer"),
     "mitmproxy's HttpLayer": (HttpLayer, "streams connections command_sources waiting_for_establishment mode"),
-    "mitmproxy's Layer": (Layer, "_paused_event_queue"),
+    "mitmproxy's Layer": (Layer, "_paused _paused_event_queue"),
 }
 """Classes, and the attributes of their instances that we read or set."""
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import pytest
 
 from computer_use_cache.errors import SettingError
@@ -95,6 +98,17 @@ def test_an_option_wins_over_the_environment() -> None:
 
 def test_an_option_gives_no_setting_that_has_none() -> None:
     assert Settings.load({}, {"cache_admin_token": SECRET}).admin_token == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sched_setaffinity is Linux's")
+def test_one_worker_is_run_for_each_core_that_may_be_used() -> None:
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert Settings.load({"WORKERS": "auto"}).workers == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert Settings.load({"WORKERS": "Auto"}).workers == min(len(allowed), 64)
 
 
 @pytest.mark.parametrize(

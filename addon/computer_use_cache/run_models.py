@@ -49,8 +49,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `id` is short and sorts by time. `name` is the command line of `run`, the value of `X-Cache-Run`, or the beginning
     of the conversation. `command`, `folder`, `flags` (settings by name) and `base_url` are those of `run`, empty for a
     run seen by `start`. `ended` is the time of the last call while the run has no exit `status`. `parent` is the id of
-    the run that this one is a fork or a replay of. `forks` led to it,
-    the oldest first: a fork may be forked again. `bindings` is the CACHE_BIND that `run` set.
+    the run that this one is a fork or a replay of. `forks` led to it, the oldest first: a fork may be forked again.
+    `bindings` is the CACHE_BIND that `run` set. The command of an `imported` run was written by somebody else.
     """
 
     id: str
@@ -65,6 +65,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     parent: str = ""
     bindings: str = ""
     forks: tuple[Fork, ...] = ()
+    imported: bool = False
 
     @property
     def is_fork(self) -> bool:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import os
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -119,11 +121,22 @@ def whole(text: str) -> int:
     raise ValueError("a whole number, 0 or more")
 
 
+_MOST_WORKERS = 64
+
+
 def workers(text: str) -> int:
-    """A number of processes."""
-    if text.strip().isdecimal() and 1 <= int(text) <= 64:
+    """A number of processes; `auto` is one for each core that this process may use, and one on Windows."""
+    if text.strip().lower() == "auto":
+        return min(_cores(), _MOST_WORKERS)
+    if text.strip().isdecimal() and 1 <= int(text) <= _MOST_WORKERS:
         return int(text)
-    raise ValueError("a whole number from 1 to 64")
+    raise ValueError(f"auto, or a whole number from 1 to {_MOST_WORKERS}")
+
+
+def _cores() -> int:
+    if sys.platform == "win32":
+        return 1
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def port(text: str) -> int:

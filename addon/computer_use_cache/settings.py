@@ -162,7 +162,7 @@ class Settings:
         "WORKERS",
         "1",
         setting_values.workers,
-        "How many processes share the port and the store; more than one core is of use to more than one process.",
+        "How many processes share the port and the store; `auto`: one for each core.",
         Surface.START,
     )
     dir: str = _setting(

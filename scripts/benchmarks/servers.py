@@ -39,6 +39,11 @@ class Server:
         assert found
         return int(found[1]) / 1000
 
+    def cpu_seconds(self) -> float:
+        """Seconds of CPU that it has used: its user's and the kernel's."""
+        after_name = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, after_name[11:13])) / os.sysconf("SC_CLK_TCK")
+
 
 class Skipped(Exception):
     """Something cannot be measured; the message says why."""

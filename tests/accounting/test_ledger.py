@@ -30,6 +30,8 @@ NOTHING: dict[str, Any] = {
     "rebound_hits": 0,
     "rebound": {},
     "not_rebound": {},
+    "studies_put_off": 0,
+    "studies_made_up": 0,
     "last_updated_at": None,
     "models": {},
     "history": [],
@@ -67,6 +69,9 @@ def count_everything(ledger: Ledger) -> None:
     ledger.not_rebound("a picture differs")
     for skip in (Skip.STATUS, Skip.CLIENT, Skip.STATUS):
         ledger.skipped(skip)
+    ledger.study_put_off()
+    ledger.study_put_off()
+    ledger.study_made_up()
     ledger.stored(20.0)
     ledger.stored(10.0)
 
@@ -84,6 +89,8 @@ EVERYTHING: dict[str, Any] = {
     "rebound_hits": 1,
     "rebound": {"tmp": 1, "uuid": 2},
     "not_rebound": {"a picture differs": 1},
+    "studies_put_off": 2,
+    "studies_made_up": 1,
     "last_updated_at": 20.0,
     "models": {
         "": {

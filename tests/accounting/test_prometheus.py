@@ -27,6 +27,8 @@ STATS: dict[str, Any] = {
     "refusals": 9,
     "stored": 8,
     "skips": {"status is not 200": 11},
+    "studies_put_off": 16,
+    "studies_made_up": 15,
     "models": {
         'a "quoted"\nmodel\\': {
             "hits": 5,
@@ -71,6 +73,8 @@ def test_every_number_is_exposed() -> None:
         ("bypasses_total", "cache mode is off"): 7,
         ("stored_total",): 8,
         ("skips_total", "status is not 200"): 11,
+        ("studies_put_off_total",): 16,
+        ("studies_made_up_total",): 15,
         ("saved_tokens_total", "input", 'a "quoted"\nmodel\\'): 10,
         ("saved_tokens_total", "output", 'a "quoted"\nmodel\\'): 20,
         ("saved_usd_total", 'a "quoted"\nmodel\\'): 0.25,
@@ -94,7 +98,7 @@ def test_a_cache_that_bypassed_nothing_is_exposed_too() -> None:
 
 def test_every_metric_says_what_it_is() -> None:
     families = list(text_string_to_metric_families(exposition(msgspec.convert(STATS, Statistics)).decode()))
-    assert [family.type for family in families] == ["gauge"] * 2 + ["counter"] * 13
+    assert [family.type for family in families] == ["gauge"] * 2 + ["counter"] * 15
     assert all(family.documentation for family in families)
 
 

@@ -21,6 +21,8 @@ from screenshots import coded, png, screen
 
 type Told = Callable[..., str]
 
+MADE_CALL = {"at": 1, "outcome": "MISS", "format": "chat_completions", "path": "/chat/completions"}
+
 
 @pytest.fixture
 def house(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> House:
@@ -169,7 +171,8 @@ def test_a_run_is_exported_with_its_entries_and_imported_again(
     monkeypatch.setenv("CACHE_DIR", "elsewhere")
     assert told("import", "one.jsonl") == "Imported 1 entries and 1 runs into elsewhere.\n"
     assert told("import", "all.jsonl").startswith("Imported 1 entries and 1 runs into elsewhere.\nSkipped 2: stored al")
-    assert [told(*words) for words in (("show", "last~1"), ("show", "last~1", "1"), ("runs", "--json"))] == shown
+    again = [told(*words) for words in (("show", "last~1"), ("show", "last~1", "1"), ("runs", "--json"))]
+    assert [text.replace('"imported": true', '"imported": false') for text in again] == shown
     assert told("clear", "--run", other[:9]) == f"Removed the run {other} from elsewhere.\n"
     assert [run["name"] for run in json.loads(told("runs", "--json"))] == ["nightly"]
     assert told("clear", "--run", "last", "--model", "m", exits=2) == ""
@@ -181,17 +184,46 @@ def test_a_run_is_exported_with_its_entries_and_imported_again(
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"run": {"id": "a"}}, "the run is malformed"),
-        ({"run": {"id": "../x", "name": "n", "began": 1, "ended": 2}}, "the run's id or a key is malformed"),
-        ({"run": {"id": "a", "name": "n", "began": -1, "ended": 1e300}}, "a time of the run is malformed"),
-        ({"run": {"id": "a", "name": "n", "began": 1, "ended": 2}, "calls": [{"at": 1}]}, "the run is malformed"),
-        ({"run": {"id": "a", "name": token("1a2B"), "began": 1, "ended": 2}}, "run holds a credential"),
+        ({"run": {"name": 1}}, "the run is malformed"),
+        ({"run": {"id": "../x"}}, "the run's id or its parent's is malformed"),
+        ({"run": {"parent": "\x1b[2J"}}, "the run's id or its parent's is malformed"),
+        ({"run": {"command": ["tr\0ue"]}}, "the run's command cannot be run"),
+        ({"run": {"folder": "\ud800"}}, "the run's command cannot be run"),
+        ({"run": {"status": 10**30}}, "a number of the run is out of range"),
+        ({"calls": [MADE_CALL | {"rebound": 10**30}]}, "a number of the run is out of range"),
+        ({"calls": [MADE_CALL | {"asked": "../x"}]}, "a key of the run is malformed"),
+        ({"run": {"began": -1, "ended": 1e300}}, "a time of the run is malformed"),
+        ({"calls": [{"at": 1}]}, "the run is malformed"),
+        ({"run": {"name": token("1a2B")}}, "run holds a credential"),
     ],
 )
 def test_a_line_of_a_run_that_this_cache_would_not_write_is_refused(
     house: House, told: Told, change: dict[str, Any], why: str
 ) -> None:
-    lines = ({"computer_use_cache_export": 1}, {"calls": []} | change)
-    Path("edited.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert why in told("import", "edited.jsonl")
+    assert why in told("import", exported(change.get("run", {}), change.get("calls", [])))
     assert told("runs", "--json") == "[]\n"
+
+
+def test_what_an_imported_run_says_does_not_reach_the_terminal_as_it_is(house: House, told: Told) -> None:
+    told("import", exported({"name": "\x1b[2J"}, [MADE_CALL | {"path": "/\x1b[2J", "model": "\x1b[2J"}]))
+    for words in (("runs",), ("show",), ("show", "last", "1"), ("show", "\udcff")):
+        assert "\x1b" not in told(*words, exits=2 if "\udcff" in words else 0)
+
+
+def test_the_command_of_an_imported_run_waits_for_consent(
+    house: House, told: Told, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sources = {"command": ["touch", "ran"], "folder": str(Path.cwd()), "flags": {"samples": "ordered"}, "parent": "a"}
+    told("import", exported(sources, []))
+    for command in (("replay",), ("replay", "a"), ("fork", "--from", "1")):
+        assert main(command) == 1
+        assert "--yes runs its command: touch ran (with samples=ordered)" in capsys.readouterr().err
+    assert not Path("ran").exists()
+
+
+def exported(run: dict[str, Any], calls: list[dict[str, Any]]) -> str:
+    """The path of an export that was edited: it has one run."""
+    line = {"run": {"id": "a", "name": "n", "began": 1, "ended": 2} | run, "calls": calls}
+    lines = (json.dumps(each) + "\n" for each in ({"computer_use_cache_export": 1}, line))
+    Path("edited.jsonl").write_text("".join(lines))
+    return "edited.jsonl"

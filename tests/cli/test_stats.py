@@ -52,6 +52,13 @@ def test_a_store_where_nothing_was_asked_has_no_tables(ledger: Ledger, capsys: O
     assert lines[-1] == "bypasses    0"
 
 
+def test_studies_that_were_put_off_are_counted(ledger: Ledger, capsys: Output) -> None:
+    for count in (ledger.study_put_off, ledger.study_put_off, ledger.study_made_up):
+        count()
+    ledger.flush(time.time())
+    assert ["studies put off  2 (1 made up for)"] in shown(capsys)
+
+
 def test_money_and_time_are_shown_in_total_and_of_each_model(ledger: Ledger, capsys: Output) -> None:
     for _ in range(3):
         ledger.served(Outcome.HIT, "priced", Cost(10, 5, 0.0014, 2.0))

@@ -127,7 +127,7 @@ def test_the_counts_of_all_workers_are_one(workers: Proxy) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--workers", "0"), "Error: WORKERS: '0' is not allowed; give a whole number from 1 to 64"),
+        (("--workers", "0"), "Error: WORKERS: '0' is not allowed; give auto, or a whole number from 1 to 64"),
         (("--workers", "2", "--web"), "Error: WORKERS: --web shows the flows of one process"),
         (("--workers", "2", "--", "-w", "flows"), "Error: WORKERS: several processes cannot write one file (-w)"),
         (("--workers", "2", "--", "--no-such-option"), "no-such-option"),

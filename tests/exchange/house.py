@@ -13,7 +13,8 @@ from computer_use_cache.cache.cache import Cache
 from computer_use_cache.exchange.decisions import Forward
 from computer_use_cache.exchange.exchange import Exchange
 from computer_use_cache.exchange.report import Report
-from computer_use_cache.exchange.shared import Runners, Shared
+from computer_use_cache.exchange.runners import Runners
+from computer_use_cache.exchange.shared import Shared
 from computer_use_cache.flights.flight import Stream
 from computer_use_cache.models import Request, Response, Shape
 from computer_use_cache.settings import Settings

@@ -323,6 +323,10 @@ def _told(item: Item) -> tuple[str, Kind, str]:
         ("click", "not an object", ""),
         ("computer", {"type": "click", "x": "4", "y": None}, "click()"),
         ("computer", {"type": "drag", "path": [1, {"x": 1}]}, "drag()"),
+        ("computer", {"type": "click", "x": 10**400, "y": 1}, "click()"),
+        ("computer", {"type": "click", "coordinate": [float("inf"), float("nan")]}, "click()"),
+        ("computer", {"type": "scroll", "x": 1, "y": 1, "scroll_x": 10**400, "scroll_y": -(10**400)}, "scroll(1, 1)"),
+        ("computer", {"action": "wait", "duration": 10**400}, f"wait(1{'0' * 59}…)"),
     ],
     ids=str,
 )

@@ -11,7 +11,8 @@ import pytest
 
 from computer_use_cache.accounting.ledger import Ledger
 from computer_use_cache.cache.cache import Cache
-from computer_use_cache.exchange.shared import Runners, Shared
+from computer_use_cache.exchange.runners import Runners
+from computer_use_cache.exchange.shared import Shared
 from computer_use_cache.models import Entry, Request, Response
 from computer_use_cache.proxy.admission import Gate
 from computer_use_cache.proxy.fast_path.conversation import Action, Conversation, HandOver, Search

@@ -42,10 +42,16 @@ class Read:
     rest: bytes
 
 
-def read(reader: ChunkedReader, reads: list[bytes]) -> tuple[Read, list[bytes]]:
-    """What comes of these reads from a socket, and the pieces in which the data came."""
+def read(reader: ChunkedReader, reads: list[bytes], *, passes_on: bool = False) -> tuple[Read, list[bytes]]:
+    """What comes of these reads from a socket, and the pieces in which the data came. With `passes_on`, whole chunks
+    are read by themselves."""
     buf, pieces = ReceiveBuffer(), list[bytes]()
     for received in reads:
+        if passes_on and isinstance(reader, BulkReader) and not buf:
+            whole = reader.whole_chunks(received)
+            if whole is not None:
+                pieces.append(whole)
+                continue
         buf += received
         try:
             while isinstance(event := reader(buf), Data):
@@ -66,13 +72,21 @@ def test_it_reads_what_h11_reads_wherever_the_reads_are_cut(body: bytes) -> None
     cuts.append(list(range(1, len(body))))
     for places in cuts:
         reads = [body[start:end] for start, end in zip([0, *places], [*places, len(body)], strict=True)]
-        assert read(BulkReader(), reads)[0] == read(ChunkedReader(), reads)[0], places
+        expected = read(ChunkedReader(), reads)[0]
+        assert read(BulkReader(), reads)[0] == expected, places
+        assert read(BulkReader(), reads, passes_on=True)[0] == expected, places
 
 
 def test_the_chunks_of_one_read_are_one_piece() -> None:
     chunk = b"4\r\nabcd\r\n"
     reads = [chunk * 100, chunk, chunk * 3 + b"4\r\nab", b"cd\r\n" + chunk + b"0\r\n\r\n"]
     assert read(BulkReader(), reads)[1] == [b"abcd" * 100, b"abcd", b"abcd" * 3 + b"ab", b"cd" + b"abcd"]
+
+
+def test_only_whole_chunks_are_read_by_themselves() -> None:
+    chunk = b"4\r\nabcd\r\n"
+    cases = {chunk: b"abcd", chunk * 2: b"abcdabcd", chunk[:-1]: None, chunk + b"0\r\n\r\n": None, b"0\r\n\r\n": None}
+    assert {received: BulkReader().whole_chunks(received) for received in cases} == cases
 
 
 def test_what_came_before_a_fault_is_passed_on() -> None:

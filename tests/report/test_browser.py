@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("PIL", reason="Pillow is not installed (scripts/setup dev)")
+pytest.importorskip("selenium", reason="selenium is not installed (scripts/setup dev)")
 
 from selenium import webdriver
 from selenium.webdriver.common.by import By

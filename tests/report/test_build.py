@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 from collections.abc import Iterator
@@ -53,7 +54,7 @@ def said(*texts: str, instructions: str = "Be brief.", **more: Any) -> tuple[dic
 
 def test_a_run_of_a_browser_agent(store: DiskStore) -> None:
     first = made_runs.add_run(store, "first", made_runs.order("14:00"))
-    second = made_runs.add_run(store, "second", made_runs.order("15:00"), folder="/work/shop")
+    second = made_runs.add_run(store, "second", made_runs.order("15:00"), folder="/srv/shop")
 
     page = build(store, [second])
     [run], shown = page.runs, steps(page)
@@ -62,7 +63,7 @@ def test_a_run_of_a_browser_agent(store: DiskStore) -> None:
         label: value for label, value, _ in run.totals
     }
     assert "exit status 0" in run.facts
-    assert "/work/shop" in run.facts
+    assert "/srv/shop" in run.facts
 
     opening = shown[0]
     assert opening.caption == "click(560, 36)"
@@ -152,6 +153,17 @@ def test_a_call_whose_texts_are_not_stored_is_shown_all_the_same(store: DiskStor
     assert gone.note == "The store no longer has this request and its answer."
     assert (gone.near, gone.screen, gone.answer) == (None, None, ())
     assert html(build(store, [run]))
+
+
+def test_a_near_miss_whose_recorded_body_is_damaged_is_shown(store: DiskStore) -> None:
+    run = made_runs.add_run(store, "run", [said("one")])
+    [call] = store.run_log.calls("run")
+    recorded = store.request(call.key)
+    assert recorded
+    store.put_request("f" * 64, dataclasses.replace(recorded, body=b"--form"))
+    store.run_log.add_calls("run", [structs.replace(call, near_key="f" * 64, near_place="/input")])
+    *_, step = steps(build(store, [run]))
+    assert step.near
 
 
 def test_pictures_can_be_left_out_and_texts_redacted(store: DiskStore) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import re
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from computer_use_cache.run_models import LineStyle
 from computer_use_cache.runs.call_log import CallLog
 from computer_use_cache.runs.recorder import MOST_PENDING
 from exchange.house import House
-from runs.chats import answering, calling, chats, said
+from runs.chats import answering, calling, chats, recorded, said
 
 RUN = {"x-cache-run": "nightly"}
 
@@ -65,3 +67,15 @@ def test_a_flood_is_a_hundred_lines_and_one_that_counts_the_rest(house: House) -
     lines = out.getvalue().splitlines()
     assert len(lines) == 101
     assert lines[-1] == "and 1,905 more calls"
+
+
+def test_a_reader_that_left_stops_the_lines_and_nothing_else(house: House) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with contextlib.suppress(BrokenPipeError), open(writer, "w", encoding="utf-8") as out:  # closing it fails, too
+        log = CallLog(house.store, LineStyle.PLAIN, out)
+        house.shared = Shared(house.cache, house.shared.ledger, house.shared.run, call_log=log)
+        for _ in range(2):
+            chats(house, said("Buy milk"), RUN)
+            house.shared.flush(house.now)
+    assert [len(calls) for _, calls in recorded(house)] == [2]

@@ -13,7 +13,7 @@ from computer_use_cache.models import Outcome
 from computer_use_cache.run_models import Call, Run
 from computer_use_cache.runs.recorder import MOST_PENDING
 from exchange.house import START, House, failure, token
-from runs.chats import chats, said
+from runs.chats import SYSTEM, chats, said
 from runs.chats import recorded as runs_of
 
 
@@ -177,3 +177,23 @@ def test_a_store_that_fails_is_one_warning(
     ]
     assert house.counted().misses == 1
     assert house.counted().unrecorded == 3
+
+
+def test_a_message_that_no_api_would_take_costs_no_other_call_its_place(house: House) -> None:
+    for odd in ("hello", None, 5, []):
+        chats(house, [SYSTEM, odd])
+    chats(house, said("Buy milk"))
+    runs = recorded(house)
+    assert sum(len(outcomes) for _, outcomes in runs) == 5
+    assert ("Buy milk", [Outcome.MISS]) in runs
+
+
+def test_no_text_of_a_call_holds_a_credential(house: House) -> None:
+    secret = token("1a2B")
+    for headers, model in ((None, secret), ({"x-cache-namespace": secret}, "m")):
+        asyncio.run(house.lived(house.asks(headers, model=model, messages=said("Buy milk")), seconds=1.0))
+    [(_, calls)] = runs_of(house)
+    assert [call.model for call in calls] == ["<credential>", "m"]
+    assert secret not in repr(calls)
+    assert secret not in repr(list(house.store.entries()))
+    assert secret not in repr(house.store.counts())

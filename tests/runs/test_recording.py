@@ -10,6 +10,10 @@ from computer_use_cache.runs.recording import new_run
 from exchange.house import token
 
 NOW = 1_700_000_000.0
+PRIVATE_KEY = (
+    f"-----BEGIN {'PRIVATE'} KEY----- {'MIIEvQIBADAN' * 5} {'Bgkqhki9w0BA' * 5} -----END {'PRIVATE'} KEY-----".split()
+)
+"""As a shell hands over an unquoted `$(cat key.pem)`."""
 
 
 def test_a_run_is_named_after_its_command_and_knows_its_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -32,6 +36,7 @@ def test_ids_are_short_differ_and_sort_by_time() -> None:
         (("agent", token("1a2B"), "x"), ("agent", "<credential>", "x")),
         (("agent", f"--key={token('1a2B')}", "x y"), ("agent", "--key=<credential>", "x y")),
         (("agent", "--api-key", "q8Rt-2Lm9-Xw4Z-" + "s7Kd" * 5), ("agent", "--api-key", "<credential>")),
+        (("agent", "--pem", *PRIVATE_KEY, "x"), ("agent", "--pem", *["<credential>"] * len(PRIVATE_KEY), "x")),
         (("agent", "--token-count", "12"), ("agent", "--token-count", "12")),
     ],
 )

@@ -18,6 +18,16 @@ def test_a_text_met_again_is_known() -> None:
     assert picture_of(TEXT) is picture_of(again)
 
 
+def test_of_equal_texts_the_one_met_last_is_held() -> None:
+    first = "data:image/png;base64," + "met twice " * LONG
+    known = picture_of(first)
+    again = first[:1] + first[1:]
+    assert again is not first
+    assert picture_of(again) is known
+    assert known.text is again
+    assert known.key_text is again, "there is nothing to leave out"
+
+
 def test_texts_with_the_same_fingerprint_are_told_apart() -> None:
     """The fingerprint looks at every 1024th character, and not at the one that differs."""
     other = TEXT[:1500] + "X" + TEXT[1501:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from computer_use_cache.errors import StoreError
 from computer_use_cache.models import Cost, Outcome
 from computer_use_cache.run_models import Call, Run
+from computer_use_cache.store import sqlite_file
 from computer_use_cache.store.base import CALLS_OF_RUN, LEAST_FOR_RUNS, Choice, Store
 from computer_use_cache.store.run_log import Runs
 from made import LIMIT, Opener, entry
@@ -177,3 +180,18 @@ def test_a_corrupt_file_becomes_an_empty_one_for_its_owner_only(tmp_path: Path) 
     assert log.runs(1) == [run(1)]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     log.close()
+
+
+def test_a_file_that_another_process_holds_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_file, "_BUSY_SECONDS", 0.05)
+    path = tmp_path / "runs.db"
+    log = Runs(path, LIMIT)
+    log.add_run(run(1))
+    log.close()
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+    holder.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(StoreError, match="locked"):
+        Runs(path, LIMIT)
+    holder.close()
+    assert Runs(path, LIMIT).runs(9) == [run(1)]

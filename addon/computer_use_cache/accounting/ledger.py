@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from computer_use_cache.accounting.statistics import SEPARATOR, Statistics, from_counts
+from computer_use_cache.credentials import detection
 from computer_use_cache.models import Cost, Outcome, Reason, Skip
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Store
@@ -127,6 +128,16 @@ class Ledger:
         with self._lock:
             self._pending["skips", reason] += 1
 
+    def study_put_off(self) -> None:
+        """A miss was not studied at once, because the proxy was busy."""
+        with self._lock:
+            self._pending[("studies_put_off",)] += 1
+
+    def study_made_up(self) -> None:
+        """A study that was put off has been made up for."""
+        with self._lock:
+            self._pending[("studies_made_up",)] += 1
+
     def unrecorded(self, calls: int) -> None:
         """Calls were not recorded in their run."""
         with self._lock:
@@ -139,13 +150,13 @@ class Ledger:
             self._last_stored = max(self._last_stored, now)
 
     def _label(self, model: str) -> str:
-        """A model's name made safe for a counter's name, because clients may send anything."""
+        """A model's name made safe for a counter's name, because clients may send anything, a credential too."""
         model = model[:_LONGEST_NAME]
         label = self._labels.get(model)
         if label is None:
             if len(self._labels) >= MOST_MODELS:
                 return OTHER_MODELS
-            label = self._labels[model] = _fit(model)
+            label = self._labels[model] = OTHER_MODELS if detection.find_in_text(model) else _fit(model)
         return label
 
     def _reckon(self) -> None:

@@ -39,6 +39,12 @@ class _Collector(Collector):
         yield _by("reason", "bypasses", "Requests that bypassed the cache, by reason.", stats.bypasses)
         yield CounterMetricFamily(_PREFIX + "stored", "Answers stored.", value=stats.stored)
         yield _by("reason", "skips", "Answers of misses that were not stored, by reason.", stats.skips)
+        yield CounterMetricFamily(
+            _PREFIX + "studies_put_off",
+            "Misses not studied at once, because the proxy was busy.",
+            stats.studies_put_off,
+        )
+        yield CounterMetricFamily(_PREFIX + "studies_made_up", "Such misses studied later.", stats.studies_made_up)
         for book, by_whom in _BOOKS.items():
             yield from self._book(book, by_whom)
 

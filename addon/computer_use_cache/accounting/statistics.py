@@ -95,6 +95,10 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     """Answers stored, by misses and from loaded flows."""
     skips: dict[str, int] = {}
     """Answers of misses that were not stored, by reason."""
+    studies_put_off: int = 0
+    """Misses whose nearest entry was not looked for at once, because the proxy was busy."""
+    studies_made_up: int = 0
+    """How many of them were studied later."""
     unrecorded: int = 0
     """Calls that their run does not have, because there were too many at once or the store failed."""
     last_updated_at: float | None = None
@@ -126,6 +130,8 @@ def from_counts(counts: Mapping[str, float], **fixed: Any) -> Statistics:
         hit_rate=hits / (hits + misses) if hits + misses else 0.0,
         stored=int(counts.get("stored", 0)),
         skips={reason: int(count) for (reason,), count in _below("skips", counts)},
+        studies_put_off=int(counts.get("studies_put_off", 0)),
+        studies_made_up=int(counts.get("studies_made_up", 0)),
         unrecorded=int(counts.get("unrecorded", 0)),
         last_updated_at=counts.get("last_updated_at"),
         models=_models(counts),

@@ -46,6 +46,7 @@ from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Slow, Store
 
 _QUICK_BYTES = 128 * 1024
+_BRIEF_BYTES = 16 * 1024
 
 _LEAST_KNOWN, _MOST_KNOWN = 60.0, 86400.0
 """An expired entry is kept as long as it was fresh, but at least and at most for these numbers of seconds."""
@@ -74,6 +75,11 @@ class Cache:
     def plans_quickly(self, length: int) -> bool:
         """Whether a body of `length` bytes can be planned on the event loop; a longer one needs a thread."""
         return length <= _QUICK_BYTES and not self.settings.normalize
+
+    def prepares_quickly(self, plan: Plan) -> bool:
+        """Whether credentials and entries of the same template are found in less time than a thread takes to wake up.
+        The entries must be on this machine."""
+        return len(plan.forward) <= _BRIEF_BYTES and not self.settings.normalize and not self.screens.has_rules
 
     def route(self, request: Request) -> Route:
         """The route of a request to a cached API, for `plan_body`; raises RequestError."""

@@ -13,6 +13,7 @@ from computer_use_cache.credentials import detection, places
 from computer_use_cache.formats.base import dump, load_object
 from computer_use_cache.models import Shape
 from computer_use_cache.rebinding import Cause, Refusal, conceal_answer
+from computer_use_cache.screens.picture import LONG, picture_of
 from computer_use_cache.store.memory import BoundedMemory
 
 type Spans = tuple[tuple[int, int, str], ...]
@@ -31,6 +32,8 @@ class Finder:
 
     def searching_for(self, credentials: Sequence[str]) -> Callable[[str], Spans]:
         """A search that finds these credentials too. Slow for a text that is new: call it off the event loop."""
+        if not credentials:
+            return self._detected
         return lambda text: _united(
             (*self._detected(text), *((start, end, _OF_A_TOOL) for start, end in places.repeated(credentials, text)))
         )
@@ -38,12 +41,20 @@ class Finder:
     def _detected(self, text: str) -> Spans:
         if len(text) < detection.SHORTEST:
             return ()
-        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        spans = self._known.get(digest)
+        name = _name(text)
+        spans = self._known.get(name)
         if spans is None:
             spans = tuple((secret.start, secret.end, secret.kind) for secret in detection.find_in_text(text))
-            self._known.put(digest, spans)
+            self._known.put(name, spans)
         return spans
+
+
+def _name(text: str) -> bytes:
+    """A digest of a text. A long one that was met before, such as a screenshot, need not be hashed again."""
+    if len(text) < LONG:
+        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    picture = picture_of(text)
+    return f"{picture.before}{picture.digest}".encode()
 
 
 def concealed_answer(plan: Plan, shape: Shape, body: bytes) -> bytes | Refusal:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from computer_use_cache.cache.concealing import concealed_answer
 from computer_use_cache.cache.plan import Plan
+from computer_use_cache.credentials import detection
 from computer_use_cache.errors import FormatError
 from computer_use_cache.formats import aws_events, expiry
 from computer_use_cache.formats.base import Format, load_object
@@ -41,6 +42,8 @@ def judge(plan: Plan, response: Response, settings: Settings, now: float) -> Ent
         return Skipped(str(error), error.reason)
     if isinstance(body, Refusal):
         return Skipped(f"{Skip.CREDENTIAL}: {body}", Skip.CREDENTIAL)
+    if detection.find_in_text(f"{plan.model} {plan.verdict.namespace}"):
+        return Skipped(f"{Skip.CREDENTIAL}: the model or the namespace is called like one", Skip.CREDENTIAL)
     usable_until = verdict.usable_until
     if usable_until is not None and usable_until <= now:
         return Skipped(Skip.EXPIRED, Skip.EXPIRED)

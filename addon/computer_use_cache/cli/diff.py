@@ -16,7 +16,7 @@ from computer_use_cache.cli.differences import lines_of
 from computer_use_cache.run_models import Run
 from computer_use_cache.runs import as_json, steps
 from computer_use_cache.runs.comparison import Divergence, first_divergence
-from computer_use_cache.runs.lines import summarize
+from computer_use_cache.runs.lines import printable, summarize
 from computer_use_cache.screens.approval import Approval
 from computer_use_cache.settings import Settings
 
@@ -53,7 +53,7 @@ def _lines(left: Run, right: Run, found: Divergence | None) -> Iterator[Text]:
     if found.left is None or found.right is None:
         shorter, longer, step = (left, right, found.right) if found.left is None else (right, left, found.left)
         assert step, "one of them has this step"
-        more = summarize(step.answer) or step.call.outcome
+        more = printable(summarize(step.answer)) or step.call.outcome
         yield Text(f"{shorter.id} ends after step {found.number - 1}; {longer.id} goes on: {more}")
         return
     yield Text(f"{left.id} and {right.id} diverge at step {found.number}", "bold")

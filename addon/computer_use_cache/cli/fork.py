@@ -32,6 +32,7 @@ from computer_use_cache.setting_values import Mode
 )
 @click.option("--base-url", is_flag=True, help="As for `run`; by default as the run was recorded.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; the command's own output goes to standard error.")
+@rerun.consent
 @click.argument("run", default=LAST)
 def fork(
     *,
@@ -41,6 +42,7 @@ def fork(
     answer: Path | None,
     base_url: bool,
     as_json: bool,
+    yes: bool,
     pairs: tuple[str, ...],
     **flags: str | None,
 ) -> int:
@@ -55,7 +57,7 @@ def fork(
     if model and answer:
         raise click.UsageError("give --model or --answer: a given answer comes from no model")
     given = _readable(answer) if answer else ""
-    repeat = _forked(rerun.prepare(run, flags, pairs, Mode.READWRITE, base_url=base_url), step, model)
+    repeat = _forked(rerun.prepare(run, flags, pairs, Mode.READWRITE, base_url=base_url, yes=yes), step, model)
     status = repeat.run(answer=given, as_json=as_json)
     calls, drifts = repeat.drifts()
     refused = [one for one in drifts if one.step <= len(calls) and calls[one.step - 1].outcome is Outcome.REFUSED]

@@ -38,7 +38,7 @@ async def runs(limit: int = 10) -> str:
 async def show(run: str = "last", step: int | None = None) -> str:
     """The calls of a run, or one step in full: what was new in its request, what was answered, tokens, price, and why
     it was a miss."""
-    return await _output_of("show", run, *([] if step is None else [str(step)]))
+    return await _output_of("show", "--", run, *([] if step is None else [str(step)]))
 
 
 @server.tool(annotations=_READS, structured_output=False)
@@ -58,8 +58,9 @@ async def stats() -> str:
 async def replay(run: str = "last") -> str:
     """RUNS A COMMAND on this machine: the one that `computer-use-cache run` recorded, once more, in its folder, with
     all that it does there. Only its model calls are answered from the cache; none goes to a provider. Returns where it
-    left the recorded path. A run that was not recorded by `run` has no command, and is refused."""
-    return await _output_of("replay", run)
+    left the recorded path. A run that was not recorded by `run` has no command, and is refused; so is one that was
+    imported, whose command somebody else wrote."""
+    return await _output_of("replay", "--", run)
 
 
 async def _output_of(*arguments: str) -> str:

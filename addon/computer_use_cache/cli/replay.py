@@ -19,6 +19,7 @@ _DRIFTED = 3
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; the command's own output goes to standard error.")
 @click.option("--here", is_flag=True, help="Run it in the present folder, for a run that was recorded elsewhere.")
 @click.option("--annotate", metavar="FILE", help="Have GitHub Actions annotate FILE, the recording, with each drift.")
+@rerun.consent
 @click.argument("run", default=LAST)
 def replay(
     run: str,
@@ -26,6 +27,7 @@ def replay(
     base_url: bool,
     as_json: bool,
     here: bool,
+    yes: bool,
     annotate: str | None,
     pairs: tuple[str, ...],
     **flags: str | None,
@@ -37,7 +39,7 @@ def replay(
 
     The exit status is the command's, or 3 if it left the recorded path.
     """
-    repeat = rerun.prepare(run, flags, pairs, Mode.OFFLINE, base_url=base_url, here=here)
+    repeat = rerun.prepare(run, flags, pairs, Mode.OFFLINE, base_url=base_url, yes=yes, here=here)
     status = repeat.run(as_json=as_json)
     calls, found = repeat.drifts()
     hits = sum(call.outcome is Outcome.HIT for call in calls)

@@ -28,6 +28,8 @@ from computer_use_cache.setting_values import Mode
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import RunLog
 
+consent = click.option("--yes", is_flag=True, help="Run the command of an imported run without asking.")
+
 
 @dataclass(frozen=True, slots=True)
 class Rerun:
@@ -41,8 +43,8 @@ class Rerun:
     own: Sequence[str]
 
     def run(self, *, answer: str = "", as_json: bool) -> int:
-        """Print the command, because the run may have been imported, and run it. Returns its exit status. With
-        `as_json` its output goes to standard error."""
+        """Run the command, and say first which it is. Returns its exit status. With `as_json` its output goes to
+        standard error."""
         with opened_store(self.settings) as store:
             store.run_log.add_run(self.new)  # its proxy looks there for its forks
         stdout = sys.stderr.buffer if as_json else None
@@ -64,10 +66,12 @@ def prepare(
     mode: Mode,
     *,
     base_url: bool,
+    yes: bool,
     here: bool = False,
 ) -> Rerun:
     """The run that `name` means, ready to be run again in its folder, which this process enters, or `here`. `flags` and
-    `pairs` are as in `options.given`. Raises CacheError."""
+    `pairs` are as in `options.given`. With `yes` nobody is asked whether to run an imported command. Raises CacheError
+    and click.Abort."""
     settings, _, _ = options.given(flags, pairs)
     with opened_store(settings) as store:
         recorded = _origin(store.run_log, chosen_run(store.run_log, name))
@@ -76,6 +80,8 @@ def prepare(
         raise CacheError(f"run {recorded.id} has no command to run again: it was recorded behind `start`")
     if any(HIDDEN in word for word in recorded.command):
         raise CacheError(f"the command of run {recorded.id} held a credential, which was not kept; use `run` again")
+    if recorded.imported and not yes:
+        _ask(recorded)
     place = {"dir": os.path.abspath(settings.dir), "store_url": settings.store_url, "mode": str(mode)}
     try:
         os.chdir("." if here else recorded.folder)
@@ -94,13 +100,22 @@ def prepare(
 
 def _origin(log: RunLog, run: Run) -> Run:
     """The run itself, or the one that it is a replay of: a replay that drifted lacks calls."""
-    while run.parent and not run.is_fork and (parent := log.run(run.parent)):
+    while run.parent and not run.is_fork and (parent := log.run(run.parent)) and parent.began < run.began:
         run = parent
     return run
+
+
+def _ask(run: Run) -> None:
+    """Ask whether to run a command that somebody else wrote."""
+    flags = [f"{name}={text}" for name, text in run.flags.items()]
+    command = printable(shlex.join(run.command) + (f" (with {', '.join(flags)})" if flags else ""))
+    if not sys.stdin.isatty():
+        raise CacheError(f"run {run.id} was imported; --yes runs its command: {command}")
+    click.confirm(f"Run {run.id} was imported. Run its command: {command}", abort=True, err=True)
 
 
 def print_drifts(found: Sequence[Drift]) -> None:
     """Print drifts on standard error."""
     for one in found:
         for line in drifts.lines(one):
-            click.echo(f"  {line}", err=True)
+            click.echo(f"  {printable(line)}", err=True)

@@ -45,6 +45,6 @@ def _table(found: list[tuple[Run, Totals]]) -> Table:
         saved = dollars(sums.saved_usd) if sums.saved_usd or sums.priced else "?"
         status = "" if run.status is None else str(run.status)
         counts = (f"{number:,}" for number in (sums.calls, sums.hits, sums.misses))
-        name = printable(run.name) + (f" ({run.origin})" if run.origin else "")
+        name = printable(f"{run.name} ({run.origin})" if run.origin else run.name)
         table.add_row(run.id, began, Text(name), *counts, saved, status)
     return table

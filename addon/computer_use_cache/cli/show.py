@@ -92,7 +92,7 @@ def _heading(run: Run, calls: list[Call]) -> Text:
     status = "" if run.status is None else f", exit {run.status}"
     saved = f", saved {dollars(sums.saved_usd)}" if sums.saved_usd else ""
     spent = f", spent {dollars(sums.spent_usd)}" if sums.spent_usd else ""
-    origin = f", {run.origin}" if run.origin else ""
+    origin = f", {printable(run.origin)}" if run.origin else ""
     number, hits = counted(sums.calls, "call", "calls"), counted(sums.hits, "hit", "hits")
     counts = f"{number}, {hits}, {counted(sums.misses, 'miss', 'misses')}{saved}{spent}{status}{origin}"
     return Text.assemble(
@@ -113,7 +113,9 @@ def _step_lines(step: Step, near: Differences) -> Iterator[Text]:
     call, cost = step.call, step.call.cost
     yield Text(str(line(call, step.number, summarize(step.answer))), COLOURS[call.outcome])
     tokens = f"{cost.input_tokens:,} tokens in, {cost.output_tokens:,} out"
-    yield Text(f"{call.format} {call.path}, status {call.status}, {tokens}, {money(call) or 'no cost'}", "dim")
+    yield Text(
+        f"{call.format} {printable(call.path)}, status {call.status}, {tokens}, {money(call) or 'no cost'}", "dim"
+    )
     if near:
         yield Text(f"\nDiffers from {call.near_key[:8]} at")
         yield from lines_of(near, call.near_key[:8], "this request")
@@ -136,7 +138,7 @@ def _item_lines(mark: str, items: Iterable[Item]) -> Iterator[Text]:
     style = {"+": "green", "-": "red", "~": "yellow"}.get(mark, "")
     for item in items:
         kind = "" if item.kind is Kind.TEXT else f" {item.kind}"
-        yield Text(f"{mark} {item.role}{kind}{f' {item.name}' if item.name else ''}:", style)
+        yield Text(printable(f"{mark} {item.role}{kind}{f' {item.name}' if item.name else ''}:"), style)
         cut = item.text if len(item.text) <= _LONGEST_TEXT else f"{item.text[:_LONGEST_TEXT]}\u2026"
         for text in cut.splitlines():
             yield Text(f"{mark}   {printable(text)}", style)

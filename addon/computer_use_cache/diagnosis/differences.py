@@ -16,6 +16,8 @@ _SHOWN_CHARS = 32
 """The length of an excerpt, which begins a little before the texts diverge."""
 _PROSE_WORDS = 3
 """A text of fewer words is a name, an id or a date, which may change as a whole."""
+_SHORT_CHARS = 64
+"""A shorter text may say what its object is (`"type": "tool_use"`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,31 @@ def without_credentials(found: Difference, recorded: object) -> Difference:
     """
     holds_one = any(detection.find_in_body({"": value_at(recorded, found.path)}))
     return replace(found, recorded=HIDDEN) if holds_one else found
+
+
+def without_equal(asked: Any, recorded: Any) -> tuple[Any, Any]:
+    """Two values without their equal long texts, lists and objects, which in long requests are nearly everything.
+
+    What makes the whole values equal makes these equal, too, but not the other way round.
+    """
+    match asked, recorded:
+        case dict(), dict():
+            kept = [
+                name for name in asked if name not in recorded or not _is_long_and_equal(asked[name], recorded[name])
+            ]
+            pairs = {name: without_equal(asked[name], recorded[name]) for name in kept if name in recorded}
+            ours = {name: pairs[name][0] if name in pairs else asked[name] for name in kept}
+            theirs = {name: pairs[name][1] for name in pairs}
+            return ours, theirs | {name: recorded[name] for name in recorded if name not in asked}
+        case list(), list() if len(asked) == len(recorded):
+            items = [pair for pair in zip(asked, recorded, strict=True) if not _is_long_and_equal(*pair)]
+            rest = [without_equal(*pair) for pair in items]
+            return [one for one, _ in rest], [other for _, other in rest]
+    return asked, recorded
+
+
+def _is_long_and_equal(one: Any, other: Any) -> bool:
+    return not isinstance(one, (int, float)) and one == other and (not isinstance(one, str) or len(one) > _SHORT_CHARS)
 
 
 def value_at(value: Any, pointer: str) -> Any:

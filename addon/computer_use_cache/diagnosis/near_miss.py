@@ -72,16 +72,23 @@ class Study:
 def study(cache: Cache, plan: Plan) -> Study:
     """Study a prepared request that has a key and no entry. Slow: call it off the event loop."""
     assert isinstance(plan.verdict, Controls), "a bypass is not a miss"
+    found = recorded(cache, plan)
+    if found.record is None or not plan.verdict.read:
+        return found
     try:
-        record = request_record.record(cache, plan)
-        near = nearest(cache, plan, record) if plan.verdict.read else None
+        return replace(found, near=nearest(cache, plan, found.record))
+    except StoreError as error:
+        logger.debug("cannot look for near misses: %s", error)
+        return found
+
+
+def recorded(cache: Cache, plan: Plan) -> Study:
+    """The study without the nearest entry, which takes most of the time."""
+    try:
+        return Study(request_record.record(cache, plan))
     except FormatError as error:
         logger.info("%s is stored without its request: %s", plan.key[:8], error)
         return Study()
-    except StoreError as error:
-        logger.debug("cannot look for near misses: %s", error)
-        return Study(record=record)
-    return Study(record=record, near=near)
 
 
 def nearest(cache: Cache, plan: Plan, record: RequestRecord) -> Near | None:

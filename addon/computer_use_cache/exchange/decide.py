@@ -43,7 +43,8 @@ class Decider:
         self._looking_up = FailureLog("looking up")
 
     def decide(self, plan: Plan, now: float, batch: Batch | None = None) -> Decided:
-        """Blocks and computes: call it off the event loop, after `decide_at_once` has returned POSTPONE."""
+        """Blocks and computes: call it off the event loop, unless `decide_at_once` has returned ABSENT for a plan that
+        `Cache.prepares_quickly`."""
         found = self._exact(plan, now, batch)
         if isinstance(found, Absent):
             prepared = rebound.prepare(self._cache, plan)
@@ -55,14 +56,14 @@ class Decider:
         return Decided(found if isinstance(found, Serve) else self.without_entry(plan, found), plan)
 
     def decide_at_once(self, plan: Plan, now: float) -> Decision | Postpone:
-        """The same for the event loop: POSTPONE if deciding would take long, as it does without an exact entry."""
+        """The same for the event loop, if that does not take long."""
         found, hit_usage = self._entry(self._cache.lookup_quickly, plan, now, None), self._cache.settings.hit_usage
         if isinstance(found, Entry) and replays_quickly(plan, found, hit_usage) and rebound.is_exact(plan, found):
             pieces = replay(plan, found, hit_usage)
             return Postpone.POSTPONE if pieces is None else Serve(found, pieces)
-        if isinstance(plan.verdict, Bypass) and isinstance(found, Absent):
-            return self.without_entry(plan, found)
-        return Postpone.POSTPONE
+        if not isinstance(found, Absent):
+            return Postpone.POSTPONE
+        return self.without_entry(plan, found) if isinstance(plan.verdict, Bypass) else Postpone.ABSENT
 
     def exact(self, plan: Plan, now: float) -> Serve | None:
         """The answer of the entry under the request's own key, if it is there by now. Blocks and computes."""

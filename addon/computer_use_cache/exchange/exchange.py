@@ -183,9 +183,12 @@ class Exchange:
     async def _decide(self) -> Decision:
         decider = self._shared.decider
         at_once = Postpone.POSTPONE if self.batch else decider.decide_at_once(self.plan, self._now())
-        if at_once is not Postpone.POSTPONE:
+        if not isinstance(at_once, Postpone):
             return at_once
-        decision, plan = await self._shared.run.read(decider.decide, self.plan, self._now(), self.batch)
+        if at_once is Postpone.ABSENT and self._shared.cache.prepares_quickly(self.plan):
+            decision, plan = decider.decide(self.plan, self._now())
+        else:
+            decision, plan = await self._shared.run.read(decider.decide, self.plan, self._now(), self.batch)
         self._plan_with(plan)
         if isinstance(decision, Forward):  # meanwhile an identical request may have gone upstream
             return decider.without_entry(plan, decision.absent)
@@ -305,6 +308,8 @@ class Exchange:
         )
         self._cost = recorded.cost
         self._will_land(recorded.landing)
+        if study is None:
+            self._shared.studies.put_off(self.plan, self._now())
         return recorded.kept
 
     async def on_failure(self, response: Response | None = None) -> ServeStale | Fail:
@@ -320,8 +325,8 @@ class Exchange:
         self._will_land(Released.TOGETHER)
         return Fail(Skipped(Skip.CLIENT, Skip.CLIENT))
 
-    async def _finish_study(self) -> Study:
-        """Wait for the study of the miss, which a bypass does not have."""
+    async def _finish_study(self) -> Study | None:
+        """Wait for the study of the miss, which a bypass does not have; None if it is put off."""
         return Study() if self.bypass else await self._study.result()
 
     # -- the end

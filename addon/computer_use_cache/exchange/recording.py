@@ -30,10 +30,12 @@ class Recorded:
 
 
 def keep(
-    shared: Shared, plan: Plan, response: Response, *, study: Study, parts: Sequence[Entry], now: float
+    shared: Shared, plan: Plan, response: Response, *, study: Study | None, parts: Sequence[Entry], now: float
 ) -> Recorded:
-    """Store an answer that arrived at `now`, if it may be stored, and with it the `parts` of a batch."""
+    """Store an answer that arrived at `now`, if it may be stored, and with it the `parts` of a batch. `study` is
+    None if it was put off."""
     plan = with_template(shared.cache, plan)
+    study = study or near_miss.recorded(shared.cache, plan)
     judged = shared.cache.judge(plan, response, now)
     whole = shared.cache.cost(plan, response, now) if isinstance(judged, Skipped) else judged.cost
     cost = total(part.cost for part in parts) if parts else whole

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from computer_use_cache.accounting.ledger import Ledger
 from computer_use_cache.cache.cache import Cache
@@ -16,6 +14,8 @@ from computer_use_cache.exchange.decide import Decider
 from computer_use_cache.exchange.failure_log import FailureLog
 from computer_use_cache.exchange.rendering import log_line
 from computer_use_cache.exchange.report import Report, Storing
+from computer_use_cache.exchange.runners import Runners
+from computer_use_cache.exchange.studies import Studies
 from computer_use_cache.flights.flight import Flights
 from computer_use_cache.flights.leases import LeaseHolder
 from computer_use_cache.models import NOTHING, Cost, Entry, Outcome, Skipped
@@ -28,26 +28,6 @@ if TYPE_CHECKING:
     from computer_use_cache.accounting.spans import Spans
 
 logger = logging.getLogger(__name__)
-
-
-class Run(Protocol):
-    """Runs a function that blocks or computes off the event loop."""
-
-    def __call__[**P, R](
-        self, function: Callable[P, R], /, *arguments: P.args, **named: P.kwargs
-    ) -> Coroutine[Any, Any, R]:
-        """Call the function with these arguments."""
-
-
-@dataclass(frozen=True, slots=True)
-class Runners:
-    """How blocking work is run: `read` in any thread, `write` in the only thread that writes, `study` in the thread for
-    studies of misses. `now` returns Unix seconds."""
-
-    read: Run
-    write: Run
-    study: Run
-    now: Callable[[], float]
 
 
 class Shared:
@@ -71,6 +51,7 @@ class Shared:
         self.flights = Flights()
         self.leases = LeaseHolder(cache.store.leases, cache.settings.upstream_timeout_seconds)
         self.decider = Decider(cache, self.flights)
+        self.studies = Studies(cache, ledger, run, self.flights)
         self.storing = FailureLog("storing")
         self._recorder = Recorder(cache, ledger, own_run, spans, call_log)
         self._decisions_level = logging.DEBUG if call_log else logging.INFO

@@ -1,11 +1,10 @@
-"""Studies a miss in a thread while the upstream works: makes the record to store, and finds the nearest entry."""
+"""Studies one miss in a thread while the upstream works: makes the record to store, and finds the nearest entry."""
 
 from __future__ import annotations
 
 import asyncio
 
 from computer_use_cache.cache.plan import Plan
-from computer_use_cache.diagnosis import near_miss
 from computer_use_cache.diagnosis.near_miss import Near, Study
 from computer_use_cache.exchange.shared import Shared
 
@@ -19,7 +18,7 @@ class MissStudy:
     def __init__(self, shared: Shared, plan: Plan) -> None:
         self._shared = shared
         self._plan = plan
-        self._task: asyncio.Task[Study] | None = None
+        self._task: asyncio.Task[Study | None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def begin_soon(self) -> None:
@@ -31,13 +30,14 @@ class MissStudy:
         if self._timer:
             self._timer.cancel()
 
-    def _begin(self) -> asyncio.Task[Study]:
+    def _begin(self) -> asyncio.Task[Study | None]:
         if self._task is None:
-            self._task = asyncio.create_task(self._shared.run.study(near_miss.study, self._shared.cache, self._plan))
+            late = asyncio.get_running_loop().time() - self._timer.when() if self._timer else 0.0
+            self._task = asyncio.create_task(self._shared.studies.study(self._plan, late))
         return self._task
 
-    async def result(self) -> Study:
-        """Wait for the end of the study, beginning it if necessary."""
+    async def result(self) -> Study | None:
+        """Wait for the end of the study, beginning it if necessary; None if it is put off."""
         return await self._begin()
 
     @property
@@ -49,4 +49,5 @@ class MissStudy:
     @property
     def near(self) -> Near | None:
         """The nearest stored request, if the study has ended and found one."""
-        return self._task.result().near if self._task and self.is_done else None
+        study = self._task.result() if self._task and self.is_done else None
+        return study.near if study else None

@@ -56,7 +56,8 @@ class Flight:
         self.has_ended = False
         """Whether the upstream has ended its stream cleanly, so that followers have all of it."""
         self._landing: Landing | None = None
-        self._changed = asyncio.Event()
+        self._changed: asyncio.Event | None = None
+        """For the next change. Only made when a follower waits for it: most streams have none."""
         self._followers: list[Callable[[], bool]] = []
         self._callbacks: list[Callable[[Landing], None]] = []
 
@@ -100,13 +101,19 @@ class Flight:
             callback(self._landing)
 
     def _wake(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+        if self._changed:
+            self._changed.set()
+            self._changed = None
+
+    def _change(self) -> asyncio.Event:
+        """Set at the next change."""
+        self._changed = self._changed or asyncio.Event()
+        return self._changed
 
     async def begun(self) -> Stream | Landing:
         """The stream as soon as it has begun, or the landing of a flight that had none."""
         while self.stream is None and self._landing is None:
-            await self._changed.wait()
+            await self._change().wait()
         found = self.stream or self._landing
         assert found is not None
         return found
@@ -114,14 +121,14 @@ class Flight:
     async def landed(self) -> Landing:
         """Wait for the landing."""
         while self._landing is None:
-            await self._changed.wait()
+            await self._change().wait()
         return self._landing
 
     async def landed_or_unwanted(self, silence: float) -> None:
         """Wait until the flight is over, no follower is left, or nothing has come for `silence` seconds."""
         while self._landing is None and self.is_wanted:
             try:
-                await asyncio.wait_for(self._changed.wait(), silence)
+                await asyncio.wait_for(self._change().wait(), silence)
             except TimeoutError:
                 return
 
@@ -129,12 +136,12 @@ class Flight:
         """The chunks so far, joined, then each as it arrives; raises StreamCut if the upstream breaks off."""
         position = 0
         while True:
-            changed, landing = self._changed, self._landing
+            landing = self._landing
             if position < len(self._chunks):
                 backlog, position = b"".join(self._chunks[position:]), len(self._chunks)
                 yield backlog
             elif landing is None:
-                await changed.wait()
+                await self._change().wait()
             elif self.has_ended or isinstance(landing, Entry):
                 return
             else:
@@ -146,6 +153,9 @@ class Flights:
 
     def __init__(self) -> None:
         self._by_key: dict[str, Flight] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_key)
 
     def find(self, key: str) -> Flight | None:
         """The flight that a request with this key may follow."""

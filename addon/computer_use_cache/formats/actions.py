@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeGuard
 
 from computer_use_cache.formats.base import Json
 
@@ -21,6 +21,8 @@ type Size = tuple[int, int]
 _LONGEST_TEXT = 60
 _GRID = (1000, 1000)
 """Gemini names places on a grid that is laid over any screen."""
+_LARGEST = 1_000_000
+"""No screen is larger. A model may write any number, and none that is too large for a float can be shown."""
 
 
 class Gesture(StrEnum):
@@ -159,9 +161,13 @@ def _points(arguments: Mapping[Any, Any]) -> Iterator[Point]:
 
 def _point(value: object) -> Point | None:
     match value:
-        case [int() | float() as x, int() | float() as y] | {"x": int() | float() as x, "y": int() | float() as y}:
+        case [x, y] | {"x": x, "y": y} if _is_number(x) and _is_number(y):
             return x, y
     return None
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and abs(value) <= _LARGEST
 
 
 def _text(gesture: Gesture, arguments: Mapping[Any, Any]) -> str:
@@ -172,7 +178,7 @@ def _text(gesture: Gesture, arguments: Mapping[Any, Any]) -> str:
     match next((value for value in found if isinstance(value, (str, int, float, list)) and value != ""), ""):
         case list(keys):
             return "+".join(map(str, keys))
-        case (int() | float()) as number if gesture is Gesture.WAIT:
+        case number if gesture is Gesture.WAIT and _is_number(number):
             return f"{number:g} s"
         case value:
             return str(value)
@@ -188,9 +194,9 @@ def _direction(arguments: Mapping[Any, Any]) -> str:
     """`down 3`, or `down 300` from distances in pixels."""
     for names in (("scroll_x", "scroll_y"), ("deltaX", "deltaY"), ("delta_x", "delta_y")):
         match [arguments.get(name) for name in names]:
-            case [across, int() | float() as down] if down:
+            case [_, down] if _is_number(down) and down:
                 return f"{'down' if down > 0 else 'up'} {abs(down):g}"
-            case [int() | float() as across, _] if across:
+            case [across, _] if _is_number(across) and across:
                 return f"{'right' if across > 0 else 'left'} {abs(across):g}"
     words = (
         arguments.get("scroll_direction") or arguments.get("direction"),

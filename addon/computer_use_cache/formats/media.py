@@ -11,8 +11,6 @@ import hashlib
 import io
 from dataclasses import dataclass
 
-import imagesize
-
 from computer_use_cache.formats import data_url, placeholder
 
 _HEAD = 512 * 1024
@@ -89,6 +87,8 @@ def pixel_size(data: str) -> tuple[int, int] | None:
         return None
     if not head.startswith(_PICTURES):
         return None
+    import imagesize  # noqa: PLC0415  # it imports urllib.request, which commands would wait for
+
     try:
         width, height = imagesize.get(io.BytesIO(head))
     except Exception:  # what a client sends may break off anywhere

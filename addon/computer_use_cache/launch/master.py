@@ -46,6 +46,9 @@ _WORK = {
     "upstreamauth": ("upstream_auth",),
 }
 """Addons and the options that give them work. Those without options only offer commands, which mitmdump cannot run."""
+_BACKLOG = 4096
+"""Connections that may wait to be accepted. If hundreds of agents start at once, asyncio's 100 are too few: the others
+are dropped, and try again seconds later."""
 _NOT_IN_REVERSE_MODE = ("dnsresolver", "onboarding", "stripdnshttpsrecords")
 """Addons for clients that were set up to use a proxy, and for DNS."""
 
@@ -86,6 +89,7 @@ class LeanMaster(DumpMaster):
 
     async def _create_own_server(self, factory: Callable[[], asyncio.Protocol], *place: Any, **given: Any) -> Any:
         """mitmproxy's server with the fast path in front of it."""
+        given["backlog"] = _BACKLOG
         if self.shares_port:
             given["reuse_port"] = True
         if self._is_alone() and self._is_reverse():

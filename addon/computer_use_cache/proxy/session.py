@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import os
 import sys
@@ -18,7 +19,8 @@ from computer_use_cache.cache.cache import Cache
 from computer_use_cache.errors import StoreError
 from computer_use_cache.exchange import forking
 from computer_use_cache.exchange.forking import Forking
-from computer_use_cache.exchange.shared import Runners, Shared
+from computer_use_cache.exchange.runners import Runners
+from computer_use_cache.exchange.shared import Shared
 from computer_use_cache.proxy.admission import Gate
 from computer_use_cache.proxy.exchanges import FlowExchanges
 from computer_use_cache.proxy.fast_path.lookup import FastPath
@@ -94,6 +96,7 @@ class Session:
         """Finish pending writes, save the counts and close the store."""
         self.exchanges.close()
         self.loaded.close()
+        self.shared.studies.close()
         self._student.shutdown(wait=True)
         self._writer.shutdown(wait=True)
         self._keeper.shutdown(wait=True)
@@ -115,9 +118,14 @@ def _forking(store: Store) -> Forking | None:
 
 
 def _call_log(store: Store) -> CallLog | None:
-    """The log of calls that this process was started with. It goes where standard output went at its start."""
-    style = os.environ.get(CALL_LINES)
-    return CallLog(store, LineStyle(style), sys.__stdout__) if style and sys.__stdout__ else None
+    """The log of calls that this process was started with. It goes where standard output went at its start, with
+    escapes for letters that its encoding lacks."""
+    style, out = os.environ.get(CALL_LINES), sys.__stdout__
+    if not style or out is None:
+        return None
+    if isinstance(out, io.TextIOWrapper):
+        out.reconfigure(errors="backslashreplace")
+    return CallLog(store, LineStyle(style), out)
 
 
 async def _run[R](thread: ThreadPoolExecutor, work: Callable[[], R]) -> R:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from computer_use_cache.accounting.units import dollars, duration
 from computer_use_cache.formats import items
 from computer_use_cache.formats.actions import Action, screen_size
-from computer_use_cache.formats.base import Json, load_object
+from computer_use_cache.formats.base import Json
 from computer_use_cache.formats.item import Item, Kind
 from computer_use_cache.models import Outcome
 from computer_use_cache.report import compare, views
@@ -17,7 +17,7 @@ from computer_use_cache.report.compare import Comparer
 from computer_use_cache.report.redaction import Redactor
 from computer_use_cache.report.views import Comparison, ItemView, Picture
 from computer_use_cache.run_models import Call
-from computer_use_cache.runs.steps import Step
+from computer_use_cache.runs.steps import Step, object_of
 from computer_use_cache.store.base import RequestLog
 
 _MOST_ACTIONS = 3
@@ -96,7 +96,7 @@ class StepViews:
         record = self._store.request(step.call.near_key)
         if record is None:
             return None
-        near = load_object(record.body)
+        near = object_of(record.body)
         sides = (self._settings(step, near), self._settings(step, step.body))
         recorded = self._redactor.items(items.of_request(step.format, near))
         found = [*compare.setting_pairs(*sides), *compare.pairs(recorded, self._redactor.items(step.asked))]

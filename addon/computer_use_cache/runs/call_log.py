@@ -38,10 +38,16 @@ class CallLog:
         self._summaries = BoundedMemory[str, str](_MOST_REMEMBERED)
 
     def write(self, calls: Sequence[Recorded], dropped: int) -> None:
-        """Print a line per call, at most a hundred, and then the number of the others, `dropped` ones included.
-        Blocks."""
+        """Print a line per call, at most a hundred, and then the number of the others, `dropped` ones included. Blocks.
+        Once nobody reads `out` any more (`start | head`), nothing is printed."""
         if self._style is LineStyle.NONE:
             return
+        try:
+            self._print(calls, dropped)
+        except OSError:
+            self._style = LineStyle.NONE
+
+    def _print(self, calls: Sequence[Recorded], dropped: int) -> None:
         for each in calls[:_MOST]:
             self._out.write(f"{self._line(each)}\n")
         if more := len(calls[_MOST:]) + dropped:

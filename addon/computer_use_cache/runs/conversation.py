@@ -13,6 +13,7 @@ from computer_use_cache.formats.base import Format, Json, dump
 from computer_use_cache.rebinding import Bindings, template_of
 
 _ANSWERING_ROLES = ("assistant", "model", "CHATBOT")
+_SYSTEM_ROLES = ("system", "developer")
 _COUNTED_CHARS = 65_536
 """At most this much of each text is hashed, so that a screenshot is not hashed whole."""
 _TITLE_CHARS = 60
@@ -82,7 +83,7 @@ def opening_of(head: Head) -> Opening:
 def _title(head: Head) -> str:
     """The beginning of the first message that is not the system's."""
     items = head.body[head.format.conversation]
-    asked = next((item for item in items if item.get("role") not in ("system", "developer")), None)
+    asked = next((item for item in items if not (isinstance(item, dict) and item.get("role") in _SYSTEM_ROLES)), None)
     words = redacted(" ".join(chain.from_iterable(text.split() for text in _shown(asked))))
     return words if len(words) <= _TITLE_CHARS else words[: _TITLE_CHARS - 1] + "\u2026"
 

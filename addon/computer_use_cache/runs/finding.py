@@ -23,7 +23,7 @@ def find(log: RunLog, name: str) -> Run:
         if len(found) <= number:
             raise UnknownRun(f"there are only {len(found)} runs" if found else "no run is recorded yet")
         return found[number]
-    if name and (run := log.run(name)):
+    if name and name.isascii() and (run := log.run(name)):
         return run
     found = [run for run in log.runs(KEPT_RUNS) if name and run.id.startswith(name)]
     if len(found) == 1:

@@ -141,7 +141,5 @@ def _settled_hit(hit: _Hit) -> Settled:
 
 
 def _redacted(call: Call) -> Call:
-    """The call without credentials: its texts may quote what a client sent."""
-    if call.reason or call.near_place:
-        return replace(call, reason=redacted(call.reason), near_place=redacted(call.near_place))
-    return call
+    """The call without credentials: its texts are a client's, or quote one."""
+    return replace(call, **{name: redacted(getattr(call, name)) for name in ("path", "model", "reason", "near_place")})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 
@@ -32,11 +31,12 @@ def new_run(command: Sequence[str], now: float, *, bindings: str = "", parent: s
 
 def _without_credentials(command: Sequence[str]) -> tuple[str, ...]:
     """The words of a command line with each credential replaced. A credential may be recognised by the word before
-    it."""
+    it, and may be several words."""
     words = list(command)
     starts = list(accumulate((len(word) + 1 for word in words), initial=0))
     for found in reversed(detection.find_in_text(" ".join(words))):
-        at = bisect_right(starts, found.start) - 1
-        start, end = found.start - starts[at], min(found.end - starts[at], len(words[at]))
-        words[at] = words[at][:start] + HIDDEN + words[at][end:]
+        for at, word in enumerate(words):
+            start, end = max(found.start - starts[at], 0), min(found.end - starts[at], len(word))
+            if start < end:
+                words[at] = word[:start] + HIDDEN + word[end:]
     return tuple(words)

@@ -65,7 +65,7 @@ def load(store: Store, calls: Sequence[Call]) -> Iterator[Step]:
 def _step(store: Store, number: int, call: Call, earlier: Sequence[Step]) -> Step:
     format = formats.by_name(call.format)
     record = store.request(call.key) if call.key else None
-    body = _object(record.body) if record else {}
+    body = object_of(record.body) if record else {}
     asked = tuple(items.of_request(format, body))
     before = max(reversed(earlier), key=lambda step: _shared(step.asked, asked), default=None)
     if before and not _shared(before.asked, asked):
@@ -98,7 +98,8 @@ def answer_of(format: Format, entry: Entry) -> list[Item]:
         return []
 
 
-def _object(body: bytes) -> Json:
+def object_of(body: bytes) -> Json:
+    """A recorded body, empty if it is damaged or no JSON object."""
     try:
         return load_object(body)
     except FormatError:

@@ -7,16 +7,19 @@ import contextlib
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from computer_use_cache.errors import StoreError
 from computer_use_cache.store.space import trim_log
 from computer_use_cache.store.sqlite import make_private
+from computer_use_cache.store.sqlite_failures import is_corrupt
 
 logger = logging.getLogger(__name__)
 
 _BUSY_SECONDS = 5.0
+_RETRY_SECONDS = 0.01
 
 
 class SqliteFile:
@@ -33,13 +36,25 @@ class SqliteFile:
             try:
                 self._database = self._open()
             except sqlite3.DatabaseError as error:
+                if not is_corrupt(error):  # another process may be writing to it
+                    raise
                 self._replace(error)
 
     def _open(self) -> sqlite3.Connection:
         make_private(self._path)
         database = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        database.executescript(self._tables)
-        return database
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                database.executescript(self._tables)
+                return database
+            except sqlite3.DatabaseError as error:
+                # SQLite waits for locks, but not where two processes create the file and both set its journal mode.
+                is_busy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+                if not is_busy or time.monotonic() > deadline:
+                    database.close()
+                    raise
+                time.sleep(_RETRY_SECONDS)
 
     def _replace(self, why: Exception) -> None:
         logger.warning("%s in %s cannot be read (%s): replaced by an empty file", self._content, self._path, why)
@@ -64,7 +79,7 @@ class SqliteFile:
             try:
                 yield self._database
             except sqlite3.DatabaseError as error:
-                if _is_corrupt(error):
+                if is_corrupt(error):
                     self._database.close()
                     self._replace(error)
                 raise
@@ -98,7 +113,3 @@ class SqliteFile:
         """Release the file."""
         with self._use() as database:
             database.close()
-
-
-def _is_corrupt(error: sqlite3.DatabaseError) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

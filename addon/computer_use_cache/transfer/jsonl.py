@@ -23,7 +23,7 @@ from computer_use_cache.cache.cache import Cache
 from computer_use_cache.credentials import detection, places
 from computer_use_cache.diagnosis import similarity
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats import helpers
+from computer_use_cache.formats import helpers, walking
 from computer_use_cache.formats.base import Format, Json, dump, load_object
 from computer_use_cache.keys import canonical_json, key
 from computer_use_cache.models import Entry, RequestRecord, Response, Shape, Skipped
@@ -201,7 +201,9 @@ def _record(request: Json, entry: Entry, format: Format, into: Cache) -> Request
     parsed = canonical_json.parse_body(data)
     if places.part(parsed).credentials:
         return Skipped("request holds a credential: a tool's")
-    if found := next(detection.find_in_body(parsed), None):
+    # The texts of an agent's requests are mostly the same, and the cache remembers those it has searched.
+    is_found = any(into.finds_credential(text, ()) for text in walking.texts(parsed))
+    if is_found and (found := next(detection.find_in_body(parsed), None)):
         return Skipped(f"request holds a credential: {found.secrets[0].kind}")
     # Only the key knows the scope; near entries are searched for among shared ones.
     group = ("", entry.namespace, "1", format.name)

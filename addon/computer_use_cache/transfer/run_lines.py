@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import msgspec
+from msgspec.structs import replace
 
 from computer_use_cache import formats
 from computer_use_cache.credentials import detection
@@ -20,7 +21,10 @@ from computer_use_cache.store.base import CALLS_OF_RUN, RunLog
 MEMBER = "run"
 """The member that tells the line of a run from that of an entry."""
 _ID = re.compile(r"[0-9a-z]{1,40}")
+_PARENT = re.compile(r"[0-9a-z]{0,40}")
 _KEY = re.compile(r"([0-9a-f]{64})?")
+_LARGEST = 2**53
+"""Every reader of JSON knows integers up to here."""
 _LAST_TIME = 253_402_300_799.0
 """The end of the year 9999."""
 
@@ -47,10 +51,17 @@ def read(line: Json) -> ExportedRun | Skipped:
         calls = msgspec.convert(line.get("calls"), tuple[Call, ...])
     except msgspec.ValidationError as error:
         raise FormatError(f"the run is malformed: {error}") from None
-    if not _ID.fullmatch(run.id) or not all(_KEY.fullmatch(key) for call in calls for key in _keys(call)):
-        raise FormatError("the run's id or a key is malformed")
+    parents = (run.parent, *(fork.run for fork in run.forks))
+    if not _ID.fullmatch(run.id) or not all(map(_PARENT.fullmatch, parents)):
+        raise FormatError("the run's id or its parent's is malformed")
+    if not all(_KEY.fullmatch(key) for call in calls for key in _keys(call)):
+        raise FormatError("a key of the run is malformed")
     if not all(_is_time(number) for number in (run.began, run.ended, *(n for call in calls for n in _times(call)))):
         raise FormatError("a time of the run is malformed")
+    if not all(0 <= number <= _LARGEST for number in _numbers(run, calls)):
+        raise FormatError("a number of the run is out of range")
+    if not all(map(_is_argument, (run.folder, *run.command))):
+        raise FormatError("the run's command cannot be run on this system")
     known = {format.name for format in formats.FORMATS}
     if unknown := next((call.format for call in calls if call.format not in known), None):
         raise FormatError(f"format {unknown!r} is not known")
@@ -60,10 +71,10 @@ def read(line: Json) -> ExportedRun | Skipped:
 
 
 def keep(log: RunLog, exported: ExportedRun) -> bool:
-    """Store a run with its calls; False if the store has it already. Raises StoreError."""
+    """Store a run with its calls, marked as imported; False if the store has it already. Raises StoreError."""
     if log.run(exported.run.id):
         return False
-    log.add_run(exported.run)
+    log.add_run(replace(exported.run, imported=True))
     log.add_calls(exported.run.id, exported.calls[:CALLS_OF_RUN])
     return True
 
@@ -77,10 +88,27 @@ def _times(call: Call) -> tuple[float, float, float]:
 
 
 def _is_time(number: float) -> bool:
-    return math.isfinite(number) and 0 <= number <= _LAST_TIME
+    return 0 <= number <= _LAST_TIME
+
+
+def _numbers(run: Run, calls: Iterable[Call]) -> Iterator[float]:
+    yield from (run.status or 0, *(fork.after for fork in run.forks))
+    for call in calls:
+        cost = call.cost
+        yield from (call.status, call.rebound, cost.input_tokens, cost.output_tokens, cost.usd or 0.0)
+
+
+def _is_argument(text: str) -> bool:
+    """Whether the system takes a text as a path or as a word of a command line."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def _texts(run: Run, calls: Iterable[Call]) -> Iterator[str]:
-    yield from (run.name, run.folder, " ".join(run.command), *(f"{name}={text}" for name, text in run.flags.items()))
+    yield from (run.name, run.folder, " ".join(run.command), run.bindings)
+    yield from (f"{name}={text}" for name, text in run.flags.items())
+    yield from (fork.model for fork in run.forks)
     for call in calls:
         yield from (call.model, call.path, call.reason, call.near_place)

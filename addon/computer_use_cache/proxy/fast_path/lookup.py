@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Concatenate
+from typing import Any, Concatenate, Literal
 
 import msgspec
 from msgspec.structs import replace
@@ -235,7 +235,7 @@ class FastPath:
         return self._hit(len(body), plan, self._shared.decider.exact(plan, now), now)
 
     @_safely
-    def find_quickly(self, admitted: Admitted, body: bytes) -> Hit | Plan | Postpone | None:
+    def find_quickly(self, admitted: Admitted, body: bytes) -> Hit | Plan | Literal[Postpone.POSTPONE] | None:
         """The same for the event loop: POSTPONE if it would take long, and `find` must be used."""
         if not self._cache.plans_quickly(len(body)):
             return Postpone.POSTPONE
@@ -247,7 +247,7 @@ class FastPath:
         decision = self._shared.decider.decide_at_once(plan, now)
         return decision if decision is Postpone.POSTPONE else self._hit(len(body), plan, decision, now)
 
-    def _hit(self, length: int, plan: Plan, decision: Decision | None, now: float) -> Hit | Plan:
+    def _hit(self, length: int, plan: Plan, decision: Decision | Postpone | None, now: float) -> Hit | Plan:
         if not isinstance(decision, Serve) or self._replayer.paced(plan, decision.entry, decision.pieces):
             return plan
         return Hit(length, plan, decision, self._replayer.hit(plan, decision, now), now)

@@ -30,6 +30,7 @@ from computer_use_cache.network import Proxies
 
 _CHUNK = re.compile(rb"\r\n([0-9A-Fa-f]{1,16})\r\n")
 """The end of a chunk and the head of the next one."""
+_CHUNK_HEAD = re.compile(rb"([0-9A-Fa-f]{1,16})\r\n")
 _INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)[0-9][0-9][ \r\n]")
 """The beginning of an interim response; 101 is final for HTTP/1 (RFC 9110, section 15.2.2)."""
 
@@ -42,6 +43,23 @@ class BulkReader(ChunkedReader):
         super().__init__()
         self._end: EndOfMessage | LocalProtocolError | None = None
         """What followed the data that was returned last."""
+
+    def whole_chunks(self, received: bytes) -> bytes | None:
+        """The data in what has just been received, if that is whole chunks and nothing else. Otherwise None, and it has
+        to be read as usual. Everything received before must have been read."""
+        if self._bytes_in_chunk or self._bytes_to_discard or self._reading_trailer or self._end:
+            return None
+        pieces, at = [], 0
+        while at < len(received):
+            head = _CHUNK_HEAD.match(received, at)
+            if head is None:
+                return None
+            start, end = head.end(), head.end() + int(head[1], 16)
+            if start == end or received[end : end + 2] != b"\r\n":
+                return None
+            pieces.append(received[start:end])
+            at = end + 2
+        return b"".join(pieces)
 
     def __call__(self, buf: ReceiveBuffer) -> Data | EndOfMessage | None:
         pieces, end = list[bytes](), self._end
@@ -118,6 +136,12 @@ class CacheHttp1Client(Http1Client):
                 return
             yield ReceiveHttp(InterimResponse(self.stream_id, response))
         yield from super().read_headers(event)
+
+    def whole_chunks(self, received: bytes) -> bytes | None:
+        """The data in what has just been received, if that is whole chunks of a body and nothing else. Otherwise None,
+        and nothing has been read."""
+        reader = self.body_reader if self.state == self.read_body else None
+        return reader.whole_chunks(received) if isinstance(reader, BulkReader) and not self.buf else None
 
     def read_body(self, event: events.Event) -> CommandGenerator[None]:
         if type(self.body_reader) is ChunkedReader:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mitmproxy import http
-from mitmproxy.connection import Server
+from mitmproxy.connection import Connection, ConnectionState, Server
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import CommandGenerator, Layer
@@ -65,6 +65,7 @@ class CacheHttpLayer(HttpLayer):
         self._proxies = proxies
         self._connections = connections
         self._watch: commands.RequestWakeup | None = None
+        self._clients: dict[Connection, CacheHttp1Client] = {}
         connections.add(self)
 
     @property
@@ -90,6 +91,11 @@ class CacheHttpLayer(HttpLayer):
         return CacheHttp1Server(self.context.fork())
 
     def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
+        piece = self._passed_on(event) if isinstance(event, events.DataReceived) else None
+        if piece is not None:
+            if piece:
+                yield commands.SendData(self.context.client, piece)
+            return
         if isinstance(event, events.Start) and self.context.client.alpn not in (b"h2", b"h3"):
             self.connections[self.context.client] = self.make_server()
         if isinstance(event, events.Wakeup) and event.command is self._watch:
@@ -103,9 +109,25 @@ class CacheHttpLayer(HttpLayer):
         layers = self.connections[command.connection].context.layers
         if type(layers[-1]) is Http1Client:  # mitmproxy has just made it, and used it for nothing yet
             context, above = layers.pop().context, layers[-1]
-            above._handle_event = CacheHttp1Client(context, self._proxies).handle_event  # type: ignore[method-assign]
+            client = self._clients[command.connection] = CacheHttp1Client(context, self._proxies)
+            above._handle_event = client.handle_event  # type: ignore[method-assign]
             yield from self.event_to_child(above, events.Start())
         yield from super().register_connection(command)
+
+    def _passed_on(self, event: events.DataReceived) -> bytes | None:
+        """What to send to the client for chunks of a streamed answer; None for everything that is not plain chunks.
+
+        A chunk would otherwise be twelve events and commands on its way through mitmproxy's layers.
+        """
+        client, server = self._clients.get(event.connection), self.connections.get(self.context.client)
+        if client is None or client.stream_id is None or type(server) is not CacheHttp1Server or server._paused:
+            return None
+        stream = self.streams.get(client.stream_id)
+        if not isinstance(stream, CacheStream) or not self.context.client.state & ConnectionState.CAN_WRITE:
+            return None
+        data = client.whole_chunks(event.data)
+        piece = None if data is None else stream.passed_on(data)
+        return server.chunk(piece) if piece else piece
 
     def _waiting(self) -> list[CacheStream]:
         return [s for s in self.streams.values() if isinstance(s, CacheStream) and s.heard_upstream is not None]

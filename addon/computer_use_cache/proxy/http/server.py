@@ -33,6 +33,9 @@ from computer_use_cache.proxy import responses
 _MOST_UNREAD = 256 * 1024
 """Bytes that may wait to be understood: an unfinished head or chunk line, or requests sent ahead of an answer."""
 
+_LONG = 64 * 1024
+"""From this size on, a request that arrives in one piece is taken apart: its body is not copied into a buffer."""
+
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET = re.compile(rb"[!-~]*")
 _INTERIM = frozenset(range(100, 200)) - {101}
@@ -68,10 +71,22 @@ def _without_chunks(response: http.Response) -> http.Response:
 class CacheHttp1Server(Http1Server):
     """One client's HTTP/1 connection."""
 
+    sends_chunks = False
+    """Whether the body of the answer that is being sent goes out in chunks."""
+
     def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
-        if isinstance(event, events.DataReceived) and self._is_inside_body(event.data):
-            yield ReceiveHttp(RequestData(self.stream_id, event.data))
-            return
+        if isinstance(event, events.DataReceived):
+            if self.state == self.read_headers and len(event.data) > _LONG and not self.buf:
+                head, end, rest = event.data.partition(b"\r\n\r\n")
+                if rest:
+                    yield from self._handle_event(events.DataReceived(self.conn, head + end))
+                    event = events.DataReceived(self.conn, rest)
+            inside = self._inside_body(len(event.data))
+            if inside:
+                yield ReceiveHttp(RequestData(self.stream_id, event.data[:inside]))
+                if inside == len(event.data):
+                    return
+                event = events.DataReceived(self.conn, event.data[inside:])
         yield from super()._handle_event(event)
         if len(self.buf) <= _MOST_UNREAD or self.state == self.passthrough:
             return
@@ -82,14 +97,14 @@ class CacheHttp1Server(Http1Server):
         else:
             yield from self._give_up(400, "More was sent than can be waited for.")
 
-    def _is_inside_body(self, data: bytes) -> bool:
-        """Whether data is a part of a body and not its end; h11, which would copy it four times, is only told of it."""
+    def _inside_body(self, length: int) -> int:
+        """How many of the bytes that come next belong to a body without ending it. They are passed on as they are: h11,
+        which would copy them four times, is only told of them, and gets to see the end."""
         if self.state != self.read_body or self.buf or not isinstance(self.body_reader, ContentLengthReader):
-            return False
-        if len(data) >= self.body_reader._remaining:
-            return False
-        self.body_reader._remaining -= len(data)
-        return True
+            return 0
+        inside = min(length, self.body_reader._remaining - 1)
+        self.body_reader._remaining -= inside
+        return inside
 
     def read_headers(self, event: events.ConnectionEvent) -> CommandGenerator[None]:
         if isinstance(event, events.ConnectionClosed):
@@ -119,10 +134,17 @@ class CacheHttp1Server(Http1Server):
             yield from self._refuse(status, event.message)
         elif isinstance(event, ResponseHeaders) and event.response.status_code in _INTERIM:
             yield from self._send_interim(event.response)
-        elif isinstance(event, ResponseHeaders) and self._is_http_1_0:
-            yield from super().send(replace(event, response=_without_chunks(event.response)))
+        elif isinstance(event, ResponseHeaders):
+            if self._is_http_1_0:
+                event = replace(event, response=_without_chunks(event.response))
+            self.sends_chunks = "chunked" in event.response.headers.get("transfer-encoding", "").lower()
+            yield from super().send(event)
         else:
             yield from super().send(event)
+
+    def chunk(self, data: bytes) -> bytes:
+        """A piece of a body as it is sent: in chunks, or as it is."""
+        return b"%x\r\n%s\r\n" % (len(data), data) if self.sends_chunks else data
 
     @property
     def _is_http_1_0(self) -> bool:

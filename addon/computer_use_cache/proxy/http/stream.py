@@ -98,6 +98,22 @@ class CacheStream(HttpStream):
             case _:
                 yield from super()._handle_event(event)
 
+    def passed_on(self, data: bytes) -> bytes | None:
+        """What the client is to get of a piece of an answer that streams through; None if mitmproxy must handle it.
+
+        This is what the events of a piece come to, without the events.
+        """
+        response = self.flow.response
+        is_plain = self.server_state == self.state_stream_response_body and not self._paused
+        if response is None or not is_plain or self._keeps_bodies:
+            return None
+        if self.heard_upstream is not None:
+            self.heard_upstream = time.time()
+        if not callable(response.stream):
+            return data
+        chunks = response.stream(data)
+        return chunks if isinstance(chunks, bytes) else b"".join(chunks)
+
     def state_wait_for_response_headers(self, event: ResponseHeaders) -> CommandGenerator[None]:
         yield from super().state_wait_for_response_headers(event)
         if self._is_held_back and not event.end_stream:
@@ -108,6 +124,11 @@ class CacheStream(HttpStream):
         # Servers send white space before JSON to keep clients waiting: such an answer is going to take its time.
         if isinstance(event, ResponseData) and event.data.isspace():
             yield from self._pass_on_slow_answer()
+
+    @cached_property
+    def _keeps_bodies(self) -> bool:
+        """Whether mitmproxy is to keep the bodies that stream through."""
+        return bool(self.context.options.store_streamed_bodies)
 
     @property
     def _is_held_back(self) -> bool:

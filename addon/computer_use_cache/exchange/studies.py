@@ -1,0 +1,114 @@
+"""When misses are studied: at once while the proxy has time for it, else in a quieter moment.
+
+The streams that run come first. A study is put off if several others wait already, or if the event loop is late while
+many calls are under way. Once the loop is on time again it is made up for, and the near miss is logged with its own
+time, even if the nearest entry was stored meanwhile: the two would have shared an answer. Only the newest studies that
+were put off are kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass
+
+from computer_use_cache.accounting.ledger import Ledger
+from computer_use_cache.cache.cache import Cache
+from computer_use_cache.cache.plan import Plan
+from computer_use_cache.diagnosis import near_miss
+from computer_use_cache.diagnosis.near_miss import Study
+from computer_use_cache.exchange.runners import Runners
+from computer_use_cache.flights.flight import Flights
+
+logger = logging.getLogger(__name__)
+
+_MOST_WAITING = 4
+"""Studies that may wait for the only thread that runs them: answers wait for theirs before they are stored."""
+_MANY_CALLS = 8
+_LATE_SECONDS = 0.005
+_MOST_PUT_OFF = 2000
+_MOST_BYTES = 16 * 1024 * 1024
+"""Of the bodies of the requests whose studies were put off."""
+_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 1.0
+_SHARE = 0.2
+"""The share of the time that making up for studies takes at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class _PutOff:
+    plan: Plan
+    at: float
+    """When it was a miss, in Unix seconds."""
+
+
+class Studies:
+    """The studies of one proxy's misses."""
+
+    def __init__(self, cache: Cache, ledger: Ledger, run: Runners, flights: Flights) -> None:
+        self._cache = cache
+        self._ledger = ledger
+        self._run = run
+        self._flights = flights
+        self._waiting = 0
+        self._put_off: deque[_PutOff] = deque()
+        self._bytes = 0
+        self._making_up: asyncio.Task[None] | None = None
+
+    async def study(self, plan: Plan, late: float) -> Study | None:
+        """The study of a miss, None if it is put off. `late` is by how many seconds the event loop is late."""
+        is_late = late > _LATE_SECONDS and len(self._flights) > _MANY_CALLS
+        if is_late or self._waiting >= _MOST_WAITING:
+            return None
+        self._waiting += 1
+        try:
+            return await self._run.study(near_miss.study, self._cache, plan)
+        finally:
+            self._waiting -= 1
+
+    def put_off(self, plan: Plan, at: float) -> None:
+        """Study a miss later. Its answer has been recorded at `at` (Unix seconds)."""
+        self._ledger.study_put_off()
+        self._put_off.append(_PutOff(plan, at))
+        self._bytes += len(plan.forward)
+        while self._bytes > _MOST_BYTES or len(self._put_off) > _MOST_PUT_OFF:
+            self._next()
+        if not self.is_making_up:
+            self._making_up = asyncio.create_task(self._make_up())
+
+    @property
+    def is_making_up(self) -> bool:
+        """Whether studies that were put off are still to be done."""
+        return self._making_up is not None and not self._making_up.done()
+
+    def _next(self) -> _PutOff:
+        one = self._put_off.popleft()
+        self._bytes -= len(one.plan.forward)
+        return one
+
+    async def _make_up(self) -> None:
+        loop, pause = asyncio.get_running_loop(), _PAUSE_SECONDS
+        while self._put_off:
+            due = loop.time() + pause
+            await asyncio.sleep(pause)
+            if loop.time() - due > _LATE_SECONDS or self._waiting:
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+                continue
+            begun = loop.time()
+            try:
+                await self._study_late(self._next())
+            except Exception:
+                logger.exception("the cache failed; a near miss was not studied")
+            else:
+                self._ledger.study_made_up()
+            pause = max(loop.time() - begun, 0.001) / _SHARE
+
+    async def _study_late(self, one: _PutOff) -> None:
+        near = (await self._run.study(near_miss.study, self._cache, one.plan)).near
+        if near:
+            await self._run.write(near_miss.log_miss, self._cache, one.plan, near, one.at)
+
+    def close(self) -> None:
+        """Study no more."""
+        if self._making_up:
+            self._making_up.cancel()

@@ -1,0 +1,79 @@
+"""Misses under load: many agents at once, and each asks a new streamed question of 40 chunks in a second.
+
+Shows what the agents see, and the CPU that a server spends on each answer, which holds on a busy machine too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections import defaultdict
+from statistics import median
+
+from benchmarks import agents, servers
+from benchmarks.agents import Agents, Answered, percentile
+from benchmarks.figures import Run
+from benchmarks.servers import Server
+
+_CHUNKS, _GAP = 40, 0.025
+_ONE, _FEW, _MANY = 20, 100, 300
+
+
+def measure(bench: Run) -> None:
+    """Add the rows."""
+    seconds, rounds = (3.0, 1) if bench.quick else (8.0, 3)
+    numbers, questions = (_MANY,) if bench.quick else (_ONE, _FEW, _MANY), itertools.count(0, 1_000_000)
+    answered, cpu = defaultdict[tuple[str, int], list[Answered]](list), defaultdict[tuple[str, int], list[float]](list)
+    with contextlib.ExitStack() as stack:
+        upstream = stack.enter_context(servers.upstream(_CHUNKS, _GAP))
+        systems = {
+            "direct": upstream,
+            "bare": stack.enter_context(servers.bare(upstream, "stream")),
+            "start": stack.enter_context(servers.ours(bench.folder / "misses", upstream)),
+        }
+        for server in systems.values():
+            agents.run(Agents(server.port, server.path, 20, 1.0, next(questions)))  # warms up its code
+        for _, number, (name, server) in itertools.product(range(rounds), numbers, systems.items()):
+            seen, spent = _ask(server, number, seconds, next(questions))
+            answered[name, number].append(seen)
+            cpu[name, number].append(spent)
+    for number in numbers:
+        _add(bench, number, {name: answered[name, number] for name in systems})
+        _add_cpu(bench, number, cpu["start", number], cpu["bare", number])
+
+
+def _ask(server: Server, number: int, seconds: float, first: int) -> tuple[Answered, float]:
+    """The answers, and the milliseconds of the server's CPU for each."""
+    before = server.cpu_seconds()
+    seen = agents.run(Agents(server.port, server.path, number, seconds, first))
+    return seen, 1000 * (server.cpu_seconds() - before) / seen.answers
+
+
+def _add(bench: Run, number: int, answered: dict[str, list[Answered]]) -> None:
+    shown = {name: _shown(rounds) for name, rounds in answered.items()}
+    detail = "; ".join(f"{name} {text}" for name, text in shown.items())
+    ratio = median(ours.rate / bare.rate for ours, bare in zip(answered["start"], answered["bare"], strict=True))
+    goal = ">= 1.2" if number == _MANY else ""
+    bench.add(f"answers a second to {number} agents' new questions, over bare", ratio, goal=goal, detail=detail)
+    late = 1000 * (_of(answered["start"], 0.99) - _of(answered["direct"], 0.99))
+    goal = "<= 100" if number == _FEW else ""
+    bench.add(f"p99 of whole answers to {number} agents, over direct", late, "ms more", goal)
+
+
+def _of(rounds: list[Answered], share: float) -> float:
+    return median(percentile(one.wholes, share) for one in rounds)
+
+
+def _shown(rounds: list[Answered]) -> str:
+    """The rate, then p50/p99 of the first byte and of the whole answer in milliseconds."""
+    times = (
+        "/".join(f"{1000 * median(percentile(seen, share) for seen in of_rounds):.0f}" for share in (0.5, 0.99))
+        for of_rounds in ([one.first_bytes for one in rounds], [one.wholes for one in rounds])
+    )
+    return f"{median(one.rate for one in rounds):.0f}/s, {', '.join(times)} ms"
+
+
+def _add_cpu(bench: Run, number: int, ours: list[float], bare: list[float]) -> None:
+    ratio = median(mine / other for mine, other in zip(ours, bare, strict=True))
+    detail = f"{median(ours):.1f} ms, bare {median(bare):.1f}"
+    bench.add(f"CPU of a streamed miss of 4 KB for {number} agents, over bare", ratio, goal="<= 1.2", detail=detail)

@@ -1,0 +1,102 @@
+"""A busy proxy answers first, and studies its misses later."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from computer_use_cache.cache.cache import Cache
+from computer_use_cache.cache.plan import Plan
+from computer_use_cache.diagnosis import near_miss
+from computer_use_cache.diagnosis.near_miss import Study
+from computer_use_cache.exchange import studies
+from computer_use_cache.exchange.decisions import Forward
+from exchange.house import GOOD, START, House
+
+AT_ONCE, LATER = 4, 3
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path / "store")
+    yield made
+    made.shared.studies.close()
+    made.store.close()
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Studies begin once it is set."""
+    gate, study = threading.Event(), near_miss.study
+
+    def gated(cache: Cache, plan: Plan) -> Study:
+        assert gate.wait(30)
+        return study(cache, plan)
+
+    monkeypatch.setattr(near_miss, "study", gated)
+    return gate
+
+
+async def similar_misses(house: House, gate: threading.Event) -> None:
+    """One request, and a second later some that differ from it in a field, all at the same time."""
+    gate.set()
+    await house.answered(house.asks(user_note="0"))
+    gate.clear()
+    house.now += 1
+    asked = [house.asks(user_note=str(note)) for note in range(1, AT_ONCE + LATER + 1)]
+    for exchange in asked:
+        assert isinstance(await exchange.resolve(), Forward)
+    answers = [asyncio.create_task(exchange.on_response(GOOD)) for exchange in asked]
+    while house.counted().studies_put_off < LATER:
+        await asyncio.sleep(0.01)
+    gate.set()
+    for exchange, ending in zip(asked, answers, strict=True):
+        exchange.settle(await ending, house.now)
+
+
+def test_studies_that_would_wait_are_put_off_and_made_up_for_with_the_time_of_the_miss(
+    house: House, gate: threading.Event
+) -> None:
+    async def live() -> None:
+        await similar_misses(house, gate)
+        assert house.counted().stored == 1 + AT_ONCE + LATER
+        house.now += 100
+        while house.shared.studies.is_making_up:
+            await asyncio.sleep(0.01)
+
+    asyncio.run(live())
+    assert (house.counted().studies_put_off, house.counted().studies_made_up) == (LATER, LATER)
+    misses = near_miss.misses(house.store, 0.0)
+    assert [miss["at"] for miss in misses] == [START + 1] * (AT_ONCE + LATER)
+
+
+def test_only_the_newest_that_were_put_off_are_kept(
+    house: House, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(studies, "_MOST_PUT_OFF", 1)
+
+    async def live() -> None:
+        await similar_misses(house, gate)
+        while house.shared.studies.is_making_up:
+            await asyncio.sleep(0.01)
+
+    asyncio.run(live())
+    assert (house.counted().studies_put_off, house.counted().studies_made_up) == (LATER, 1)
+
+
+def test_a_late_event_loop_puts_off_only_under_many_calls(house: House) -> None:
+    async def studied(late: float) -> bool:
+        return await house.shared.studies.study(house.asks().plan, late) is not None
+
+    async def live() -> None:
+        assert await studied(late=1.0), "there is no other call that could wait for it"
+        for number in range(10):
+            house.shared.flights.begin(str(number))
+        assert not await studied(late=1.0)
+        assert await studied(late=0.0)
+
+    asyncio.run(live())

@@ -293,7 +293,8 @@ def test_mitmproxys_console_shows_hits_and_runs_the_commands(
     def is_shown(text: str, seconds: float = 60) -> bool:
         seen, ends = "", time.monotonic() + seconds
         while text not in seen:
-            if not select.select([terminal], [], [], max(ends - time.monotonic(), 0))[0]:
+            left = ends - time.monotonic()
+            if left < 0 or not select.select([terminal], [], [], left)[0]:
                 return False
             seen += os.read(terminal, 65536).decode("utf-8", "replace")
         return True

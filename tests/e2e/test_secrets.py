@@ -109,6 +109,9 @@ async def repeat_the_prompt(asked: Asked, send: Send) -> None:
     await send(response(json.dumps(completion("You said: " + asked.json()["messages"][0]["content"])).encode()))
 
 
+_SHOWING = (("runs",), ("show", "--json"), ("show", "last", "2"))
+
+
 @pytest.mark.parametrize("shared", [False, True], ids=["on disk", "shared"])
 def test_no_kind_of_credential_in_a_conversation_is_left_in_the_store_and_its_export(
     shared: bool,
@@ -123,11 +126,12 @@ def test_no_kind_of_credential_in_a_conversation_is_left_in_the_store_and_its_ex
     with running_proxy(tmp_path, upstream.url, **place) as proxy:
         for kind, text in TEXTS.items():
             question = f"{kind}\n\n{text}"  # the same words around another credential are the same question
-            answers = [proxy.chat(question) for _ in range(2)]
+            answers = [proxy.chat(question, {"x-cache-run": "scan"}) for _ in range(2)]
             assert [answer.cache for answer in answers] == ["MISS", "HIT"], kind
             said = [answer.json()["choices"][0]["message"]["content"] for answer in answers]
             assert said == [f"You said: {question}"] * 2, f"the {kind} is put back"
         told = "".join(f"{proxy.ask('GET', path).body!r}" for path in ("/cache/stats", "/cache/entries", "/metrics"))
+        assert proxy.stop() == 0, "and the last calls are recorded in their run"
     log = "".join(proxy.log)
     for name, value in place.items():
         monkeypatch.setenv(name, value)
@@ -136,6 +140,16 @@ def test_no_kind_of_credential_in_a_conversation_is_left_in_the_store_and_its_ex
     assert done.returncode == 0, done.stderr
     lines = exported.read_text(encoding="utf-8")
     assert lines.count("<secret 1") >= len(TEXTS)
+    page = tmp_path / "page.html"
+    commanded = [
+        done,
+        *(commands.run_module(*line) for line in _SHOWING),
+        commands.run_module("report", "-o", str(page)),
+    ]
+    assert all(each.returncode == 0 for each in commanded), [each.stderr for each in commanded]
+    report = page.read_text(encoding="utf-8")
+    assert report.count("secret 1") >= len(TEXTS)
+    outputs = "".join(each.stdout + each.stderr for each in commanded)
     kept = b"".join(file.read_bytes() for file in (tmp_path / "store").rglob("*") if file.is_file())
     if shared:
         with server.client() as client:
@@ -143,7 +157,7 @@ def test_no_kind_of_credential_in_a_conversation_is_left_in_the_store_and_its_ex
     assert kept
     for kind, value in VALUES.items():
         spelled = json.dumps(value)[1:-1]
-        for where, text in {"export": lines, "log": log, "pages": told, "command": done.stdout + done.stderr}.items():
+        for where, text in {"export": lines, "log": log, "pages": told, "commands": outputs, "report": report}.items():
             assert value not in text, f"{kind} in the {where}"
             assert spelled not in text, f"{kind} in the {where}"
         assert value.encode() not in kept, f"{kind} in the store"

@@ -299,11 +299,12 @@ def test_mitmproxys_console_shows_hits_and_runs_the_commands(
             seen += os.read(terminal, 65536).decode("utf-8", "replace")
         return True
 
-    def run(typed: str, told: str) -> None:
+    def run(typed: str, told: str, restore: Callable[[], object] = lambda: None) -> None:
         for _ in range(3):  # a message that comes at the wrong moment is not shown
             os.write(terminal, f":{typed}\r".encode())
             if is_shown(told, 15):
                 return
+            restore()
         pytest.fail(f"{typed} did not say {told}")
 
     try:
@@ -311,7 +312,7 @@ def test_mitmproxys_console_shows_hits_and_runs_the_commands(
         assert [proxy.chat().cache for _ in range(2)] == ["MISS", "HIT"]
         assert is_shown("⚡")
         run("cache.stats", "entries 1, hits 1, misses 1")
-        run("cache.evict @focus", "evicted")
+        run("cache.evict @focus", "evicted 1 of 1", proxy.chat)
         assert proxy.stats()["entries"] == 0
     finally:
         process.kill()

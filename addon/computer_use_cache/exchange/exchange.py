@@ -118,7 +118,7 @@ class Exchange:
         self._is_here = is_here
         self._joins = joins
         self._step = step
-        self._when_recorded = on_recorded
+        self._on_recorded = on_recorded
         self._absent = Absent(Fwd.URI_MISS)
         self._status: int | None = None
         """The upstream's."""
@@ -354,7 +354,7 @@ class Exchange:
             if isinstance(ending, Join):
                 ending.flight.when_landed(functools.partial(self._joined_stream, final))
             else:
-                self._shared.record(final, self.plan, self._cost, self._began, now, on_recorded=self._when_recorded)
+                self._shared.record(final, self.plan, self._cost, self._began, now, on_recorded=self._on_recorded)
         finally:
             self._release()
         return final
@@ -384,7 +384,7 @@ class Exchange:
             saved = replace(landing.cost, seconds=0.0)
             self._shared.ledger.saved(self.plan.model, saved)
             report = replace(report, saved=saved)
-        self._shared.record(report, self.plan, NOTHING, self._began, self._now(), on_recorded=self._when_recorded)
+        self._shared.record(report, self.plan, NOTHING, self._began, self._now(), on_recorded=self._on_recorded)
 
     def _will_land(self, landing: Landing) -> None:
         if self.lead:

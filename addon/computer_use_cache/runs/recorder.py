@@ -5,6 +5,7 @@ Recording costs a request one append. Under a flood, calls are dropped and count
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -17,6 +18,7 @@ from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan, Route
 from computer_use_cache.credentials.redaction import redacted
 from computer_use_cache.diagnosis.audit import hit_record
+from computer_use_cache.errors import FormatError
 from computer_use_cache.models import Cost, Outcome
 from computer_use_cache.run_models import Call
 from computer_use_cache.runs.assignment import Assignment, OnRecorded, Settled
@@ -89,7 +91,8 @@ class Recorder:
         try:
             settled = [_settled_hit(each) if isinstance(each, _Hit) else each for each in pending]
             for inexact in filter(None, (each.inexact for each in settled)):
-                self._cache.store.put_request(inexact.key, hit_record(self._cache, inexact))
+                with contextlib.suppress(FormatError):  # it cannot be asked again, and its call counts all the same
+                    self._cache.store.put_request(inexact.key, hit_record(self._cache, inexact))
             if rejected := self._store(settled):
                 self._assignment.forget()
                 self._store(rejected, is_last=True)

@@ -19,7 +19,7 @@ from mitmproxy.proxy.mode_specs import ProxyMode
 
 from computer_use_cache.errors import FormatError
 from computer_use_cache.models import Skipped
-from computer_use_cache.proxy.captures import read_flow_file, read_har, recording_of
+from computer_use_cache.proxy.captures import read_flow_file, read_har, recordings_of
 from computer_use_cache.settings import Settings
 from computer_use_cache.transfer.recordings import Damaged, Kind, Recording, kind_of
 from support import chat_events, chat_request, completion
@@ -94,7 +94,7 @@ REVERSE = "reverse:https://api.openai.com"
          "by CONNECT, loaded into a reverse mode", "plain HTTP", "IPv6", "no connection"],
 )  # fmt: skip
 def test_the_upstream_is_where_the_request_went(flow: http.HTTPFlow, upstream: str) -> None:
-    found = recording_of(flow, SETTINGS)
+    (found,) = recordings_of(flow, SETTINGS)
     assert isinstance(found, Recording)
     assert found.request.upstream == upstream
 
@@ -131,7 +131,7 @@ def test_what_is_no_whole_model_call_is_skipped_with_its_reason(
 ) -> None:
     if change:
         change(flow)
-    found = recording_of(flow, SETTINGS)
+    (found,) = recordings_of(flow, SETTINGS)
     assert isinstance(found, Skipped)
     assert reason in found.detail
 
@@ -143,7 +143,7 @@ def test_compressed_bodies_are_decoded() -> None:
     flow.request.raw_content = gzip.compress(REQUEST)
     flow.response.headers["content-encoding"] = "gzip"
     flow.response.raw_content = gzip.compress(ANSWER)
-    found = recording_of(flow, SETTINGS)
+    (found,) = recordings_of(flow, SETTINGS)
     assert isinstance(found, Recording)
     assert (found.request.body, found.response.body) == (REQUEST, ANSWER)
 

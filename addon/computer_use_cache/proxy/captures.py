@@ -19,8 +19,8 @@ from mitmproxy.proxy.mode_specs import ReverseMode
 from computer_use_cache import formats
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.keys import upstream
-from computer_use_cache.models import Request, Response, Skipped
-from computer_use_cache.proxy import flows, responses
+from computer_use_cache.models import Query, Request, Response, Skipped
+from computer_use_cache.proxy import captured_websockets, flows, responses
 from computer_use_cache.proxy.content_coding import body_of
 from computer_use_cache.setting_values import BaseUrl
 from computer_use_cache.settings import Settings
@@ -28,6 +28,7 @@ from computer_use_cache.transfer.recordings import Damaged, Recording
 
 _LONGEST_PREFIX = 12
 """The most digits that a flow's length has in a flow file."""
+_NO_CALL = Skipped("not a call of a cached API")
 
 
 def read_flow_file(path: Path, settings: Settings) -> Iterator[Recording | Skipped | Damaged]:
@@ -43,11 +44,11 @@ def read_flow_file(path: Path, settings: Settings) -> Iterator[Recording | Skipp
                 yield Damaged(where, "the file is truncated, or not a flow file, from here on")
                 return
             try:
-                outcome = recording_of(next(iter(FlowReader(io.BytesIO(frame)).stream())), settings)
+                outcomes = recordings_of(next(iter(FlowReader(io.BytesIO(frame)).stream())), settings)
             except Exception as error:  # a damaged flow may raise anything
                 yield Damaged(where, _message(error))
             else:
-                yield outcome
+                yield from outcomes
 
 
 def _frame(first: bytes, file: BinaryIO, size: int) -> bytes | None:
@@ -71,11 +72,13 @@ def read_har(path: Path, settings: Settings) -> Iterator[Recording | Skipped | D
         raise FormatError(f"{path} is not a HAR file: a JSON object with log.entries") from None
     for number, entry in enumerate(entries, 1):
         try:
-            outcome = recording_of(request_to_flow(_as_utf8(entry)), settings, ended=True)
+            found = request_to_flow(_as_utf8(entry))
+            found.websocket = captured_websockets.of_har(entry)
+            outcomes = recordings_of(found, settings, ended=True)
         except Exception as error:  # a damaged entry may raise anything
             yield Damaged(f"{path}: entry {number}", _message(error))
         else:
-            yield outcome
+            yield from outcomes
 
 
 def _as_utf8(entry: Any) -> Any:
@@ -93,27 +96,35 @@ def _message(error: Exception) -> str:
     return f"{type(error).__name__} {error}"
 
 
-def recording_of(found: flow.Flow, settings: Settings, *, ended: bool = False) -> Recording | Skipped:
-    """The model call in a flow, if it is complete and an upstream answered it.
+def recordings_of(found: flow.Flow, settings: Settings, *, ended: bool = False) -> list[Recording | Skipped]:
+    """The model calls in a flow that are complete and that an upstream answered: one, but several on a websocket.
 
     `ended` is True for a HAR file, which lists what has ended, often without the headers that would show it.
     """
-    if not isinstance(found, http.HTTPFlow) or found.request.method != "POST":
-        return Skipped("not a call of a cached API")
-    request, response = found.request, found.response
+    if not isinstance(found, http.HTTPFlow) or (found.request.method != "POST" and not found.websocket):
+        return [_NO_CALL]
+    path, query = flows.path_and_query(found)
     try:
-        base, below = upstream.split(_origin(found), flows.path_and_query(found)[0], settings.upstream_base_url)
+        base, below = upstream.split(_origin(found), path, settings.upstream_base_url)
     except ValueError:
-        return Skipped("it is not clear which host was asked")
-    if formats.match(below) is None:
-        return Skipped("not a call of a cached API")
+        return [Skipped("it is not clear which host was asked")]
+    matched = formats.match(below)
+    if matched is None or (found.websocket and not matched[0].has_websocket):
+        return [_NO_CALL]
+    if found.websocket:
+        messages = found.websocket.messages
+        return list(captured_websockets.recordings_of(found.request, messages, base, below, upstream.query_of(query)))
+    return [_recording_of(found, base, below, upstream.query_of(query), ended=ended)]
+
+
+def _recording_of(found: http.HTTPFlow, base: str, below: str, query: Query, *, ended: bool) -> Recording | Skipped:
+    request, response = found.request, found.response
     if response is None or found.error:
         return Skipped("not answered, or broken off")
     if response.headers.get("x-computer-use-cache") in ("HIT", "STALE"):
         return Skipped("answered by a cache")
     if request.raw_content is None or response.raw_content is None:
         return Skipped("recorded without its bodies")
-    query = upstream.query_of(flows.path_and_query(found)[1])
     try:
         asked = Request(base, below, query, flows.lower_headers(request.headers), body_of(request))
         body = response.get_content(strict=True)

@@ -45,18 +45,19 @@ class LoadedFlows:
         self._skipped = Counter[str]()
 
     async def take(self, flow: http.HTTPFlow) -> None:
-        """Put a loaded flow into the cache if it is a model call. A failure counts as one more skipped flow."""
+        """Put the model calls of a loaded flow into the cache. A failure counts as one more skipped flow."""
         try:
             check_shared(self._settings, loopback=self._loopback)
             cache = importing_cache(self._settings, self._store, loopback=self._loopback)
-            outcome = captures.recording_of(flow, self._settings)
-            if not isinstance(outcome, Skipped):
-                outcome = await self._write(keep, cache, outcome, time.time())
+            for call in captures.recordings_of(flow, self._settings):
+                self._count(call if isinstance(call, Skipped) else await self._write(keep, cache, call, time.time()))
         except SettingError as error:
-            outcome = Skipped(str(error))
+            self._count(Skipped(str(error)))
         except Exception as error:
             logger.exception("the cache failed; a loaded flow was not stored")
-            outcome = Skipped(str(error))
+            self._count(Skipped(str(error)))
+
+    def _count(self, outcome: object) -> None:
         if isinstance(outcome, Skipped):
             self._skipped[outcome.detail] += 1
         else:

@@ -13,7 +13,8 @@ from computer_use_cache.formats.openai import OpenAI
 from computer_use_cache.formats.responses import Responses
 from computer_use_cache.models import Event
 
-_ENDS = ("response.completed", "response.incomplete", "response.failed", "error")
+ENDS = ("response.completed", "response.incomplete", "response.failed", "error")
+"""The types of the events that end an answer."""
 _NEEDED_TO_CONTINUE = (
     "response.output_item.added",
     "response.output_item.done",
@@ -113,7 +114,7 @@ class AnswerEvents:
                 continue
             if kind in _NEEDED_TO_CONTINUE:
                 self._needed.append(event)
-            if kind in _ENDS:
+            if kind in ENDS:
                 self._last, self.to_continue = [with_lane(event.data, self.lane)], self._needed
             else:
                 passed.append(with_lane(event.data, self.lane))

@@ -199,7 +199,7 @@ class WebsocketServer(HttpConnection):
         stream_id = self._next_stream_id
         self._next_stream_id += 2
         self._pending[stream_id] = _Pending(ask, AnswerEvents(lane))
-        request = _request(self._handshake, len(ask.body))
+        request = request_of(self._handshake, len(ask.body))
         yield ReceiveHttp(RequestHeaders(stream_id, request, end_stream=False))
         yield ReceiveHttp(RequestData(stream_id, ask.body))
         yield ReceiveHttp(RequestEndOfMessage(stream_id))
@@ -246,7 +246,7 @@ class WebsocketServer(HttpConnection):
         yield from self._disconnect()
 
 
-def _request(handshake: http.Request, length: int) -> http.Request:
+def request_of(handshake: http.Request, length: int) -> http.Request:
     """The request over HTTP for a message of `length` bytes."""
     request = handshake.copy()
     request.method = "POST"

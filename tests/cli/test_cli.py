@@ -293,7 +293,7 @@ def test_doctor_hints_at_a_version_that_is_missing(monkeypatch: pytest.MonkeyPat
         for path, is_hinted in (("", True), ("/v1", False)):
             monkeypatch.setenv("UPSTREAM_BASE_URL", url + path)
             assert main(["doctor"]) == 0
-            assert ("want /v1 at its end" in capsys.readouterr().out) is is_hinted
+            assert ("need /v1 at the end" in capsys.readouterr().out) is is_hinted
 
 
 @pytest.mark.parametrize(

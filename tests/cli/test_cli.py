@@ -341,7 +341,7 @@ def test_doctor_tells_which_key_goes_where(monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setenv("CACHE_MODE", "offline")
     monkeypatch.setenv("OPENAI_API_KEY", HIDDEN)
     for upstream, told in (
-        ("https://api.openai.com/v1", "OPENAI_API_KEY is sent to https://api.openai.com in the place"),
+        ("https://api.openai.com/v1", "OPENAI_API_KEY is sent to https://api.openai.com in place"),
         ("https://api.anthropic.com/v1", "key: not set; the client's key is forwarded"),
     ):
         monkeypatch.setenv("UPSTREAM_BASE_URL", upstream)

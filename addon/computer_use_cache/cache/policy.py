@@ -31,7 +31,7 @@ CONTROL_HEADERS = (
     "x-cache-admin-token",
     "cache-control",
 )
-"""Read here, never forwarded."""
+"""Read here and not forwarded, unless they are part of a signed request (proxy/forwarding.py)."""
 
 ONLY_IF_CACHED = "Cache-Control: only-if-cached"
 

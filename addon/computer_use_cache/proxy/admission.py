@@ -99,7 +99,7 @@ class Gate:
         """Whether a request that is addressed to the proxy may be made; the name of the client whose token it bears,
         None where no token is set or needed. Raises RequestError."""
         if self._loopback and not is_loopback(head.peer):
-            raise RequestError(403, "This cache is for its own machine; see HOST and CACHE_CLIENT_TOKEN.")
+            raise RequestError(403, "This cache only serves its own machine; see HOST and CACHE_CLIENT_TOKEN.")
         if head.is_preflight:  # pages carry no token in it
             guard.check_origin("OPTIONS", "", head.headers, self._settings)
             return None

@@ -200,7 +200,7 @@ class LocalRoutes:
         """The entries of the page, and one more if there is a next page."""
         entries = self._cache.store.entries()
         if after and not any(entry.key == after for entry in entries):
-            raise RequestError(404, f"There is no entry {after!r} to go on after.", param="after")
+            raise RequestError(404, f"There is no entry {after!r} to continue after.", param="after")
         return list(islice(entries, limit + 1))
 
     async def _entry(self, method: str, key: str) -> http.Response:

@@ -60,7 +60,7 @@ class Gate:
         return host.lower() == proven.lower() and self.is_cached_host(host)
 
     def admit(self, flow: http.HTTPFlow, helpers: HelperRoutes) -> bool:
-        """Check a request as soon as its headers are there, and point it at its upstream. False if it passes by the
+        """Check a request as soon as its headers have arrived, and point it at its upstream. False if it bypasses the
         cache. Raises RequestError."""
         is_addressed_here = flows.is_addressed_to_proxy(flow)
         if flow.is_replay == "request" and (
@@ -90,7 +90,7 @@ class Gate:
         if self._settings.mode is Mode.OFFLINE:
             raise offline_error(f"CACHE_MODE={Mode.OFFLINE}", f"this request is never cached ({Reason.ROUTE})")
         forwarding.prepare_to_forward(flow, self._settings)
-        # Uploads and the like pass through as they come.
+        # Uploads and the like are streamed through.
         if not is_helper and signature_to_replace(flow, self._settings) is None:
             pass_body_through(flow)
         return False

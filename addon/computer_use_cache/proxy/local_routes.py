@@ -59,7 +59,7 @@ _ENDPOINTS = (
 )
 _MOST_ENTRIES = 1000
 _CHOOSING = ("model", "namespace", "older_than", "run")
-"""What may choose what to clear."""
+"""The conditions that select what to clear."""
 
 
 def is_local(path: str) -> bool:
@@ -230,8 +230,8 @@ def _described(entry: Entry) -> Json:
 
 
 def _wanted(flow: http.HTTPFlow) -> dict[str, Any]:
-    """What to clear, from the JSON body or the query. Raises RequestError for anything it does not understand: taking
-    that for "everything" would lose what the caller wants to keep."""
+    """What to clear, from the JSON body or the query. Raises RequestError for anything it does not understand, because
+    clearing everything instead would lose what the caller wants to keep."""
     wanted: dict[str, Any] = dict(flow.request.query)
     if sent := body_of(flow.request):
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,8 @@ from computer_use_cache.transfer.recordings import Read, importing_cache
 _LARGE = 16 * 1024 * 1024
 """From this size on the time is well above the second in which a process starts."""
 _BATCH_BYTES = 512 * 1024
+_NICENESS = 10
+"""The importing process writes while others are waiting for the store."""
 _BATCHES_AHEAD = 8
 """For each process, so that all have work while the importing one writes."""
 
@@ -67,6 +70,7 @@ _cache: Cache
 def _begin(environ: Mapping[str, str]) -> None:
     global _cache  # noqa: PLW0603  # the pool has no other place for what its calls share
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the importing process handles it
+    os.nice(_NICENESS)
     no_store = cast("Store", None)  # checking a line reads no store
     _cache = importing_cache(Settings.load(environ), no_store, loopback=True)
 

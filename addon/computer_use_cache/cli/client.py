@@ -97,8 +97,8 @@ def _post(url: str, body: Json, settings: Settings, seconds: float) -> tuple[int
 
 
 def _message(answer: Any) -> str:
-    told = answer.get("error", {}).get("message", "") if isinstance(answer, dict) else ""
-    return str(told or answer)
+    message = answer.get("error", {}).get("message", "") if isinstance(answer, dict) else ""
+    return str(message or answer)
 
 
 def authorization(settings: Settings) -> dict[str, str]:

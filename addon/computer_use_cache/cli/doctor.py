@@ -42,7 +42,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     Exits with 1 when something would not work. Secrets are never printed.
     """
     checks = list(_checks())
-    settings = [_told(item) for item in Settings.declarations()]
+    settings = [_setting(item) for item in Settings.declarations()]
     ok = all(check.ok for check in checks)
     if as_json:
         click.echo(json.dumps({"ok": ok, "checks": [asdict(check) for check in checks], "settings": settings}))
@@ -149,7 +149,7 @@ def _key(settings: Settings) -> _Check:
     return _Check("key", True, "not set; the client's key is forwarded")
 
 
-def _told(item: Declaration) -> dict[str, str]:
+def _setting(item: Declaration) -> dict[str, str]:
     text, source = item.text_from(os.environ), item.variable_in(os.environ) or "default"
     shown = "(set, not shown)" if item.is_secret(text) else text
     return {"name": item.variables[0], "option": item.option or "", "value": shown, "source": source}
@@ -159,6 +159,6 @@ def _print(checks: list[_Check], settings: list[dict[str, str]]) -> None:
     for check in checks:
         click.echo(f"{'ok  ' if check.ok else 'FAIL'} {check.name}: {check.detail}")
     table = Table("setting", "value", "from")
-    for told in settings:
-        table.add_row(told["name"], told["value"], told["source"])
+    for setting in settings:
+        table.add_row(setting["name"], setting["value"], setting["source"])
     Console().print(table)

@@ -91,9 +91,9 @@ def _saved(counted: Statistics) -> float:
 def _near(groups: list[Json]) -> Iterator[str]:
     for group in groups[:_MOST_GROUPS]:
         cure = settings_file.assignments(group["settings"])
-        told = f"a hit with {cure}" if cure else group["uncured"]
+        remedy = f"a hit with {cure}" if cure else group["uncured"]
         pictures = f"{group['pictures']}: " if group["pictures"] else ""
-        yield f"{_misses(group['misses'])} at {group['path']}: {pictures}{told}"
+        yield f"{_misses(group['misses'])} at {group['path']}: {pictures}{remedy}"
     if left := sum(group["misses"] for group in groups[_MOST_GROUPS:]):
         yield f"{_misses(left)} elsewhere: see computer-use-cache explain --summary"
 

@@ -26,21 +26,21 @@ _COMMA = re.compile(r"(?<!\\),")
 def for_all(misses: Sequence[Json], store: RequestLog, masks: Iterable[Mask]) -> list[Json]:
     """The misses with one setting for all that some mask or text cursor would have cured, made from all their pictures.
 
-    Each has what it helps against as `pictures_told`. `masks` are those in force. Slow, and blocks; raises StoreError.
+    Each has what it helps against as `pictures_cured`. `masks` are those in force. Slow, and blocks; raises StoreError.
     """
-    told = list(misses)
-    places = [place for place, miss in enumerate(told) if _is_cured_by_pictures(miss)]
+    result = list(misses)
+    places = [place for place, miss in enumerate(result) if _is_cured_by_pictures(miss)]
     if not places or not can_decode():
-        return told
-    asked = [_picture_miss(told[place]) for place in places]
+        return result
+    asked = [_picture_miss(result[place]) for place in places]
     found = suggest.suggest(asked, store.media, "; ".join(map(str, masks)))
     if found is None:
-        return told
+        return result
     helped = [place for place, miss in zip(places, asked, strict=True) if miss in found.misses]
-    settings = merged([*(told[place]["settings"] for place in helped), found.settings])
+    settings = merged([*(result[place]["settings"] for place in helped), found.settings])
     for place in helped:
-        told[place] = told[place] | {"settings": settings, "pictures_told": str(found)}
-    return told
+        result[place] = result[place] | {"settings": settings, "pictures_cured": str(found)}
+    return result
 
 
 def _is_cured_by_pictures(miss: Json) -> bool:
@@ -84,8 +84,8 @@ def _pictures(group: Sequence[Json]) -> str:
     if not found:
         return ""
     first = group[-1]["differences"][0]
-    told = group[0].get("pictures_told") or first.get("picture", "")
-    return "; ".join(filter(None, (told, *map(str, found[:_MOST_CAUSES]))))
+    cured = group[0].get("pictures_cured") or first.get("picture", "")
+    return "; ".join(filter(None, (cured, *map(str, found[:_MOST_CAUSES]))))
 
 
 def _cause(miss: Json) -> tuple[str, ...]:

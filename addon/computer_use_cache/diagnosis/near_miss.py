@@ -140,11 +140,11 @@ def _with_pictures_compared(
     found = pictures.compared(cache.screens, pairs, find)
     equal = {pairs[path] for path, comparison in found.items() if comparison == Same()}
     asked = replace(asked, body=pictures.with_recorded(asked.body, stored.body, equal))
-    told = (
+    described = (
         pictures.described(one, found[one.path], pairs[one.path], find) if one.path in pairs else one
         for one in _first(asked, stored) or shown
     )
-    return asked, tuple(told), tuple(dict.fromkeys(pair for pair in pairs.values() if pair not in equal))
+    return asked, tuple(described), tuple(dict.fromkeys(pair for pair in pairs.values() if pair not in equal))
 
 
 def _rank(deciding: tuple[Difference, ...]) -> _Rank:

@@ -282,10 +282,9 @@ class RequestRecord:
     """The request that an entry answers, kept beside the entry; it holds no credential.
 
     `upstream` and `path` are as in `Request`; `query` and `headers` hold only what belongs to the key. `body` is the
-    JSON that was forwarded, with each long base64 text replaced by its digest. `parts` are 64-bit digests: requests
-    that share some of them are alike (see diagnosis/similarity.py). `media` maps digests (SHA-256 in hex) to the
-    replaced texts of a record that is about to be stored; a record read from the store has none, and the store's
-    `media` returns them.
+    JSON that was forwarded, with each long base64 text replaced by its digest. The rest is for the store, whose indexes
+    keep it; a record that is read has neither. `parts` are 64-bit digests: requests that share some of them are alike
+    (see diagnosis/similarity.py). `media` maps digests (SHA-256 in hex) to the replaced texts.
     """
 
     upstream: str
@@ -293,5 +292,5 @@ class RequestRecord:
     query: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
-    parts: tuple[int, ...]
+    parts: tuple[int, ...] = field(default=(), compare=False)
     media: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -303,9 +303,11 @@ class Cache:
             return Cost(seconds=response.seconds)
         return prices.cost_of(plan.format, plan.upstream, plan.model, shape, response, now=now)
 
-    def finds_credential(self, text: str, credentials: Sequence[str]) -> bool:
-        """Whether a text contains one of these credentials, or any other. Slow: call it off the event loop."""
-        return bool(self._finder.searching_for(credentials)(text))
+    def kind_of_credential(self, texts: Iterable[str], credentials: Sequence[str] = ()) -> str:
+        """The kind of the first credential in the texts, one of these or any other; "" if they hold no credential.
+        Slow: call it off the event loop."""
+        search = self._finder.searching_for(credentials)
+        return next((kind for text in texts for _, _, kind in search(text)), "")
 
     def concealed_body(self, format: Format, body: Json) -> Json:
         """The body in the form that is stored: without credentials or the client's ids. Slow: call it off the event

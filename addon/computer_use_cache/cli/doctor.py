@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -115,11 +116,10 @@ def _store(settings: Settings) -> _Check:
         ok = os.access(parent, os.W_OK | os.X_OK)
         return _Check("store", ok, f"{folder} will be created" if ok else f"{parent} is not writable; set CACHE_DIR")
     try:
-        store = open_store(settings)
-        try:
+        with contextlib.closing(open_store(settings)) as store:
+            if settings.mode in (Mode.READONLY, Mode.OFFLINE):
+                return _Check("store", True, f"{settings.store_place} can be read, which is enough for this CACHE_MODE")
             store.probe()
-        finally:
-            store.close()
     except CacheError as error:
         return _Check("store", False, str(error))
     if settings.store_url != "disk":

@@ -17,7 +17,7 @@ from computer_use_cache.errors import FormatError
 from computer_use_cache.setting_values import is_loopback
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.opening import open_store
-from computer_use_cache.transfer import jsonl, original_tool, recordings
+from computer_use_cache.transfer import original_tool, parallel, recordings
 from computer_use_cache.transfer.recordings import Kind, Read, Summary
 
 _MOST_NAMED = 20
@@ -70,7 +70,7 @@ def _read_all(sources: tuple[Path, ...], cache: Cache, unreadable: list[str]) ->
 def _read(path: Path, cache: Cache) -> Iterator[Read]:
     kind, settings = recordings.kind_of(path), cache.settings
     if kind is Kind.EXPORT:
-        return jsonl.read(path, cache)
+        return parallel.read(path, cache, os.environ)
     recordings.check_shared(settings, loopback=is_loopback(settings.host))
     if kind is Kind.ORIGINAL:
         return original_tool.read(path, str(settings.upstream_base_url))

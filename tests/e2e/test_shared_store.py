@@ -47,7 +47,7 @@ def wait_for_follower(store_server: Any) -> None:
         keys = [str(client.keys(LEASES))]
         while len(keys) < 3:
             command = monitor.next_command()["command"]
-            if "lease:" in command and command.startswith("EVALSHA"):
+            if "lease:" in command and command.startswith("EVAL"):
                 keys.append(command)
 
 

@@ -175,10 +175,9 @@ class RedisStore:
             return list(server.lrange(_MISSES, 0, -1))
 
     def delete(self, key: str) -> bool:
-        return self._delete_all([key]) == 1
+        return self._delete_all([key], is_confirmed=True) == 1
 
-    def _delete_all(self, keys: Iterable[str]) -> int:
-        """Returns when the replicas have deleted them too, so that a failover brings none of them back."""
+    def _delete_all(self, keys: Iterable[str], *, is_confirmed: bool = False) -> int:
         by_prefix: dict[str, list[str]] = {}
         for key in keys:
             by_prefix.setdefault(self._servers.prefix(key), []).append(key)
@@ -188,7 +187,7 @@ class RedisStore:
             names = [kind + key for kind in (_ENTRY, _REQUEST) for key in chosen]
             _change(pipeline, redis_scripts.DELETE, prefix, names, *chosen)
 
-        deleted = self._servers.ask_each(by_prefix, delete, is_confirmed=True)
+        deleted = self._servers.ask_each(by_prefix, delete, is_confirmed=is_confirmed)
         for key in itertools.chain.from_iterable(by_prefix.values()):
             self._copies.drop(key)
         return sum(deleted.values())
@@ -216,7 +215,13 @@ class RedisStore:
 
     def clear(self, chosen: Choice | None = None) -> int:
         if chosen is not None:
-            return sum(self._delete_all([entry.key for entry in piece if chosen(entry)]) for piece in self._walk())
+            deleted = sum(self._delete_all([entry.key for entry in piece if chosen(entry)]) for piece in self._walk())
+        else:
+            deleted = self._clear_all()
+        self._write_probe(is_confirmed=True)  # a replica that has this last write has those before it
+        return deleted
+
+    def _clear_all(self) -> int:
         deleted = 0
         for prefix in self._servers.prefixes:
             while keys := self._oldest([prefix], _KEYS_PER_PIECE):
@@ -239,7 +244,11 @@ class RedisStore:
         return [key.decode() for key, _ in oldest]
 
     def probe(self) -> None:
-        self._servers.ask_each(self._tables("probe"), lambda pipeline, name: pipeline.set(name, 1, px=1))
+        self._write_probe(is_confirmed=False)
+
+    def _write_probe(self, *, is_confirmed: bool) -> None:
+        names = self._tables("probe")
+        self._servers.ask_each(names, lambda pipeline, name: pipeline.set(name, 1, px=1), is_confirmed=is_confirmed)
 
     def size(self) -> Size:
         numbers = self._servers.ask_each(self._tables(_ORDER), lambda pipeline, name: pipeline.zcard(name))

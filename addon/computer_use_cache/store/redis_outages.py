@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from computer_use_cache.errors import StoreDown
 
@@ -19,11 +19,13 @@ _REST_SECONDS = 3.0
 
 
 class Outages:
-    """The outages among the servers of `place`, each known by a name; `consequence` says what happens meanwhile."""
+    """The outages among the servers of `place`, whose names `members` returns; `consequence` says what happens
+    meanwhile."""
 
-    def __init__(self, place: str, consequence: str) -> None:
+    def __init__(self, place: str, consequence: str, members: Callable[[], Collection[str]]) -> None:
         self._place = place
         self._consequence = consequence
+        self._members = members
         self._lock = threading.Lock()
         self._down_until: dict[str, float] = {}
 
@@ -38,10 +40,12 @@ class Outages:
             return True
 
     def begin(self, server: str, error: Exception) -> StoreDown:
-        """Leave a server alone that failed; returns the error to raise."""
+        """Leave a server alone that failed, unless another has replaced it already; returns the error to raise."""
+        is_member = server in self._members()
         with self._lock:
-            is_first = not self._down_until
-            self._down_until[server] = time.monotonic() + _REST_SECONDS
+            is_first = is_member and not self._down_until
+            if is_member:
+                self._down_until[server] = time.monotonic() + _REST_SECONDS
         why = f"{self._place} does not answer: {error}; check it, CACHE_STORE_URL and CACHE_STORE_PASSWORD"
         if is_first:
             logger.warning("%s; until it does, %s", why, self._consequence)
@@ -54,7 +58,7 @@ class Outages:
         if was_last:
             logger.info("%s answers again", self._place)
 
-    def forget_all_but(self, servers: Collection[str]) -> None:
+    def end_replaced(self) -> None:
         """End the outages of servers that others have replaced."""
-        for server in set(self._down_until) - set(servers):
+        for server in set(self._down_until) - set(self._members()):
             self.end(server)

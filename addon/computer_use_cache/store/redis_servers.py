@@ -64,8 +64,10 @@ class _Map(Protocol):
     def primary(self, name: str) -> _Server: ...
     def replica(self, name: str) -> _Server: ...
     def replicas(self, name: str) -> int: ...
-    def refresh(self, failed: _Server) -> tuple[Collection[str], Collection[str]]:
-        """Look for changes after a failure; returns the names of all primaries, and those of their replicas."""
+    def all_primaries(self) -> Collection[str]: ...
+    def all_replicas(self) -> Collection[str]: ...
+    def refresh(self, failed: _Server) -> None:
+        """Look for changes after a failure."""
 
     def close(self) -> None: ...
 
@@ -89,10 +91,15 @@ class _Single:
     def replicas(self, _name: str) -> int:
         return 0
 
-    def refresh(self, failed: _Server) -> tuple[Collection[str], Collection[str]]:
+    def all_primaries(self) -> Collection[str]:
+        return (self._server.name,)
+
+    def all_replicas(self) -> Collection[str]:
+        return ()
+
+    def refresh(self, failed: _Server) -> None:
         """The address may lead to another server now, but the connections do not."""
         failed.client.connection_pool.disconnect(inuse_connections=False)
-        return (failed.name,), ()
 
     def close(self) -> None:
         self._server.client.close()
@@ -146,12 +153,16 @@ class _Cluster:
         client = self._connected()
         return len(client.nodes_manager.slots_cache[client.keyslot(name)]) - 1
 
-    def refresh(self, failed: _Server) -> tuple[Collection[str], Collection[str]]:
-        if self._client is None:
-            return (), ()
-        self._client.nodes_manager.initialize(last_failed_node_name=failed.name)
-        primaries, replicas = self._client.get_primaries(), self._client.get_replicas()
-        return {node.name for node in primaries}, {node.name for node in replicas}
+    def all_primaries(self) -> Collection[str]:
+        known = {node.name for node in self._client.get_primaries()} if self._client else set()
+        return {_UNKNOWN.name, *known}
+
+    def all_replicas(self) -> Collection[str]:
+        return {node.name for node in self._client.get_replicas()} if self._client else set()
+
+    def refresh(self, failed: _Server) -> None:
+        if self._client:
+            self._client.nodes_manager.initialize(last_failed_node_name=failed.name)
 
     def close(self) -> None:
         if self._client:
@@ -179,8 +190,8 @@ class Servers:
         self.prefix_of_runs = self._map.prefix_of_runs
         self.reads_replicas = parsed.reads_replicas
         place = f"the store at {url}"
-        self._outages = Outages(place, "requests go upstream")
-        self._replica_outages = Outages(f"a replica of {place}", "primaries are read")
+        self._outages = Outages(place, "requests go upstream", self._map.all_primaries)
+        self._replica_outages = Outages(f"a replica of {place}", "primaries are read", self._map.all_replicas)
 
     def prefix(self, key: str) -> str:
         """The prefix of the names that have to do with an entry."""
@@ -205,7 +216,7 @@ class Servers:
     ) -> dict[str, Any]:
         """The answer to one command about each name, with one round trip to each server.
 
-        Where it is to be confirmed, the replicas have it too, and so whichever of them becomes the primary.
+        If `is_confirmed`, it returns when the replicas have it too, so that a failover does not undo it.
         """
         found: dict[str, list[str]] = {}
         for name in names:
@@ -220,7 +231,9 @@ class Servers:
                     pipeline.wait(replicas, _CONFIRM_MILLISECONDS)
                 results = pipeline.execute()
             if replicas and results.pop() < replicas:
-                logger.warning("a replica of the store at %s has not confirmed a delete in time", self.url)
+                logger.warning(
+                    "a replica of the store at %s has not confirmed a delete: a failover now would undo it", self.url
+                )
             answers |= zip(group, results, strict=True)
         return answers
 
@@ -247,9 +260,9 @@ class Servers:
 
     def _refresh(self, failed: _Server) -> None:
         with contextlib.suppress(redis.RedisError, RedisClusterException):
-            primaries, replicas = self._map.refresh(failed)
-            self._outages.forget_all_but({*primaries, _UNKNOWN.name})
-            self._replica_outages.forget_all_but(replicas)
+            self._map.refresh(failed)
+            self._outages.end_replaced()
+            self._replica_outages.end_replaced()
 
     def close(self) -> None:
         self._map.close()

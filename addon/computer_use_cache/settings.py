@@ -179,7 +179,8 @@ class Settings:
         "CACHE_STORE_URL",
         "disk",
         setting_values.store_url,
-        "disk keeps entries in CACHE_DIR; redis://host:6379/0, or rediss:// for TLS, shares them between machines.",
+        "disk keeps entries in CACHE_DIR; redis://host:6379/0 shares them between machines, "
+        "redis+cluster://host:6379,host on a cluster, ?read_from_replicas=true reads its replicas too; rediss for TLS.",
     )
     store_password: str = _setting(
         "CACHE_STORE_PASSWORD", "", setting_values.text, "The password of a shared store's server.", Surface.ENVIRONMENT

@@ -276,10 +276,6 @@ class Format(ABC):
                 return [event.data for event in events]
         return list(sse.encode(events))
 
-    def searchable(self, body: bytes, shape: Shape) -> bytes:
-        """A body in which everything that the answer says can be found as text: frames of AWS may hold base64."""
-        return body if shape is not Shape.AWS else b"\n".join(event.data for event in self.split_stream(body, shape))
-
     @abstractmethod
     def error(self, error: RequestError) -> Json:
         """The API's own error object."""

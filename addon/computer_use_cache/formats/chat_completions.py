@@ -24,6 +24,9 @@ _TEXTS = ("reasoning", "reasoning_content", "content", "refusal")
 """Strings of a message that get a delta of their own, in the order in which a model writes them."""
 _COMMENTS = frozenset({"role", "name", "annotations", "citations", "provider_specific_fields"})
 """Members of a message that say nothing by themselves."""
+_JOINED = frozenset(("index", "delta", "message", "text"))
+"""Members of a choice that are read otherwise, or repeat others: Perplexity sends the message so far beside each delta,
+Together the delta's own text."""
 
 
 class ChatCompletions(ChoiceFormat):
@@ -70,13 +73,14 @@ class ChatCompletions(ChoiceFormat):
         return answer
 
     def join_part(self, choice: Json, part: Json) -> None:
-        message = choice.setdefault("message", {"role": "assistant", "content": None})
-        delta = part.get("delta") or {}
+        if "message" not in choice:
+            choice["message"] = {"role": "assistant", "content": None}
+        message, delta = choice["message"], part.get("delta") or {}
         if not isinstance(delta, dict):
             raise FormatError("the `delta` of a choice is not an object")
-        choice["message"] = _joined_object(message, delta)
-        # Perplexity repeats the message so far beside each delta, Together the delta's own text.
-        join_extras(choice, without(part, "delta", "message", "text"))
+        for name, value in delta.items():  # in place: there may be thousands of deltas
+            message[name] = _joined(name, message.get(name), value)
+        join_extras(choice, part, _JOINED)
 
     def split_choice(self, choice: Json) -> list[Json]:
         message = choice.get("message") or {}

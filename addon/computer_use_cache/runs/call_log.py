@@ -8,6 +8,8 @@ from typing import IO, NamedTuple
 
 from computer_use_cache import formats
 from computer_use_cache.errors import StoreError
+from computer_use_cache.formats import items
+from computer_use_cache.formats.answer import Answer
 from computer_use_cache.run_models import Call, LineStyle
 from computer_use_cache.runs import as_json, lines
 from computer_use_cache.runs.steps import answer_of
@@ -36,6 +38,11 @@ class CallLog:
         self._style = style
         self._out = out
         self._summaries = BoundedMemory[str, str](_MOST_REMEMBERED)
+
+    def read(self, key: str, answer: Answer) -> None:
+        """Note what the model did in an answer that is stored as `key`. Raises FormatError."""
+        if self._style is not LineStyle.NONE:
+            self._summaries.put(key, lines.summarize(items.of_answer(answer.format, answer.whole)))
 
     def write(self, calls: Sequence[Recorded], dropped: int) -> None:
         """Print a line per call, at most a hundred, and then the number of the others, `dropped` ones included. Blocks.

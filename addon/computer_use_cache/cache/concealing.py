@@ -73,7 +73,7 @@ def concealed_answer(plan: Plan, answer: Answer) -> Answer | Refusal:
             answer = Answer(format, shape, body)
     if plan.credentials and any(places.repeated(plan.credentials, answer.searchable.decode("utf-8", "replace"))):
         return Refusal(Cause.OTHER_FORM)
-    if format.answers_in_text and any(detection.find_in_body(answer.whole)):
+    if format.answers_in_text and shape is not Shape.RAW and any(detection.find_in_body(answer.whole)):
         return Refusal(Cause.NEW_CREDENTIAL)
     return answer
 

@@ -140,7 +140,7 @@ def _judge_body(answer: Answer, settings: Settings, *, ended: bool) -> Storable 
         case Shape.RAW:
             findings = answer.format.check_bytes(answer.body, ended=ended)
         case _:
-            findings = answer.format.check_events(answer.events, ended=ended)
+            findings = answer.format.check_events(answer.joined, ended=ended)
     if chosen := findings.endings & settings.skip:
         return Skipped(f"CACHE_SKIP names {min(chosen)}", Skip.CHOSEN)
     return Storable(answer, findings.is_silent, _usable_until(answer))

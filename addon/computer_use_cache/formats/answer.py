@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from computer_use_cache.errors import FormatError
+from computer_use_cache.formats import deltas
 from computer_use_cache.formats.base import Format, Json, load_object
-from computer_use_cache.models import Event, Shape
+from computer_use_cache.models import Event, Shape, Skip
 
 
 @dataclass(frozen=True)
@@ -25,14 +27,20 @@ class Answer:
         return self.format.split_stream(self.body, self.shape)
 
     @cached_property
+    def joined(self) -> Sequence[Event]:
+        """Fewer events that say the same."""
+        delta = self.format.text_delta
+        return deltas.joined(self.events, delta) if delta else self.events
+
+    @cached_property
     def whole(self) -> Json:
-        """It as one JSON object; {} if it is not JSON."""
+        """It as one JSON object."""
         match self.shape:
             case Shape.JSON:
                 return load_object(self.body)
             case Shape.RAW:
-                return {}
-        return self.format.assemble(self.events)
+                raise FormatError("the answer is not JSON", Skip.NOT_JSON)
+        return self.format.assemble(self.joined)
 
     @cached_property
     def searchable(self) -> bytes:

@@ -8,6 +8,7 @@ refuses a request: that is for the provider to do.
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -142,6 +143,8 @@ class Format(ABC):
     """How that usage is to be read."""
     volatile_members: ClassVar[frozenset[str]] = VOLATILE
     """Members of an answer that differ between two calls that say the same."""
+    text_delta: ClassVar[re.Pattern[bytes] | None] = None
+    """What events look like that do nothing but add to a text, for `deltas.joined`."""
     foreign_history: ClassVar[tuple[str, ...]] = ()
     """Texts in a provider's error that mean: this conversation holds something that another account was given."""
     call_id_places: ClassVar[tuple[str, ...]] = ()

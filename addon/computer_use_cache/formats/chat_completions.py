@@ -14,6 +14,7 @@ from types import NoneType
 from typing import Any
 
 from computer_use_cache.errors import FormatError
+from computer_use_cache.formats import deltas
 from computer_use_cache.formats.base import Json
 from computer_use_cache.formats.openai_choices import ChoiceFormat, join_extras, without
 from computer_use_cache.models import Event
@@ -27,6 +28,12 @@ _COMMENTS = frozenset({"role", "name", "annotations", "citations", "provider_spe
 _JOINED = frozenset(("index", "delta", "message", "text"))
 """Members of a choice that are read otherwise, or repeat others: Perplexity sends the message so far beside each delta,
 Together the delta's own text."""
+_TEXT_DELTA = re.compile(
+    rb'\{[^][{}]*"choices": ?\[\{[^][{}]*"delta": ?\{(?:"role": ?"assistant", ?)?'
+    rb'"(?:content|reasoning_content)": ?"' + deltas.PIECE + rb'(?P<end>"\}[^][{}]*\}\][^][{}]*?)'
+    rb'(?:, ?"(?:obfuscation|p)": ?"[^"\\]*")?\}'
+)
+"""No list or object beside these: those would grow with every chunk."""
 
 
 class ChatCompletions(ChoiceFormat):
@@ -36,6 +43,7 @@ class ChatCompletions(ChoiceFormat):
     routes = ("/chat/completions",)
     answer_object = "chat.completion"
     chunk_object = "chat.completion.chunk"
+    text_delta = _TEXT_DELTA
     image_places = ("messages/*/content/*/image_url/url", "messages/*/content/*/file/file_data")
     call_id_places = ("messages/*/tool_calls/*/id", "messages/*/tool_call_id")
 

@@ -8,7 +8,6 @@ refuses a request: that is for the provider to do.
 from __future__ import annotations
 
 import json
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import msgspec
 
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats import lines, sse, state
+from computer_use_cache.formats.deltas import TextDelta
 from computer_use_cache.formats.judging import Findings
 from computer_use_cache.models import Event, Query, Shape, Skip
 
@@ -143,8 +143,8 @@ class Format(ABC):
     """How that usage is to be read."""
     volatile_members: ClassVar[frozenset[str]] = VOLATILE
     """Members of an answer that differ between two calls that say the same."""
-    text_delta: ClassVar[re.Pattern[bytes] | None] = None
-    """What events look like that do nothing but add to a text, for `deltas.joined`."""
+    text_delta: ClassVar[TextDelta | None] = None
+    """What events look like that do nothing but add to a text."""
     foreign_history: ClassVar[tuple[str, ...]] = ()
     """Texts in a provider's error that mean: this conversation holds something that another account was given."""
     call_id_places: ClassVar[tuple[str, ...]] = ()

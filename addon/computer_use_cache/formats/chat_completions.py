@@ -14,8 +14,8 @@ from types import NoneType
 from typing import Any
 
 from computer_use_cache.errors import FormatError
-from computer_use_cache.formats import deltas
 from computer_use_cache.formats.base import Json
+from computer_use_cache.formats.deltas import TextDelta
 from computer_use_cache.formats.openai_choices import ChoiceFormat, join_extras, without
 from computer_use_cache.models import Event
 
@@ -28,10 +28,10 @@ _COMMENTS = frozenset({"role", "name", "annotations", "citations", "provider_spe
 _JOINED = frozenset(("index", "delta", "message", "text"))
 """Members of a choice that are read otherwise, or repeat others: Perplexity sends the message so far beside each delta,
 Together the delta's own text."""
-_TEXT_DELTA = re.compile(
+_TEXT_DELTA = TextDelta.of(
     rb'\{[^][{}]*"choices": ?\[\{[^][{}]*"delta": ?\{(?:"role": ?"assistant", ?)?'
-    rb'"(?:content|reasoning_content)": ?"' + deltas.PIECE + rb'(?P<end>"\}[^][{}]*\}\][^][{}]*?)'
-    rb'(?:, ?"(?:obfuscation|p)": ?"[^"\\]*")?\}'
+    rb'"(?:content|reasoning_content)": ?"',
+    rb'(?P<end>"\}[^][{}]*\}\][^][{}]*?)(?:, ?"(?:obfuscation|p)": ?"[^"\\]*")?\}',
 )
 """No list or object beside these: those would grow with every chunk."""
 

@@ -5,13 +5,13 @@ Rules: https://docs.anthropic.com/en/api/messages-streaming
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, ClassVar
 
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats import cache_control, deltas, judging, vertex
+from computer_use_cache.formats import cache_control, judging, vertex
 from computer_use_cache.formats.base import Format, Json, UsageFlavor, dump, load_object, load_objects
+from computer_use_cache.formats.deltas import TextDelta
 from computer_use_cache.formats.judging import Findings
 from computer_use_cache.formats.partial_json import load_cut
 from computer_use_cache.models import Event, Query, Shape, Skip
@@ -49,9 +49,10 @@ _TOTALS = (
     "fallback_credit",
     *_LATE_TOTALS,
 )
-_TEXT_DELTA = re.compile(
+_TEXT_DELTA = TextDelta.of(
     rb'\{"type": ?"content_block_delta", ?"index": ?[0-9]+, ?"delta": ?'
-    rb'\{"type": ?(?:"text_delta", ?"text"|"thinking_delta", ?"thinking"): ?"' + deltas.PIECE + rb'(?P<end>"\}) *\}'
+    rb'\{"type": ?(?:"text_delta", ?"text"|"thinking_delta", ?"thinking"): ?"',
+    rb'(?P<end>"\}) *\}',
 )
 
 

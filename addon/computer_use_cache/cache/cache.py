@@ -17,6 +17,7 @@ from computer_use_cache import formats
 from computer_use_cache.accounting import prices
 from computer_use_cache.cache import judging, policy
 from computer_use_cache.cache.concealing import Finder
+from computer_use_cache.cache.known_keys import KnownKeys
 from computer_use_cache.cache.lookup import checked, offline_error, unread
 from computer_use_cache.cache.plan import Plan, Route
 from computer_use_cache.cache.policy import Controls
@@ -25,7 +26,7 @@ from computer_use_cache.credentials import caller, places
 from computer_use_cache.errors import FormatError
 from computer_use_cache.formats import walking
 from computer_use_cache.formats.base import Format, Json, load_object
-from computer_use_cache.keys import canonical_json, forms, key
+from computer_use_cache.keys import canonical_json, forms, key, lifting
 from computer_use_cache.models import (
     Absent,
     Bypass,
@@ -64,6 +65,7 @@ class Cache:
         self.run = secrets.token_hex(4)
         self.samples = Samples()
         self._finder = Finder()
+        self._keys = KnownKeys()
         caret = any(normalizer.name == Rule.CARET for normalizer in settings.normalize)
         self.screens = Approval(settings.image_mask, caret=caret)
         self._shared = settings.scope is Scope.SHARED or (settings.scope is Scope.AUTO and loopback)
@@ -111,7 +113,7 @@ class Cache:
         content_type = route.request.headers.get("content-type", "")
         is_form = format.takes_forms and forms.is_form(content_type)
         try:
-            sent = forms.parse(content_type, sent_body) if is_form else canonical_json.parse_body(sent_body)
+            sent = forms.parse(content_type, sent_body) if is_form else lifting.parse(sent_body)
         except FormatError as error:
             sent, unreadable = {}, Bypass(Reason.FORM, str(error))
         body = sent if is_form else policy.without_controls(sent)
@@ -160,8 +162,8 @@ class Cache:
         blanked: list[Value] | None = None,
         kinds: tuple[str, ...] = (),
     ) -> str:
-        body = self.key_body(route.format, parted.body, blanked)
-        return key.finish(beginning, body, "\0".join((self._counted(route, parted), *kinds)))
+        body = self._normalized_body(route.format, parted.body, blanked)
+        return self._keys.key(beginning, route.format, body, "\0".join((self._counted(route, parted), *kinds)))
 
     def _counted(self, route: Route, parted: places.Parted) -> str:
         """A digest of the credentials found in a body, which separate entries as the caller's credential does; "" if
@@ -185,11 +187,15 @@ class Cache:
     def key_body(self, format: Format, body: Json, blanked: list[Value] | None = None) -> Json:
         """The part of a request's body (as parsed by `canonical_json.parse_body`) that belongs to the key. If its API
         answers in text, the values that normalisers take out of it are appended to `blanked`."""
+        return map_pictures(format, self._normalized_body(format, body, blanked), without_metadata)
+
+    def _normalized_body(self, format: Format, body: Json, blanked: list[Value] | None) -> Json:
+        """The same, with the metadata of pictures."""
         texts: list[str] = []
-        counted = self._normalized(format, self._exact_body(format, body), texts)
+        normalized = self._normalized(format, self._exact_body(format, body), texts)
         if blanked is not None and format.answers_in_text:
             blanked += (Value(NORMALIZED.name, text) for text in texts)
-        return map_pictures(format, counted, without_metadata)
+        return normalized
 
     def _exact_body(self, format: Format, body: Json) -> Json:
         return key.remove_pointers(format.key_body(body), self.settings.ignore_keys)

@@ -40,9 +40,10 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
-    """mitmproxy takes over, from `data` on. `search` is that of the request in it, if there was one."""
+    """mitmproxy takes over, from the first of these bytes on. `search` is that of the request in them, if there was
+    one."""
 
-    data: bytes
+    pieces: tuple[bytes, ...]
     search: Search | None = None
 
 

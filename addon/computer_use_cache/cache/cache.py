@@ -45,6 +45,7 @@ from computer_use_cache.screens.picture import map_pictures, without_metadata
 from computer_use_cache.setting_values import Scope
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Slow, Store
+from computer_use_cache.store.memory import MOST_SEEN, BoundedMemory
 
 _QUICK_BYTES = 128 * 1024
 _BRIEF_BYTES = 16 * 1024
@@ -66,6 +67,7 @@ class Cache:
         self.samples = Samples()
         self._finder = Finder()
         self._keys = KnownKeys()
+        self._kept = BoundedMemory[str, bool](MOST_SEEN)
         caret = any(normalizer.name == Rule.CARET for normalizer in settings.normalize)
         self.screens = Approval(settings.image_mask, caret=caret)
         self._shared = settings.scope is Scope.SHARED or (settings.scope is Scope.AUTO and loopback)
@@ -328,7 +330,12 @@ class Cache:
         """
         if entry.offline_only and (held := self.store.get(entry.key)) and not held.offline_only and held.is_fresh(now):
             return False
+        self._kept.put(entry.key, True)
         return self.store.put(entry, self.keep_seconds(entry, now), record)
+
+    def has_kept(self, key: str) -> bool:
+        """Whether this proxy itself has stored the entry lately."""
+        return self._kept.get(key) is not None
 
     def keep_seconds(self, entry: Entry, now: float) -> float | None:
         """How long the store keeps an entry from `now` on (None: forever): until some time after it expires, so that a

@@ -18,6 +18,7 @@ from computer_use_cache.accounting import prices
 from computer_use_cache.cache import judging, policy
 from computer_use_cache.cache.concealing import Finder
 from computer_use_cache.cache.judging import Judged
+from computer_use_cache.cache.known_keys import KnownKeys
 from computer_use_cache.cache.lookup import checked, offline_error, unread
 from computer_use_cache.cache.plan import Plan, Route
 from computer_use_cache.cache.policy import Controls
@@ -27,7 +28,7 @@ from computer_use_cache.errors import FormatError
 from computer_use_cache.formats import walking
 from computer_use_cache.formats.answer import Answer
 from computer_use_cache.formats.base import Format, Json, load_object
-from computer_use_cache.keys import canonical_json, forms, key
+from computer_use_cache.keys import canonical_json, forms, key, lifting
 from computer_use_cache.models import (
     Absent,
     Bypass,
@@ -46,6 +47,7 @@ from computer_use_cache.screens.picture import map_pictures, without_metadata
 from computer_use_cache.setting_values import Scope
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Slow, Store
+from computer_use_cache.store.memory import MOST_SEEN, BoundedMemory
 
 _QUICK_BYTES = 128 * 1024
 _BRIEF_BYTES = 16 * 1024
@@ -66,6 +68,8 @@ class Cache:
         self.run = secrets.token_hex(4)
         self.samples = Samples()
         self._finder = Finder()
+        self._keys = KnownKeys()
+        self._kept = BoundedMemory[str, bool](MOST_SEEN)
         caret = any(normalizer.name == Rule.CARET for normalizer in settings.normalize)
         self.screens = Approval(settings.image_mask, caret=caret)
         self._shared = settings.scope is Scope.SHARED or (settings.scope is Scope.AUTO and loopback)
@@ -113,7 +117,7 @@ class Cache:
         content_type = route.request.headers.get("content-type", "")
         is_form = format.takes_forms and forms.is_form(content_type)
         try:
-            sent = forms.parse(content_type, sent_body) if is_form else canonical_json.parse_body(sent_body)
+            sent = forms.parse(content_type, sent_body) if is_form else lifting.parse(sent_body)
         except FormatError as error:
             sent, unreadable = {}, Bypass(Reason.FORM, str(error))
         body = sent if is_form else policy.without_controls(sent)
@@ -162,8 +166,8 @@ class Cache:
         blanked: list[Value] | None = None,
         kinds: tuple[str, ...] = (),
     ) -> str:
-        body = self.key_body(route.format, parted.body, blanked)
-        return key.finish(beginning, body, "\0".join((self._counted(route, parted), *kinds)))
+        body = self._normalized_body(route.format, parted.body, blanked)
+        return self._keys.key(beginning, route.format, body, "\0".join((self._counted(route, parted), *kinds)))
 
     def _counted(self, route: Route, parted: places.Parted) -> str:
         """A digest of the credentials found in a body, which separate entries as the caller's credential does; "" if
@@ -185,13 +189,17 @@ class Cache:
         return policy.model_verdict(model, self.settings)
 
     def key_body(self, format: Format, body: Json, blanked: list[Value] | None = None) -> Json:
-        """What a request's body (as parsed by `canonical_json.parse_body`) contributes to the key. If its API answers
-        in text, the values that normalisers remove are appended to `blanked`."""
+        """The part of a request's body (as parsed by `canonical_json.parse_body`) that belongs to the key. If its API
+        answers in text, the values that normalisers take out of it are appended to `blanked`."""
+        return map_pictures(format, self._normalized_body(format, body, blanked), without_metadata)
+
+    def _normalized_body(self, format: Format, body: Json, blanked: list[Value] | None) -> Json:
+        """The same, with the metadata of pictures."""
         texts: list[str] = []
-        counted = self._normalized(format, self._exact_body(format, body), texts)
+        normalized = self._normalized(format, self._exact_body(format, body), texts)
         if blanked is not None and format.answers_in_text:
             blanked += (Value(NORMALIZED.name, text) for text in texts)
-        return map_pictures(format, counted, without_metadata)
+        return normalized
 
     def _exact_body(self, format: Format, body: Json) -> Json:
         return key.remove_pointers(format.key_body(body), self.settings.ignore_keys)
@@ -331,7 +339,12 @@ class Cache:
         """
         if entry.offline_only and (held := self.store.get(entry.key)) and not held.offline_only and held.is_fresh(now):
             return False
+        self._kept.put(entry.key, True)
         return self.store.put(entry, self.keep_seconds(entry, now), record)
+
+    def has_kept(self, key: str) -> bool:
+        """Whether this proxy itself has stored the entry lately."""
+        return self._kept.get(key) is not None
 
     def keep_seconds(self, entry: Entry, now: float) -> float | None:
         """How long the store keeps an entry from `now` on (None: forever): until some time after it expires, so that a

@@ -40,9 +40,9 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
-    """mitmproxy takes over, beginning with `data`. `search` is that of the request in it, if there was one."""
+    """mitmproxy takes over, beginning with these bytes. `search` is that of the request in it, if there was one."""
 
-    data: bytes
+    pieces: tuple[bytes, ...]
     search: Search | None = None
 
 

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 _MOST = 8
 """How many differences between two requests are considered."""
 _MOST_ADVICE = 160
-"""A longer cure is not shown in full: a part of a rule is no rule."""
+"""A longer cure is reduced to the names of its settings, because a part of a rule is useless."""
 _LEAST_ALIKE = 0.25
 """Two texts with less in common are not versions of one text: another question was asked."""
 type _Rank = tuple[bool, int, int]
@@ -38,8 +38,8 @@ _SETTLED_FIRST = ("path", "/model", "/tools")
 class Near:
     """The most similar stored request.
 
-    `key` is its entry's. `differences` are the first places where the two differ, at least one, in the order of the
-    new request. `cure` would have made it a hit. `pairs` are the pictures that differ.
+    `key` is that of its entry. `differences` are the first places where the two differ, at least one, in the order of
+    the new request. `cure` would have made it a hit. `pairs` are the pictures that differ.
     """
 
     key: str
@@ -52,7 +52,7 @@ class Near:
 
     @property
     def advice(self) -> str:
-        """The cure in the words of headers and comments, which are short; empty without one."""
+        """The cure, short enough for headers and comments; empty if there are no settings."""
         cure = str(self.cure)
         return f"a hit with {cure if len(cure) <= _MOST_ADVICE else ' and '.join(self.cure.settings)}" if cure else ""
 
@@ -83,7 +83,7 @@ def study(cache: Cache, plan: Plan) -> Study:
 
 
 def recorded(cache: Cache, plan: Plan) -> Study:
-    """The study without the nearest entry, which takes most of the time."""
+    """The study without the search for the nearest entry, which takes most of the time."""
     try:
         return Study(request_record.record(cache, plan))
     except FormatError as error:
@@ -132,19 +132,19 @@ def nearest(cache: Cache, plan: Plan, record: RequestRecord) -> Near | None:
 def _with_pictures_compared(
     cache: Cache, asked: Side, stored: Side, shown: tuple[Difference, ...]
 ) -> tuple[Side, tuple[Difference, ...], tuple[Pair, ...]]:
-    """The new request with the recorded pictures where its own have the same data, the differences told by what the
-    pictures show, and the pairs of pictures that differ."""
+    """The new request with recorded pictures in place of its own if their data are equal, the differences described by
+    what the pictures show, and the pairs of pictures that differ."""
     pairs, find = pictures.differing(asked.body, stored.body), pictures.finder(cache.store, asked.record)
     if not pairs:
         return asked, shown, ()
     found = pictures.compared(cache.screens, pairs, find)
     equal = {pairs[path] for path, comparison in found.items() if comparison == Same()}
     asked = replace(asked, body=pictures.with_recorded(asked.body, stored.body, equal))
-    told = (
+    described = (
         pictures.described(one, found[one.path], pairs[one.path], find) if one.path in pairs else one
         for one in _first(asked, stored) or shown
     )
-    return asked, tuple(told), tuple(dict.fromkeys(pair for pair in pairs.values() if pair not in equal))
+    return asked, tuple(described), tuple(dict.fromkeys(pair for pair in pairs.values() if pair not in equal))
 
 
 def _rank(deciding: tuple[Difference, ...]) -> _Rank:

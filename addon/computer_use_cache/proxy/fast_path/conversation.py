@@ -40,7 +40,7 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
-    """mitmproxy takes over, from `data` on. `search` is that of the request in it, if there was one."""
+    """mitmproxy takes over, beginning with `data`. `search` is that of the request in it, if there was one."""
 
     data: bytes
     search: Search | None = None

@@ -23,7 +23,8 @@ from computer_use_cache.diagnosis.differences import without_equal
 from computer_use_cache.diagnosis.request_record import digests, with_media
 from computer_use_cache.errors import FormatError
 from computer_use_cache.formats import walking
-from computer_use_cache.formats.base import Format, Json, load_object
+from computer_use_cache.formats.answer import Answer
+from computer_use_cache.formats.base import Format, Json
 from computer_use_cache.keys import canonical_json, normalizers
 from computer_use_cache.keys.key import remove_pointers
 from computer_use_cache.models import Entry, RequestRecord, Shape
@@ -43,8 +44,10 @@ _LONG_WORD = 5
 """A value of at least this length is also found inside longer words; a shorter one, like the `24` of a date, is not."""
 CHANGED = "the question itself changed"
 _REPEATED = "the recorded answer repeats what moved"
+_REBOUND = "rebinding answers it by now"
 _TYPED = "what looks like a text cursor may be a typed letter"
 _CHAIN = "previous_response_id"
+_FOLLOWS = "it follows from an earlier miss, which began another chain of responses"
 _UNSAFE = (Cause.COMPUTED, Cause.SIGNED, Cause.TRACE)
 """Refusals of rebinding that say that the answer depends on the values that moved."""
 
@@ -113,26 +116,31 @@ def _of_pictures(
 ) -> Cure | None:
     """The mask or rule that makes the pictures equal, with what the texts need; None if no mask or rule helps.
 
-    Call ids, and the id of the answer before this one, differ after a miss. They are equal once that answer is a hit.
+    Call ids differ after a miss, and are equal once that is a hit. Requests that continue other chains of responses may
+    be other steps, so their pictures say nothing.
     """
+    if asked.body.get(_CHAIN) != stored.body.get(_CHAIN):
+        return Cure(reason=_FOLLOWS)
     setting = "; ".join(map(str, cache.screens.masks))
     suggestion = suggest([PictureMiss(cache.run, pairs)], pictures.finder(cache.store, asked.record), setting)
     if suggestion is None:
         return None
     asked = replace(asked, body=pictures.with_recorded(asked.body, stored.body, pairs))
-    asked, stored = (replace(side, body=_without_ids(side)) for side in (asked, stored))
+    asked, stored = map(without_call_ids, (asked, stored))
     cure = Cure()
     if not _are_enough(plan.format, (), (asked.body, stored.body)):
         cure = _of_texts(cache.store, plan, entry, asked, stored)
-        if not cure or suggestion.caret:
-            return Cure(reason=_TYPED) if cure else cure
+        if not cure and cure.reason != _REBOUND:
+            return cure
+        if suggestion.caret:
+            return Cure(reason=_TYPED)
     caret = (str(Rule.CARET),) if suggestion.caret else ()
     return replace(cure, mask=suggestion.mask, normalizers=(*cure.normalizers, *caret))
 
 
-def _without_ids(side: Side) -> Json:
-    body = normalizers.without_call_ids(side.format, side.body)
-    return {name: value for name, value in body.items() if name != _CHAIN}
+def without_call_ids(side: Side) -> Side:
+    """A request without the ids that every run gives its calls anew."""
+    return replace(side, body=normalizers.without_call_ids(side.format, side.body))
 
 
 def _of_texts(store: RequestLog, plan: Plan, entry: Entry, asked: Side, stored: Side) -> Cure:
@@ -151,7 +159,7 @@ def _of_texts(store: RequestLog, plan: Plan, entry: Entry, asked: Side, stored: 
     if _repeats(entry, words.difference(_differing_words(asked.body, stored.body))) or rebound.needs_state(plan):
         return Cure(reason=_REPEATED)  # a field that is left out is not rebound
     if isinstance(answer, Replayed):
-        return Cure(fields, rebind=not plan.verdict.rebinds)
+        return Cure(fields, rebind=not plan.verdict.rebinds, reason=_REBOUND)
     if isinstance(answer, Refusal):
         return Cure(reason=f"not rebound: {answer}")
     return _binding(plan, entry, asked, stored, fields) or Cure(reason=CHANGED if enough is None else _REPEATED)
@@ -295,5 +303,4 @@ def _repeats(entry: Entry, words: Iterable[str]) -> bool:
 
 def answer_of(format_name: str, body: bytes, shape: Shape) -> Json:
     """An answer as one JSON object, assembled if it was streamed. Raises FormatError."""
-    format = formats.by_name(format_name)
-    return load_object(body) if shape is Shape.JSON else format.assemble(format.split_stream(body, shape))
+    return Answer(formats.by_name(format_name), shape, body).whole

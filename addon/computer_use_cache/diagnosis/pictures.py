@@ -5,6 +5,7 @@ Recorded requests name their pictures by digest, so pictures are compared by wha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from itertools import islice
@@ -66,6 +67,16 @@ def compared(screens: Approval, pairs: Mapping[str, Pair], find: Find) -> dict[s
     if not can_decode():
         return dict.fromkeys(pairs, Undecodable())
     return {path: screens.compare(*pair, find) for path, pair in pairs.items()}
+
+
+def distance(comparison: Comparison) -> float:
+    """How many pixels differ; of pictures that cannot be compared, all."""
+    match comparison:
+        case Same():
+            return 0
+        case screens_differences.Difference(pixels=pixels):
+            return pixels
+    return math.inf
 
 
 def described(difference: Difference, comparison: Comparison, pair: Pair, find: Find) -> Difference:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats import cache_control, judging, vertex
 from computer_use_cache.formats.base import Format, Json, UsageFlavor, dump, load_object, load_objects
+from computer_use_cache.formats.deltas import TextDelta
 from computer_use_cache.formats.judging import Findings
 from computer_use_cache.formats.partial_json import load_cut
 from computer_use_cache.models import Event, Query, Shape, Skip
@@ -48,6 +49,11 @@ _TOTALS = (
     "fallback_credit",
     *_LATE_TOTALS,
 )
+_TEXT_DELTA = TextDelta.of(
+    rb'\{"type": ?"content_block_delta", ?"index": ?[0-9]+, ?"delta": ?'
+    rb'\{"type": ?(?:"text_delta", ?"text"|"thinking_delta", ?"thinking"): ?"',
+    rb'(?P<end>"\}) *\}',
+)
 
 
 class Messages(Format):
@@ -62,6 +68,7 @@ class Messages(Format):
     routes: ClassVar[tuple[str, ...]] = ("/messages",)
     instructions = ("system",)
     answered = "content"
+    text_delta = _TEXT_DELTA
     image_places = ("messages/*/content/*/source/data", "messages/*/content/*/content/*/source/data")
     usage_places = ("usage", "message/usage")
     usage_flavor = UsageFlavor("anthropic", "default", ("anthropic",))

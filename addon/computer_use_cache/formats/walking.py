@@ -59,7 +59,9 @@ def _at(value: Any, tree: Tree, change: Callable[[Any], Any], leave: Collection[
         if value.get("type") in leave:
             return value
         for name, below in tree.items():
-            if name in value and (new := _at(value[name], below, change, leave)) is not value[name]:
+            if name not in value or (below and not isinstance(value[name], (dict, list))):
+                continue
+            if (new := _at(value[name], below, change, leave)) is not value[name]:
                 copy = value.copy() if copy is None else copy
                 copy[name] = new
     elif isinstance(value, list) and (each := tree.get("*")) is not None:

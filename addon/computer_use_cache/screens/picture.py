@@ -34,8 +34,6 @@ class Picture:
     `number` identifies a remembered picture. No other text ever has it in this process.
     """
 
-    `number` is that of a remembered picture. No other text ever has it in this process."""
-
     def __init__(self, text: str, number: int | None = None) -> None:
         self.text = text
         self.number = number

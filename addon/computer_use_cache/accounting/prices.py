@@ -1,9 +1,8 @@
 """What an answer cost: the usage that it reports, priced by genai-prices.
 
-A model behind a gateway or on this machine has its maker's list price, and is marked
-accordingly. An unknown model has no
-price: nothing is guessed. The prices come with the package; nothing is fetched. It is imported with the first answer,
-off the event loop, because importing it takes longer than a hundred hits.
+A model behind a gateway or on this machine has its maker's list price, and is marked accordingly. An unknown model has
+no price: nothing is guessed. The prices come with genai-prices; nothing is fetched. It is imported with the first
+answer, off the event loop, because importing it takes longer than a hundred hits.
 """
 
 from __future__ import annotations

@@ -211,7 +211,7 @@ class _Block:
         self._pieces: dict[str, list[str]] = {}
 
     def add(self, delta: Json) -> None:
-        """Take in one delta; a field it holds beside the documented ones becomes the block's."""
+        """Take in one delta; any undocumented field of it becomes the block's."""
         match delta:
             case {"type": "text_delta", "text": str(piece), **rest}:
                 self._pieces.setdefault("text", []).append(piece)
@@ -256,7 +256,7 @@ def _usage(owner: Json) -> Json:
 
 
 def _updated(known: Json, news: Json) -> Json:
-    """What is known with the news; a null is no news about a field that is already there."""
+    """The `known` fields, updated with the `news`; a null does not replace a known field."""
     return known | {name: value for name, value in news.items() if value is not None or name not in known}
 
 

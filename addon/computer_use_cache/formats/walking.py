@@ -1,4 +1,4 @@
-"""Walks over JSON values: all texts, what stands at given places, all but certain members. Values are never changed."""
+"""Walks over JSON values: all texts, the values at given places, all but certain members. Values are never changed."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def map_texts(
 
 
 def map_places(value: Any, places: tuple[str, ...], change: Callable[[Any], Any], leave: Collection[str] = ()) -> Any:
-    """`value` with what stands at the places changed: `messages/*/id`, with `*` for every item of a list. Objects whose
-    `type` is in `leave` stay as they are. Members are visited by name.
+    """`value` with the values at these places changed: `messages/*/id`, with `*` for every item of a list. Objects
+    whose `type` is in `leave` stay as they are. Members are visited by name.
 
     What does not change is not copied: if nothing changes, the result is `value` itself.
     """

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import urlsplit
 
+from computer_use_cache.store_url import StoreUrl
+
 
 class Mode(StrEnum):
     """What the cache may do: `refresh` only writes, `offline` never goes upstream."""
@@ -223,16 +225,9 @@ def speed(text: str) -> Speed | Floor | float:
 def store_url(text: str) -> str:
     """Where entries are kept."""
     given = text.strip()
-    try:
-        parts = urlsplit(given)
-        is_server = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_server = False
-    if given == "disk" or (
-        is_server and parts.password is None and re.fullmatch(r"/?[0-9]*", parts.path + parts.query + parts.fragment)
-    ):
-        return given
-    raise ValueError("disk, or redis://host:6379/0 (rediss:// for TLS); a password goes into CACHE_STORE_PASSWORD")
+    if given != "disk":
+        StoreUrl.parse(given)
+    return given
 
 
 def text(given: str) -> str:

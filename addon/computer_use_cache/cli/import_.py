@@ -30,9 +30,9 @@ def import_recordings(sources: tuple[Path, ...], as_json: bool) -> None:
     """Fill the cache from recorded traffic.
 
     Sources are exports, mitmproxy's flow files, HAR files, and the stores of the original tool (its SQLite file and its
-    npm cache folder, whose answers are assumed to come from UPSTREAM_BASE_URL). Whatever would not be stored live is
-    skipped. An answer keeps its recording time and expires counted from then; an exported one when its line says so. A
-    stored entry is never replaced by an older one.
+    npm cache folder, whose answers are assumed to come from UPSTREAM_BASE_URL). What would not have been stored live
+    is skipped. An answer keeps the time of its recording, and its TTL runs from then; an exported one expires when its
+    line says. A stored entry is never replaced by an older one.
     """
     settings = Settings.load(os.environ)
     unreadable: list[str] = []

@@ -17,13 +17,14 @@ import orjson
 from benchmarks import traffic
 from benchmarks.figures import Run
 from computer_use_cache.settings import Settings
-from computer_use_cache.store.base import Choice
+from computer_use_cache.store.base import Choice, NewEntry
 from computer_use_cache.store.disk import DiskStore
 from computer_use_cache.transfer import parallel
 from computer_use_cache.transfer.recordings import EXPORT_MARK, importing_cache, keep_all
 
 _FILLED_PER_SECOND = 2000
 """Entries a second, less than any machine reaches: it sets the second in which all entries of a store expire."""
+_WRITTEN_AT_ONCE = 1000
 _READ, _TIMED, _BATCH = 30_000, 900, 100
 """How many entries are read, how many of those are timed, and in batches of how many."""
 _URL = "http://127.0.0.1:9/v1"
@@ -40,8 +41,9 @@ def measure(bench: Run) -> None:
 def _filled(folder: Path, number: int, until: float | None = None) -> DiskStore:
     """A store with `number` entries that all expire in the second before `until` (Unix seconds)."""
     store = DiskStore(folder, 2**40)
-    for item, entry in enumerate(traffic.entries(range(number)), 1):
-        store.put(entry, until and until - item / number - time.time())
+    for batch in itertools.batched(enumerate(traffic.entries(range(number)), 1), _WRITTEN_AT_ONCE):
+        now = time.time()
+        store.put_all([NewEntry(entry, until and until - item / number - now) for item, entry in batch])
     return store
 
 

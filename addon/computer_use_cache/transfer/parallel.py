@@ -21,10 +21,10 @@ from computer_use_cache.transfer import jsonl
 from computer_use_cache.transfer.jsonl import Line
 from computer_use_cache.transfer.recordings import Read, importing_cache
 
-_LARGE = 16 * 1024 * 1024
+_LARGE = 32 * 1024 * 1024
 """From this size on the time is well above the second in which a process starts."""
 _BATCH_BYTES = 512 * 1024
-_NICENESS = 10
+_NICENESS = 5
 """The importing process writes while others are waiting for the store."""
 _BATCHES_AHEAD = 8
 """For each process, so that all have work while the importing one writes."""

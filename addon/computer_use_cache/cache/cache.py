@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -97,7 +97,7 @@ class Cache:
     def _beginning(
         self, request: Request, format: Format, resource: str, controls: Controls, nth: int | None = None
     ) -> Any:
-        """The beginning of the key; for the `nth` sample where samples are ordered."""
+        """The part of the key before the body; for the `nth` sample if samples are ordered."""
         return key.begin(
             scope=self.scope(request),
             namespace=controls.namespace,
@@ -187,8 +187,8 @@ class Cache:
         return policy.model_verdict(model, self.settings)
 
     def key_body(self, format: Format, body: Json, blanked: list[Value] | None = None) -> Json:
-        """The part of a request's body (as parsed by `canonical_json.parse_body`) that belongs to the key. If its API
-        answers in text, the values that normalisers take out of it are appended to `blanked`."""
+        """What a request's body (as parsed by `canonical_json.parse_body`) contributes to the key. If its API answers
+        in text, the values that normalisers remove are appended to `blanked`."""
         return map_pictures(format, self._normalized_body(format, body, blanked), without_metadata)
 
     def _normalized_body(self, format: Format, body: Json, blanked: list[Value] | None) -> Json:
@@ -286,8 +286,8 @@ class Cache:
         return next((entry for name, entry in found if entry and entry.key == name), None)
 
     def _earlier_bodies(self, plan: Plan) -> Iterator[Json]:
-        """What was hashed for this request before normalisers were set, and before the metadata of pictures was left
-        out. Looking for such entries costs one hash each, on misses only."""
+        """The bodies that were hashed for this request before normalisers were configured, and before the metadata of
+        pictures was left out. Looking for entries with such keys costs one hash each, on misses only."""
         if not plan.body:
             return
         exact = self._exact_body(plan.format, plan.body)
@@ -311,12 +311,14 @@ class Cache:
             return Cost(seconds=response.seconds)
         return prices.cost_of(plan.format, plan.upstream, plan.model, shape, response, now=now)
 
-    def finds_credential(self, text: str, credentials: Sequence[str]) -> bool:
-        """Whether a credential stands in a text: one of these, or any other. Slow: call it off the event loop."""
-        return bool(self._finder.searching_for(credentials)(text))
+    def kind_of_credential(self, texts: Iterable[str], credentials: Sequence[str] = ()) -> str:
+        """The kind of the first credential in the texts, one of these or any other; "" if they hold no credential.
+        Slow: call it off the event loop."""
+        search = self._finder.searching_for(credentials)
+        return next((kind for text in texts for _, _, kind in search(text)), "")
 
     def concealed_body(self, format: Format, body: Json) -> Json:
-        """The body as it is kept: without credentials, and without the client's ids. Slow: call it off the event
+        """The body in the form that is stored: without credentials or the client's ids. Slow: call it off the event
         loop."""
         parted = places.part(walking.without_places(body, format.client_ids))
         found = conceal(parted.body, self._finder.searching_for(parted.credentials))
@@ -324,9 +326,9 @@ class Cache:
         return found.body
 
     def keep(self, entry: Entry, now: float, record: RequestRecord | None = None) -> bool:
-        """Write an entry and the request it answers; True when it replaced another. Raises StoreError.
+        """Write an entry and the request it answers; True if it replaced another. Raises StoreError.
 
-        An answer that says nothing never replaces one that says something.
+        An answer without content never replaces one that has content.
         """
         if entry.offline_only and (held := self.store.get(entry.key)) and not held.offline_only and held.is_fresh(now):
             return False

@@ -1,8 +1,8 @@
 """Which settings would turn a near miss into a hit, and a right one.
 
 A setting is suggested only if it makes the two requests equal, and if the stored answer does not repeat the values that
-it would ignore: an agent that is told to write to `/tmp/a` must not be served an answer that writes to `/tmp/b`. What
-rebinding cannot vouch for, such as a date computed from one that moved, is not suggested either.
+it would ignore: an agent that is told to write to `/tmp/a` must not be served an answer that writes to `/tmp/b`. Nor is
+it suggested for an answer that rebinding cannot vouch for, such as one with a date computed from one that moved.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _WORD = re.compile(r"\w+")
 _ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)")
 """Escapes in JSON that is a string itself, as arguments of tool calls are: `\\n7` is not a word `n7`."""
 _LONG_WORD = 5
-"""A value this long is found inside longer words, too; the `24` of a date only as a word."""
+"""A value of at least this length is also found inside longer words; a shorter one, like the `24` of a date, is not."""
 CHANGED = "the question itself changed"
 _REPEATED = "the recorded answer repeats what moved"
 _REBOUND = "rebinding answers it by now"
@@ -97,8 +97,8 @@ class Side:
 def find(cache: Cache, plan: Plan, asked: Side, stored: Side, key: str, *, pairs: Collection[Pair] = ()) -> Cure:
     """The fewest settings that make two requests equal, given that they differ in their bodies only.
 
-    None if the answer stored under `key` could be wrong for the `asked` one. `pairs` are the pictures that differ.
-    Blocks; raises StoreError.
+    There are none if the answer stored under `key` could be wrong for the `asked` request. `pairs` are the pictures
+    that differ. Blocks; raises StoreError.
     """
     entry = cache.store.get(key)
     if entry is None or not isinstance(plan.verdict, Controls):
@@ -165,8 +165,8 @@ def _of_texts(store: RequestLog, plan: Plan, entry: Entry, asked: Side, stored: 
 
 
 def _rebound(plan: Plan, entry: Entry, asked: Json, stored: Json, bindings: Bindings) -> Replayed | Refusal | None:
-    """The result of rebinding the stored answer; None if the requests have different templates, as most do: that is
-    seen from the parts that differ."""
+    """The result of rebinding the stored answer; None if the requests have different templates. Most have, and the
+    parts that differ are enough to see it."""
     one, other = without_equal(asked, stored)
     if rebound.attempt(plan, entry, other, one, bindings) is None:
         return None
@@ -174,7 +174,7 @@ def _rebound(plan: Plan, entry: Entry, asked: Json, stored: Json, bindings: Bind
 
 
 def _binding(plan: Plan, entry: Entry, asked: Side, stored: Side, fields: tuple[str, ...]) -> Cure:
-    """What rebinding needs to be told about this run, if that is all that is missing."""
+    """The bindings that rebinding lacks for this run, if nothing else is missing."""
     assert isinstance(plan.verdict, Controls)
     known, recorded = plan.verdict.bindings, rebound.recorded_bindings(entry)
     missing = {name: text for name, text in recorded.values.items() if name not in known.values}
@@ -201,15 +201,15 @@ def _normalizers(store: RequestLog, asked: Side, stored: Side) -> tuple[str, ...
 
 
 def _may_become_equal(asked: Side, stored: Side) -> bool:
-    """Whether normalisers make at least those parts equal that differ, pictures aside. Of most misses they do not, and
-    normalising whole requests takes ten times as long."""
+    """Whether normalisers make at least the differing parts equal, pictures aside. For most misses they do not, and
+    normalising whole requests would take ten times as long."""
     one, other = (with_media(body, lambda _: "") for body in without_equal(asked.body, stored.body))
     named = (*_TEXT_NAMES, *candidates.rules(*_normalized(asked.format, _TEXT_NAMES, (one, other))))
     return _are_enough(asked.format, named, (one, other))
 
 
 def _fewest(format: Format, enough: tuple[str, ...], pair: tuple[Json, Json]) -> tuple[str, ...]:
-    """None or one if that is enough, else all without those that can be spared."""
+    """No name, or one, if that is enough; else all but those that can be spared."""
     for few in ((), *((name,) for name in enough)):
         if _are_enough(format, few, pair):
             return few
@@ -243,7 +243,7 @@ def _normalizer(text: str) -> normalizers.Normalizer:
 def _with_pixels(store: RequestLog, asked: Side, stored: Side) -> tuple[Json, Json] | None:
     """Both bodies with differing pictures replaced by digests of their pixels, which takes tens of milliseconds each.
 
-    None if something besides pictures differs for good, or if a picture is no longer stored.
+    None if normalising leaves other differences, or if a picture is no longer stored.
     """
     differing = digests(asked.record.body) ^ digests(stored.record.body)
     if not 0 < len(differing) <= _MOST_PICTURES or not can_decode():

@@ -29,7 +29,7 @@ _MOST = 8
 _MOST_OF_TEMPLATE = 24
 """How many requests with the same template are considered: pictures are decoded to tell them apart."""
 _MOST_ADVICE = 160
-"""A longer cure is not shown in full: a part of a rule is no rule."""
+"""A longer cure is reduced to the names of its settings, because a part of a rule is useless."""
 _LEAST_ALIKE = 0.25
 """Two texts with less in common are not versions of one text: another question was asked."""
 type _Rank = tuple[bool, int, int]
@@ -41,8 +41,8 @@ _SETTLED_FIRST = ("path", "/model", "/tools")
 class Near:
     """The most similar stored request.
 
-    `key` is its entry's. `differences` are the first places where the two differ, at least one, in the order of the
-    new request. `cure` would have made it a hit. `pairs` are the pictures that differ.
+    `key` is that of its entry. `differences` are the first places where the two differ, at least one, in the order of
+    the new request. `cure` would have made it a hit. `pairs` are the pictures that differ.
     """
 
     key: str
@@ -55,7 +55,7 @@ class Near:
 
     @property
     def advice(self) -> str:
-        """The cure in the words of headers and comments, which are short; empty without one."""
+        """The cure, short enough for headers and comments; empty if there are no settings."""
         cure = str(self.cure)
         return f"a hit with {cure if len(cure) <= _MOST_ADVICE else ' and '.join(self.cure.settings)}" if cure else ""
 
@@ -86,7 +86,7 @@ def study(cache: Cache, plan: Plan) -> Study:
 
 
 def recorded(cache: Cache, plan: Plan) -> Study:
-    """The study without the nearest entry, which takes most of the time."""
+    """The study without the search for the nearest entry, which takes most of the time."""
     try:
         return Study(request_record.record(cache, plan))
     except FormatError as error:
@@ -163,8 +163,8 @@ def _most_alike(cache: Cache, asked: Side, nearest: list[tuple[Near, Side]]) -> 
 def _with_pictures_compared(
     cache: Cache, asked: Side, stored: Side, shown: tuple[Difference, ...]
 ) -> tuple[Side, tuple[Difference, ...], tuple[Pair, ...]]:
-    """The new request with the recorded pictures where its own have the same data, the differences told by what the
-    pictures show, and the pairs of pictures that differ."""
+    """The new request with recorded pictures in place of its own if their data are equal, the differences described by
+    what the pictures show, and the pairs of pictures that differ."""
     pairs, find = pictures.differing(asked.body, stored.body), pictures.finder(cache.store, asked.record)
     if not pairs:
         return asked, shown, ()

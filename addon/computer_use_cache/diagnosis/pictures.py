@@ -63,7 +63,7 @@ def with_recorded(asked: Any, recorded: Any, pairs: Collection[Pair]) -> Any:
 
 
 def compared(screens: Approval, pairs: Mapping[str, Pair], find: Find) -> dict[str, Comparison]:
-    """What the pictures are to each other under the present rules, by path. Slow for pictures that are new."""
+    """How the pictures compare under the current rules, by path. Slow for pictures that are new."""
     if not can_decode():
         return dict.fromkeys(pairs, Undecodable())
     return {path: screens.compare(*pair, find) for path, pair in pairs.items()}
@@ -80,7 +80,7 @@ def distance(comparison: Comparison) -> float:
 
 
 def described(difference: Difference, comparison: Comparison, pair: Pair, find: Find) -> Difference:
-    """The difference told by what the pictures show."""
+    """The difference, described by what the pictures show."""
     match comparison:
         case screens_differences.Difference(size):
             recorded = asked = _size(size)

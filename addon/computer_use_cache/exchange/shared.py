@@ -55,7 +55,7 @@ class Shared:
         self.storing = FailureLog("storing")
         self._recorder = Recorder(cache, ledger, own_run, spans, call_log)
         self._decisions_level = logging.DEBUG if call_log else logging.INFO
-        """The log of calls says the same in other words."""
+        """DEBUG if a call log is printed, which says the same in other words."""
         self._recording = FailureLog("recording runs")
 
     def conclude_hit(self, plan: Plan, entry: Entry, began: float) -> None:

@@ -115,7 +115,15 @@ def without_members(value: Any, names: Collection[str]) -> Any:
 
 def texts(value: Any) -> Iterator[str]:
     """Every text in a value, in its order."""
-    return (text for _, text in placed_texts(value))
+    pending = [value]
+    while pending:
+        found = pending.pop()
+        if isinstance(found, str):
+            yield found
+        elif isinstance(found, dict):
+            pending.extend(reversed(found.values()))
+        elif isinstance(found, list):
+            pending.extend(reversed(found))
 
 
 def placed_texts(value: Any) -> Iterator[tuple[Node, str]]:

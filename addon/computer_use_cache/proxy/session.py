@@ -1,4 +1,4 @@
-"""Everything that lives as long as one set of settings: the store, the core on top of it, and their users."""
+"""Everything that lives as long as one set of settings: the store, the core on top of it, and what uses the core."""
 
 from __future__ import annotations
 

@@ -63,9 +63,9 @@ class Recorder:
         self._pending: deque[_Hit | Settled] = deque()
         self._dropped = 0
         self._unstored = 0
-        """Calls of the present flush that are not stored yet."""
+        """Calls of the current flush that are not stored yet."""
         self._recorded: list[Recorded] = []
-        """Calls of the present flush that are stored, for the log."""
+        """Calls of the current flush that are stored, for the log."""
 
     def hit(self, plan: Plan, key: str, cost: Cost, began: float, now: float) -> None:
         """A hit of the fast path on the entry `key` has ended. Times are in Unix seconds."""
@@ -91,7 +91,7 @@ class Recorder:
         try:
             settled = [_settled_hit(each) if isinstance(each, _Hit) else each for each in pending]
             for inexact in filter(None, (each.inexact for each in settled)):
-                with contextlib.suppress(FormatError):  # it cannot be asked again, and its call counts all the same
+                with contextlib.suppress(FormatError):  # it cannot be audited, but its call still counts
                     self._cache.store.put_request(inexact.key, hit_record(self._cache, inexact))
             if rejected := self._store(settled):
                 self._assignment.forget()

@@ -1,4 +1,4 @@
-"""What is known of a picture in a request, found out once: a conversation shows its screenshots again with every step.
+"""What is known about a picture in a request, found out once: a conversation repeats its screenshots in every step.
 
 A picture met before is recognised by a few of its characters, and then compared as a whole, which takes a tenth of the
 time of a digest. The texts met last are kept, up to 64 MiB of them, and once more as bytes if they are met again.
@@ -29,7 +29,7 @@ _ALPHABET = (string.ascii_letters + string.digits + "+/_-").encode()
 
 
 class Picture:
-    """The text of a picture: base64, alone or in a data URL. Any other text has the same facts, all of them "no".
+    """The text of a picture: base64, alone or in a data URL. For any other text, all answers are negative.
 
     `number` is that of a remembered picture. No other text ever has it in this process."""
 
@@ -40,7 +40,8 @@ class Picture:
         self.key_text = self._without_metadata()
 
     def is_now(self, text: str) -> None:
-        """Hold this equal text. The request that it is from is compared with it several times: with itself, at once."""
+        """Hold this equal text instead. Its request is compared with it several times, and comparing a text with itself
+        takes no time."""
         if self.key_text is self.text:
             self.key_text = text
         self.text = text

@@ -2,7 +2,7 @@
 
 Its methods return None for anything that they do not understand, would refuse or cannot find, and after a failure;
 mitmproxy then handles the untouched bytes. Keys, policy, guard, freshness, headers and counts are those of the normal
-way, because both call the same functions.
+path, because both call the same functions.
 """
 
 from __future__ import annotations

@@ -21,12 +21,13 @@ from computer_use_cache.cache.replay import Replayed
 from computer_use_cache.diagnosis import candidates, pictures
 from computer_use_cache.diagnosis.differences import without_equal
 from computer_use_cache.diagnosis.request_record import digests, with_media
+from computer_use_cache.diagnosis.sides import Side, without_call_ids
 from computer_use_cache.errors import FormatError
 from computer_use_cache.formats import walking
 from computer_use_cache.formats.base import Format, Json, load_object
 from computer_use_cache.keys import canonical_json, normalizers
 from computer_use_cache.keys.key import remove_pointers
-from computer_use_cache.models import Entry, RequestRecord, Shape
+from computer_use_cache.models import Entry, Shape
 from computer_use_cache.rebinding import Bindings, Cause, Refusal
 from computer_use_cache.screens.approval import Rule
 from computer_use_cache.screens.pixels import can_decode
@@ -85,15 +86,6 @@ class Cure:
         return {variable: text for variable, text in texts.items() if text}
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
-    """One of two compared requests to an API: its record, and its body as it enters the key."""
-
-    format: Format
-    record: RequestRecord
-    body: Json
-
-
 def find(cache: Cache, plan: Plan, asked: Side, stored: Side, key: str, *, pairs: Collection[Pair] = ()) -> Cure:
     """The fewest settings that make two requests equal, given that they differ in their bodies only.
 
@@ -135,11 +127,6 @@ def _of_pictures(
             return Cure(reason=_TYPED)
     caret = (str(Rule.CARET),) if suggestion.caret else ()
     return replace(cure, mask=suggestion.mask, normalizers=(*cure.normalizers, *caret))
-
-
-def without_call_ids(side: Side) -> Side:
-    """A request without the ids that every run gives its calls anew."""
-    return replace(side, body=normalizers.without_call_ids(side.format, side.body))
 
 
 def _of_texts(store: RequestLog, plan: Plan, entry: Entry, asked: Side, stored: Side) -> Cure:

@@ -47,7 +47,7 @@ _REPEATED = "the recorded answer repeats what moved"
 _REBOUND = "rebinding answers it by now"
 _TYPED = "what looks like a text cursor may be a typed letter"
 _CHAIN = "previous_response_id"
-_FOLLOWS = "it follows from an earlier miss, which began another chain of responses"
+FOLLOWS = "an earlier miss began another chain of responses"
 _UNSAFE = (Cause.COMPUTED, Cause.SIGNED, Cause.TRACE)
 """Refusals of rebinding that say that the answer depends on the values that moved."""
 
@@ -111,7 +111,7 @@ def _of_pictures(
     be other steps, so their pictures say nothing.
     """
     if asked.body.get(_CHAIN) != stored.body.get(_CHAIN):
-        return Cure(reason=_FOLLOWS)
+        return Cure(reason=FOLLOWS)
     setting = "; ".join(map(str, cache.screens.masks))
     suggestion = suggest([PictureMiss(cache.run, pairs)], pictures.finder(cache.store, asked.record), setting)
     if suggestion is None:

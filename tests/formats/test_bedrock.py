@@ -12,10 +12,11 @@ from computer_use_cache import formats
 from computer_use_cache.accounting import prices
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats import aws_events, transcript
+from computer_use_cache.formats.answer import Answer
 from computer_use_cache.formats.base import Format
 from computer_use_cache.formats.bedrock_converse import BedrockConverse
 from computer_use_cache.formats.bedrock_invoke import BedrockInvoke, BedrockMessages
-from computer_use_cache.models import Ending, Event, Response, Shape, Skip
+from computer_use_cache.models import Ending, Event, Shape, Skip
 
 CONVERSE, MESSAGES, INVOKE = BedrockConverse(), BedrockMessages(), BedrockInvoke()
 CLAUDE = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
@@ -281,7 +282,7 @@ def test_claudes_chunks_hold_the_events_of_messages() -> None:
     events = MESSAGES.split_stream(frames, Shape.AWS)
     assert not MESSAGES.check_events(events).is_silent
     assert MESSAGES.assemble(events) == message
-    assert b"input_tokens" in MESSAGES.searchable(frames, Shape.AWS)
+    assert b"input_tokens" in Answer(MESSAGES, Shape.AWS, frames).searchable
     assert b"input_tokens" not in frames
 
 
@@ -345,7 +346,7 @@ def test_other_models_answers_are_judged() -> None:
 )
 def test_an_answer_is_priced_as_bedrock_does(format: Format, model: str, answered: Any) -> None:
     upstream = "https://bedrock-runtime.us-east-1.amazonaws.com"
-    response = Response(200, {}, json.dumps(answered).encode(), 1.0)
-    cost = prices.cost_of(format, upstream, model, Shape.JSON, response, now=1_800_000_000.0)
+    read = Answer(format, Shape.JSON, json.dumps(answered).encode())
+    cost = prices.cost_of(read, upstream, model, seconds=1.0, now=1_800_000_000.0)
     assert (cost.input_tokens, cost.output_tokens, cost.at_list_price) == (3, 5, False)
     assert cost.usd

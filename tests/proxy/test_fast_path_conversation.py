@@ -6,11 +6,13 @@ import asyncio
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from computer_use_cache.accounting.ledger import Ledger
 from computer_use_cache.cache.cache import Cache
+from computer_use_cache.cache.plan import Plan
 from computer_use_cache.exchange.runners import Runners
 from computer_use_cache.exchange.shared import Shared
 from computer_use_cache.models import Entry, Request, Response
@@ -76,6 +78,19 @@ def test_a_hit_is_answered_wherever_its_bytes_are_cut(conversation: Conversation
 
 def test_hits_that_arrive_together_are_answered_in_turn(conversation: Conversation) -> None:
     assert_answered(actions(conversation, sent(STORED) * 3), 3)
+
+
+def test_a_remembered_hit_is_counted_for_the_trace_of_each_request(
+    fast_path: FastPath, conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    concluded: list[Plan] = []
+    monkeypatch.setattr(Shared, "conclude_hit", lambda _, plan, entry, began: concluded.append(plan))
+    monkeypatch.setattr(fast_path, "serve", serves := Mock(wraps=fast_path.serve))
+    traces = ["a", "b", "c"]
+    traced = [sent(STORED).replace(b"Host", b"traceparent: %s\r\nHost" % trace.encode()) for trace in traces]
+    assert_answered(actions(conversation, *traced), 3)
+    assert serves.call_count == 2, "the third is remembered"
+    assert [plan.route.request.headers["traceparent"] for plan in concluded] == traces
 
 
 @pytest.mark.parametrize("follows", [b"", sent(STORED), b"GET /"], ids=["nothing", "a hit", "part of a request"])

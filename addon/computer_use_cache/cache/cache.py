@@ -17,6 +17,7 @@ from computer_use_cache import formats
 from computer_use_cache.accounting import prices
 from computer_use_cache.cache import judging, policy
 from computer_use_cache.cache.concealing import Finder
+from computer_use_cache.cache.judging import Judged
 from computer_use_cache.cache.known_keys import KnownKeys
 from computer_use_cache.cache.lookup import checked, offline_error, unread
 from computer_use_cache.cache.plan import Plan, Route
@@ -25,6 +26,7 @@ from computer_use_cache.cache.samples import Samples
 from computer_use_cache.credentials import caller, places
 from computer_use_cache.errors import FormatError
 from computer_use_cache.formats import walking
+from computer_use_cache.formats.answer import Answer
 from computer_use_cache.formats.base import Format, Json, load_object
 from computer_use_cache.keys import canonical_json, forms, key, lifting
 from computer_use_cache.models import (
@@ -299,17 +301,22 @@ class Cache:
 
     def judge(self, plan: Plan, response: Response, now: float) -> Entry | Skipped:
         """The entry for an upstream's complete answer, received at `now`, or why it must not be stored."""
-        judged = judging.judge(plan, response, self.settings, now)
-        return judged if isinstance(judged, Skipped) else judged.costing(self.cost(plan, response, now))
+        judged = self.judge_and_read(plan, response, now)
+        return judged if isinstance(judged, Skipped) else judged.entry
+
+    def judge_and_read(self, plan: Plan, response: Response, now: float) -> Judged | Skipped:
+        """`judge`, with the answer as it is stored. Slow the first time: call it off the event loop."""
+        return judging.judge(plan, response, self.settings, now)
 
     def cost(self, plan: Plan, response: Response, now: float) -> Cost:
-        """The cost of an upstream's answer. Slow the first time: call it off the event loop."""
+        """The cost of an answer that is not stored. Slow the first time: call it off the event loop."""
         shape = judging.shape_of(response.headers.get("content-type", ""), plan.shape)
         if response.status != 200:
             return Cost(usd=0.0, seconds=response.seconds)
         if shape is None:
             return Cost(seconds=response.seconds)
-        return prices.cost_of(plan.format, plan.upstream, plan.model, shape, response, now=now)
+        answer = Answer(plan.format, shape, response.body)
+        return prices.cost_of(answer, plan.upstream, plan.model, seconds=response.seconds, now=now)
 
     def kind_of_credential(self, texts: Iterable[str], credentials: Sequence[str] = ()) -> str:
         """The kind of the first credential in the texts, one of these or any other; "" if they hold no credential.

@@ -1,6 +1,6 @@
 """Records the answers of helper routes and finds them again, under the rules for callers that hold for model calls.
 
-An entry holds no request, and no answer in which a credential stands.
+An entry holds no request, and never an answer that contains a credential.
 """
 
 from __future__ import annotations

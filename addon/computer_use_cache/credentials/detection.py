@@ -19,7 +19,7 @@ from computer_use_cache.formats import walking
 
 
 class Found(NamedTuple):
-    """A text of a body that holds credentials, and where it stands: `("messages", 0, "content")`."""
+    """A text of a body that holds credentials, and its place: `("messages", 0, "content")`."""
 
     place: walking.Place
     text: str

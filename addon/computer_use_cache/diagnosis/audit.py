@@ -114,7 +114,7 @@ def changed(asked: Question, answer: Response, settings: Settings) -> Difference
     if isinstance(verdict, Skipped):
         return verdict
     try:
-        now = answer_of(asked.entry.format, answer.body, verdict.shape)
+        now = verdict.answer.whole
         recorded = answer_of(asked.entry.format, asked.entry.body, asked.entry.shape)
     except FormatError as error:
         return Skipped(str(error))

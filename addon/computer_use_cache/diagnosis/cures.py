@@ -24,7 +24,8 @@ from computer_use_cache.diagnosis.request_record import digests, with_media
 from computer_use_cache.diagnosis.sides import Side, without_call_ids
 from computer_use_cache.errors import FormatError
 from computer_use_cache.formats import walking
-from computer_use_cache.formats.base import Format, Json, load_object
+from computer_use_cache.formats.answer import Answer
+from computer_use_cache.formats.base import Format, Json
 from computer_use_cache.keys import canonical_json, normalizers
 from computer_use_cache.keys.key import remove_pointers
 from computer_use_cache.models import Entry, Shape
@@ -289,5 +290,4 @@ def _repeats(entry: Entry, words: Iterable[str]) -> bool:
 
 def answer_of(format_name: str, body: bytes, shape: Shape) -> Json:
     """An answer as one JSON object, assembled if it was streamed. Raises FormatError."""
-    format = formats.by_name(format_name)
-    return load_object(body) if shape is Shape.JSON else format.assemble(format.split_stream(body, shape))
+    return Answer(formats.by_name(format_name), shape, body).whole

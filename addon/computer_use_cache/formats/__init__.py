@@ -39,7 +39,7 @@ _BEDROCK = re.compile(r"^/model/.+/[a-z-]+$")
 """Bedrock's operations on a model, those that are not cached too (`async-invoke`)."""
 
 _ANTHROPIC = re.compile(r"/messages(?:/|$)|^/api/(?:hello|claude|event_logging|oauth)")
-"""What belongs to Messages, and what Claude Code asks beside it."""
+"""The routes of Messages, and what Claude Code asks besides."""
 
 FORMATS: tuple[Format, ...] = (
     *(ChatCompletions(), Completions(), Fim(), Embeddings(), Responses(), Messages()),

@@ -17,6 +17,7 @@ import msgspec
 
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats import lines, sse, state
+from computer_use_cache.formats.deltas import TextDelta
 from computer_use_cache.formats.judging import Findings
 from computer_use_cache.models import Event, Query, Shape, Skip
 
@@ -143,6 +144,8 @@ class Format(ABC):
     """How that usage is to be read."""
     volatile_members: ClassVar[frozenset[str]] = VOLATILE
     """Members of an answer that differ between two calls that say the same."""
+    text_delta: ClassVar[TextDelta | None] = None
+    """What events look like that do nothing but add to a text."""
     foreign_history: ClassVar[tuple[str, ...]] = ()
     """Texts in a provider's error that mean: this conversation contains something issued to another account."""
     call_id_places: ClassVar[tuple[str, ...]] = ()
@@ -276,10 +279,6 @@ class Format(ABC):
             case Shape.RAW:
                 return [event.data for event in events]
         return list(sse.encode(events))
-
-    def searchable(self, body: bytes, shape: Shape) -> bytes:
-        """A body in which everything that the answer says can be found as text: AWS frames may hold base64."""
-        return body if shape is not Shape.AWS else b"\n".join(event.data for event in self.split_stream(body, shape))
 
     @abstractmethod
     def error(self, error: RequestError) -> Json:

@@ -36,7 +36,7 @@ class Bedrock(Format):
         return model_of(path, self.operations)
 
     def model(self, body: Json, resource: str) -> str:
-        """The id, without what stands before it in an ARN."""
+        """The id, without the part before it in an ARN."""
         return resource.rpartition("/")[2] if resource.startswith("arn:") else resource
 
     def with_model(self, upstream: str, path: str, model: str) -> tuple[str, str]:

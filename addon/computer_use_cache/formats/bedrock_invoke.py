@@ -25,11 +25,11 @@ _ENDINGS = frozenset({"stop_reason", "stopReason", "finish_reason", "finishReaso
 _GUARDRAIL = "amazon-bedrock-guardrailAction"
 """Where a guardrail blocks a request, the model is not asked and has no reason to end."""
 _KEPT_APART = re.compile(r"cohere\.command-(?:light-)?text")
-"""Models neither of whose shapes can be made of the other: each operation has entries of its own."""
+"""Models whose two shapes cannot be converted into each other: each operation has entries of its own."""
 _UNSPOKEN = _ENDINGS | {METRICS, "stop", "finish_reasons"}
 """Members that say nothing by themselves."""
 _OWN_TYPES = frozenset({"application/json", "application/*", "*/*", "application/vnd.amazon.eventstream"})
-"""What an answer is that nobody asked to be something else."""
+"""The API's own media types: an `Accept` that names one of them asks for nothing else."""
 _OLD_CLAUDE = re.compile(r"\.claude-(?:v\d|instant)")
 """Models that are asked for a completion, and answer with one."""
 _VECTORS = frozenset({"embedding", "embeddings", "embeddingsByType"})

@@ -31,7 +31,8 @@ _ALPHABET = (string.ascii_letters + string.digits + "+/_-").encode()
 class Picture:
     """The text of a picture: base64, alone or in a data URL. For any other text, all answers are negative.
 
-    `number` is that of a remembered picture. No other text ever has it in this process."""
+    `number` identifies a remembered picture. No other text ever has it in this process.
+    """
 
     def __init__(self, text: str, number: int | None = None) -> None:
         self.text = text

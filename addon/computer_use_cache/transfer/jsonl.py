@@ -189,13 +189,13 @@ def _entry(line: Json, into: Cache) -> Exported | Skipped:
     verdict = judging.judge_answer(format, answer, entry.shape, into.settings)
     if isinstance(verdict, Skipped):
         return verdict
-    if verdict.shape is not entry.shape:
-        raise FormatError(f"the shape is {entry.shape}, but the content type is for {verdict.shape}")
+    if verdict.answer.shape is not entry.shape:
+        raise FormatError(f"the shape is {entry.shape}, but the content type is for {verdict.answer.shape}")
     record = None if line.get("request") is None else _record(_checked(line, "request", dict), entry, format, into)
     if isinstance(record, Skipped):
         return record
     upstream = record.upstream if record else ""
-    cost = prices.cost_of(format, upstream, entry.model, entry.shape, answer, now=entry.created_at)
+    cost = prices.cost_of(verdict.answer, upstream, entry.model, seconds=entry.seconds, now=entry.created_at)
     is_json = entry.shape is Shape.JSON
     entry = replace(
         entry.costing(cost),

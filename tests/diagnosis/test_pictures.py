@@ -19,6 +19,7 @@ from computer_use_cache.cache import rebound
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cli import main
 from computer_use_cache.diagnosis import causes, near_miss
+from computer_use_cache.diagnosis.cures import FOLLOWS
 from computer_use_cache.diagnosis.near_miss import Near
 from computer_use_cache.diagnosis.request_record import record
 from computer_use_cache.exchange.decide import Decider
@@ -146,7 +147,13 @@ def test_an_earlier_miss_is_no_hindrance_unless_it_began_another_chain(store: St
     assert "CACHE_IMAGE_MASK" in near(cache, body(CLOCKS[1], chained=True)).cure.settings
     in_another_chain = near(cache, body(CLOCKS[1], run="2", chained=True)).cure
     assert not in_another_chain
-    assert "follows from an earlier miss" in in_another_chain.reason
+    assert in_another_chain.reason == FOLLOWS
+    near(cache, body(CLOCKS[2], run="3", chained=True))
+    groups = causes.grouped(causes.for_all(near_miss.misses(store, 0), store, ()))
+    assert [(group["misses"], group["uncured"], group["pictures"] != "") for group in groups] == [
+        (2, FOLLOWS, False),
+        (2, "", True),
+    ]
 
 
 def test_a_difference_is_told_by_size_share_and_box(store: Store) -> None:

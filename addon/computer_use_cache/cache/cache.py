@@ -189,8 +189,8 @@ class Cache:
         return policy.model_verdict(model, self.settings)
 
     def key_body(self, format: Format, body: Json, blanked: list[Value] | None = None) -> Json:
-        """The part of a request's body (as parsed by `canonical_json.parse_body`) that belongs to the key. If its API
-        answers in text, the values that normalisers take out of it are appended to `blanked`."""
+        """What a request's body (as parsed by `canonical_json.parse_body`) contributes to the key. If its API answers
+        in text, the values that normalisers remove are appended to `blanked`."""
         return map_pictures(format, self._normalized_body(format, body, blanked), without_metadata)
 
     def _normalized_body(self, format: Format, body: Json, blanked: list[Value] | None) -> Json:

@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from computer_use_cache.diagnosis.cures import CHANGED
+from computer_use_cache.diagnosis.cures import CHANGED, FOLLOWS
 from computer_use_cache.formats.base import Json
 from computer_use_cache.screens import suggest
 from computer_use_cache.screens.approval import Rule
@@ -82,7 +82,7 @@ def grouped(misses: Iterable[Json]) -> list[Json]:
 def _pictures(group: Sequence[Json]) -> str:
     """How the pictures of these misses differ; empty if none do."""
     found = suggest.causes(_picture_miss(miss) for miss in reversed(group) if miss.get("pictures"))
-    if not found:
+    if not found or _uncured(group[0]) == FOLLOWS:
         return ""
     first = group[-1]["differences"][0]
     cured = group[0].get("pictures_cured") or first.get("picture", "")
@@ -93,6 +93,8 @@ def _cause(miss: Json) -> tuple[str, ...]:
     settings = _settings(miss)
     if settings:
         return tuple(map("=".join, settings.items()))
+    if _uncured(miss) == FOLLOWS:
+        return (FOLLOWS,)
     pictures = miss.get("pictures")
     return (*(pictures[0] if pictures else (miss["differences"][0]["path"],)), _uncured(miss))
 

@@ -21,13 +21,14 @@ from computer_use_cache.cache.replay import Replayed
 from computer_use_cache.diagnosis import candidates, pictures
 from computer_use_cache.diagnosis.differences import without_equal
 from computer_use_cache.diagnosis.request_record import digests, with_media
+from computer_use_cache.diagnosis.sides import Side, without_call_ids
 from computer_use_cache.errors import FormatError
 from computer_use_cache.formats import walking
 from computer_use_cache.formats.answer import Answer
 from computer_use_cache.formats.base import Format, Json
 from computer_use_cache.keys import canonical_json, normalizers
 from computer_use_cache.keys.key import remove_pointers
-from computer_use_cache.models import Entry, RequestRecord, Shape
+from computer_use_cache.models import Entry, Shape
 from computer_use_cache.rebinding import Bindings, Cause, Refusal
 from computer_use_cache.screens.approval import Rule
 from computer_use_cache.screens.pixels import can_decode
@@ -47,7 +48,7 @@ _REPEATED = "the recorded answer repeats what moved"
 _REBOUND = "rebinding answers it by now"
 _TYPED = "what looks like a text cursor may be a typed letter"
 _CHAIN = "previous_response_id"
-_FOLLOWS = "it follows from an earlier miss, which began another chain of responses"
+FOLLOWS = "an earlier miss began another chain of responses"
 _UNSAFE = (Cause.COMPUTED, Cause.SIGNED, Cause.TRACE)
 """Refusals of rebinding that say that the answer depends on the values that moved."""
 
@@ -86,15 +87,6 @@ class Cure:
         return {variable: text for variable, text in texts.items() if text}
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
-    """One of two compared requests to an API: its record, and its body as it enters the key."""
-
-    format: Format
-    record: RequestRecord
-    body: Json
-
-
 def find(cache: Cache, plan: Plan, asked: Side, stored: Side, key: str, *, pairs: Collection[Pair] = ()) -> Cure:
     """The fewest settings that make two requests equal, given that they differ in their bodies only.
 
@@ -120,7 +112,7 @@ def _of_pictures(
     be other steps, so their pictures say nothing.
     """
     if asked.body.get(_CHAIN) != stored.body.get(_CHAIN):
-        return Cure(reason=_FOLLOWS)
+        return Cure(reason=FOLLOWS)
     setting = "; ".join(map(str, cache.screens.masks))
     suggestion = suggest([PictureMiss(cache.run, pairs)], pictures.finder(cache.store, asked.record), setting)
     if suggestion is None:
@@ -136,11 +128,6 @@ def _of_pictures(
             return Cure(reason=_TYPED)
     caret = (str(Rule.CARET),) if suggestion.caret else ()
     return replace(cure, mask=suggestion.mask, normalizers=(*cure.normalizers, *caret))
-
-
-def without_call_ids(side: Side) -> Side:
-    """A request without the ids that every run gives its calls anew."""
-    return replace(side, body=normalizers.without_call_ids(side.format, side.body))
 
 
 def _of_texts(store: RequestLog, plan: Plan, entry: Entry, asked: Side, stored: Side) -> Cure:

@@ -12,8 +12,9 @@ from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.cache.policy import Controls
 from computer_use_cache.diagnosis import cures, pictures, request_record
-from computer_use_cache.diagnosis.cures import Cure, Side
+from computer_use_cache.diagnosis.cures import Cure
 from computer_use_cache.diagnosis.differences import Difference, differences, without_credentials
+from computer_use_cache.diagnosis.sides import Side, without_call_ids
 from computer_use_cache.errors import FormatError, StoreError
 from computer_use_cache.formats.base import Json, dump, load_object
 from computer_use_cache.keys import canonical_json, key
@@ -109,7 +110,7 @@ def nearest(cache: Cache, plan: Plan, record: RequestRecord) -> Near | None:
         stored = _side(cache, plan, kept)
         first = _first(asked, stored)
         # Call ids differ in every run. They count only if nothing else differs.
-        deciding = _first(cures.without_call_ids(asked), cures.without_call_ids(stored)) or first
+        deciding = _first(without_call_ids(asked), without_call_ids(stored)) or first
         if (
             deciding
             and not _continues(deciding, plan.format.conversation)

@@ -40,7 +40,7 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
-    """mitmproxy takes over, beginning with these bytes. `search` is that of the request in it, if there was one."""
+    """mitmproxy takes over, beginning with these bytes. `search` is that of the request in them, if there was one."""
 
     pieces: tuple[bytes, ...]
     search: Search | None = None

@@ -69,7 +69,7 @@ LIBRARIES = {
     "click": {"cli"},
     "rich": {"cli"},
     "jinja2": {"report/render.py"},
-    "diskcache": {"store/sqlite.py", "store/raw_disk.py", "store/sqlite_failures.py"},
+    "diskcache": {"store/sqlite.py", "store/raw_disk.py", "store/read_only.py", "store/sqlite_failures.py"},
     "genai_prices": {"accounting/prices.py"},
     "redis": {"store/redis_servers.py"},
     "botocore": {"proxy/signing.py"},

@@ -129,13 +129,14 @@ _MOST_WORKERS = 64
 def workers(text: str) -> int:
     """A number of processes; `auto` is one for each core that this process may use, and one on Windows."""
     if text.strip().lower() == "auto":
-        return min(_cores(), _MOST_WORKERS)
+        return min(cores(), _MOST_WORKERS)
     if text.strip().isdecimal() and 1 <= int(text) <= _MOST_WORKERS:
         return int(text)
     raise ValueError(f"auto, or a whole number from 1 to {_MOST_WORKERS}")
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many cores this process may use, as far as several processes are of use: one on Windows."""
     if sys.platform == "win32":
         return 1
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

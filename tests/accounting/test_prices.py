@@ -22,6 +22,7 @@ from computer_use_cache.accounting.ledger import Ledger
 from computer_use_cache.accounting.prices import cost_of
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.errors import RequestError
+from computer_use_cache.formats.answer import Answer
 from computer_use_cache.keys.upstream import split
 from computer_use_cache.models import Bypass, Cost, Entry, Outcome, Request, Response, Shape
 from computer_use_cache.setting_values import BaseUrl
@@ -85,7 +86,7 @@ COMPLETION = {
 
 def cost(name: str, upstream: str, answer: Any, model: str = "m", shape: Shape = Shape.JSON) -> Cost:
     body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-    return cost_of(formats.by_name(name), upstream, model, shape, Response(200, {}, body, 2.5), now=NOW)
+    return cost_of(Answer(formats.by_name(name), shape, body), upstream, model, seconds=2.5, now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -142,11 +143,9 @@ def test_the_request_names_the_model_where_the_answer_does_not() -> None:
 
 def test_a_price_is_that_of_the_day() -> None:
     body = json.dumps(CHAT | {"model": "o3"}).encode()
-    chat = formats.by_name("chat_completions")
+    answer = Answer(formats.by_name("chat_completions"), Shape.JSON, body)
     before, after = (
-        cost_of(
-            chat, OPENAI, "o3", Shape.JSON, Response(200, {}, body, 0.0), now=datetime(*day, tzinfo=UTC).timestamp()
-        )
+        cost_of(answer, OPENAI, "o3", seconds=0.0, now=datetime(*day, tzinfo=UTC).timestamp())
         for day in ((2025, 6, 9), (2025, 6, 10))
     )
     assert before.usd
@@ -334,6 +333,6 @@ def test_a_gateway_has_the_list_price_of_known_models_and_none_of_others(
     upstream: str, model: str, is_known: bool
 ) -> None:
     body = json.dumps({name: value for name, value in CHAT.items() if name != "model"}).encode()
-    answer = Response(200, {}, body, 1.0)
-    cost = cost_of(formats.by_name("chat_completions"), upstream, model, Shape.JSON, answer, now=NOW)
+    answer = Answer(formats.by_name("chat_completions"), Shape.JSON, body)
+    cost = cost_of(answer, upstream, model, seconds=1.0, now=NOW)
     assert (cost.usd is not None, cost.at_list_price) == (is_known, is_known)

@@ -290,7 +290,9 @@ STORED = [
 
 @pytest.mark.parametrize(("api", "answer", "shape"), STORED)
 def test_a_complete_answer_is_stored_in_the_shape_it_came(api: str, answer: Response, shape: Shape) -> None:
-    assert judge_answer(formats.by_name(api), answer, shape, settings()) == Storable(shape, offline_only=api in SILENT)
+    verdict = judge_answer(formats.by_name(api), answer, shape, settings())
+    assert isinstance(verdict, Storable)
+    assert (verdict.answer.shape, verdict.offline_only) == (shape, api in SILENT)
 
 
 NEVER_STORED = [

@@ -1,9 +1,8 @@
 """What an answer cost: the usage that it reports, priced by genai-prices.
 
-A model behind a gateway or on this machine has its maker's list price, and is marked
-accordingly. An unknown model has no
-price: nothing is guessed. The prices come with the package; nothing is fetched. It is imported with the first answer,
-off the event loop, because importing it takes longer than a hundred hits.
+A model behind a gateway or on this machine has its maker's list price, and is marked accordingly. An unknown model has
+no price: nothing is guessed. The prices come with genai-prices; nothing is fetched. It is imported with the first
+answer, off the event loop, because importing it takes longer than a hundred hits.
 """
 
 from __future__ import annotations
@@ -16,8 +15,9 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from computer_use_cache.errors import FormatError
-from computer_use_cache.formats.base import Format, Json, UsageFlavor, load_object
-from computer_use_cache.models import Cost, Response, Shape
+from computer_use_cache.formats.answer import Answer
+from computer_use_cache.formats.base import Format, Json, UsageFlavor
+from computer_use_cache.models import Cost
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, Provider, Usage
@@ -32,37 +32,33 @@ _PREFIXES = {"mistralai": "mistral", "xai": "x-ai", "deepseek-ai": "deepseek"}
 """Prefixes of model names that gateways use for makers which genai-prices calls differently."""
 
 
-def cost_of(format: Format, upstream: str, model: str, shape: Shape, response: Response, *, now: float) -> Cost:
-    """The cost of an answer that came in `shape` at `now` (Unix seconds) from the API at the base URL `upstream`.
+def cost_of(answer: Answer, upstream: str, model: str, *, seconds: float, now: float) -> Cost:
+    """The cost of an answer that came after `seconds`, at `now` (Unix seconds), from the API at the base URL
+    `upstream`.
 
     `model` is the one that the request named; the answer may name it more exactly. Without usage in the answer the
     tokens are 0, and without a price `usd` is None.
     """
     try:
-        text = format.searchable(response.body, shape)
+        format, text = answer.format, answer.searchable
         if format.usage_places[0].encode() not in text and rb"\u00" not in text:
-            # True of most of OpenAI's streams. Assembling thousands of events would delay their end for nothing.
-            return Cost(seconds=response.seconds)
-        if shape is Shape.JSON:
-            answer = load_object(response.body)
-        else:
-            answer = format.assemble(format.split_stream(response.body, shape))
-        answer = format.opened_answer(answer)
-        usage = _usage(format, upstream, answer)
+            return Cost(seconds=seconds)  # true of most of OpenAI's streams
+        whole = format.opened_answer(answer.whole)
+        usage = _usage(format, upstream, whole)
         if usage is None:
-            return Cost(seconds=response.seconds)
+            return Cost(seconds=seconds)
         asked, answered = int(usage.reported_value("input_tokens")), int(usage.reported_value("output_tokens"))
         if not (0 <= asked <= _MOST_TOKENS and 0 <= answered <= _MOST_TOKENS):
-            return Cost(seconds=response.seconds)
-        priced = _priced(upstream, (answer.get("model"), answer.get("modelVersion"), model))
-        usd = _usd(format, usage, priced, answer, now) if priced else None
+            return Cost(seconds=seconds)
+        priced = _priced(upstream, (whole.get("model"), whole.get("modelVersion"), model))
+        usd = _usd(format, usage, priced, whole, now) if priced else None
         is_listed = usd is not None and priced is not None and priced.is_listed
-        return Cost(asked, answered, usd, response.seconds, is_listed)
+        return Cost(asked, answered, usd, seconds, is_listed)
     except FormatError:
-        return Cost(seconds=response.seconds)
+        return Cost(seconds=seconds)
     except Exception:  # a library's error about untrusted data must not keep an answer from being stored
         logger.warning("the cost of an answer is not known", exc_info=True)
-        return Cost(seconds=response.seconds)
+        return Cost(seconds=seconds)
 
 
 def _usage(format: Format, upstream: str, answer: Json) -> Usage | None:

@@ -72,7 +72,7 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     hits: int = 0
     """Requests answered from the store."""
     misses: int = 0
-    """Requests sent upstream, whatever came of them."""
+    """Requests sent upstream, whether or not that succeeded."""
     rebound_hits: int = 0
     """Hits on answers that were recorded for other values."""
     rebound: dict[str, int] = {}
@@ -98,13 +98,13 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     studies_put_off: int = 0
     """Misses whose nearest entry was not looked for at once, because the proxy was busy."""
     studies_made_up: int = 0
-    """How many of them were studied later."""
+    """How many of these misses were studied later."""
     unrecorded: int = 0
     """Calls that their run does not have, because there were too many at once or the store failed."""
     last_updated_at: float | None = None
     """When an answer was last stored, in Unix seconds."""
     models: dict[str, ModelStatistics] = {}
-    """By the name of the model."""
+    """The counts of each model, by its name."""
     history: list[Hour] = []
     """The last hours in which something was asked, oldest first."""
     ttl_seconds: int = 0

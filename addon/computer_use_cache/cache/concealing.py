@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.credentials import detection, places
-from computer_use_cache.formats.base import dump, load_object
+from computer_use_cache.formats.answer import Answer
+from computer_use_cache.formats.base import dump
 from computer_use_cache.models import Shape
 from computer_use_cache.rebinding import Cause, Refusal, conceal_answer
 from computer_use_cache.screens.picture import LONG, picture_of
@@ -57,27 +58,24 @@ def _name(text: str) -> bytes:
     return f"{picture.before}{picture.digest}".encode()
 
 
-def concealed_answer(plan: Plan, shape: Shape, body: bytes) -> bytes | Refusal:
-    """An answer of this shape, fit to be stored: the same bytes if it holds no credential. Refused if it holds one that
-    is not in the request, because the next caller could not be given their own in its place."""
-    format = plan.format
-    answer = (
-        load_object(body) if shape is Shape.JSON else () if shape is Shape.RAW else format.split_stream(body, shape)
-    )
+def concealed_answer(plan: Plan, answer: Answer) -> Answer | Refusal:
+    """An answer fit to be stored: the same one if it holds no credential. Refused if it holds one that is not in the
+    request, because the next caller could not be given their own in its place. Raises FormatError."""
+    format, shape = plan.format, answer.shape
     if plan.secrets:
-        found = conceal_answer(format, answer, plan.secrets, with_usage=plan.with_usage)
+        given = answer.whole if shape is Shape.JSON else answer.events
+        found = conceal_answer(format, given, plan.secrets, with_usage=plan.with_usage)
         if isinstance(found, Refusal):
             return found
-        if found.answer is not answer:
-            answer = found.answer
-            body = dump(answer) if isinstance(answer, dict) else b"".join(format.join_stream(answer, shape))
-    if any(places.repeated(plan.credentials, format.searchable(body, shape).decode("utf-8", "replace"))):
+        if found.answer is not given:
+            is_json = isinstance(found.answer, dict)
+            body = dump(found.answer) if is_json else b"".join(format.join_stream(found.answer, shape))
+            answer = Answer(format, shape, body)
+    if plan.credentials and any(places.repeated(plan.credentials, answer.searchable.decode("utf-8", "replace"))):
         return Refusal(Cause.OTHER_FORM)
-    if format.answers_in_text and answer:
-        whole = answer if isinstance(answer, dict) else format.assemble(answer)
-        if any(detection.find_in_body(whole)):
-            return Refusal(Cause.NEW_CREDENTIAL)
-    return body
+    if format.answers_in_text and shape is not Shape.RAW and any(detection.find_in_body(answer.whole)):
+        return Refusal(Cause.NEW_CREDENTIAL)
+    return answer
 
 
 def _united(spans: Iterable[tuple[int, int, str]]) -> Spans:

@@ -1,6 +1,6 @@
 """Records the answers of helper routes and finds them again, under the rules for callers that hold for model calls.
 
-An entry holds no request, and no answer in which a credential stands.
+An entry holds no request, and never an answer that contains a credential.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def _is_good(response: Response) -> bool:
 
 def _holds_credential(cache: Cache, request: Request, answer: bytes) -> bool:
     own = (caller.of_caller(request.headers, request.query), cache.settings.upstream_api_key)
-    if cache.finds_credential(answer.decode("utf-8", "replace"), [credential for credential in own if credential]):
+    if cache.kind_of_credential([answer.decode("utf-8", "replace")], [credential for credential in own if credential]):
         return True
     try:
         return places.names_credential(load_object(answer))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from computer_use_cache.accounting import prices
 from computer_use_cache.cache.concealing import concealed_answer
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.credentials import detection
 from computer_use_cache.errors import FormatError
 from computer_use_cache.formats import aws_events, expiry
+from computer_use_cache.formats.answer import Answer
 from computer_use_cache.formats.base import Format, load_object
 from computer_use_cache.models import Bypass, Entry, Response, Shape, Skip, Skipped
 from computer_use_cache.rebinding import Refusal
@@ -27,7 +28,15 @@ _KEPT_OPENAI_HEADERS = ("openai-model", "openai-processing-ms", "openai-version"
 """Recorded and replayed like `_KEPT_HEADERS`. OpenAI's other headers name the caller's organisation and project."""
 
 
-def judge(plan: Plan, response: Response, settings: Settings, now: float) -> Entry | Skipped:
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The entry of an answer that may be stored, and the answer as it is stored."""
+
+    entry: Entry
+    answer: Answer
+
+
+def judge(plan: Plan, response: Response, settings: Settings, now: float) -> Judged | Skipped:
     """The entry for an upstream's complete answer, received at `now`, or why it must not be stored."""
     if isinstance(plan.verdict, Bypass):
         return Skipped(str(plan.verdict), Skip.FORBIDDEN)
@@ -37,38 +46,40 @@ def judge(plan: Plan, response: Response, settings: Settings, now: float) -> Ent
     if isinstance(verdict, Skipped):
         return verdict
     try:
-        body = concealed_answer(plan, verdict.shape, response.body)
+        answer = concealed_answer(plan, verdict.answer)
     except FormatError as error:
         return Skipped(str(error), error.reason)
-    if isinstance(body, Refusal):
-        return Skipped(f"{Skip.CREDENTIAL}: {body}", Skip.CREDENTIAL)
+    if isinstance(answer, Refusal):
+        return Skipped(f"{Skip.CREDENTIAL}: {answer}", Skip.CREDENTIAL)
     if detection.find_in_text(f"{plan.model} {plan.verdict.namespace}"):
-        return Skipped(f"{Skip.CREDENTIAL}: the model or the namespace is called like one", Skip.CREDENTIAL)
+        return Skipped(f"{Skip.CREDENTIAL}: the name of the model or the namespace looks like one", Skip.CREDENTIAL)
     usable_until = verdict.usable_until
     if usable_until is not None and usable_until <= now:
         return Skipped(Skip.EXPIRED, Skip.EXPIRED)
     ttl = settings.ttl_seconds if plan.verdict.ttl is None else plan.verdict.ttl
     ends = [time for time in (now + ttl if ttl else None, usable_until) if time is not None]
-    is_json = verdict.shape is Shape.JSON
-    return Entry(
+    is_json = answer.shape is Shape.JSON
+    entry = Entry(
         key=plan.key,
         format=plan.format.name,
-        shape=verdict.shape,
+        shape=answer.shape,
         model=plan.model,
         namespace=plan.verdict.namespace,
         headers=tuple(item for item in sorted(response.headers.items()) if is_kept(item[0])),
-        body=body,
+        body=answer.body,
         created_at=now,
         expires_at=min(ends, default=None),
         seconds=response.seconds,
         with_usage=plan.with_usage,
-        chunks=response.chunks if body is response.body else (),
+        chunks=response.chunks if answer is verdict.answer else (),
         offline_only=verdict.offline_only,
         usable_until=usable_until,
         asked_form=plan.format.unasked_form(response.body, plan.body) if is_json else "",
         template=plan.template.digest if plan.template else "",
         bindings=plan.template.bindings if plan.template else b"",
     )
+    cost = prices.cost_of(verdict.answer, plan.upstream, plan.model, seconds=response.seconds, now=now)
+    return Judged(entry.costing(cost), answer)
 
 
 def is_kept(header: str) -> bool:
@@ -94,9 +105,9 @@ _RAW = re.compile(r"(audio|video)/.+|application/(octet-stream|x-subrip)|text/(p
 
 @dataclass(frozen=True, slots=True)
 class Storable:
-    """The verdict that an answer may be stored, and its shape. The other fields are as in `Entry`."""
+    """The verdict that an answer may be stored. The other fields are as in `Entry`."""
 
-    shape: Shape
+    answer: Answer
     offline_only: bool = False
     usable_until: float | None = None
 
@@ -117,27 +128,32 @@ def judge_answer(format: Format, response: Response, wanted: Shape, settings: Se
         content_type = response.headers.get("content-type", "missing")
         return Skipped(f"content type is {content_type}", Skip.CONTENT_TYPE)
     try:
-        return _judge_body(format, response, shape, settings)
+        return _judge_body(Answer(format, shape, response.body), settings, ended=response.ended)
     except FormatError as error:
         return Skipped(str(error), error.reason)
 
 
-def _judge_body(format: Format, response: Response, shape: Shape, settings: Settings) -> Storable | Skipped:
-    pieces: Sequence[bytes]
-    if shape is Shape.JSON:
-        pieces = [response.body]
-        findings = format.check_answer(load_object(response.body))
-    elif shape is Shape.RAW:
-        pieces = []
-        findings = format.check_bytes(response.body, ended=response.ended)
-    else:
-        events = format.split_stream(response.body, shape)
-        pieces = [event.data for event in events]
-        findings = format.check_events(events, ended=response.ended)
+def _judge_body(answer: Answer, settings: Settings, *, ended: bool) -> Storable | Skipped:
+    match answer.shape:
+        case Shape.JSON:
+            findings = answer.format.check_answer(answer.whole)
+        case Shape.RAW:
+            findings = answer.format.check_bytes(answer.body, ended=ended)
+        case _:
+            findings = answer.format.check_events(answer.joined, ended=ended)
     if chosen := findings.endings & settings.skip:
         return Skipped(f"CACHE_SKIP names {min(chosen)}", Skip.CHOSEN)
-    times = (expiry.earliest(load_object(piece)) for piece in pieces if expiry.may_expire(piece))
-    return Storable(shape, findings.is_silent, min((time for time in times if time is not None), default=None))
+    return Storable(answer, findings.is_silent, _usable_until(answer))
+
+
+def _usable_until(answer: Answer) -> float | None:
+    if answer.shape is Shape.RAW or not expiry.may_expire(answer.searchable):
+        return None
+    if answer.shape is Shape.JSON:
+        return expiry.earliest(answer.whole)
+    pieces = (event.data for event in answer.events if expiry.may_expire(event.data))
+    times = (expiry.earliest(load_object(piece)) for piece in pieces)
+    return min((time for time in times if time is not None), default=None)
 
 
 def _refusal(format: Format, response: Response, settings: Settings) -> str:

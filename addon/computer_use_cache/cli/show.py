@@ -16,6 +16,7 @@ from computer_use_cache.cli.chosen_run import chosen_run
 from computer_use_cache.cli.clear import opened_store
 from computer_use_cache.cli.differences import lines_of
 from computer_use_cache.formats import by_name
+from computer_use_cache.formats.answer import Answer
 from computer_use_cache.formats.item import Item, Kind
 from computer_use_cache.models import Outcome
 from computer_use_cache.run_models import Call, Run
@@ -77,7 +78,7 @@ def _show_run(store: Store, run: Run, calls: list[Call], *, to_json: bool) -> No
 
 def _did(store: Store, call: Call) -> str:
     entry = store.get(call.key) if call.key else None
-    return summarize(steps.answer_of(by_name(call.format), entry)) if entry else ""
+    return summarize(steps.items_of(Answer(by_name(call.format), entry.shape, entry.body))) if entry else ""
 
 
 def _near(store: Store, step: Step, screens: Approval) -> Differences:

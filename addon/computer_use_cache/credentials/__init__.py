@@ -1,1 +1,1 @@
-"""Credentials: whose request it is, where secrets stand in bodies and texts, and how they are kept out of the store."""
+"""Credentials: whose request it is, where secrets are in bodies and texts, and how they are kept out of the store."""

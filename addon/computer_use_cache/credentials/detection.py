@@ -19,7 +19,7 @@ from computer_use_cache.formats import walking
 
 
 class Found(NamedTuple):
-    """A text of a body that holds credentials, and where it stands: `("messages", 0, "content")`."""
+    """A text of a body that holds credentials, and its place: `("messages", 0, "content")`."""
 
     place: walking.Place
     text: str
@@ -67,7 +67,7 @@ _OWN_RULES = frozenset(
 def find_in_text(text: str) -> list[Secret]:
     """The credentials in a text, in order and without overlaps.
 
-    Takes up to 5 ms for 100 KB: call it off the event loop.
+    Takes 3 ms for 100 KB of code or prose, ten times as long where most lines are suspect: call it off the event loop.
     """
     if len(text) < SHORTEST:
         return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from computer_use_cache.credentials import detection
 
 HIDDEN = "<credential>"
-"""What stands in the place of a credential."""
+"""What replaces a credential in texts that are shown, and in recorded command lines."""
 
 
 def redacted(text: str) -> str:

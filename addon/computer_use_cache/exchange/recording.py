@@ -36,20 +36,21 @@ def keep(
     None if it was put off."""
     plan = with_template(shared.cache, plan)
     study = study or near_miss.recorded(shared.cache, plan)
-    judged = shared.cache.judge(plan, response, now)
-    whole = shared.cache.cost(plan, response, now) if isinstance(judged, Skipped) else judged.cost
-    cost = total(part.cost for part in parts) if parts else whole
+    judged = shared.cache.judge_and_read(plan, response, now)
     if isinstance(judged, Skipped):
         kept: Stored | Updated | Skipped = judged
+        cost = shared.cache.cost(plan, response, now)
         landing: Landing = response if response.status >= 400 else Released.ALONE
     else:
-        kept, landing = _store(shared, judged, study, parts, now), judged
+        kept, cost, landing = _store(shared, judged.entry, study, parts, now), judged.entry.cost, judged.entry
+        if not isinstance(kept, Skipped):
+            shared.read_answer(judged)
     if study.near:
         try:
             near_miss.log_miss(shared.cache, plan, study.near, now)
         except StoreError as error:
             shared.storing.failed(error)
-    return Recorded(kept, landing, cost)
+    return Recorded(kept, landing, total(part.cost for part in parts) if parts else cost)
 
 
 def _store(

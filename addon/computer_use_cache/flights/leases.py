@@ -1,8 +1,8 @@
 """One upstream call for all proxies that share a store: the one that holds the key's lease makes it, the others wait
 for its entry.
 
-The lease is renewed while the call runs and expires by itself if its holder dies. Nobody waits for a second call: when
-a lease ends without an entry, those who waited go upstream themselves.
+The lease is renewed while the call runs, and expires by itself if its holder dies. No proxy waits for a second call: if
+a lease ends without an entry, those that waited go upstream themselves.
 """
 
 from __future__ import annotations

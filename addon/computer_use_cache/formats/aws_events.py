@@ -22,7 +22,7 @@ _STRING = 7
 _FIXED_SIZES = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
 """Bytes of the other header types: true, false, byte, short, integer, long, timestamp, UUID."""
 _SIZED = (6, _STRING)
-"""Types whose length stands before the value: bytes and string."""
+"""Types whose length precedes the value: bytes and string."""
 
 
 class Message(NamedTuple):

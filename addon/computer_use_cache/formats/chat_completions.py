@@ -15,6 +15,7 @@ from typing import Any
 
 from computer_use_cache.errors import FormatError
 from computer_use_cache.formats.base import Json
+from computer_use_cache.formats.deltas import TextDelta
 from computer_use_cache.formats.openai_choices import ChoiceFormat, join_extras, without
 from computer_use_cache.models import Event
 
@@ -24,6 +25,15 @@ _TEXTS = ("reasoning", "reasoning_content", "content", "refusal")
 """Strings of a message that get a delta of their own, in the order in which a model writes them."""
 _COMMENTS = frozenset({"role", "name", "annotations", "citations", "provider_specific_fields"})
 """Members of a message that say nothing by themselves."""
+_JOINED = frozenset(("index", "delta", "message", "text"))
+"""Members of a choice that are read otherwise, or repeat others: Perplexity sends the message so far beside each delta,
+Together the delta's own text."""
+_TEXT_DELTA = TextDelta.of(
+    rb'\{[^][{}]*"choices": ?\[\{[^][{}]*"delta": ?\{(?:"role": ?"assistant", ?)?'
+    rb'"(?:content|reasoning_content)": ?"',
+    rb'(?P<end>"\}[^][{}]*\}\][^][{}]*?)(?:, ?"(?:obfuscation|p)": ?"[^"\\]*")?\}',
+)
+"""No list or object beside these: those would grow with every chunk."""
 
 
 class ChatCompletions(ChoiceFormat):
@@ -33,6 +43,7 @@ class ChatCompletions(ChoiceFormat):
     routes = ("/chat/completions",)
     answer_object = "chat.completion"
     chunk_object = "chat.completion.chunk"
+    text_delta = _TEXT_DELTA
     image_places = ("messages/*/content/*/image_url/url", "messages/*/content/*/file/file_data")
     call_id_places = ("messages/*/tool_calls/*/id", "messages/*/tool_call_id")
 
@@ -70,13 +81,14 @@ class ChatCompletions(ChoiceFormat):
         return answer
 
     def join_part(self, choice: Json, part: Json) -> None:
-        message = choice.setdefault("message", {"role": "assistant", "content": None})
-        delta = part.get("delta") or {}
+        if "message" not in choice:
+            choice["message"] = {"role": "assistant", "content": None}
+        message, delta = choice["message"], part.get("delta") or {}
         if not isinstance(delta, dict):
             raise FormatError("the `delta` of a choice is not an object")
-        choice["message"] = _joined_object(message, delta)
-        # Perplexity repeats the message so far beside each delta, Together the delta's own text.
-        join_extras(choice, without(part, "delta", "message", "text"))
+        for name, value in delta.items():  # in place: there may be thousands of deltas
+            message[name] = _joined(name, message.get(name), value)
+        join_extras(choice, part, _JOINED)
 
     def split_choice(self, choice: Json) -> list[Json]:
         message = choice.get("message") or {}
@@ -96,11 +108,10 @@ class ChatCompletions(ChoiceFormat):
 
 
 def _uncontrolled(message: Any) -> Any:
-    match message:
-        case {"content": list(parts)}:
-            plain = [without(part, "cache_control") if isinstance(part, dict) else part for part in parts]
-            return message | {"content": plain}
-    return message
+    parts = message.get("content") if isinstance(message, dict) else None
+    if not isinstance(parts, list) or not any(isinstance(part, dict) and "cache_control" in part for part in parts):
+        return message
+    return message | {"content": [without(part, "cache_control") if isinstance(part, dict) else part for part in parts]}
 
 
 def _split_message(message: Json) -> list[Json]:

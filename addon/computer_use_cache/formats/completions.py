@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from computer_use_cache.errors import FormatError
 from computer_use_cache.formats.base import Json
-from computer_use_cache.formats.openai_choices import ChoiceFormat, join_extras, without
+from computer_use_cache.formats.openai_choices import ChoiceFormat, join_extras
+
+_JOINED = frozenset(("index", "text"))
 
 
 class Completions(ChoiceFormat):
@@ -34,7 +36,7 @@ class Completions(ChoiceFormat):
         if not isinstance(text, str):
             raise FormatError("the `text` of a choice is not a string")
         choice["text"] = choice.get("text", "") + text
-        join_extras(choice, without(part, "text"))
+        join_extras(choice, part, _JOINED)
 
     def split_choice(self, choice: Json) -> list[Json]:
         return [choice]

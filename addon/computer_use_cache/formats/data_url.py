@@ -16,6 +16,6 @@ def split(text: str) -> tuple[str, str, bool]:
 
 
 def base64_head(text: str) -> str:
-    """What stands before the base64 in a data URL, "" for any other text."""
+    """The part of a data URL before its base64, "" for any other text."""
     head, _, is_base64 = split(text)
     return head if is_base64 else ""

@@ -64,7 +64,7 @@ class Gemini(Format):
     name = "gemini"
     operation = "generate_content"
     key_excluded = frozenset({"cache_control", "metadata"})
-    """The API has none of these. `cachedContent` is part of the prompt."""
+    """The API itself has no such fields. `cachedContent` is part of the prompt."""
     origin_paths: ClassVar[tuple[str, ...]] = ("/v1beta/",)
     conversation = "contents"
     instructions = ("systemInstruction", "system_instruction")

@@ -1,6 +1,6 @@
-"""Helper routes: what agents ask a provider beside their model calls, such as which models there are.
+"""Helper routes: what agents ask a provider besides their model calls, such as which models there are.
 
-Such an answer may be out of date a moment later, so live requests go upstream; a recorded answer is for `offline`.
+Such an answer may be out of date a moment later, so live requests go upstream; recorded answers are only for `offline`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from computer_use_cache.formats.base import Format, Json
 from computer_use_cache.formats.item import Item, Kind
 
 _BESIDE_TEXT = (*parts.THINKING, "tool_calls")
-"""Members of an answer that stand beside its text, where that is no message."""
+"""Members of an answer that accompany its text, if that is not a message."""
 
 
 def of_request(format: Format, body: Json) -> list[Item]:

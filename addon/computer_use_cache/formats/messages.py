@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats import cache_control, judging, vertex
 from computer_use_cache.formats.base import Format, Json, UsageFlavor, dump, load_object, load_objects
+from computer_use_cache.formats.deltas import TextDelta
 from computer_use_cache.formats.judging import Findings
 from computer_use_cache.formats.partial_json import load_cut
 from computer_use_cache.models import Event, Query, Shape, Skip
@@ -48,6 +49,11 @@ _TOTALS = (
     "fallback_credit",
     *_LATE_TOTALS,
 )
+_TEXT_DELTA = TextDelta.of(
+    rb'\{"type": ?"content_block_delta", ?"index": ?[0-9]+, ?"delta": ?'
+    rb'\{"type": ?(?:"text_delta", ?"text"|"thinking_delta", ?"thinking"): ?"',
+    rb'(?P<end>"\}) *\}',
+)
 
 
 class Messages(Format):
@@ -62,6 +68,7 @@ class Messages(Format):
     routes: ClassVar[tuple[str, ...]] = ("/messages",)
     instructions = ("system",)
     answered = "content"
+    text_delta = _TEXT_DELTA
     image_places = ("messages/*/content/*/source/data", "messages/*/content/*/content/*/source/data")
     usage_places = ("usage", "message/usage")
     usage_flavor = UsageFlavor("anthropic", "default", ("anthropic",))
@@ -204,7 +211,7 @@ class _Block:
         self._pieces: dict[str, list[str]] = {}
 
     def add(self, delta: Json) -> None:
-        """Take in one delta; a field it holds beside the documented ones becomes the block's."""
+        """Take in one delta; any undocumented field of it becomes the block's."""
         match delta:
             case {"type": "text_delta", "text": str(piece), **rest}:
                 self._pieces.setdefault("text", []).append(piece)
@@ -249,7 +256,7 @@ def _usage(owner: Json) -> Json:
 
 
 def _updated(known: Json, news: Json) -> Json:
-    """What is known with the news; a null is no news about a field that is already there."""
+    """The `known` fields, updated with the `news`; a null does not replace a known field."""
     return known | {name: value for name, value in news.items() if value is not None or name not in known}
 
 

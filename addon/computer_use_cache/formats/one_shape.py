@@ -23,7 +23,7 @@ class OneShape(Format):
     usage_flavor = UsageFlavor("openai", "responses")
     answers_in_text = False
     held: ClassVar[tuple[str, ...]]
-    """Members of an answer; a good one has one of them."""
+    """A good answer has at least one of these members."""
     last_events: ClassVar[tuple[str, ...]] = ()
     """The types of the events that end a stream."""
 

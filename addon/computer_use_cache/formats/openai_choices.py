@@ -20,8 +20,11 @@ from computer_use_cache.formats.openai import EXCLUDED, OpenAI
 from computer_use_cache.models import Ending, Event, Skip
 
 _DONE = b"[DONE]"
-_PADDING = ("obfuscation", "p")
-"""Random text with which OpenAI and Mistral hide the length of a chunk. No JSON answer has it."""
+_NOT_HEAD = frozenset(("choices", "obfuscation", "p"))
+"""The last two are random text with which OpenAI and Mistral hide the length of a chunk. No JSON answer has it."""
+
+
+_REASONS = ("finish_reason", "native_finish_reason")
 
 
 class ChoiceFormat(OpenAI, Format):
@@ -82,7 +85,8 @@ class ChoiceFormat(OpenAI, Format):
             said = self.said(part)
             judging.refuse_error(part, "choice")
             judging.refuse_error(said, "message")
-            endings.update(judging.endings((part.get("finish_reason"), part.get("native_finish_reason"))))
+            if reasons := [part[name] for name in _REASONS if part.get(name)]:
+                endings.update(judging.endings(reasons))
             if said.get("refusal"):
                 endings.add(Ending.REFUSAL)
             is_silent = is_silent and not self.says(said)
@@ -109,7 +113,9 @@ class ChoiceFormat(OpenAI, Format):
         # Lists and objects are too large to repeat; SDKs keep unknown fields of the first chunk only.
         head = {name: value for name, value in first_head.items() if not isinstance(value, (dict, list))}
         parts = [
-            {"index": position} | part for position, choice in _choices(answer) for part in self.split_choice(choice)
+            {"index": position} | part
+            for position, choice in _choices(answer)
+            for part in self.split_choice(without(choice, "index"))
         ]
         heads = chain([first_head], repeat(head))
         chunks = [start | {"choices": [part]} for start, part in zip(heads, parts, strict=False)]
@@ -134,12 +140,15 @@ def without(value: Json, *names: str) -> Json:
     return {name: member for name, member in value.items() if name not in names}
 
 
-def join_extras(choice: Json, extras: Json) -> None:
-    """Add to the answer's choice what a part holds beside its text: lists and objects grow, the rest is replaced.
+def join_extras(choice: Json, part: Json, joined: frozenset[str]) -> None:
+    """Add to the answer's choice what a part holds beside the members that are `joined` already: lists and objects
+    grow, the rest is replaced.
 
     An empty value never replaces another: `finish_reason` is null again after the chunk that gave it.
     """
-    for name, value in extras.items():
+    for name, value in part.items():
+        if name in joined:
+            continue
         known = choice.get(name)
         if name == "logprobs" and isinstance(known, dict) and isinstance(value, dict):
             choice[name] = {field: _grown(known.get(field), value.get(field)) for field in known | value}
@@ -160,8 +169,10 @@ def _grown(known: Any, value: Any) -> Any:
 def _join_head(head: Json, chunk: Json) -> None:
     """Add a chunk's head to the answer's. Names and numbers stay as first given; lists and objects may come fuller."""
     for name, value in chunk.items():
+        if name in _NOT_HEAD:
+            continue
         known = head.get(name)
-        if name in ("choices", *_PADDING) or (known and not isinstance(value, (dict, list))):
+        if known and not isinstance(value, (dict, list)):
             continue
         if isinstance(known, dict) and isinstance(value, dict) and name != "usage":
             head[name] = known | value
@@ -180,7 +191,7 @@ def _chunks(events: Iterable[Event]) -> Iterator[Json]:
 
 
 def _choices(body: Json) -> list[tuple[int, Json]]:
-    """The choices of an answer or chunk, each as its index and the rest of it."""
+    """The choices of an answer or chunk, each with its index."""
     choices = body.get("choices") or []
     if not isinstance(choices, list):
         raise FormatError("`choices` is not a list of objects")
@@ -191,16 +202,17 @@ def _choices(body: Json) -> list[tuple[int, Json]]:
         position = choice.get("index") or 0
         if not isinstance(position, int):
             raise FormatError("the `index` of a choice is not a number")
-        found.append((position, without(choice, "index")))
+        found.append((position, choice))
     return found
 
 
 def _refuse_error(body: Json) -> None:
     judging.refuse_error(body, "answer")
-    match body:
-        case {"object": "error"} | {"type": "error"}:  # vLLM and Mistral; Anthropic's, passed on by a gateway
-            raise FormatError("the answer is an error", Skip.ERROR)
-        case {"base_resp": {"status_code": int(status)}} if status:
+    # vLLM and Mistral; Anthropic's, passed on by a gateway
+    if body.get("object") == "error" or body.get("type") == "error":
+        raise FormatError("the answer is an error", Skip.ERROR)
+    match body.get("base_resp"):
+        case {"status_code": int(status)} if status:
             raise FormatError(f"MiniMax's status_code is {status}", Skip.ERROR)
 
 

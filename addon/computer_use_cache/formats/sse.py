@@ -22,21 +22,25 @@ def parse(body: bytes) -> Iterator[Event]:
     A last event without its blank line is given too: some servers close right after `data: [DONE]`,
     and whether the stream is complete is for the API's terminal event to say.
     """
-    lines = body.removeprefix(_BOM).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+    text = body.removeprefix(_BOM).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    for block in text.split(b"\n\n"):
+        if block.startswith(b"data: ") and b"\n" not in block:  # nearly all events of most streams
+            yield Event("", block[6:])
+        elif event := _event(block.split(b"\n")):
+            yield event
+
+
+def _event(lines: list[bytes]) -> Event | None:
     name = b""
     data: list[bytes] = []
-    for line in (*lines, b""):
-        if not line:
-            if data:
-                yield Event(name.decode("utf-8", "replace"), b"\n".join(data))
-            name, data = b"", []
-            continue
+    for line in lines:
         field, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if field == b"data":
             data.append(value)
         elif field == b"event":
             name = value
+    return Event(name.decode("utf-8", "replace"), b"\n".join(data)) if data else None
 
 
 class Reader:

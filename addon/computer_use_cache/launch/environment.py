@@ -53,7 +53,7 @@ def proxied(port: int, trust: Trust, given: Mapping[str, str]) -> dict[str, str]
     """The variables to add to those `given`, for a proxy on this loopback port."""
     url = f"http://127.0.0.1:{port}"
     own = given.get("NO_PROXY") or given.get("no_proxy")
-    # Where there is a proxy already, it may be the only way out.
+    # If the environment names a proxy already, that may be the only way out.
     has_proxy = any(given.get(name) or given.get(name.lower()) for name in _PROXIES)
     hosts = _DIRECT if has_proxy else (*_DIRECT, *_OF_CHROMIUM)
     direct = ",".join(dict.fromkeys((own, *hosts) if own else hosts))

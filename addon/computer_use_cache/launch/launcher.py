@@ -39,7 +39,7 @@ _END_SECONDS = 15.0
 
 
 def entry_path() -> Path:
-    """The file for mitmproxy's `-s`. It lies beside the package, in a checkout and when installed."""
+    """The file for mitmproxy's `-s`. It is beside the package, both in a checkout and when installed."""
     return Path(computer_use_cache.__file__).parent.with_name("computer_use_cache_addon.py")
 
 

@@ -85,7 +85,7 @@ def pairs(left: Sequence[Item], right: Sequence[Item]) -> Iterator[Pair]:
 
 
 def settings(body: Json, hidden: Iterable[str]) -> dict[str, Item]:
-    """The members of a request beside its conversation, as items by their names."""
+    """The members of a request outside its conversation, as items by their names."""
     return {name: Item(name, Kind.OTHER, as_json_text(value, 2)) for name, value in body.items() if name not in hidden}
 
 

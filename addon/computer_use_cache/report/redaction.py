@@ -31,7 +31,7 @@ class Redactor:
         return result
 
     def item(self, item: Item) -> Item:
-        """The item as the page shows it; data of media stays as it is."""
+        """The item as the page shows it; the data of media is not changed."""
         return replace(
             item,
             role=self.text(item.role),
@@ -42,5 +42,5 @@ class Redactor:
         )
 
     def items(self, items: Sequence[Item]) -> tuple[Item, ...]:
-        """All of them."""
+        """The items as the page shows them."""
         return tuple(map(self.item, items))

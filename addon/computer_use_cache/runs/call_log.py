@@ -8,9 +8,10 @@ from typing import IO, NamedTuple
 
 from computer_use_cache import formats
 from computer_use_cache.errors import StoreError
+from computer_use_cache.formats.answer import Answer
 from computer_use_cache.run_models import Call, LineStyle
 from computer_use_cache.runs import as_json, lines
-from computer_use_cache.runs.steps import answer_of
+from computer_use_cache.runs.steps import items_of
 from computer_use_cache.store.base import EntryStore
 from computer_use_cache.store.memory import BoundedMemory
 
@@ -36,6 +37,11 @@ class CallLog:
         self._style = style
         self._out = out
         self._summaries = BoundedMemory[str, str](_MOST_REMEMBERED)
+
+    def read(self, key: str, answer: Answer) -> None:
+        """Note what the model did in an answer that is stored as `key`."""
+        if self._style is not LineStyle.NONE:
+            self._summaries.put(key, lines.summarize(items_of(answer)))
 
     def write(self, calls: Sequence[Recorded], dropped: int) -> None:
         """Print a line per call, at most a hundred, and then the number of the others, `dropped` ones included. Blocks.
@@ -75,6 +81,7 @@ class CallLog:
                 entry = self._store.get(call.key)
             except StoreError:
                 return ""
-            known = lines.summarize(answer_of(formats.by_name(call.format), entry)) if entry else ""
+            answer = entry and Answer(formats.by_name(call.format), entry.shape, entry.body)
+            known = lines.summarize(items_of(answer)) if answer else ""
             self._summaries.put(call.key, known)
         return known

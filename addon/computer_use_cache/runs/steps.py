@@ -11,9 +11,10 @@ from itertools import takewhile
 from computer_use_cache import formats
 from computer_use_cache.errors import FormatError
 from computer_use_cache.formats import items
+from computer_use_cache.formats.answer import Answer
 from computer_use_cache.formats.base import Format, Json, load_object
 from computer_use_cache.formats.item import Item
-from computer_use_cache.models import Entry, RequestRecord, Shape
+from computer_use_cache.models import Entry, RequestRecord
 from computer_use_cache.run_models import Call
 from computer_use_cache.store.base import Store
 
@@ -79,21 +80,16 @@ def _step(store: Store, number: int, call: Call, earlier: Sequence[Step]) -> Ste
         entry=entry,
         body=body,
         asked=asked,
-        answer=tuple(answer_of(format, entry)) if entry else (),
+        answer=tuple(items_of(Answer(format, entry.shape, entry.body))) if entry else (),
         before=before.number if before else 0,
         delta=_delta(before, asked),
     )
 
 
-def answer_of(format: Format, entry: Entry) -> list[Item]:
+def items_of(answer: Answer) -> list[Item]:
     """What the model said; empty if the answer cannot be read, or is not JSON."""
     try:
-        match entry.shape:
-            case Shape.JSON:
-                return items.of_answer(format, load_object(entry.body))
-            case Shape.RAW:
-                return []
-        return items.of_answer(format, format.assemble(format.split_stream(entry.body, entry.shape)))
+        return items.of_answer(answer.format, answer.whole)
     except FormatError:
         return []
 

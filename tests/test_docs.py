@@ -63,8 +63,8 @@ def test_only_settings_that_exist_are_documented() -> None:
 def test_every_cached_api_is_documented_with_its_routes() -> None:
     documented = {}
     for _, route, name in rows(REFERENCE, "Cached APIs"):
-        path = urls.resolve(BASE, code(route)[0].replace("<model>", "m"))
-        found = formats.match(urls.split(BASE.origin, path, BASE)[1])
+        path = code(route)[0].replace("<model>", "m")
+        found = formats.match(path) or formats.match(urls.split(BASE.origin, urls.resolve(BASE, path), BASE)[1])
         assert found, path
         documented[found[0].name] = code(name)[0]
     assert documented == {format.name: format.name for format in formats.FORMATS}

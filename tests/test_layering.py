@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "addon" / "computer_use_cache"
-VALUES = {"errors", "models", "run_models", "setting_values"}
+VALUES = {"errors", "models", "run_models", "setting_values", "store_url"}
 BELOW_CACHE = VALUES | {
     "screens",
     "formats",
@@ -32,7 +32,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": {"models"},
     "models": set(),
     "run_models": {"models"},
-    "setting_values": {"errors"},
+    "setting_values": {"errors", "store_url"},
+    "store_url": set(),
     "formats": VALUES,
     "screens": VALUES | {"formats"},
     "keys": VALUES | {"formats", "screens", "settings"},
@@ -68,9 +69,9 @@ LIBRARIES = {
     "click": {"cli"},
     "rich": {"cli"},
     "jinja2": {"report/render.py"},
-    "diskcache": {"store/sqlite.py", "store/raw_disk.py", "store/sqlite_failures.py"},
+    "diskcache": {"store/sqlite.py", "store/raw_disk.py", "store/read_only.py", "store/sqlite_failures.py"},
     "genai_prices": {"accounting/prices.py"},
-    "redis": {"store/redis.py"},
+    "redis": {"store/redis_servers.py"},
     "botocore": {"proxy/signing.py"},
     "opentelemetry": {"accounting/spans.py"},
     "mcp": {"cli/mcp_server.py"},

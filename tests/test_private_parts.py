@@ -65,7 +65,7 @@ CALLABLES = {
 ATTRIBUTES: dict[str, tuple[Callable[..., Any], str]] = {
     "h11's ContentLengthReader": (h11._readers.ContentLengthReader, "_remaining"),
     "h11's ChunkedReader": (h11._readers.ChunkedReader, "_bytes_in_chunk _bytes_to_discard _reading_trailer"),
-    "diskcache's Cache": (diskcache.Cache, "_con"),
+    "diskcache's Cache": (diskcache.Cache, "_con _directory _local _txn_id _disk _page_size"),
     "mitmproxy's HttpStream": (HttpStream, "request_body_buf response_body_buf client_state server_state child_layer"),
     "mitmproxy's HttpLayer": (HttpLayer, "streams connections command_sources waiting_for_establishment mode"),
     "mitmproxy's Layer": (Layer, "_paused _paused_event_queue"),

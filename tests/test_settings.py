@@ -122,6 +122,7 @@ def test_one_worker_is_run_for_each_core_that_may_be_used() -> None:
         ("PORT", "65535", 65535),
         ("CACHE_STORE_URL", " rediss://team@cache.example:6380/2 ", "rediss://team@cache.example:6380/2"),
         ("CACHE_STORE_URL", "redis://[::1]", "redis://[::1]"),
+        ("CACHE_STORE_URL", "rediss+cluster://team@[::1]:1,h", "rediss+cluster://team@[::1]:1,h"),
         ("CACHE_ENABLED", " Yes ", True),
         ("CACHE_ENABLED", "off", False),
         ("CACHE_MODE", " Offline ", Mode.OFFLINE),
@@ -174,8 +175,15 @@ BAD_VALUES = [
             "redis://h/name",
             "redis://h?a=b",
             "redis://[::1",
+            "redis://h,h",
+            "redis://h?read_from_replicas=true",
+            "redis+cluster://h:1,",
+            "redis+cluster://h:65536",
+            "redis+cluster://h?read_from_replicas=yes",
+            "redis+sentinel://h",
         )
     ),
+    ("CACHE_STORE_URL", "redis+cluster://h/1", "no database number"),
     *(("CACHE_ENABLED", text, "1, true, yes or on") for text in ("2", "maybe")),
     ("CACHE_MODE", "fast", "readwrite, readonly, refresh, offline, off"),
     *(("CACHE_TTL_SECONDS", text, "a whole number") for text in ("-1", "1.5", "1h", "9" * 16)),
@@ -220,6 +228,7 @@ def test_a_bad_option_is_refused_like_a_bad_variable(variable: str, text: str, a
         ("UPSTREAM_BASE_URL", f"https://{SECRET}@h/v1"),
         ("CACHE_STORE_URL", f"redis://user:{SECRET}@h"),
         ("CACHE_STORE_URL", f"rediss://:{SECRET}@h:6379/0"),
+        ("CACHE_STORE_URL", f"redis+cluster://user:{SECRET}@h,h"),
     ],
 )
 def test_a_message_about_a_bad_value_shows_no_secret(variable: str, text: str) -> None:

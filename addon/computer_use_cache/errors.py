@@ -1,7 +1,7 @@
 """The exceptions that this package raises on purpose.
 
 CacheError
-├── SettingError    a setting has an invalid value; prevents the start
+├── SettingError    a setting has an invalid value, so the proxy does not start
 ├── RequestError    the cache refuses the client's request, with a status and a message for the client
 ├── FormatError     a body is not valid for its API, or cannot be converted to the requested shape
 └── StoreError      the store cannot be opened, read or written
@@ -22,7 +22,7 @@ class SettingError(CacheError):
 
 
 class RequestError(CacheError):
-    """The cache answers the client's request with an error in the API's own form.
+    """The cache refuses a request, with an error in the form that the API's clients expect.
 
     `status` is the HTTP status and `message` is written for the client. `param` names the offending field, and `code`
     is the machine-readable code in OpenAI's error object.
@@ -37,7 +37,7 @@ class RequestError(CacheError):
 
 
 class FormatError(CacheError):
-    """A body is incomplete, malformed, or not valid for its API: `reason` in a word, the message in full."""
+    """A body is incomplete, malformed, or not valid for its API. `reason` is a category, the message has details."""
 
     def __init__(self, message: str, reason: Skip = Skip.MALFORMED) -> None:
         super().__init__(message)

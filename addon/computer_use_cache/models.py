@@ -1,4 +1,4 @@
-"""The values that pass between the parts: all frozen; none knows mitmproxy, an HTTP library or the clock.
+"""The values that the packages exchange. All are frozen, and none depends on mitmproxy, an HTTP library or the clock.
 
 Values built on every hit, or for every event of a stream, are msgspec Structs: ten times cheaper than frozen
 dataclasses. `gc=False` is safe because they cannot form cycles.
@@ -20,7 +20,7 @@ class Outcome(StrEnum):
     HIT = "HIT"
     """Answered from the store."""
     MISS = "MISS"
-    """Sent upstream, whatever came of it."""
+    """Sent upstream, whether or not that succeeded."""
     COALESCED = "COALESCED"
     """Answered by the upstream call of an identical request."""
     STALE = "STALE"
@@ -32,7 +32,7 @@ class Outcome(StrEnum):
 
     @property
     def saves(self) -> bool:
-        """Whether the cost of the answer was saved, not spent."""
+        """Whether the cost of the answer was saved rather than spent."""
         return self in (Outcome.HIT, Outcome.STALE, Outcome.COALESCED)
 
 
@@ -48,8 +48,11 @@ class Fwd(StrEnum):
 
 
 class Absent(msgspec.Struct, frozen=True, gc=False):
-    """Nothing in the store answers a request: why, and what the client or the mode `said` where that is why.
-    `not_rebound` is the cause for which an answer that was recorded for other values is not served, "" if none was."""
+    """Why nothing in the store answers a request.
+
+    `said` adds detail: the header or mode that forbade it, or why an answer could not be rebound. In that last case,
+    `not_rebound` is the cause in a word.
+    """
 
     fwd: Fwd
     said: str = ""
@@ -127,7 +130,7 @@ class Skipped:
 
 
 class Ending(StrEnum):
-    """Endings of an answer that is whole, but perhaps not wanted again; the values are those of CACHE_SKIP."""
+    """How a complete answer ended, if users may not want it stored; the values are those of CACHE_SKIP."""
 
     LENGTH = "length"
     CONTENT_FILTER = "content_filter"
@@ -135,9 +138,9 @@ class Ending(StrEnum):
 
 
 class Shape(StrEnum):
-    """How an answer travels: one JSON document, server-sent events, a streamed JSON array (Gemini), a JSON document per
-    line (Ollama), an AWS event stream, whose frames are binary (Bedrock), or bytes that are not JSON (sound, plain
-    text)."""
+    """The form of an answer's body: one JSON document, server-sent events, a streamed JSON array (Gemini), a JSON
+    document per line (Ollama), an AWS event stream with binary frames (Bedrock), or bytes that are not JSON (sound,
+    plain text)."""
 
     JSON = "json"
     SSE = "sse"
@@ -179,8 +182,8 @@ class Request(msgspec.Struct, frozen=True, gc=False):
 class Response(msgspec.Struct, frozen=True, gc=False):
     """An upstream's answer with its body decoded. `chunks` are as in `Entry`; `seconds` is how long it took.
 
-    `ended` is True if the end of the body was marked, by HTTP/2, a length or a last chunk. A body that ends where the
-    connection closes may have been cut.
+    `ended` is True if HTTP/2, a length or a last chunk marked the end of the body. A body that simply ends when the
+    connection closes may have been cut short.
     """
 
     status: int
@@ -194,7 +197,7 @@ class Response(msgspec.Struct, frozen=True, gc=False):
 class Cost(msgspec.Struct, frozen=True, gc=False):
     """What an answer cost: input and output tokens, US dollars (None if the price is not known), and seconds.
 
-    `at_list_price` is True if the upstream's own prices are not known and those of the model's maker were taken.
+    `at_list_price` is True if the upstream's own prices are not known and the model maker's were used instead.
     """
 
     input_tokens: int = 0
@@ -217,10 +220,10 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     asked for usage. Only headers that clients read are kept. The tokens, `usd` and `at_list_price` make up its `cost`,
     which is worked out once, when the answer is recorded.
 
-    `offline_only` is True for an answer that says nothing: it may be a run's rightful last turn, but a live call asks
-    again. `usable_until` (Unix seconds) is when something that the answer names expires at the provider, after which
-    not even a failing upstream makes it useful. `asked_form` is the form that was asked for when the answer came in
-    another one (see `Format.unasked_form`).
+    `offline_only` is True for an answer without content. It may be the proper last turn of a run, so offline mode
+    replays it, but a live call goes upstream again. `usable_until` (Unix seconds) is when something that the answer
+    names expires at the provider; after that it is not served, even if the upstream fails. `asked_form` is the form
+    that the request asked for if the answer came in another one (see `Format.unasked_form`).
 
     `template` is the digest of the request with its moving values replaced, and `bindings` are those values as plain
     data in msgpack; both are empty if the entry was recorded without them.
@@ -254,7 +257,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         return Cost(self.input_tokens, self.output_tokens, self.usd, self.seconds, self.at_list_price)
 
     def costing(self, cost: Cost) -> Entry:
-        """The same answer with another cost."""
+        """The same entry with another cost."""
         return replace(
             self,
             seconds=cost.seconds,
@@ -278,10 +281,9 @@ class RequestRecord:
     """The request that an entry answers, kept beside the entry; it holds no credential.
 
     `upstream` and `path` are as in `Request`; `query` and `headers` hold only what belongs to the key. `body` is the
-    JSON that was forwarded, with each long base64 text replaced by its digest. `parts` are 64-bit digests: requests
-    that share some of them are alike (see diagnosis/similarity.py). `media` maps digests (SHA-256 in hex) to the
-    replaced texts of a record that is about to be stored; a record read from the store has none, and the store's
-    `media` returns them.
+    JSON that was forwarded, with each long base64 text replaced by its digest. The rest is for the store, whose indexes
+    keep it; a record that is read has neither. `parts` are 64-bit digests: requests that share some of them are alike
+    (see diagnosis/similarity.py). `media` maps digests (SHA-256 in hex) to the replaced texts.
     """
 
     upstream: str
@@ -289,5 +291,5 @@ class RequestRecord:
     query: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
-    parts: tuple[int, ...]
+    parts: tuple[int, ...] = field(default=(), compare=False)
     media: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import urlsplit
 
+from computer_use_cache.store_url import StoreUrl
+
 
 class Mode(StrEnum):
     """What the cache may do: `refresh` only writes, `offline` never goes upstream."""
@@ -127,13 +129,14 @@ _MOST_WORKERS = 64
 def workers(text: str) -> int:
     """A number of processes; `auto` is one for each core that this process may use, and one on Windows."""
     if text.strip().lower() == "auto":
-        return min(_cores(), _MOST_WORKERS)
+        return min(cores(), _MOST_WORKERS)
     if text.strip().isdecimal() and 1 <= int(text) <= _MOST_WORKERS:
         return int(text)
     raise ValueError(f"auto, or a whole number from 1 to {_MOST_WORKERS}")
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many cores this process may use, as far as several processes are of use: one on Windows."""
     if sys.platform == "win32":
         return 1
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
@@ -222,16 +225,9 @@ def speed(text: str) -> Speed | Floor | float:
 def store_url(text: str) -> str:
     """Where entries are kept."""
     given = text.strip()
-    try:
-        parts = urlsplit(given)
-        is_server = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_server = False
-    if given == "disk" or (
-        is_server and parts.password is None and re.fullmatch(r"/?[0-9]*", parts.path + parts.query + parts.fragment)
-    ):
-        return given
-    raise ValueError("disk, or redis://host:6379/0 (rediss:// for TLS); a password goes into CACHE_STORE_PASSWORD")
+    if given != "disk":
+        StoreUrl.parse(given)
+    return given
 
 
 def text(given: str) -> str:

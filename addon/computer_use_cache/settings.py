@@ -1,5 +1,5 @@
-"""Every setting, declared once: from here come the mitmproxy option, the environment variable, `start`'s flag,
-`doctor`'s output and the README's table.
+"""Every setting, declared once. The mitmproxy option, the environment variable, the flag of `start`, the output of
+`doctor` and the README's table are derived from it.
 
 A setting's text comes from its option where it has one (whose default is the environment variable), else from the
 environment. Credentials are read from the environment only: options are shown in mitmproxy's interfaces.
@@ -57,7 +57,7 @@ def is_own_address(url: str, environment: Mapping[str, str]) -> bool:
 
 
 def _is_meant(variable: str, environment: Mapping[str, str]) -> bool:
-    """Whether a variable that is set is meant for this proxy and its upstream."""
+    """Whether a variable that is set applies to this proxy and its upstream."""
     text = environment[variable]
     if variable == "OPENAI_BASE_URL":
         return not is_own_address(text, environment)
@@ -179,7 +179,8 @@ class Settings:
         "CACHE_STORE_URL",
         "disk",
         setting_values.store_url,
-        "disk keeps entries in CACHE_DIR; redis://host:6379/0, or rediss:// for TLS, shares them between machines.",
+        "disk keeps entries in CACHE_DIR; redis://host:6379/0 shares them between machines, "
+        "redis+cluster://host:6379,host on a cluster, ?read_from_replicas=true reads its replicas too; rediss for TLS.",
     )
     store_password: str = _setting(
         "CACHE_STORE_PASSWORD", "", setting_values.text, "The password of a shared store's server.", Surface.ENVIRONMENT
@@ -248,7 +249,7 @@ class Settings:
         "CACHE_SKIP",
         "",
         setting_values.some_of(Ending),
-        "More answers that are not to be stored, separated by commas: length, content_filter, refusal.",
+        "Complete answers that are not stored either, by how they ended: length, content_filter, refusal.",
     )
     hit_usage: HitUsage = _setting(
         "CACHE_HIT_USAGE",
@@ -266,13 +267,13 @@ class Settings:
         "CACHE_BIND",
         "",
         Bindings.parse,
-        "What rebinding is told about the run: cwd, home, user, host and tmp, such as cwd=/src/x,home=/home/anna.",
+        "This run's values for rebinding: cwd, home, user, host and tmp, such as cwd=/src/x,home=/home/anna.",
     )
     samples: Samples = _setting(
         "CACHE_SAMPLES",
         "latest",
         setting_values.one_of(Samples),
-        "ordered: the n-th time a run asks the same request, it gets the n-th recorded answer.",
+        "ordered: the n-th time a run sends the same request, it gets the n-th recorded answer.",
     )
     scope: Scope = _setting(
         "CACHE_SCOPE",
@@ -316,27 +317,28 @@ class Settings:
         "CACHE_KEEP_CONNECTION_STRATEGY",
         "0",
         setting_values.boolean,
-        "1 keeps mitmproxy's connection_strategy; the cache sets lazy, without which a hit needs the upstream up.",
+        "1 keeps mitmproxy's connection_strategy; the cache sets it to lazy, so that hits work while the upstream is "
+        "down.",
     )
     admin_token: str = _setting(
         "CACHE_ADMIN_TOKEN",
         "",
         setting_values.text,
-        "When set, needed to clear the cache and to list, read and delete entries.",
+        "If set, required to clear the cache and to list, read and delete entries.",
         Surface.ENVIRONMENT,
     )
     client_token: tuple[tuple[str, str], ...] = _setting(
         "CACHE_CLIENT_TOKEN",
         "",
         setting_values.clients,
-        "When set, clients send it as their API key; name:token pairs give each client entries of its own.",
+        "If set, clients send it as their API key; name:token pairs give each client entries of its own.",
         Surface.ENVIRONMENT,
     )
     allowed_hosts: tuple[str, ...] = _setting(
         "CACHE_ALLOWED_HOSTS",
         "",
         setting_values.items,
-        "Host names the proxy answers to, beside loopback names and the address it was reached at.",
+        "Host names the proxy answers to, besides loopback names and the address it was reached at.",
     )
     cors_allow_origin: tuple[str, ...] = _setting(
         "CORS_ALLOW_ORIGIN",

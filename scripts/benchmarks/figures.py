@@ -1,4 +1,4 @@
-"""Measured figures with their goals, shown as a table, as JSON and as a picture."""
+"""Measured figures with their goals, shown as a table, as JSON and as pictures."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def rate_table(rates: dict[str, dict[str, list[float]]]) -> Table:
     return made
 
 
-def picture(figures: Sequence[Figure]) -> str:
+def goals(figures: Sequence[Figure]) -> str:
     """An SVG of the figures that have a goal. Bars show how far it is reached; the line is the goal."""
     rows = [item for item in figures if item.goal]
     width, row, left, full = 900, 26, 380, 300
@@ -119,3 +119,38 @@ def picture(figures: Sequence[Figure]) -> str:
     parts.append(f'<path d="M{line} {row - 4} V{(len(rows) + 1) * row}" stroke="black" stroke-dasharray="4"/>')
     parts.append(f'<text x="{line}" y="16" text-anchor="middle">goal</text></svg>')
     return "\n".join(parts)
+
+
+_TITLES = {
+    "S c=16": "Answers a second to the same 4 KB request, 16 at a time",
+    "L c=16": "Answers a second to the same request with a 1.2 MB screenshot, 16 at a time",
+    "100 agents": "Answers a second to the new questions of 100 agents, each streamed for one second",
+    "300 agents": "Answers a second to the new questions of 300 agents, each streamed for one second",
+}
+"""The loads that are drawn."""
+_OURS = ("start, cold", "start", "stock mitmdump -s", "visible flows")
+
+
+def comparison(rates: dict[str, dict[str, list[float]]]) -> str:
+    """An SVG of the systems beside each other: for each load one bar for each system, the fastest first."""
+    width, row, left, full, parts, y = 900, 24, 190, 600, list[str](), 0
+    for load, title in _TITLES.items():
+        found = {name: median(by_load[load]) for name, by_load in rates.items() if load in by_load}
+        if not found:
+            continue
+        parts.append(f'<text x="12" y="{y + 24}" font-weight="bold">{escape(title)}</text>')
+        y += 34
+        for name, rate in sorted(found.items(), key=lambda item: -item[1]):
+            label, colour = (f"this cache, {name}", "#1565c0") if name in _OURS else (name, "#9e9e9e")
+            length = rate / max(found.values()) * full
+            parts.append(
+                f'<text x="{left - 8}" y="{y + 14}" text-anchor="end">{escape(label)}</text>'
+                f'<rect x="{left}" y="{y + 2}" width="{length:.1f}" height="16" fill="{colour}"/>'
+                f'<text x="{left + length + 8:.1f}" y="{y + 14}">{rate:,.0f}</text>'
+            )
+            y += row
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{y + 12}" font-family="sans-serif" '
+        'font-size="13"><rect width="100%" height="100%" fill="white"/>'
+    )
+    return "\n".join((head, *parts, "</svg>"))

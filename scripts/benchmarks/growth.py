@@ -19,7 +19,7 @@ from benchmarks.figures import Run
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Choice
 from computer_use_cache.store.disk import DiskStore
-from computer_use_cache.transfer import jsonl
+from computer_use_cache.transfer import parallel
 from computer_use_cache.transfer.recordings import EXPORT_MARK, importing_cache, keep_all
 
 _FILLED_PER_SECOND = 2000
@@ -196,9 +196,9 @@ def _write_export(path: Path, number: int) -> None:
 
 
 def _import(store: DiskStore, export: Path) -> None:
-    settings = Settings.load({"UPSTREAM_BASE_URL": _URL, "CACHE_DIR": str(store.folder)})
-    cache = importing_cache(settings, store, loopback=True)
-    summary = keep_all(cache, jsonl.read(export, cache), time.time())
+    environ = {"UPSTREAM_BASE_URL": _URL, "CACHE_DIR": str(store.folder)}
+    cache = importing_cache(Settings.load(environ), store, loopback=True)
+    summary = keep_all(cache, parallel.read(export, cache, environ), time.time())
     assert not summary.skipped, summary.skipped
 
 

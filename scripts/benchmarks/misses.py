@@ -13,10 +13,11 @@ from statistics import median
 from benchmarks import agents, servers
 from benchmarks.agents import Agents, Answered, percentile
 from benchmarks.figures import Run
-from benchmarks.servers import Server
+from benchmarks.servers import Server, Skipped
 
 _CHUNKS, _GAP = 40, 0.025
 _ONE, _FEW, _MANY = 20, 100, 300
+_BARE, _LITELLM = "bare mitmdump", "LiteLLM"
 
 
 def measure(bench: Run) -> None:
@@ -28,18 +29,33 @@ def measure(bench: Run) -> None:
         upstream = stack.enter_context(servers.upstream(_CHUNKS, _GAP))
         systems = {
             "direct": upstream,
-            "bare": stack.enter_context(servers.bare(upstream, "stream")),
+            _BARE: stack.enter_context(servers.bare(upstream, "stream")),
             "start": stack.enter_context(servers.ours(bench.folder / "misses", upstream)),
         }
+        try:
+            peer = servers.litellm(bench.folder / "litellm", upstream, not bench.quick)
+            systems[_LITELLM] = stack.enter_context(peer)
+        except (Skipped, RuntimeError) as why:
+            bench.add(_LITELLM, None, detail=str(why))
         for server in systems.values():
             agents.run(Agents(server.port, server.path, 20, 1.0, next(questions)))  # warms up its code
         for _, number, (name, server) in itertools.product(range(rounds), numbers, systems.items()):
+            if name == _LITELLM and number == _MANY:
+                continue  # it needs half a minute for these
             seen, spent = _ask(server, number, seconds, next(questions))
+            bench.add_rate(name, _load(number), seen.rate)
             answered[name, number].append(seen)
             cpu[name, number].append(spent)
     for number in numbers:
-        _add(bench, number, {name: answered[name, number] for name in systems})
-        _add_cpu(bench, number, cpu["start", number], cpu["bare", number])
+        _add(bench, number, {name: answered[name, number] for name in systems if answered[name, number]})
+        _add_cpu(bench, number, cpu["start", number], cpu[_BARE, number])
+    if _LITELLM in systems and _FEW in numbers:
+        row = f"answers a second to {_FEW} agents' new questions, over {_LITELLM}"
+        bench.add_ratio(row, "start", _LITELLM, _load(_FEW), ">= 3")
+
+
+def _load(number: int) -> str:
+    return f"{number} agents"
 
 
 def _ask(server: Server, number: int, seconds: float, first: int) -> tuple[Answered, float]:
@@ -50,14 +66,12 @@ def _ask(server: Server, number: int, seconds: float, first: int) -> tuple[Answe
 
 
 def _add(bench: Run, number: int, answered: dict[str, list[Answered]]) -> None:
-    shown = {name: _shown(rounds) for name, rounds in answered.items()}
-    detail = "; ".join(f"{name} {text}" for name, text in shown.items())
-    ratio = median(ours.rate / bare.rate for ours, bare in zip(answered["start"], answered["bare"], strict=True))
-    goal = ">= 1.2" if number == _MANY else ""
-    bench.add(f"answers a second to {number} agents' new questions, over bare", ratio, goal=goal, detail=detail)
+    row, goal = f"answers a second to {number} agents' new questions, over bare", ">= 1.2" if number == _MANY else ""
+    bench.add_ratio(row, "start", _BARE, _load(number), goal)
     late = 1000 * (_of(answered["start"], 0.99) - _of(answered["direct"], 0.99))
     goal = "<= 100" if number == _FEW else ""
-    bench.add(f"p99 of whole answers to {number} agents, over direct", late, "ms more", goal)
+    detail = "; ".join(f"{name} {_shown(rounds)}" for name, rounds in answered.items())
+    bench.add(f"p99 of whole answers to {number} agents, over direct", late, "ms more", goal, detail)
 
 
 def _of(rounds: list[Answered], share: float) -> float:

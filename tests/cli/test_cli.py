@@ -293,7 +293,7 @@ def test_doctor_hints_at_a_version_that_is_missing(monkeypatch: pytest.MonkeyPat
         for path, is_hinted in (("", True), ("/v1", False)):
             monkeypatch.setenv("UPSTREAM_BASE_URL", url + path)
             assert main(["doctor"]) == 0
-            assert ("want /v1 at its end" in capsys.readouterr().out) is is_hinted
+            assert ("need /v1 at the end" in capsys.readouterr().out) is is_hinted
 
 
 @pytest.mark.parametrize(
@@ -341,7 +341,7 @@ def test_doctor_tells_which_key_goes_where(monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setenv("CACHE_MODE", "offline")
     monkeypatch.setenv("OPENAI_API_KEY", HIDDEN)
     for upstream, told in (
-        ("https://api.openai.com/v1", "OPENAI_API_KEY is sent to https://api.openai.com in the place"),
+        ("https://api.openai.com/v1", "OPENAI_API_KEY is sent to https://api.openai.com in place"),
         ("https://api.anthropic.com/v1", "key: not set; the client's key is forwarded"),
     ):
         monkeypatch.setenv("UPSTREAM_BASE_URL", upstream)

@@ -134,7 +134,7 @@ def until(terminal: int, text: bytes) -> None:
     ("arguments", "error"),
     [
         (["--watch"], "--watch needs a terminal"),
-        (["--watch", "--json"], "leave out either it or --json"),
+        (["--watch", "--json"], "give either --watch or --json"),
         (["--watch", "--interval", "0"], "'--interval'"),
     ],
 )

@@ -102,12 +102,51 @@ def test_the_suggested_setting_makes_a_hit(store: Store, moved: bytes, chained: 
     assert not is_hit(store, body(png(screen(price="9.80")), chained=chained), found.cure.settings)
 
 
-def test_what_follows_from_an_earlier_miss_is_no_hindrance(store: Store) -> None:
+def test_a_mask_holds_for_files_that_tell_when_they_were_made(store: Store) -> None:
+    cache = Cache(Settings.load({}), store, loopback=True)
+    one, other = (body(png(screen(clock=time), texts={"date": time})) for time in ("9:41:07 AM", "9:41:58 AM"))
+    keep(cache, one)
+    assert is_hit(store, other, near(cache, other).cure.settings)
+
+
+def test_a_mask_is_suggested_beside_what_rebinding_takes_care_of(store: Store) -> None:
+    """A fraction, such as a temperature, is compared by value."""
+    cache = Cache(Settings.load({"CACHE_REBIND": "on"}), store, loopback=True)
+    one, other = (
+        body(clock, task={"role": "user", "content": f"Order it. PGID: {number}"})
+        | {"temperature": 0.2, "store": False}
+        for clock, number in zip(CLOCKS, ("28358", "31172"), strict=False)
+    )
+    keep(cache, one)
+    settings = near(cache, other).cure.settings
+    assert list(settings) == ["CACHE_IMAGE_MASK"]
+    assert is_hit(store, other, {"CACHE_REBIND": "on"} | settings)
+
+
+def test_where_each_step_sends_its_screen_alone_it_is_compared_with_the_same_step(store: Store) -> None:
+    names = ("", "A", "Ad", "Ada", "Ada L", "Ada Lo", "Ada Lov")
+    first, second = (Cache(Settings.load({}), store, loopback=True) for _ in range(2))
+    for name in names:
+        keep(first, body(png(screen(clock="9:41:07 AM", name=name))))
+    suggested = set()
+    for name in names:
+        asked = body(png(screen(clock="9:41:58 AM", name=name)))
+        suggested.add(near(second, asked).cure.mask)
+        keep(second, asked)
+    [mask] = suggested
+    assert is_hit(store, body(png(screen(clock="9:42:31 AM", name="Ada"))), {"CACHE_IMAGE_MASK": mask})
+    assert not is_hit(store, body(png(screen(clock="9:42:31 AM", name="Bob"))), {"CACHE_IMAGE_MASK": mask})
+
+
+def test_an_earlier_miss_is_no_hindrance_unless_it_began_another_chain(store: Store) -> None:
     cache = Cache(Settings.load({}), store, loopback=True)
     keep(cache, body(CLOCKS[0], CLOCKS[0]))
     keep(cache, body(CLOCKS[0], chained=True))
-    for other in (body(CLOCKS[0], CLOCKS[1], run="2"), body(CLOCKS[1], run="2", chained=True)):
-        assert "CACHE_IMAGE_MASK" in near(cache, other).cure.settings
+    assert "CACHE_IMAGE_MASK" in near(cache, body(CLOCKS[0], CLOCKS[1], run="2")).cure.settings
+    assert "CACHE_IMAGE_MASK" in near(cache, body(CLOCKS[1], chained=True)).cure.settings
+    in_another_chain = near(cache, body(CLOCKS[1], run="2", chained=True)).cure
+    assert not in_another_chain
+    assert "follows from an earlier miss" in in_another_chain.reason
 
 
 def test_a_difference_is_told_by_size_share_and_box(store: Store) -> None:

@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError, EventStreamError
 
 from computer_use_cache.formats.aws_events import CONTENT_TYPE, Message, encode
 from computer_use_cache.formats.bedrock_converse import BedrockConverse
-from computer_use_cache.formats.bedrock_invoke import BedrockMessages
+from computer_use_cache.formats.bedrock_invoke import BedrockInvoke, BedrockMessages
 from computer_use_cache.models import Shape
 from support import Asked, Proxy, Send, Upstream, always, chunk, response, running_proxy
 
@@ -55,7 +55,15 @@ MESSAGE = {
 }
 
 
-def frames(api: BedrockConverse | BedrockMessages, answer: dict[str, Any]) -> list[bytes]:
+NOVA = "us.amazon.nova-lite-v1:0"
+NOVAS_ANSWER = {
+    "output": {"message": {"role": "assistant", "content": [{"text": "invoked too"}]}},
+    "stopReason": "end_turn",
+    "usage": {"inputTokens": 5, "outputTokens": 2, "totalTokens": 7},
+}
+
+
+def frames(api: BedrockConverse | BedrockMessages | BedrockInvoke, answer: dict[str, Any]) -> list[bytes]:
     return api.join_stream(api.explode(answer, with_usage=True), Shape.AWS)
 
 
@@ -66,7 +74,12 @@ def streamed(pieces: Sequence[bytes], end: bytes = b"0\r\n\r\n") -> bytes:
 
 async def bedrock(asked: Asked, send: Send) -> None:
     """Answers each of the four operations in its wire format."""
-    api, answer = (BedrockConverse(), CONVERSED) if "/converse" in asked.path else (BedrockMessages(), MESSAGE)
+    api: BedrockConverse | BedrockMessages | BedrockInvoke = BedrockMessages()
+    answer: dict[str, Any] = MESSAGE
+    if "/converse" in asked.path:
+        api, answer = BedrockConverse(), CONVERSED
+    elif "nova" in asked.path:
+        api, answer = BedrockInvoke(), NOVAS_ANSWER
     if asked.path.endswith("-stream"):
         await send(streamed(frames(api, answer)))
     else:
@@ -147,6 +160,23 @@ def invoke_stream(by: Clients) -> Any:
     return without(MESSAGE, "usage") | {"content": [{"type": "text", "text": text}]}
 
 
+def invoke_nova(by: Clients) -> Any:
+    body = json.dumps({"messages": QUESTION})
+    return json.loads(by.aws.invoke_model(modelId=NOVA, body=body)["body"].read())
+
+
+def invoke_nova_stream(by: Clients) -> Any:
+    stream = by.aws.invoke_model_with_response_stream(modelId=NOVA, body=json.dumps({"messages": QUESTION}))["body"]
+    said, ending = "", dict[str, Any]()
+    for event in stream:
+        match json.loads(event["chunk"]["bytes"]):
+            case {"contentBlockDelta": {"delta": {"text": piece}}}:
+                said += piece
+            case {"messageStop": part} | {"metadata": part}:
+                ending |= part
+    return {"output": {"message": {"role": "assistant", "content": [{"text": said}]}}} | ending
+
+
 def claudes_message(by: Clients) -> Any:
     return without(by.claude.messages.create(**CLAUDES_QUESTION).to_dict(), "usage")
 
@@ -161,8 +191,9 @@ def without(answer: dict[str, Any], member: str) -> dict[str, Any]:
     return {name: value for name, value in answer.items() if value is not None and name != member}
 
 
-WHOLE, STREAMED = (converse, invoke, claudes_message), (converse_stream, invoke_stream, claudes_stream)
-ANSWERS = (CONVERSED, *[without(MESSAGE, "usage")] * 2)
+WHOLE = (converse, invoke, claudes_message, invoke_nova)
+STREAMED = (converse_stream, invoke_stream, claudes_stream, invoke_nova_stream)
+ANSWERS = (CONVERSED, *[without(MESSAGE, "usage")] * 2, NOVAS_ANSWER)
 
 
 @pytest.mark.parametrize(
@@ -175,12 +206,12 @@ def test_both_shapes_are_replayed_and_offline_too(
     with running_proxy(tmp_path, upstream.url) as proxy, clients(proxy) as by:
         for asks in (first, first, second):
             assert tuple(ask(by) for ask in asks) == ANSWERS
-        assert (proxy.stats()["misses"], proxy.stats()["hits"]) == (3, 6)
-    assert len(upstream.asked) == 3
+        assert (proxy.stats()["misses"], proxy.stats()["hits"]) == (4, 8)
+    assert len(upstream.asked) == 4
     with running_proxy(tmp_path, upstream.url, CACHE_MODE="offline") as proxy, clients(proxy) as by:
         for asks in (first, second):
             assert tuple(ask(by) for ask in asks) == ANSWERS
-    assert len(upstream.asked) == 3
+    assert len(upstream.asked) == 4
     kept = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
     assert ACCESS_KEY_ID.encode() not in kept
     assert SESSION_TOKEN.encode() not in kept

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import commands
+from computer_use_cache.store.disk import DiskStore
 from support import Asked, Proxy, Send, Upstream, completion, response, running_proxy
 
 
@@ -97,6 +98,34 @@ def test_an_answer_can_be_taken_back_on_a_full_disk(disk: Path, upstream: Upstre
         assert hit.cache == "HIT"
         assert proxy.chat("0 30000", {"X-Cache-Reject": hit.headers["x-computer-use-cache-key"]}).cache == "MISS"
         assert proxy.ask("GET", f"/cache/entries/{hit.headers['x-computer-use-cache-key']}").status in (200, 404)
+
+
+@pytest.mark.parametrize("is_killed", [False, True], ids=["closed", "killed"])
+def test_a_store_that_can_only_be_read_is_replayed(disk: Path, upstream: Upstream, is_killed: bool) -> None:
+    with proxy_on(disk, upstream) as proxy:
+        assert [proxy.chat(f"{size} {size}").cache for size in (100, 150_000)] == ["MISS", "MISS"]
+        if not is_killed:
+            proxy.stop()
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    with proxy_on(disk, upstream) as proxy:
+        assert [proxy.chat(f"{size} {size}").cache for size in (100, 150_000, 100)] == ["HIT"] * 3
+        miss = proxy.chat("new 100")
+        assert (miss.status, miss.cache) == (200, "MISS")
+        assert miss.headers["x-computer-use-cache-store"] == "skipped: the store cannot be written"
+        proxy.log.wait_for("storing fails: the store in")
+        assert proxy.ask("GET", "/readyz").status == 503
+
+
+@pytest.mark.parametrize(("mode", "is_enough"), [("readwrite", False), ("offline", True)])
+def test_doctor_names_a_store_that_can_only_be_read(
+    disk: Path, mode: str, is_enough: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    DiskStore(disk / "store", 2**20).close()
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    monkeypatch.setenv("CACHE_MODE", mode)
+    checks = json.loads(commands.run_module("doctor", "--json").stdout)["checks"]
+    (store,) = (check for check in checks if check["name"] == "store")
+    assert (store["ok"], "can only be read" in store["detail"]) == (is_enough, not is_enough)
 
 
 def test_a_folder_that_cannot_be_written_is_named_at_the_start(disk: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from computer_use_cache.store import codec
 from support import FAKE_KEY, Gate, Proxy, Upstream, always, completion, response, running_proxy
+from valkey_cluster import ValkeyCluster
 
 DOWN = "does not answer"
 LEASES = "computer-use-cache:1:lease:*"
@@ -47,7 +48,7 @@ def wait_for_follower(store_server: Any) -> None:
         keys = [str(client.keys(LEASES))]
         while len(keys) < 3:
             command = monitor.next_command()["command"]
-            if "lease:" in command and command.startswith("EVALSHA"):
+            if "lease:" in command and command.startswith("EVAL"):
                 keys.append(command)
 
 
@@ -181,6 +182,44 @@ def test_requests_are_answered_while_the_server_is_stopped_and_cached_when_it_is
         pass
     while two.chat("when it is back").cache != "HIT":
         pass
+
+
+def test_a_failover_under_load_fails_no_request_and_gives_no_wrong_answer(
+    tmp_path: Path, upstream: Upstream, store_cluster: ValkeyCluster
+) -> None:
+    shared = {"CACHE_STORE_URL": store_cluster.connection_url + "?read_from_replicas=true"}
+
+    async def echo(asked: Any, send: Any) -> None:
+        await send(response(json.dumps(completion(asked.json()["messages"][-1]["content"])).encode()))
+
+    upstream.handler = echo
+    with (
+        running_proxy(tmp_path / "one", upstream.url, **shared) as one,
+        running_proxy(tmp_path / "two", upstream.url, **shared) as two,
+    ):
+        for number in range(20):
+            one.chat(f"question {number}")
+
+        def ask(number: int) -> None:
+            question = f"question {number % 40}"
+            answer = (one, two)[number % 2].chat(question)
+            assert (answer.status, answer.json()["choices"][0]["message"]["content"]) == (200, question)
+
+        with ThreadPoolExecutor(6) as pool:
+            load = [pool.submit(ask, number) for number in range(240)]
+            load[60].result()
+            store_cluster.servers[0].terminate()
+            for each in load:
+                each.result()
+        for proxy in (one, two):
+            for number in range(40):
+                while proxy.chat(f"question {number}").cache != "HIT":
+                    pass
+            warnings = [line for line in proxy.log if DOWN in line and "replica of" not in line]
+            assert len(warnings) <= 1, proxy.log
+            assert not [line for line in proxy.log if "Traceback" in line]
+            assert proxy.ask("GET", "/readyz").status == 200
+            assert shared["CACHE_STORE_URL"] == proxy.ask("GET", "/healthz").json()["cache"]["cache_dir"]
 
 
 def test_the_proxy_starts_while_the_server_is_down(tmp_path: Path, upstream: Upstream, store_server: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
 from pathlib import Path
@@ -73,6 +74,26 @@ def test_an_upstream_that_is_silent_for_too_long_is_a_504(
         assert proxy.stats()["entries"] == 0
         upstream.handler = always(response(json.dumps(completion("pong")).encode()))
         assert proxy.chat(stream=stream).status == 200, "the proxy is none the worse for it"
+
+
+@pytest.mark.parametrize("handler", [hang, hang_halfway])
+def test_after_a_504_the_connection_carries_the_answer_to_the_next_request(
+    tmp_path: Path, upstream: Upstream, handler: Handler
+) -> None:
+    upstream.handler = handler
+    with (
+        running_proxy(tmp_path, upstream.url, UPSTREAM_TIMEOUT_SECONDS="0.3") as proxy,
+        contextlib.closing(http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20)) as connection,
+    ):
+        for expected in (504, 200):
+            connection.request("POST", CHAT[0], json.dumps(CHAT[1]), {"content-type": "application/json"})
+            assert connection.sock
+            port = connection.sock.getsockname()[1]
+            answer = connection.getresponse()
+            assert (answer.status, len(answer.read()) > 0) == (expected, True)
+            assert connection.sock, "the connection is kept"
+            assert connection.sock.getsockname()[1] == port, "the connection is the same one"
+            upstream.handler = answer_chat
 
 
 def test_a_slow_upstream_that_keeps_sending_is_not_cut(tmp_path: Path, upstream: Upstream) -> None:

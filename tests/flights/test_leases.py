@@ -11,14 +11,15 @@ import pytest
 from computer_use_cache.flights.leases import Lease, LeaseHolder
 
 redis_store = pytest.importorskip("computer_use_cache.store.redis", reason="the redis package is not installed")
+redis_leases = pytest.importorskip("computer_use_cache.store.redis_leases")
 
 
 @pytest.fixture
 def leases(store_server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The leases on the server, which do not expire while a test runs."""
-    monkeypatch.setattr(redis_store, "_LEASE_MILLISECONDS", 3_600_000)
+    monkeypatch.setattr(redis_leases, "_LEASE_MILLISECONDS", 3_600_000)
     store = redis_store.RedisStore(store_server.connection_url, "", 2**20)
-    yield store
+    yield store.leases
     store.close()
 
 

@@ -16,8 +16,10 @@ from computer_use_cache import formats
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.replay import replay
 from computer_use_cache.diagnosis.request_record import record
+from computer_use_cache.errors import FormatError
 from computer_use_cache.formats import transcript
 from computer_use_cache.formats.base import load_object
+from computer_use_cache.formats.judging import Findings
 from computer_use_cache.keys import upstream
 from computer_use_cache.models import Entry, Request, Response, Shape, Skipped
 from computer_use_cache.setting_values import BaseUrl
@@ -194,6 +196,7 @@ WHOLE = {
     ),
     "anthropic tokens": Api("/v1/messages/count_tokens", {"model": "c", "messages": QUESTION}, {"input_tokens": 14}),
     "openai tokens": Api("/v1/responses/input_tokens", {"model": "g", "input": "a"}, {"input_tokens": 1}),
+    "bedrock tokens": Api("/model/c/count-tokens", {"input": {"converse": {"messages": []}}}, {"inputTokens": 3}),
     "gemini tokens": Api("/v1beta/models/g:countTokens", {"contents": [TEXTS]}, {"totalTokens": 3}),
     "moderation": Api("/v1/moderations", {"input": "a"}, {"id": "m", "results": [{"flagged": False}]}),
     "cohere rerank": Api("/v2/rerank", {"query": "a", "documents": ["b"]}, {"results": [{"index": 0}]}),
@@ -340,6 +343,16 @@ def test_how_long_ollama_keeps_a_model_loaded_is_no_part_of_the_key(core: Cache,
 def test_routes_at_the_origin_do_not_go_below_the_base_path(path: str, base: str, below: str) -> None:
     asked = request(path, {})
     assert (asked.upstream, asked.path) == (base, below)
+
+
+def test_ollamas_older_embeddings_are_found_at_an_origin() -> None:
+    ollama = BaseUrl.parse("http://127.0.0.1:11434")
+    origin, below = upstream.split(ollama.origin, upstream.resolve(ollama, "/api/embeddings"), ollama)
+    found = formats.match(below)
+    assert (origin, found and found[0].name) == ("http://127.0.0.1:11434", "ollama_embeddings")
+    assert formats.by_name("ollama_embeddings").check_answer({"embedding": [0.5]}) == Findings()
+    with pytest.raises(FormatError):
+        formats.by_name("ollama_embeddings").check_answer({"error": "no such model"})
 
 
 def test_both_of_geminis_embedding_methods_have_keys_of_their_own(core: Cache) -> None:

@@ -21,6 +21,7 @@ from computer_use_cache.models import Ending, Event, Shape, Skip
 CONVERSE, MESSAGES, INVOKE = BedrockConverse(), BedrockMessages(), BedrockInvoke()
 CLAUDE = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 PROFILE = f"arn:aws:bedrock:us-east-1:000000000000:inference-profile/{CLAUDE}"
+COMMAND = "cohere.command-text-v14"
 PICTURE = base64.b64encode(bytes(24)).decode()
 
 
@@ -32,6 +33,8 @@ PICTURE = base64.b64encode(bytes(24)).decode()
         (f"/model/{PROFILE}/converse", CONVERSE, PROFILE, CLAUDE, Shape.JSON),
         (f"/model/{PROFILE.replace(':', '%3A').replace('/', '%2F')}/invoke", MESSAGES, PROFILE, CLAUDE, Shape.JSON),
         (f"/model/{CLAUDE}/invoke-with-response-stream", MESSAGES, CLAUDE, CLAUDE, Shape.AWS),
+        ("/model/anthropic.claude-v2:1/invoke", INVOKE, "anthropic.claude-v2:1", "anthropic.claude-v2:1", Shape.JSON),
+        ("/model/cohere.command-text-v14/invoke", INVOKE, "cohere.command-text-v14 invoke", COMMAND, Shape.JSON),
         ("/model/amazon.nova-lite-v1:0/invoke", INVOKE, "amazon.nova-lite-v1:0", "amazon.nova-lite-v1:0", Shape.JSON),
     ],
 )
@@ -46,14 +49,14 @@ def test_the_path_names_the_api_the_model_and_the_shape(
 
 
 @pytest.mark.parametrize(
-    "path", ["/model//converse", "/model/converse", "/model/x/count-tokens", "/x/converse", "/model/x/converse/y"]
+    "path", ["/model//converse", "/model/converse", "/model/x/async-invoke", "/x/converse", "/model/x/converse/y"]
 )
 def test_other_paths_are_not_cached(path: str) -> None:
     assert formats.match(path) is None
 
 
 def test_errors_are_bedrocks() -> None:
-    format = formats.of_client("/model/x/count-tokens", "/model/x/count-tokens", ())
+    format = formats.of_client("/model/x/async-invoke", "/model/x/async-invoke", ())
     error = RequestError(429, "Slower.")
     assert format.error(error) == {"message": "Slower."}
     assert format.error_headers(error) == {"x-amzn-errortype": "ThrottlingException"}
@@ -61,6 +64,7 @@ def test_errors_are_bedrocks() -> None:
 
 # -- Converse
 
+RUN = {"toolUseId": "tooluse_1", "type": "nova_code_interpreter_result", "status": "success"}
 USAGE = {"inputTokens": 3, "outputTokens": 5, "totalTokens": 8}
 
 
@@ -123,6 +127,14 @@ CASES = [
         deltas(0, {"text": "It is."}, {"citation": {"title": "A"}}),
         [{"citationsContent": {"content": [{"text": "It is."}], "citations": [{"title": "A"}]}}],
         id="citations",
+    ),
+    pytest.param(
+        [
+            event("contentBlockStart", contentBlockIndex=0, start={"toolResult": RUN}),
+            *deltas(0, {"toolResult": [{"json": {"stdOut": "7"}}]}),
+        ],
+        [{"toolResult": RUN | {"content": [{"json": {"stdOut": "7"}}]}}],
+        id="a tool that the provider runs",
     ),
 ]
 
@@ -304,8 +316,14 @@ def test_other_models_streams_are_whole_with_their_metrics(payloads: list[Any]) 
     assert not INVOKE.check_events(events).is_silent
     with pytest.raises(FormatError):
         INVOKE.check_events(events[:-1])
+
+
+def test_what_a_guardrail_blocked_is_whole_though_no_model_ended_it() -> None:
+    blocked = {"outputText": "Blocked.", "index": 0, "amazon-bedrock-guardrailAction": "INTERVENED"}
+    events = INVOKE.split_stream(chunks(blocked), Shape.AWS)
+    assert not INVOKE.check_events(events, ended=True).is_silent
     with pytest.raises(FormatError):
-        INVOKE.assemble(events)
+        INVOKE.check_events(events)
 
 
 def test_other_models_answers_are_judged() -> None:

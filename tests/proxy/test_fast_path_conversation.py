@@ -6,11 +6,13 @@ import asyncio
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from computer_use_cache.accounting.ledger import Ledger
 from computer_use_cache.cache.cache import Cache
+from computer_use_cache.cache.plan import Plan
 from computer_use_cache.exchange.runners import Runners
 from computer_use_cache.exchange.shared import Shared
 from computer_use_cache.models import Entry, Request, Response
@@ -78,25 +80,38 @@ def test_hits_that_arrive_together_are_answered_in_turn(conversation: Conversati
     assert_answered(actions(conversation, sent(STORED) * 3), 3)
 
 
+def test_a_remembered_hit_is_counted_for_the_trace_of_each_request(
+    fast_path: FastPath, conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    concluded: list[Plan] = []
+    monkeypatch.setattr(Shared, "conclude_hit", lambda _, plan, entry, began: concluded.append(plan))
+    monkeypatch.setattr(fast_path, "serve", serves := Mock(wraps=fast_path.serve))
+    traces = ["a", "b", "c"]
+    traced = [sent(STORED).replace(b"Host", b"traceparent: %s\r\nHost" % trace.encode()) for trace in traces]
+    assert_answered(actions(conversation, *traced), 3)
+    assert serves.call_count == 2, "the third is remembered"
+    assert [plan.route.request.headers["traceparent"] for plan in concluded] == traces
+
+
 @pytest.mark.parametrize("follows", [b"", sent(STORED), b"GET /"], ids=["nothing", "a hit", "part of a request"])
 def test_the_first_miss_is_handed_over_with_all_that_follows(conversation: Conversation, follows: bytes) -> None:
     *answers, last = actions(conversation, sent(STORED) + sent(OTHER) + follows)
     assert_answered(answers, 1)
     assert isinstance(last, HandOver)
-    assert last.data == sent(OTHER) + follows
+    assert b"".join(last.pieces) == sent(OTHER) + follows
     assert last.search
     assert last.search.body == OTHER
 
 
 def test_a_request_of_another_kind_is_handed_over_at_its_first_bytes(conversation: Conversation) -> None:
-    assert actions(conversation, b"GET /stats") == [HandOver(b"GET /stats")]
+    assert actions(conversation, b"GET /stats") == [HandOver((b"GET /stats",))]
 
 
 def test_an_incomplete_request_is_given_back_at_the_end(conversation: Conversation) -> None:
     request = sent(STORED)
     assert actions(conversation, request + request[:-1])[1:] == []
     assert not conversation.is_between_requests
-    assert conversation.end() == HandOver(request[:-1])
+    assert b"".join(conversation.end().pieces) == request[:-1]
 
 
 def test_nothing_is_answered_while_the_fast_path_is_closed(fast_path: FastPath) -> None:
@@ -105,4 +120,5 @@ def test_nothing_is_answered_while_the_fast_path_is_closed(fast_path: FastPath) 
     conversation = Conversation(arrival, lambda: fast_path if is_open.pop(0) else None)
     answer, last = actions(conversation, sent(STORED) * 2)
     assert_answered([answer], 1)
-    assert last == HandOver(sent(STORED))
+    assert isinstance(last, HandOver)
+    assert b"".join(last.pieces) == sent(STORED)

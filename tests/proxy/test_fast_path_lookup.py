@@ -10,10 +10,13 @@ import pytest
 
 from computer_use_cache.accounting.ledger import Ledger
 from computer_use_cache.cache.cache import Cache
+from computer_use_cache.cache.policy import CONTROL_HEADERS
+from computer_use_cache.credentials.caller import CARRIERS
 from computer_use_cache.exchange.runners import Runners
 from computer_use_cache.exchange.shared import Shared
+from computer_use_cache.keys import key
 from computer_use_cache.proxy.admission import Gate
-from computer_use_cache.proxy.fast_path.lookup import Arrival, FastPath
+from computer_use_cache.proxy.fast_path.lookup import VOLATILE, Arrival, FastPath
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore
 
@@ -118,3 +121,30 @@ def test_a_parameter_that_comes_twice_or_is_empty_is_kept(fast_path: FastPath) -
     found = fast_path.admit(HERE, head(line=b"POST /v1/chat/completions?a=1&b=&a=2 HTTP/1.1"))
     assert found
     assert found[0].route.request.query == (("a", "1"), ("b", ""), ("a", "2"))
+
+
+@pytest.mark.parametrize(
+    ("line", "is_the_same"),
+    [
+        (b"traceparent: 00-b", True),
+        (b"X-Request-Id:b", True),
+        (b"X-Requested: b", False),
+        (b"X-Traceparent: 00-b", False),
+        (b"X-Cache-Namespace: b", False),
+        (b"Authorization: Bearer b", False),
+    ],
+)
+def test_a_header_that_names_the_request_makes_it_no_other_one(
+    fast_path: FastPath, line: bytes, is_the_same: bool
+) -> None:
+    with_line, other, without = (
+        fast_path.admit(HERE, head(*lines)) for lines in ([line], [line.replace(b"b", b"c")], [])
+    )
+    assert with_line
+    digests = {found[0].digest.digest() for found in (with_line, other, without) if found}
+    assert len(digests) == (1 if is_the_same else 3)
+    assert line.partition(b":")[2].strip().decode() in with_line[0].route.request.headers.values()
+
+
+def test_no_header_that_decides_anything_counts_as_the_requests_name() -> None:
+    assert not {*VOLATILE} & {*key.RELEVANT_HEADERS, *CONTROL_HEADERS, *CARRIERS, "host", "user-agent", "accept"}

@@ -11,7 +11,7 @@ from computer_use_cache.errors import StoreError
 from computer_use_cache.exchange.shared import Shared
 from computer_use_cache.models import Outcome
 from computer_use_cache.run_models import Call, Run
-from computer_use_cache.runs.recorder import MOST_PENDING
+from computer_use_cache.runs.recorder import MOST_JOINED, MOST_PENDING
 from exchange.house import START, House, failure, token
 from runs.chats import SYSTEM, chats, said
 from runs.chats import recorded as runs_of
@@ -197,3 +197,21 @@ def test_no_text_of_a_call_holds_a_credential(house: House) -> None:
     assert secret not in repr(calls)
     assert secret not in repr(list(house.store.entries()))
     assert secret not in repr(house.store.counts())
+
+
+@pytest.mark.parametrize("is_last", [False, True])
+def test_calls_of_too_many_new_conversations_wait_for_the_next_flush_unless_it_is_the_last(
+    house: House, is_last: bool
+) -> None:
+    chats(house, said("Buy milk"))
+    entry = next(house.store.entries())
+    for number in range(MOST_JOINED):
+        house.now += 1
+        house.shared.conclude_hit(house.asks(messages=said(f"Buy {number} eggs")).plan, entry, house.now)
+    found = []
+    for _ in range(2):
+        house.shared.flush(house.now, is_last=is_last)
+        found.append([run.name for run in house.store.run_log.runs(999)])
+    assert [len(names) for names in found] == [MOST_JOINED + is_last, MOST_JOINED + 1]
+    assert found[1][0] == f"Buy {MOST_JOINED - 1} eggs"
+    assert house.counted().unrecorded == 0

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from benchmarks import figures
+
 SCRIPTS = Path(__file__).parents[2] / "scripts"
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
@@ -39,7 +42,7 @@ def test_a_part_of_the_benchmark_gives_figures_with_verdicts_and_a_picture(tmp_p
     assert all(item["value"] > 0 and item["detail"] for item in found["figures"])
     with_goal = [item for item in found["figures"] if item["goal"]]
     assert {item["verdict"] for item in with_goal} <= {"reached", "missed"}
-    bars = ElementTree.parse(tmp_path / "bench.svg").getroot().findall("{http://www.w3.org/2000/svg}rect")
+    bars = ElementTree.parse(tmp_path / "goals.svg").getroot().findall(f"{SVG}rect")
     assert len(bars) == 1 + len(with_goal)
 
 
@@ -49,3 +52,9 @@ def test_a_short_fuzzing_finds_nothing() -> None:
     rows = [line.split() for line in done.stdout.splitlines()[1:]]
     assert len(rows) == 7
     assert all(int(inputs) >= 100 and int(taken) > 0 for _, inputs, taken, *_ in rows)
+
+
+def test_systems_are_drawn_beside_each_other_with_the_fastest_first() -> None:
+    rates = {"LiteLLM": {"100 agents": [30.0, 40.0, 50.0]}, "start": {"100 agents": [80.0], "S c=64": [9000.0]}}
+    texts = [text.text for text in ElementTree.fromstring(figures.comparison(rates)).iter(f"{SVG}text")]
+    assert texts[1:] == ["this cache, start", "80", "LiteLLM", "40"]

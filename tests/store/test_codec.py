@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import json
 import pickle
@@ -18,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import astuple, replace
 
-from computer_use_cache.models import Entry, Shape
+from computer_use_cache.models import Entry, RequestRecord, Shape
 from computer_use_cache.store import codec
 from computer_use_cache.store.codec import decode, decode_media, encode, encode_media
 from support import completion
@@ -122,6 +123,18 @@ def test_what_this_version_did_not_write_is_none(data: bytes) -> None:
 def test_an_entry_of_the_first_version_is_read() -> None:
     frame = zstandard.ZstdCompressor(write_checksum=True).compress(msgpack.packb(astuple(ENTRY)))
     assert decode(b"\x01" + frame) == ENTRY
+
+
+@pytest.mark.parametrize("parts", [(), ((1, -(2**63)),)], ids=["now", "stored with its parts"])
+def test_a_request_of_any_version_is_read(parts: tuple[tuple[int, ...], ...]) -> None:
+    record = RequestRecord("http://up/v1", "/chat/completions", "a=b", (("openai-beta", "x"),), b'{"model":"m"}')
+    fields = (record.upstream, record.path, record.query, record.headers, record.body)
+    assert codec.decode_request(framed(msgpack.packb((*fields, *parts)))) == record
+
+
+def test_parts_take_no_space_in_a_stored_request() -> None:
+    record = RequestRecord("http://up/v1", "/completions", "", (), b"{}")
+    assert codec.encode_request(dataclasses.replace(record, parts=(2**62,))) == codec.encode_request(record)
 
 
 def test_the_dictionary_is_the_one_that_entries_were_written_with() -> None:

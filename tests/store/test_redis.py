@@ -27,9 +27,12 @@ from computer_use_cache.store.base import Store
 from tls import certificate, tls_front
 
 redis_store = pytest.importorskip("computer_use_cache.store.redis", reason="the redis package is not installed")
+redis_outages = pytest.importorskip("computer_use_cache.store.redis_outages")
 
 PASSWORD = "hush" * 3
 KEY = "ab" * 32
+SERVER = "the server"
+"""The name that a single server has."""
 
 
 def entry(body: bytes = b"{}", key: str = KEY) -> Entry:
@@ -53,6 +56,10 @@ def make(store_server: Any) -> Iterator[Any]:
 def client(store_server: Any) -> Iterator[Any]:
     with contextlib.closing(store_server.client()) as made:
         yield made
+
+
+def rest_is_over(store: Any) -> None:
+    store._servers._outages._down_until = {SERVER: 0.0}
 
 
 def own_keys(client: Any) -> list[str]:
@@ -131,31 +138,31 @@ def test_changes_of_another_proxy_are_seen_when_the_copy_is_too_old(make: Any, m
 
 def test_a_lease_has_one_holder_until_that_one_releases_it(make: Any) -> None:
     mine, theirs = make(), make()
-    assert mine.take(KEY, "me") == "me"
-    assert theirs.take(KEY, "you") == "me"
-    theirs.release(KEY, "you")
-    assert theirs.take(KEY, "you") == "me"
-    mine.release(KEY, "me")
-    assert theirs.take(KEY, "you") == "you"
+    assert mine.leases.take(KEY, "me") == "me"
+    assert theirs.leases.take(KEY, "you") == "me"
+    theirs.leases.release(KEY, "you")
+    assert theirs.leases.take(KEY, "you") == "me"
+    mine.leases.release(KEY, "me")
+    assert theirs.leases.take(KEY, "you") == "you"
 
 
 def test_a_lease_expires_unless_it_is_renewed(make: Any, client: Any) -> None:
     store = make()
-    store.take(KEY, "me")
+    store.leases.take(KEY, "me")
     (name,) = own_keys(client)
     assert 0 < client.pttl(name) <= 10_000
     client.pexpire(name, 1000)
-    store.renew(KEY, "you")
+    store.leases.renew(KEY, "you")
     assert client.pttl(name) <= 1000, "only its holder can"
-    store.renew(KEY, "me")
+    store.leases.renew(KEY, "me")
     assert client.pttl(name) > 9000
 
 
 def test_a_renewal_does_not_bring_a_released_lease_back(make: Any, client: Any) -> None:
     store = make()
-    store.take(KEY, "me")
-    store.release(KEY, "me")
-    store.renew(KEY, "me")
+    store.leases.take(KEY, "me")
+    store.leases.release(KEY, "me")
+    store.leases.renew(KEY, "me")
     assert own_keys(client) == []
 
 
@@ -172,8 +179,8 @@ def test_a_server_that_is_down_is_reported_once_and_then_left_alone(
     for _ in range(50):
         with pytest.raises(StoreDown):
             store.get(KEY)
-    monkeypatch.setattr(redis_store, "_REST_SECONDS", 0.0)
-    store._down_until = 0.0
+    monkeypatch.setattr(redis_outages, "_REST_SECONDS", 0.0)
+    rest_is_over(store)
     for _ in range(50):
         with pytest.raises(StoreDown):
             store.put(entry(), None)
@@ -199,7 +206,7 @@ def test_while_a_server_hangs_one_call_waits_and_the_others_fail_at_once(
 ) -> None:
     store = make()
     store.probe()
-    monkeypatch.setattr(redis_store, "_REST_SECONDS", 3600.0)
+    monkeypatch.setattr(redis_outages, "_REST_SECONDS", 3600.0)
     process = client.info()["process_id"]
     os.kill(process, signal.SIGSTOP)
     try:
@@ -215,8 +222,9 @@ def test_while_a_server_hangs_one_call_waits_and_the_others_fail_at_once(
 def test_after_a_rest_one_thread_tries_and_the_others_go_on_resting(make: Any) -> None:
     store = make()
     store.put(entry(), None)
-    store._down_until = 0.0
-    assert store._is_trial()  # this is the one that tries
+    store._servers._outages.begin(SERVER, ConnectionError())
+    rest_is_over(store)
+    assert store._servers._outages.is_trial(SERVER)  # this is the one that tries
     refused = []
 
     def ask() -> None:
@@ -237,7 +245,7 @@ def test_an_answer_to_what_was_asked_before_the_server_went_down_does_not_call_i
     make: Any, store_server: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = make()
-    with store._failures():  # a call that is answered while another one finds the server gone
+    with store._servers.at(KEY):  # a call that is answered while another one finds the server gone
         store_server.stop()
         with pytest.raises(StoreDown):
             store.get(KEY)

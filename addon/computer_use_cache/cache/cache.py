@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -18,6 +18,7 @@ from computer_use_cache.accounting import prices
 from computer_use_cache.cache import judging, policy
 from computer_use_cache.cache.concealing import Finder
 from computer_use_cache.cache.judging import Judged
+from computer_use_cache.cache.known_keys import KnownKeys
 from computer_use_cache.cache.lookup import checked, offline_error, unread
 from computer_use_cache.cache.plan import Plan, Route
 from computer_use_cache.cache.policy import Controls
@@ -27,7 +28,7 @@ from computer_use_cache.errors import FormatError
 from computer_use_cache.formats import walking
 from computer_use_cache.formats.answer import Answer
 from computer_use_cache.formats.base import Format, Json, load_object
-from computer_use_cache.keys import canonical_json, forms, key
+from computer_use_cache.keys import canonical_json, forms, key, lifting
 from computer_use_cache.models import (
     Absent,
     Bypass,
@@ -46,6 +47,7 @@ from computer_use_cache.screens.picture import map_pictures, without_metadata
 from computer_use_cache.setting_values import Scope
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Slow, Store
+from computer_use_cache.store.memory import MOST_SEEN, BoundedMemory
 
 _QUICK_BYTES = 128 * 1024
 _BRIEF_BYTES = 16 * 1024
@@ -66,6 +68,8 @@ class Cache:
         self.run = secrets.token_hex(4)
         self.samples = Samples()
         self._finder = Finder()
+        self._keys = KnownKeys()
+        self._kept = BoundedMemory[str, bool](MOST_SEEN)
         caret = any(normalizer.name == Rule.CARET for normalizer in settings.normalize)
         self.screens = Approval(settings.image_mask, caret=caret)
         self._shared = settings.scope is Scope.SHARED or (settings.scope is Scope.AUTO and loopback)
@@ -95,7 +99,7 @@ class Cache:
     def _beginning(
         self, request: Request, format: Format, resource: str, controls: Controls, nth: int | None = None
     ) -> Any:
-        """The beginning of the key; for the `nth` sample where samples are ordered."""
+        """The part of the key before the body; for the `nth` sample if samples are ordered."""
         return key.begin(
             scope=self.scope(request),
             namespace=controls.namespace,
@@ -113,7 +117,7 @@ class Cache:
         content_type = route.request.headers.get("content-type", "")
         is_form = format.takes_forms and forms.is_form(content_type)
         try:
-            sent = forms.parse(content_type, sent_body) if is_form else canonical_json.parse_body(sent_body)
+            sent = forms.parse(content_type, sent_body) if is_form else lifting.parse(sent_body)
         except FormatError as error:
             sent, unreadable = {}, Bypass(Reason.FORM, str(error))
         body = sent if is_form else policy.without_controls(sent)
@@ -162,8 +166,8 @@ class Cache:
         blanked: list[Value] | None = None,
         kinds: tuple[str, ...] = (),
     ) -> str:
-        body = self.key_body(route.format, parted.body, blanked)
-        return key.finish(beginning, body, "\0".join((self._counted(route, parted), *kinds)))
+        body = self._normalized_body(route.format, parted.body, blanked)
+        return self._keys.key(beginning, route.format, body, "\0".join((self._counted(route, parted), *kinds)))
 
     def _counted(self, route: Route, parted: places.Parted) -> str:
         """A digest of the credentials found in a body, which separate entries as the caller's credential does; "" if
@@ -187,11 +191,15 @@ class Cache:
     def key_body(self, format: Format, body: Json, blanked: list[Value] | None = None) -> Json:
         """The part of a request's body (as parsed by `canonical_json.parse_body`) that belongs to the key. If its API
         answers in text, the values that normalisers take out of it are appended to `blanked`."""
+        return map_pictures(format, self._normalized_body(format, body, blanked), without_metadata)
+
+    def _normalized_body(self, format: Format, body: Json, blanked: list[Value] | None) -> Json:
+        """The same, with the metadata of pictures."""
         texts: list[str] = []
-        counted = self._normalized(format, self._exact_body(format, body), texts)
+        normalized = self._normalized(format, self._exact_body(format, body), texts)
         if blanked is not None and format.answers_in_text:
             blanked += (Value(NORMALIZED.name, text) for text in texts)
-        return map_pictures(format, counted, without_metadata)
+        return normalized
 
     def _exact_body(self, format: Format, body: Json) -> Json:
         return key.remove_pointers(format.key_body(body), self.settings.ignore_keys)
@@ -280,8 +288,8 @@ class Cache:
         return next((entry for name, entry in found if entry and entry.key == name), None)
 
     def _earlier_bodies(self, plan: Plan) -> Iterator[Json]:
-        """What was hashed for this request before normalisers were set, and before the metadata of pictures was left
-        out. Looking for such entries costs one hash each, on misses only."""
+        """The bodies that were hashed for this request before normalisers were configured, and before the metadata of
+        pictures was left out. Looking for entries with such keys costs one hash each, on misses only."""
         has_metadata = map_pictures(plan.format, plan.body, without_metadata) is not plan.body
         if not (has_metadata or (plan.body and self.settings.normalize)):
             return
@@ -311,12 +319,14 @@ class Cache:
         answer = Answer(plan.format, shape, response.body)
         return prices.cost_of(answer, plan.upstream, plan.model, seconds=response.seconds, now=now)
 
-    def finds_credential(self, text: str, credentials: Sequence[str]) -> bool:
-        """Whether a credential stands in a text: one of these, or any other. Slow: call it off the event loop."""
-        return bool(self._finder.searching_for(credentials)(text))
+    def kind_of_credential(self, texts: Iterable[str], credentials: Sequence[str] = ()) -> str:
+        """The kind of the first credential in the texts, one of these or any other; "" if they hold no credential.
+        Slow: call it off the event loop."""
+        search = self._finder.searching_for(credentials)
+        return next((kind for text in texts for _, _, kind in search(text)), "")
 
     def concealed_body(self, format: Format, body: Json) -> Json:
-        """The body as it is kept: without credentials, and without the client's ids. Slow: call it off the event
+        """The body in the form that is stored: without credentials or the client's ids. Slow: call it off the event
         loop."""
         parted = places.part(walking.without_places(body, format.client_ids))
         found = conceal(parted.body, self._finder.searching_for(parted.credentials))
@@ -324,13 +334,18 @@ class Cache:
         return found.body
 
     def keep(self, entry: Entry, now: float, record: RequestRecord | None = None) -> bool:
-        """Write an entry and the request it answers; True when it replaced another. Raises StoreError.
+        """Write an entry and the request it answers; True if it replaced another. Raises StoreError.
 
-        An answer that says nothing never replaces one that says something.
+        An answer without content never replaces one that has content.
         """
         if entry.offline_only and (held := self.store.get(entry.key)) and not held.offline_only and held.is_fresh(now):
             return False
+        self._kept.put(entry.key, True)
         return self.store.put(entry, self.keep_seconds(entry, now), record)
+
+    def has_kept(self, key: str) -> bool:
+        """Whether this proxy itself has stored the entry lately."""
+        return self._kept.get(key) is not None
 
     def keep_seconds(self, entry: Entry, now: float) -> float | None:
         """How long the store keeps an entry from `now` on (None: forever): until some time after it expires, so that a

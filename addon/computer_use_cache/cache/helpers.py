@@ -104,7 +104,7 @@ def _is_good(response: Response) -> bool:
 
 def _holds_credential(cache: Cache, request: Request, answer: bytes) -> bool:
     own = (caller.of_caller(request.headers, request.query), cache.settings.upstream_api_key)
-    if cache.finds_credential(answer.decode("utf-8", "replace"), [credential for credential in own if credential]):
+    if cache.kind_of_credential([answer.decode("utf-8", "replace")], [credential for credential in own if credential]):
         return True
     try:
         return places.names_credential(load_object(answer))

@@ -52,7 +52,7 @@ def judge(plan: Plan, response: Response, settings: Settings, now: float) -> Jud
     if isinstance(answer, Refusal):
         return Skipped(f"{Skip.CREDENTIAL}: {answer}", Skip.CREDENTIAL)
     if detection.find_in_text(f"{plan.model} {plan.verdict.namespace}"):
-        return Skipped(f"{Skip.CREDENTIAL}: the model or the namespace is called like one", Skip.CREDENTIAL)
+        return Skipped(f"{Skip.CREDENTIAL}: the name of the model or the namespace looks like one", Skip.CREDENTIAL)
     usable_until = verdict.usable_until
     if usable_until is not None and usable_until <= now:
         return Skipped(Skip.EXPIRED, Skip.EXPIRED)

@@ -50,5 +50,5 @@ def offline_error(ban: str, why: str) -> RequestError:
     if ban == policy.FORK:
         cure = "Fork at this step or at an earlier one."
     else:
-        cure = "CACHE_MODE=readwrite lets it through, and records the answer if it may."
+        cure = "CACHE_MODE=readwrite sends it upstream, and records the answer if possible."
     return RequestError(404, f"{ban} lets nothing go upstream: {why}. {cure}", code=OFFLINE_MISS)

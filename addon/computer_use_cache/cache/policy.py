@@ -31,12 +31,12 @@ CONTROL_HEADERS = (
     "x-cache-admin-token",
     "cache-control",
 )
-"""Read here, never forwarded."""
+"""Read here and not forwarded, unless they are part of a signed request (proxy/forwarding.py)."""
 
 ONLY_IF_CACHED = "Cache-Control: only-if-cached"
 
 FORK = "fork --from"
-"""The `upstream_ban` of the calls before the one that a run is forked at."""
+"""The `upstream_ban` of the calls before the step at which a run is forked."""
 
 NAMESPACE = re.compile(r"([!-~]([ -~]{0,198}[!-~])?)?")
 """A namespace, or "" for none."""
@@ -89,12 +89,12 @@ class Controls:
 
     @property
     def upstream(self) -> bool:
-        """Whether it may go upstream."""
+        """Whether the request may be sent upstream."""
         return not self.upstream_ban
 
     @property
     def coalesces(self) -> bool:
-        """Whether identical requests may share its upstream call."""
+        """Whether identical requests may share one upstream call."""
         return self.read and self.write
 
 
@@ -127,13 +127,13 @@ def _ban(directive: str, directives: Mapping[str, str]) -> str:
 
 
 def _mode_source(headers: Mapping[str, str], mode: Mode) -> str:
-    """The header or setting that the mode comes from, as one would write it."""
+    """The header or setting that the mode comes from, spelled as a user writes it."""
     asked = headers.get("x-cache-mode", "").strip().lower()
     return f"X-Cache-Mode: {mode}" if asked == mode else f"CACHE_MODE={mode}"
 
 
 def _stale_seconds(mode: Mode, directives: Mapping[str, str], settings: Settings) -> int:
-    """Entries are kept no longer than the setting says, so a request's stale-if-error (RFC 5861) only shortens it."""
+    """A request's stale-if-error (RFC 5861) only shortens the time: no entry is kept for longer than the setting."""
     if mode is Mode.REFRESH or not directives.keys().isdisjoint(("no-cache", "no-store", "max-age")):
         return 0
     asked = directives.get("stale-if-error", "")
@@ -181,7 +181,7 @@ def _name(headers: Mapping[str, str], header: str) -> str:
 
 
 def _bindings(headers: Mapping[str, str], settings: Settings) -> Bindings:
-    """The values that a request gives for its run; the setting gives the rest."""
+    """The values that a request gives for its run; the setting provides the others."""
     text = headers.get("x-cache-bind")
     if text is None:
         return settings.bind
@@ -217,7 +217,7 @@ def _truth(value: object) -> bool | None:
 
 
 def body_bypass(body: Mapping[str, Any], settings: Settings) -> Bypass | None:
-    """The bypass that the body's controls ask for, or that CACHE_ENABLED sets where they say nothing."""
+    """The bypass that the body's controls ask for. If there are none, CACHE_ENABLED decides."""
     is_wanted = None if body.keys().isdisjoint(_CONTROL_FIELDS) else _requested_in_body(body)
     if is_wanted is False:
         return Bypass(Reason.DISABLED_BY_REQUEST)
@@ -235,7 +235,7 @@ def without_controls(body: dict[str, Any]) -> dict[str, Any]:
     """The body to forward: the same object when it holds none of our controls."""
     if body.keys().isdisjoint(_CONTROL_FIELDS):
         return body
-    # An object or a list is not one of our controls. It may be meant for a proxy behind this one.
+    # A `cache` that is an object or a list is not our control. It may be meant for a proxy behind this one.
     removed = {"cache"} if "cache" in body and not isinstance(body["cache"], (dict, list)) else set()
     if isinstance(body.get("cache_control"), dict) and "enabled" in body["cache_control"]:
         removed.add("cache_control")

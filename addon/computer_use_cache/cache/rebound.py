@@ -19,6 +19,7 @@ from computer_use_cache.cache.plan import Plan, Template
 from computer_use_cache.cache.policy import Controls
 from computer_use_cache.cache.replay import NO_MOVES, Replayed, replay_rebound
 from computer_use_cache.formats.base import Json
+from computer_use_cache.keys.canonical_json import canonical, parse_body
 from computer_use_cache.models import Bypass, Entry
 from computer_use_cache.rebinding import (
     Bindings,
@@ -34,8 +35,9 @@ from computer_use_cache.rebinding import (
 from computer_use_cache.rebinding.bindings import CONSTANT
 from computer_use_cache.rebinding.kinds import CALL, NORMALIZED
 from computer_use_cache.rebinding.moves import TIMES
-from computer_use_cache.screens.approval import Approved, Refused
-from computer_use_cache.screens.blanking import pictures_in
+from computer_use_cache.screens.approval import Approved, Find, Refused
+from computer_use_cache.screens.blanking import digests_at, pictures_in
+from computer_use_cache.screens.picture import picture_of
 
 _OF_FIXED_FORM = (*TIMES, CALL.name)
 
@@ -158,14 +160,21 @@ def _approved_pictures(cache: Cache, plan: Plan, entry: Entry, moves: Moves) -> 
     recorded, present = _kept(entry)[1], plan.template.pictures
     if len(recorded) != len(present):
         return Refused(min(len(recorded), len(present)), None)
-    shown: dict[str, str] = {}
-    if recorded != present:
-        shown = {picture.digest: picture.data for picture in pictures_in(plan.format, plan.body)}
+    find = _finder(cache, plan, entry) if recorded != present else cache.store.media
     # A typed digit in a value that moved could look like a text cursor.
     texts_equal = not moves.forms and all(value.kind in _OF_FIXED_FORM for value, _ in moves.pairs)
-    return cache.screens.approve(
-        recorded, present, lambda digest: shown.get(digest) or cache.store.media(digest), texts_equal=texts_equal
-    )
+    return cache.screens.approve(recorded, present, find, texts_equal=texts_equal)
+
+
+def _finder(cache: Cache, plan: Plan, entry: Entry) -> Find:
+    """Finds the pictures of both requests by the digests in their templates, which are those of the files without
+    metadata. The store keeps whole files; the entry's request names them."""
+    shown = {picture_of(one.key_text).digest: one.data for one in pictures_in(plan.format, plan.body)}
+    record = cache.store.request(entry.key)
+    files = digests_at(plan.format, parse_body(record.body)) if record else []
+    names = _kept(entry)[1]
+    kept = dict(zip(names, files, strict=True)) if len(names) == len(files) else {}
+    return lambda digest: shown.get(digest) or cache.store.media(kept.get(digest, digest))
 
 
 def _rebound(cache: Cache, plan: Plan, entry: Entry, moves: Moves | Refusal) -> Replayed | Refusal:
@@ -203,7 +212,7 @@ def attempt(plan: Plan, entry: Entry, recorded: Json, present: Json, bindings: B
     profile = _profile(plan)
     old = template_of(plan.format, recorded, recorded_bindings(entry), profile)
     new = template_of(plan.format, present, bindings, profile)
-    if (old.body, old.pictures) != (new.body, new.pictures):
+    if old.pictures != new.pictures or canonical(old.body) != canonical(new.body):
         return None
     moves = approve(old.values, new.values, profile.kinds)
     return moves if isinstance(moves, Refusal) else replay_rebound(plan, entry, moves, new.text)

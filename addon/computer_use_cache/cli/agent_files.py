@@ -116,7 +116,8 @@ AGENTS: Mapping[str, Callable[[Place], Plan]] = {
     "openclaw": _openclaw,
     "hermes": _hermes,
 }
-"""A plan for each agent. Raises FormatError for a file that cannot be added to safely, and OSError."""
+"""What plans the configuration of each agent. Raises FormatError for a file that cannot be added to safely, and
+OSError."""
 
 
 def toml_table(name: str, members: Mapping[str, object]) -> str:
@@ -126,8 +127,8 @@ def toml_table(name: str, members: Mapping[str, object]) -> str:
 
 
 def toml_plan(file: Path, wanted: Json, head: str, tail: str, steps: tuple[str, ...] = ()) -> Plan:
-    """The plan that puts `head` before and `tail` behind the text of a TOML file, which together say what is `wanted`.
-    Raises FormatError if the file disagrees, or would say something else then."""
+    """The plan that puts `head` before and `tail` after the text of a TOML file, which together set what is `wanted`.
+    Raises FormatError if the file disagrees, or if the result would set anything else."""
     old = _old_text(file)
     try:
         merged = _merged(tomllib.loads(old), wanted, file)

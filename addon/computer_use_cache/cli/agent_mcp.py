@@ -19,7 +19,7 @@ _APPROVAL = (
 
 
 def server(settings: Settings) -> Json:
-    """How an agent starts the server, in whatever folder: with this Python, and the store of these settings."""
+    """How an agent starts the server from any folder, with this Python and the store of these settings."""
     if settings.store_url == "disk":
         environment = {"CACHE_DIR": str(Path(settings.dir).absolute())}
     else:
@@ -59,4 +59,5 @@ MCP_AGENTS: Mapping[str, Callable[[Place, Json], Plan]] = {
     "cursor": _cursor,
     "gemini-cli": _gemini_cli,
 }
-"""A plan for each agent. Raises FormatError for a file that cannot be added to safely, and OSError."""
+"""What plans the configuration of each agent. Raises FormatError for a file that cannot be added to safely, and
+OSError."""

@@ -39,18 +39,18 @@ _NEWEST_RUNS = 200
 
 
 @click.command()
-@click.option("--sample", default=20, show_default=True, type=click.IntRange(1, 1000), help="How many requests to ask.")
+@click.option("--sample", default=20, show_default=True, type=click.IntRange(1, 1000), help="How many to send.")
 @click.option("--inexact", is_flag=True, help="Only hits on pictures whose pixels differed.")
 @click.option("--model", help="Only entries of this model.")
-@click.option("--yes", is_flag=True, help="Do not ask whether to spend the money.")
+@click.option("--yes", is_flag=True, help="Spend the money without asking first.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def audit(sample: int, inexact: bool, model: str | None, yes: bool, as_json: bool) -> None:
     """Send a sample of the stored requests to the upstream again, and report how many answers changed.
 
-    The store does not change. Left out are requests whose screenshots are not stored (imported ones, those of a shared
-    store, and the oldest of a large one) and requests to an upstream other than UPSTREAM_BASE_URL, since that is where
-    UPSTREAM_API_KEY goes. Ids, times and usage change at every call and do not count. A model with a temperature above
-    0 seldom says the same thing twice.
+    The store does not change. Requests are left out if their screenshots are not stored (because they were imported,
+    the store is shared, or they are among the oldest of a large store) or if their upstream is not UPSTREAM_BASE_URL,
+    where UPSTREAM_API_KEY belongs. Ids, times and usage change with every call and do not count. A model with a
+    temperature above 0 seldom says the same thing twice.
 
     With --inexact, it samples last week's hits on pictures whose pixels differed from the recorded ones. It compares
     the answers that were served, and names the rule by which the pictures counted as the same.

@@ -24,7 +24,7 @@ url_option = click.option("--url", help="The proxy to ask, such as http://127.0.
 
 
 @click.command()
-@click.option("--key", metavar="KEY", help="Only this entry; the next such call goes upstream.")
+@click.option("--key", metavar="KEY", help="Only this entry; the next identical call goes upstream.")
 @click.option("--run", metavar="RUN", help="Only what is known about this run; entries stay.")
 @click.option("--model", help="Only entries of this model.")
 @click.option(
@@ -43,7 +43,7 @@ def clear(
     yes: bool,
     url: str | None,
 ) -> None:
-    """Remove all entries and runs, or the entries that every given option matches. On a terminal it asks first."""
+    """Remove all entries and runs, or the entries that match every given option. Asks first on a terminal."""
     settings = Settings.load(os.environ)
     given = {"model": model, "older_than": older_than, "namespace": namespace}
     chosen = {name: value for name, value in given.items() if value is not None}

@@ -23,7 +23,7 @@ _CLEARING_SECONDS = 600.0
 
 
 def address_options[F: Callable[..., Any]](command: F) -> F:
-    """The flags `--host` and `--port` of commands that speak of the proxy's address."""
+    """The flags `--host` and `--port`, for commands that need the proxy's address."""
     command = click.option("--port", help="Where the cache listens.  [PORT=8000]")(command)
     return click.option("--host", help="Where the cache listens.  [HOST=127.0.0.1]")(command)
 
@@ -41,7 +41,7 @@ def address(settings: Settings) -> str:
 
 
 def bind_error(settings: Settings) -> str | None:
-    """Why nothing can listen on HOST:PORT, None when it can."""
+    """Why a server cannot listen on HOST:PORT; None if it can."""
     try:
         family, kind, _, _, place = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as probe:
@@ -97,8 +97,8 @@ def _post(url: str, body: Json, settings: Settings, seconds: float) -> tuple[int
 
 
 def _message(answer: Any) -> str:
-    told = answer.get("error", {}).get("message", "") if isinstance(answer, dict) else ""
-    return str(told or answer)
+    message = answer.get("error", {}).get("message", "") if isinstance(answer, dict) else ""
+    return str(message or answer)
 
 
 def authorization(settings: Settings) -> dict[str, str]:

@@ -132,7 +132,7 @@ def _report(folder: Path, output: Path) -> None:
 
 
 def _has_display() -> bool:
-    """Whether a browser can be shown: a terminal alone may have one that would take it over."""
+    """Whether a browser can be shown in a window: one that runs in the terminal would take it over."""
     return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
@@ -148,6 +148,6 @@ def _compared(first: list[_Step], second: list[_Step]) -> str:
     hits = sum(step.outcome == "HIT" for step in second)
     return (
         f"{hits} of the second run's {len(second)} calls were answered from disk: {duration(took[1])} instead of "
-        f"{duration(took[0])}.\nIts time, its folder and its ids differ from the first run's, and its note is in its "
-        "own folder."
+        f"{duration(took[0])}.\nThe second run had another time, another folder and other ids, and wrote its note into "
+        "its own folder."
     )

@@ -1,7 +1,8 @@
-"""`doctor`: would `start` work here, and what would it work with? Secrets are looked for, never printed."""
+"""`doctor`: checks whether `start` would work here, and lists the settings it would have. Secrets are never printed."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -38,10 +39,10 @@ class _Check:
 def doctor(ctx: click.Context, as_json: bool) -> None:
     """Check what `start` needs, and list every setting.
 
-    Exits with 1 when something would not work. Secrets are never printed.
+    Exits with 1 if something would not work. Secrets are never printed.
     """
     checks = list(_checks())
-    settings = [_told(item) for item in Settings.declarations()]
+    settings = [_setting(item) for item in Settings.declarations()]
     ok = all(check.ok for check in checks)
     if as_json:
         click.echo(json.dumps({"ok": ok, "checks": [asdict(check) for check in checks], "settings": settings}))
@@ -84,17 +85,17 @@ def _authority() -> _Check:
     try:
         found = authority.load(folder)
         if found is None:
-            return _Check("authority", True, f"mitmproxy makes one in {folder} when it starts")
+            return _Check("authority", True, f"mitmproxy creates one in {folder} when it starts")
         programs = authority.trusting(found)
     except CacheError as error:
         return _Check("authority", False, str(error))
     except ModuleNotFoundError:
-        return _Check("authority", False, "cannot be tried without mitmproxy")
+        return _Check("authority", False, "cannot be checked without mitmproxy")
     until = f"{found.certificate}, valid until {found.valid_until:%Y-%m-%d}"
     if found.valid_until < datetime.now(UTC):
-        return _Check("authority", False, f"{until}: remove mitmproxy-ca* there, mitmproxy makes it anew")
+        return _Check("authority", False, f"{until}: remove mitmproxy-ca* there, so that mitmproxy creates a new one")
     distrusting = ", ".join(name for name, trusts in programs.items() if not trusts)
-    # `run` and reverse mode do without.
+    # `run` and reverse mode work without it.
     hint = f"not trusted by {distrusting}, which only interception without `run` needs: see `install --ca`"
     return _Check("authority", True, f"{until}, {hint if distrusting else 'trusted by ' + ', '.join(programs)}")
 
@@ -113,13 +114,12 @@ def _store(settings: Settings) -> _Check:
     if settings.store_url == "disk" and not folder.exists():
         parent = next(parent for parent in folder.resolve().parents if parent.exists())
         ok = os.access(parent, os.W_OK | os.X_OK)
-        return _Check("store", ok, f"{folder} will be made" if ok else f"{parent} is not writable; set CACHE_DIR")
+        return _Check("store", ok, f"{folder} will be created" if ok else f"{parent} is not writable; set CACHE_DIR")
     try:
-        store = open_store(settings)
-        try:
+        with contextlib.closing(open_store(settings)) as store:
+            if settings.mode in (Mode.READONLY, Mode.OFFLINE):
+                return _Check("store", True, f"{settings.store_place} can be read, which is enough for this CACHE_MODE")
             store.probe()
-        finally:
-            store.close()
     except CacheError as error:
         return _Check("store", False, str(error))
     if settings.store_url != "disk":
@@ -135,7 +135,7 @@ def _upstream(settings: Settings) -> _Check:
         status = reach.status_of_upstream(settings)
     except CacheError as error:
         return _Check("upstream", False, str(error))
-    hint = "" if status != 404 or settings.upstream_base_url.path else "; most APIs want /v1 at its end"
+    hint = "" if status != 404 or settings.upstream_base_url.path else "; most APIs need /v1 at the end"
     return _Check("upstream", True, f"{url} answers ({status}){hint}")
 
 
@@ -143,13 +143,13 @@ def _key(settings: Settings) -> _Check:
     declared = Settings.declaration("upstream_api_key")
     if variable := declared.variable_in(os.environ):
         origin = settings.upstream_base_url.origin
-        return _Check("key", True, f"{variable} is sent to {origin} in the place of the client's key")
+        return _Check("key", True, f"{variable} is sent to {origin} in place of the client's key")
     if settings.client_token:
         return _Check("key", True, "not set; clients send a token of the cache, so the upstream gets no key")
     return _Check("key", True, "not set; the client's key is forwarded")
 
 
-def _told(item: Declaration) -> dict[str, str]:
+def _setting(item: Declaration) -> dict[str, str]:
     text, source = item.text_from(os.environ), item.variable_in(os.environ) or "default"
     shown = "(set, not shown)" if item.is_secret(text) else text
     return {"name": item.variables[0], "option": item.option or "", "value": shown, "source": source}
@@ -159,6 +159,6 @@ def _print(checks: list[_Check], settings: list[dict[str, str]]) -> None:
     for check in checks:
         click.echo(f"{'ok  ' if check.ok else 'FAIL'} {check.name}: {check.detail}")
     table = Table("setting", "value", "from")
-    for told in settings:
-        table.add_row(told["name"], told["value"], told["source"])
+    for setting in settings:
+        table.add_row(setting["name"], setting["value"], setting["source"])
     Console().print(table)

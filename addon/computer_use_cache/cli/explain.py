@@ -38,7 +38,7 @@ from computer_use_cache.store.base import Store
 
 @click.command("explain")
 @click.argument("request_file", required=False, metavar="REQUEST.json", type=click.File("rb"))
-@click.option("--path", help="The route it is sent to, such as /v1/responses; by default guessed from the body.")
+@click.option("--path", help="The request's route, such as /v1/responses; by default guessed from the body.")
 @click.option("-H", "--header", "headers", multiple=True, metavar="NAME:VALUE", help="A header of the request.")
 @click.option("--summary", is_flag=True, help="Group the last thousand near misses by where they first differ.")
 @click.option(
@@ -76,8 +76,8 @@ def explain_request(
 ) -> None:
     """Explain why a request is a miss.
 
-    REQUEST.json holds its body (- reads standard input). Shows the nearest stored request and where the two first
-    differ, and the settings with which it would have been a hit. With --summary, explains the misses of a whole run.
+    REQUEST.json holds its body (- reads standard input). Shows the nearest stored request, where the two differ, and
+    the settings that would have made it a hit. With --summary, explains the last misses, or those of one run.
     """
     if summary is (request_file is not None):
         raise click.UsageError("give either a file with a request or --summary")
@@ -129,7 +129,7 @@ def _draw(path: Path, miss: Json | None, find: Find, settings: Settings) -> None
 
 
 def _write(path: Path, settings: dict[str, str]) -> None:
-    """Say on standard error what is written: JSON may be on the other."""
+    """Write settings to a file, and say so on standard error: standard output may hold JSON."""
     if not settings:
         click.echo(f"Nothing was written to {path}: no setting would have helped.", err=True)
         return
@@ -138,7 +138,7 @@ def _write(path: Path, settings: dict[str, str]) -> None:
     if not written:
         click.echo(f"{path} has these settings already.", err=True)
     elif settings.keys() & {"CACHE_NORMALIZE", "CACHE_IGNORE_KEYS"}:
-        click.echo("Keys change with these settings, so what they concern is recorded once more.", err=True)
+        click.echo("These settings change keys, so the requests that they affect are recorded once more.", err=True)
 
 
 def _request(body: bytes, path: str | None, headers: tuple[str, ...], settings: Settings) -> Request:
@@ -167,8 +167,8 @@ def _guessed_path(body: bytes) -> str:
 
 
 def _explain(cache: Cache, request: Request) -> tuple[Json, Find]:
-    """The `outcome` that the request would have now, its `key` and `reason`, and for a near miss what is near; and what
-    finds its pictures."""
+    """The `outcome` that the request would have now, its `key` and `reason`, and for a near miss the nearest request;
+    and what finds its pictures."""
     plan = cache.plan(request)
     found: Json = {
         "outcome": "BYPASS",

@@ -49,13 +49,13 @@ def fork(
     """Run the command of RUN again, in its folder, and leave the recorded path at step N.
 
     RUN is an id or `last`. The calls before step N are answered from the cache. Step N goes to another model, gets
-    the answer in FILE, or is asked anew; all later calls go upstream. The fork is recorded as a run whose parent is RUN
-    and whose entries replace none of RUN's.
+    the answer in FILE, or is sent upstream unchanged; all later calls go upstream. The fork is recorded as a run whose
+    parent is RUN. Its entries replace none of RUN's.
 
     The exit status is the command's, or 1 if it never reached step N.
     """
     if model and answer:
-        raise click.UsageError("give --model or --answer: a given answer comes from no model")
+        raise click.UsageError("give --model or --answer, not both: a given answer comes from no model")
     given = _readable(answer) if answer else ""
     repeat = _forked(rerun.prepare(run, flags, pairs, Mode.READWRITE, base_url=base_url, yes=yes), step, model)
     status = repeat.run(answer=given, as_json=as_json)
@@ -93,7 +93,7 @@ def _readable(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise CacheError(f"{path} cannot be read: {error}") from None
     if not text.strip():
-        raise CacheError(f"{path} is empty; an answer has to say something")
+        raise CacheError(f"{path} is empty; it must hold an answer")
     return str(path.absolute())
 
 

@@ -17,7 +17,7 @@ from computer_use_cache.errors import FormatError
 from computer_use_cache.setting_values import is_loopback
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.opening import open_store
-from computer_use_cache.transfer import jsonl, original_tool, recordings
+from computer_use_cache.transfer import original_tool, parallel, recordings
 from computer_use_cache.transfer.recordings import Kind, Read, Summary
 
 _MOST_NAMED = 20
@@ -30,9 +30,9 @@ def import_recordings(sources: tuple[Path, ...], as_json: bool) -> None:
     """Fill the cache from recorded traffic.
 
     Sources are exports, mitmproxy's flow files, HAR files, and the stores of the original tool (its SQLite file and its
-    npm cache folder, whose answers are assumed to come from UPSTREAM_BASE_URL). Whatever would not be stored live is
-    skipped. An answer keeps its recording time and expires counted from then; an exported one when its line says so. A
-    stored entry is never replaced by an older one.
+    npm cache folder, whose answers are assumed to come from UPSTREAM_BASE_URL). What would not have been stored live
+    is skipped. An answer keeps the time of its recording, and its TTL runs from then; an exported one expires when its
+    line says. A stored entry is never replaced by an older one.
     """
     settings = Settings.load(os.environ)
     unreadable: list[str] = []
@@ -70,7 +70,7 @@ def _read_all(sources: tuple[Path, ...], cache: Cache, unreadable: list[str]) ->
 def _read(path: Path, cache: Cache) -> Iterator[Read]:
     kind, settings = recordings.kind_of(path), cache.settings
     if kind is Kind.EXPORT:
-        return jsonl.read(path, cache)
+        return parallel.read(path, cache, os.environ)
     recordings.check_shared(settings, loopback=is_loopback(settings.host))
     if kind is Kind.ORIGINAL:
         return original_tool.read(path, str(settings.upstream_base_url))

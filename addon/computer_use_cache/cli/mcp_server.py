@@ -16,9 +16,8 @@ from mcp.types import ToolAnnotations
 server = FastMCP(
     "computer-use-cache",
     instructions=(
-        "A cache answers repeated model calls from disk, exact repeats only. Find out here what a run of an agent did, "
-        "what it cost, and which settings would have made its misses hits. RUN is an id, `last`, or `last~1` for the "
-        "run before."
+        "A cache answers repeated model calls from disk. These tools tell what a run of an agent did, what it cost, "
+        "and which settings would have made its misses hits. RUN is an id, `last`, or `last~1` for the run before."
     ),
     log_level="WARNING",
 )
@@ -56,15 +55,15 @@ async def stats() -> str:
 
 @server.tool(annotations=_RUNS_A_COMMAND, structured_output=False)
 async def replay(run: str = "last") -> str:
-    """RUNS A COMMAND on this machine: the one that `computer-use-cache run` recorded, once more, in its folder, with
-    all that it does there. Only its model calls are answered from the cache; none goes to a provider. Returns where it
+    """RUNS A COMMAND on this machine: the one that `computer-use-cache run` recorded, again, in its folder, with
+    all its effects. Only its model calls are answered from the cache; none goes to a provider. Returns where it
     left the recorded path. A run that was not recorded by `run` has no command, and is refused; so is one that was
     imported, whose command somebody else wrote."""
     return await _output_of("replay", "--", run)
 
 
 async def _output_of(*arguments: str) -> str:
-    """The JSON that a command prints, in short. Raises ToolError with its message if it prints none."""
+    """The JSON that a command prints, shortened. Raises ToolError with its message if it prints none."""
     command = (sys.executable, "-m", "computer_use_cache", arguments[0], "--json", *arguments[1:])
     process = await asyncio.create_subprocess_exec(*command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
     try:

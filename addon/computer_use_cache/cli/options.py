@@ -16,7 +16,7 @@ _SHORT_FLAGS = {"upstream_base_url": "--upstream"}
 
 
 def setting_flags[F: Callable[..., Any]](*, address: bool) -> Callable[[F], F]:
-    """A flag for every setting; without `address` none for HOST and PORT. And `--set`."""
+    """A flag for every setting, and `--set`. HOST, PORT and WORKERS only get theirs with `address`."""
 
     def decorate(command: F) -> F:
         help = "Any option of mitmproxy or the cache."
@@ -46,7 +46,7 @@ def shown(flags: Mapping[str, str | None]) -> dict[str, str]:
 def given(
     flags: Mapping[str, str | None], pairs: Sequence[str], defaults: Mapping[str, str] | None = None
 ) -> tuple[Settings, dict[str, str], list[str]]:
-    """The settings with what the command line gives: them, their texts by option, and arguments for mitmproxy.
+    """The settings, with those that the command line gives; their texts by option; and arguments for mitmproxy.
 
     `defaults` are a command's own, by the setting's name. Raises SettingError.
     """

@@ -17,7 +17,7 @@ _DRIFTED = 3
 @options.setting_flags(address=False)
 @click.option("--base-url", is_flag=True, help="As for `run`; by default as the run was recorded.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; the command's own output goes to standard error.")
-@click.option("--here", is_flag=True, help="Run it in the present folder, for a run that was recorded elsewhere.")
+@click.option("--here", is_flag=True, help="Run it in the current folder, for a run that was recorded elsewhere.")
 @click.option("--annotate", metavar="FILE", help="Have GitHub Actions annotate FILE, the recording, with each drift.")
 @rerun.consent
 @click.argument("run", default=LAST)

@@ -33,7 +33,8 @@ consent = click.option("--yes", is_flag=True, help="Run the command of an import
 
 @dataclass(frozen=True, slots=True)
 class Rerun:
-    """A recorded run with its calls, and the new one of the same command. The rest is as in `run.run_recorded`."""
+    """A recorded run with its calls, and the `new` run that repeats its command. The rest is as in
+    `run.run_recorded`."""
 
     recorded: Run
     calls: Sequence[Call]
@@ -43,10 +44,9 @@ class Rerun:
     own: Sequence[str]
 
     def run(self, *, answer: str = "", as_json: bool) -> int:
-        """Run the command, and say first which it is. Returns its exit status. With `as_json` its output goes to
-        standard error."""
+        """Print the command and run it. Returns its exit status. With `as_json`, its output goes to standard error."""
         with opened_store(self.settings) as store:
-            store.run_log.add_run(self.new)  # its proxy looks there for its forks
+            store.run_log.add_run(self.new)  # the proxy reads its forks from there
         stdout = sys.stderr.buffer if as_json else None
         command = self.recorded.command
         click.echo(f"$ {printable(shlex.join(command))}   # in {printable(os.getcwd())}", err=True)
@@ -69,9 +69,9 @@ def prepare(
     yes: bool,
     here: bool = False,
 ) -> Rerun:
-    """The run that `name` means, ready to be run again in its folder, which this process enters, or `here`. `flags` and
-    `pairs` are as in `options.given`. With `yes` nobody is asked whether to run an imported command. Raises CacheError
-    and click.Abort."""
+    """The run called `name`, ready to be repeated. This process enters the run's folder, or stays `here`. `flags` and
+    `pairs` are as in `options.given`. With `yes`, an imported command is run without asking. Raises CacheError and
+    click.Abort."""
     settings, _, _ = options.given(flags, pairs)
     with opened_store(settings) as store:
         recorded = _origin(store.run_log, chosen_run(store.run_log, name))

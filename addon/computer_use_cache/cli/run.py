@@ -1,4 +1,4 @@
-"""`run`: one command with a private proxy around it. Its streams, its signals and its exit status stay its own."""
+"""`run`: runs one command behind a private proxy. The command keeps its own streams, signals and exit status."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def run_command(
     settings, texts, own = options.given(flags, pairs, options.of_run())
     program = shutil.which(command[0])
     if program is None:
-        click.echo(f"Error: {command[0]} was not found, or may not be run", err=True)
+        click.echo(f"Error: {command[0]} was not found, or is not executable", err=True)
         return _NOT_FOUND
     if not base_url and (version := _blind_node(program)):
         click.echo(
-            f"computer-use-cache: Node {version} ignores proxy variables; where the program does not read them by "
-            "itself, use Node 24, `run --base-url`, or mitmproxy's `--mode local:` (see README)",
+            f"computer-use-cache: Node {version} ignores proxy variables; unless the program reads them itself, "
+            "use Node 24, `run --base-url`, or mitmproxy's `--mode local:` (see README)",
             err=True,
         )
     run = recording.new_run(command, time.time(), bindings=environment.bindings())

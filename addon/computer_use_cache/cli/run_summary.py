@@ -19,7 +19,7 @@ from computer_use_cache.store.opening import open_store
 
 _MOST_GROUPS = 4
 _MOST_LINES = 7
-"""A summary is to be read; `explain --summary` has the rest."""
+"""A summary must be short enough to read; `explain --summary` has the rest."""
 _NO_CALL = (
     "no model call was seen: a program that ignores HTTPS_PROXY needs `run --base-url`, one that ignores "
     "OPENAI_BASE_URL too needs mitmproxy's `--mode local:` (see README)"
@@ -49,8 +49,8 @@ def take(settings: Settings, run: Run) -> State:
 
 
 def lines(before: State, after: State, run: Run) -> Iterator[str]:
-    """What happened during a run, between two states of the store, which other proxies may share: the totals, then the
-    causes, the ways out if the program's calls did not come here at all, and how to see the calls."""
+    """What happened during a run, as the difference of two states of the store, which other proxies may share: the
+    totals, the causes of misses, what to do if the program's calls never came here, and how to see the calls."""
     if before.statistics is None or after.statistics is None:
         yield "computer-use-cache: the store cannot be read; see `computer-use-cache doctor`"
         return
@@ -91,16 +91,16 @@ def _saved(counted: Statistics) -> float:
 def _near(groups: list[Json]) -> Iterator[str]:
     for group in groups[:_MOST_GROUPS]:
         cure = settings_file.assignments(group["settings"])
-        told = f"a hit with {cure}" if cure else group["uncured"]
+        remedy = f"a hit with {cure}" if cure else group["uncured"]
         pictures = f"{group['pictures']}: " if group["pictures"] else ""
-        yield f"{_misses(group['misses'])} at {group['path']}: {pictures}{told}"
+        yield f"{_misses(group['misses'])} at {group['path']}: {pictures}{remedy}"
     if left := sum(group["misses"] for group in groups[_MOST_GROUPS:]):
         yield f"{_misses(left)} elsewhere: see computer-use-cache explain --summary"
 
 
 def _others(before: Statistics, after: Statistics, near: int) -> Iterator[str]:
-    """The misses without a near request, unless all there is to say is that nothing was recorded before; bypasses; and
-    answers that were not stored."""
+    """The misses without a near request (unless the store was empty before), bypasses, and answers that were not
+    stored."""
     new = after.misses - before.misses - near
     if before.entries and new > 0:
         yield f"{_misses(new)}: nothing similar was recorded"

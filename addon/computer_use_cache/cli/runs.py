@@ -25,7 +25,7 @@ from computer_use_cache.settings import Settings
 @click.option("--limit", type=click.IntRange(min=1), default=20, metavar="N", help="How many, at most.  [20]")
 @click.option("--json", "to_json", is_flag=True, help="Print JSON.")
 def runs(limit: int, to_json: bool) -> None:
-    """List the runs, the newest first. Other commands take a run by its id or its beginning, or as `last`, `last~1`."""
+    """List the runs, the newest first. Other commands accept a run's id, the beginning of it, `last`, or `last~1`."""
     with opened_store(Settings.load(os.environ)) as store:
         found = [(run, totals(store.run_log.calls(run.id))) for run in store.run_log.runs(limit)]
     if to_json:

@@ -1,4 +1,4 @@
-"""Settings are added to a file such as `init` writes: one NAME=VALUE a line, to be sourced by a shell."""
+"""Adds settings to a file like the one that `init` writes: one NAME=VALUE per line, to be sourced by a shell."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def assignments(settings: Mapping[str, str]) -> str:
 
 
 def add(path: Path, settings: Mapping[str, str], environment: Mapping[str, str]) -> list[str]:
-    """Add settings to the values that the file has, or else the environment; returns the lines that were written."""
+    """Merge settings with the values in the file, or else in the environment; returns the lines that were written."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     if wrong := next((line for line in lines if not _LINE.fullmatch(line)), None):
         raise click.ClickException(f"{path} is not a file of settings: {wrong[:40]!r} is not NAME=VALUE")

@@ -32,7 +32,7 @@ def start(
 ) -> int:
     """Run the cache in front of a model API (also: serve, proxy).
 
-    Give a client http://HOST:PORT/v1 as its base URL. Prints a line per call. Keys and tokens are read from the
+    Clients use http://HOST:PORT/v1 as their base URL. Prints a line per call. Keys and tokens are read from the
     environment only: UPSTREAM_API_KEY, CACHE_CLIENT_TOKEN, CACHE_ADMIN_TOKEN. Arguments after -- go to mitmproxy.
     """
     settings, texts, own = options.given(flags, pairs)
@@ -62,7 +62,7 @@ def _check_workers(settings: Settings, own: list[str], *, web: bool) -> None:
 def _check_upstream(settings: Settings) -> None:
     url = str(settings.upstream_base_url)
     if is_own_address(url, {"HOST": settings.host, "PORT": str(settings.port)}):
-        raise SettingError(f"UPSTREAM_BASE_URL: {url} is where this cache itself is to listen; name the model API")
+        raise SettingError(f"UPSTREAM_BASE_URL: {url} is the address of this cache itself; name the model API")
 
 
 def _check_port(settings: Settings) -> None:

@@ -31,7 +31,7 @@ _BOOKS = ("saved", "spent")
 @click.command()
 @url_option
 @click.option("--json", "as_json", is_flag=True, help="Print what /cache/stats answers.")
-@click.option("--watch", is_flag=True, help="Show them again and again, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Keep refreshing the numbers, until Ctrl-C.")
 @click.option(
     "--interval",
     type=click.FloatRange(min=0.1, max=3600),
@@ -43,7 +43,7 @@ def stats(url: str | None, as_json: bool, watch: bool, interval: float) -> None:
     """Print what the cache holds, what it did and what that saved."""
     settings = Settings.load(os.environ)
     if watch and as_json:
-        raise click.UsageError("--watch is for a terminal: leave out either it or --json")
+        raise click.UsageError("--watch is for a terminal: give either --watch or --json")
     if watch and not sys.stdout.isatty():
         raise click.UsageError("--watch needs a terminal as standard output; leave it out to print the numbers once")
     if watch:

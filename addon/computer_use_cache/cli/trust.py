@@ -1,4 +1,4 @@
-"""`install --ca`: tells what to do so that this machine trusts mitmproxy's authority. It does none of it."""
+"""`install --ca`: prints the commands that make this machine trust mitmproxy's authority. It runs none of them."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ _BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.
 
 
 def tell() -> None:
-    """Print where the authority lies, who trusts it, and the commands. Raises CacheError without one."""
+    """Print where the authority is, which programs trust it, and the commands. Raises CacheError if it is missing."""
     found = authority.load(FOLDER.expanduser())
     if found is None:
-        raise CacheError(f"{FOLDER} holds no authority yet; mitmproxy makes it when it starts: start the cache once")
+        raise CacheError(f"{FOLDER} holds no authority yet. mitmproxy creates it when it starts: start the cache once")
     click.echo(f"mitmproxy's authority: {found.certificate}, valid until {found.valid_until:%Y-%m-%d}")
     for name, trusts in authority.trusting(found).items():
         click.echo(f"  {name}: {'trusts it' if trusts else 'does not trust it'}")
     click.echo(
-        "\n`computer-use-cache run` and base URLs need no trust. Other ways of interception (a proxy in the system's\n"
-        "settings, `--mode local:`) do. For all programs that use the system's list:\n"
+        "\n`computer-use-cache run` and base URLs work without this. Other kinds of interception (a proxy in the\n"
+        "system's settings, `--mode local:`) need it. For all programs that use the system's list:\n"
     )
     for step in _of_system(found.certificate):
         click.echo(f"  {step}")
-    click.echo("\nFor those with lists of their own, in the environment of the agent:\n")
+    click.echo("\nFor programs with lists of their own, in the environment of the agent:\n")
     click.echo(f"  export NODE_EXTRA_CA_CERTS='{found.certificate}'")
     if bundle := next(filter(Path.exists, map(Path, _BUNDLES)), None):
         click.echo(f"  export SSL_CERT_FILE={bundle} REQUESTS_CA_BUNDLE={bundle}    # once the system trusts it")
-    click.echo(f"\nWho can read {found.key} can read all that trusts it: keep it to yourself.")
+    click.echo(f"\nAnyone who can read {found.key} can decrypt the traffic of programs that trust it: keep it private.")
 
 
 def _of_system(certificate: Path) -> list[str]:

@@ -67,7 +67,7 @@ _OWN_RULES = frozenset(
 def find_in_text(text: str) -> list[Secret]:
     """The credentials in a text, in order and without overlaps.
 
-    Takes up to 5 ms for 100 KB: call it off the event loop.
+    Takes 3 ms for 100 KB of code or prose, ten times as long where most lines are suspect: call it off the event loop.
     """
     if len(text) < SHORTEST:
         return []

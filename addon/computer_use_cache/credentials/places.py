@@ -75,20 +75,20 @@ def _clean_body(body: Json, taken: list[str]) -> Json:
             clean[name] = _clean_holder(value, taken)
         elif name == _NESTED and isinstance(value, dict):
             clean[name] = _clean_body(value, taken)
-        elif not (_TOP_LEVEL.match(_snake(name)) and _take(value, taken)):
+        elif not (_is_credential_at_top(name) and _take(value, taken)):
             clean[name] = value
     return clean
 
 
 def _clean_holder(value: Any, taken: list[str]) -> Any:
     match value:
-        case dict() if value.keys() <= _FUNCTION:
+        case dict() if _FUNCTION.issuperset(value):
             return value
         case dict():
             return {
                 name: item if name in _LEFT_ALONE else _clean_holder(item, taken)
                 for name, item in value.items()
-                if name in _LEFT_ALONE or not (_CREDENTIAL.search(_snake(name)) and _take(item, taken))
+                if name in _LEFT_ALONE or not (_is_credential(name) and _take(item, taken))
             }
         case list():
             return [_clean_holder(item, taken) for item in value]
@@ -109,8 +109,7 @@ def names_credential(value: Any) -> bool:
     match value:
         case dict():
             return any(
-                (_CREDENTIAL.search(_snake(name)) and _take(item, [])) or names_credential(item)
-                for name, item in value.items()
+                (_is_credential(name) and _take(item, [])) or names_credential(item) for name, item in value.items()
             )
         case list():
             return any(map(names_credential, value))
@@ -148,6 +147,15 @@ def _without_identifier(text: str, taken: list[str]) -> str:
 
 
 @functools.lru_cache(1024)
+def _is_credential(name: str) -> bool:
+    return _CREDENTIAL.search(_snake(name)) is not None
+
+
+@functools.lru_cache(1024)
+def _is_credential_at_top(name: str) -> bool:
+    return _TOP_LEVEL.match(_snake(name)) is not None
+
+
 def _snake(name: str) -> str:
     return _WORD_BEGINS.sub("_", name).lower()
 

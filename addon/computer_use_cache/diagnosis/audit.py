@@ -59,8 +59,8 @@ def question(store: RequestLog, entry: Entry, settings: Settings) -> Question | 
 
 
 def hit_record(cache: Cache, plan: Plan) -> RequestRecord:
-    """The record of a hit on another request's entry, with the name of its client, which chooses the profile. It has no
-    parts, so that it is no near miss of any request. Slow: call it off the event loop. Raises FormatError."""
+    """The record of a hit on another request's entry, with its User-Agent, by which the profile is chosen. It has no
+    parts, so it is never found as a near miss. Slow: call it off the event loop. Raises FormatError."""
     headers = plan.route.request.headers
     named = tuple((name, headers[name]) for name in ("user-agent",) if name in headers)
     found = record(cache, plan)
@@ -84,7 +84,7 @@ def _served(cache: Cache, key: str, asked: RequestRecord, entry: Entry) -> Quest
     query = tuple(parse_qsl(asked.query, keep_blank_values=True))
     plan = rebound.prepare(cache, cache.plan(Request(asked.upstream, asked.path, query, dict(asked.headers), body)))
     if plan.template is None or plan.template.digest != entry.template:
-        return Skipped("it is another question under the present settings")
+        return Skipped("it is another question under the current settings")
     answer = rebound.approved(cache, plan, entry)
     if isinstance(answer, Refusal):
         return Skipped(f"it would not be a hit now: {answer}")

@@ -1,7 +1,7 @@
 """Settings that might make two requests equal: fields to leave out of the key, and rules for labelled values.
 
 Only what names a run, a request or a machine is a candidate. A number or a word of the question never is, however
-little of it differs: nothing could tell that the answer still fits.
+little of it differs: nothing could show that the answer still fits.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def fields(format: Format, asked: Json, recorded: Json) -> tuple[str, ...]:
 
 
 def _generalized(path: str, asked: Json) -> str:
-    """The pointer with `*` in the place of the indices of lists."""
+    """The pointer with `*` in place of list indices."""
     parts = path.split("/")
     parents = ["/".join(parts[:end]) for end in range(1, len(parts))]
     in_list = [isinstance(value_at(asked, parent), list) for parent in parents]
@@ -89,7 +89,7 @@ _LONGEST_VALUE = 64
 _VALUE_PATTERN = r"[\w.:-]*\d[\w:-]*"
 _VALUE = re.compile(_VALUE_PATTERN)
 _AFTER_PATTERN = r"[^\w \t]|[ \t]+[^\pL\s]|[ \t]*$"
-"""What may follow a value: no word, as that may be what is counted ("build: 5 errors")."""
+"""What may follow a value: not a word, because the value may count it ("build: 5 errors")."""
 
 
 def rules(asked: Json, recorded: Json) -> tuple[str, ...]:
@@ -148,7 +148,8 @@ _PATH = re.compile(r"[\w./~+@%=:\\-]*")
 
 
 def bindings(asked: Json, recorded: Json, missing: Mapping[str, str]) -> dict[str, str]:
-    """The present values of bindings (name to recorded value), from where two texts begin to differ in such a value."""
+    """The present values of the `missing` bindings (name to recorded value), taken from where two texts begin to differ
+    within such a value."""
     found: dict[str, str] = {}
     for difference in islice(differences(asked, recorded), _MOST):
         ours, theirs = value_at(asked, difference.path), value_at(recorded, difference.path)

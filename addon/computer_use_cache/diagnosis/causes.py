@@ -16,7 +16,7 @@ from computer_use_cache.screens.suggest import PictureMiss
 from computer_use_cache.store.base import RequestLog
 
 _MOST_CAUSES = 3
-"""A summary is to be read."""
+"""A summary must be short enough to read."""
 _LISTS = ("CACHE_IGNORE_KEYS", "CACHE_NORMALIZE", "CACHE_BIND")
 """Settings that are lists."""
 _COMMA = re.compile(r"(?<!\\),")
@@ -24,23 +24,24 @@ _COMMA = re.compile(r"(?<!\\),")
 
 
 def for_all(misses: Sequence[Json], store: RequestLog, masks: Iterable[Mask]) -> list[Json]:
-    """The misses with one setting for all that some mask or text cursor would have cured, made from all their pictures.
+    """The misses, with one common setting for those that a mask or the rule for text cursors would have cured.
 
-    Each has what it helps against as `pictures_told`. `masks` are those in force. Slow, and blocks; raises StoreError.
+    The setting is made from all their pictures, and `pictures_cured` says what it helps against. `masks` are those in
+    force. Slow, and blocks; raises StoreError.
     """
-    told = list(misses)
-    places = [place for place, miss in enumerate(told) if _is_cured_by_pictures(miss)]
+    result = list(misses)
+    places = [place for place, miss in enumerate(result) if _is_cured_by_pictures(miss)]
     if not places or not can_decode():
-        return told
-    asked = [_picture_miss(told[place]) for place in places]
+        return result
+    asked = [_picture_miss(result[place]) for place in places]
     found = suggest.suggest(asked, store.media, "; ".join(map(str, masks)))
     if found is None:
-        return told
+        return result
     helped = [place for place, miss in zip(places, asked, strict=True) if miss in found.misses]
-    settings = merged([*(told[place]["settings"] for place in helped), found.settings])
+    settings = merged([*(result[place]["settings"] for place in helped), found.settings])
     for place in helped:
-        told[place] = told[place] | {"settings": settings, "pictures_told": str(found)}
-    return told
+        result[place] = result[place] | {"settings": settings, "pictures_cured": str(found)}
+    return result
 
 
 def _is_cured_by_pictures(miss: Json) -> bool:
@@ -84,8 +85,8 @@ def _pictures(group: Sequence[Json]) -> str:
     if not found:
         return ""
     first = group[-1]["differences"][0]
-    told = group[0].get("pictures_told") or first.get("picture", "")
-    return "; ".join(filter(None, (told, *map(str, found[:_MOST_CAUSES]))))
+    cured = group[0].get("pictures_cured") or first.get("picture", "")
+    return "; ".join(filter(None, (cured, *map(str, found[:_MOST_CAUSES]))))
 
 
 def _cause(miss: Json) -> tuple[str, ...]:
@@ -97,7 +98,7 @@ def _cause(miss: Json) -> tuple[str, ...]:
 
 
 def _settings(miss: Json) -> dict[str, str]:
-    """None in misses that an earlier version logged."""
+    """Empty for misses that an earlier version logged."""
     found: dict[str, str] = miss.get("settings", {})
     return found
 
@@ -107,7 +108,7 @@ def _uncured(miss: Json) -> str:
 
 
 def merged(every: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """One text for each variable: lists are joined, of other settings the last counts."""
+    """One text for each variable: lists are joined; of any other setting, the last one wins."""
     found: dict[str, str] = {}
     for settings in every:
         for variable, text in settings.items():

@@ -1,8 +1,8 @@
 """Which settings would turn a near miss into a hit, and a right one.
 
 A setting is suggested only if it makes the two requests equal, and if the stored answer does not repeat the values that
-it would ignore: an agent that is told to write to `/tmp/a` must not be served an answer that writes to `/tmp/b`. What
-rebinding cannot vouch for, such as a date computed from one that moved, is not suggested either.
+it would ignore: an agent that is told to write to `/tmp/a` must not be served an answer that writes to `/tmp/b`. Nor is
+it suggested for an answer that rebinding cannot vouch for, such as one with a date computed from one that moved.
 """
 
 from __future__ import annotations
@@ -41,11 +41,13 @@ _WORD = re.compile(r"\w+")
 _ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)")
 """Escapes in JSON that is a string itself, as arguments of tool calls are: `\\n7` is not a word `n7`."""
 _LONG_WORD = 5
-"""A value this long is found inside longer words, too; the `24` of a date only as a word."""
+"""A value of at least this length is also found inside longer words; a shorter one, like the `24` of a date, is not."""
 CHANGED = "the question itself changed"
 _REPEATED = "the recorded answer repeats what moved"
+_REBOUND = "rebinding answers it by now"
 _TYPED = "what looks like a text cursor may be a typed letter"
 _CHAIN = "previous_response_id"
+_FOLLOWS = "it follows from an earlier miss, which began another chain of responses"
 _UNSAFE = (Cause.COMPUTED, Cause.SIGNED, Cause.TRACE)
 """Refusals of rebinding that say that the answer depends on the values that moved."""
 
@@ -96,8 +98,8 @@ class Side:
 def find(cache: Cache, plan: Plan, asked: Side, stored: Side, key: str, *, pairs: Collection[Pair] = ()) -> Cure:
     """The fewest settings that make two requests equal, given that they differ in their bodies only.
 
-    None if the answer stored under `key` could be wrong for the `asked` one. `pairs` are the pictures that differ.
-    Blocks; raises StoreError.
+    There are none if the answer stored under `key` could be wrong for the `asked` request. `pairs` are the pictures
+    that differ. Blocks; raises StoreError.
     """
     entry = cache.store.get(key)
     if entry is None or not isinstance(plan.verdict, Controls):
@@ -114,26 +116,31 @@ def _of_pictures(
 ) -> Cure | None:
     """The mask or rule that makes the pictures equal, with what the texts need; None if no mask or rule helps.
 
-    Call ids, and the id of the answer before this one, differ after a miss. They are equal once that is a hit.
+    Call ids differ after a miss, and are equal once that is a hit. Requests that continue other chains of responses may
+    be other steps, so their pictures say nothing.
     """
+    if asked.body.get(_CHAIN) != stored.body.get(_CHAIN):
+        return Cure(reason=_FOLLOWS)
     setting = "; ".join(map(str, cache.screens.masks))
     suggestion = suggest([PictureMiss(cache.run, pairs)], pictures.finder(cache.store, asked.record), setting)
     if suggestion is None:
         return None
     asked = replace(asked, body=pictures.with_recorded(asked.body, stored.body, pairs))
-    asked, stored = (replace(side, body=_without_ids(side)) for side in (asked, stored))
+    asked, stored = map(without_call_ids, (asked, stored))
     cure = Cure()
     if not _are_enough(plan.format, (), (asked.body, stored.body)):
         cure = _of_texts(cache.store, plan, entry, asked, stored)
-        if not cure or suggestion.caret:
-            return Cure(reason=_TYPED) if cure else cure
+        if not cure and cure.reason != _REBOUND:
+            return cure
+        if suggestion.caret:
+            return Cure(reason=_TYPED)
     caret = (str(Rule.CARET),) if suggestion.caret else ()
     return replace(cure, mask=suggestion.mask, normalizers=(*cure.normalizers, *caret))
 
 
-def _without_ids(side: Side) -> Json:
-    body = normalizers.without_call_ids(side.format, side.body)
-    return {name: value for name, value in body.items() if name != _CHAIN}
+def without_call_ids(side: Side) -> Side:
+    """A request without the ids that every run gives its calls anew."""
+    return replace(side, body=normalizers.without_call_ids(side.format, side.body))
 
 
 def _of_texts(store: RequestLog, plan: Plan, entry: Entry, asked: Side, stored: Side) -> Cure:
@@ -152,15 +159,15 @@ def _of_texts(store: RequestLog, plan: Plan, entry: Entry, asked: Side, stored: 
     if _repeats(entry, words.difference(_differing_words(asked.body, stored.body))) or rebound.needs_state(plan):
         return Cure(reason=_REPEATED)  # a field that is left out is not rebound
     if isinstance(answer, Replayed):
-        return Cure(fields, rebind=not plan.verdict.rebinds)
+        return Cure(fields, rebind=not plan.verdict.rebinds, reason=_REBOUND)
     if isinstance(answer, Refusal):
         return Cure(reason=f"not rebound: {answer}")
     return _binding(plan, entry, asked, stored, fields) or Cure(reason=CHANGED if enough is None else _REPEATED)
 
 
 def _rebound(plan: Plan, entry: Entry, asked: Json, stored: Json, bindings: Bindings) -> Replayed | Refusal | None:
-    """The result of rebinding the stored answer; None if the requests have different templates, as most do: that is
-    seen from the parts that differ."""
+    """The result of rebinding the stored answer; None if the requests have different templates. Most have, and the
+    parts that differ are enough to see it."""
     one, other = without_equal(asked, stored)
     if rebound.attempt(plan, entry, other, one, bindings) is None:
         return None
@@ -168,7 +175,7 @@ def _rebound(plan: Plan, entry: Entry, asked: Json, stored: Json, bindings: Bind
 
 
 def _binding(plan: Plan, entry: Entry, asked: Side, stored: Side, fields: tuple[str, ...]) -> Cure:
-    """What rebinding needs to be told about this run, if that is all that is missing."""
+    """The bindings that rebinding lacks for this run, if nothing else is missing."""
     assert isinstance(plan.verdict, Controls)
     known, recorded = plan.verdict.bindings, rebound.recorded_bindings(entry)
     missing = {name: text for name, text in recorded.values.items() if name not in known.values}
@@ -195,15 +202,15 @@ def _normalizers(store: RequestLog, asked: Side, stored: Side) -> tuple[str, ...
 
 
 def _may_become_equal(asked: Side, stored: Side) -> bool:
-    """Whether normalisers make at least those parts equal that differ, pictures aside. Of most misses they do not, and
-    normalising whole requests takes ten times as long."""
+    """Whether normalisers make at least the differing parts equal, pictures aside. For most misses they do not, and
+    normalising whole requests would take ten times as long."""
     one, other = (with_media(body, lambda _: "") for body in without_equal(asked.body, stored.body))
     named = (*_TEXT_NAMES, *candidates.rules(*_normalized(asked.format, _TEXT_NAMES, (one, other))))
     return _are_enough(asked.format, named, (one, other))
 
 
 def _fewest(format: Format, enough: tuple[str, ...], pair: tuple[Json, Json]) -> tuple[str, ...]:
-    """None or one if that is enough, else all without those that can be spared."""
+    """No name, or one, if that is enough; else all but those that can be spared."""
     for few in ((), *((name,) for name in enough)):
         if _are_enough(format, few, pair):
             return few
@@ -237,7 +244,7 @@ def _normalizer(text: str) -> normalizers.Normalizer:
 def _with_pixels(store: RequestLog, asked: Side, stored: Side) -> tuple[Json, Json] | None:
     """Both bodies with differing pictures replaced by digests of their pixels, which takes tens of milliseconds each.
 
-    None if something besides pictures differs for good, or if a picture is no longer stored.
+    None if normalising leaves other differences, or if a picture is no longer stored.
     """
     differing = digests(asked.record.body) ^ digests(stored.record.body)
     if not 0 < len(differing) <= _MOST_PICTURES or not can_decode():

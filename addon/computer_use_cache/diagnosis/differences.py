@@ -44,7 +44,7 @@ class Difference:
 
 
 def differences(asked: object, recorded: object, path: str = "") -> Iterator[Difference]:
-    """The differences between two values from `canonical_json.parse_body` that both stand at `path`."""
+    """The differences between two values at `path`, both from `canonical_json.parse_body`."""
     match asked, recorded:
         case dict(), dict():
             for name in asked | recorded:

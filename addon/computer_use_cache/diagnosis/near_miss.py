@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice
 
+from computer_use_cache.cache import rebound
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.cache.policy import Controls
@@ -15,7 +16,7 @@ from computer_use_cache.diagnosis.cures import Cure, Side
 from computer_use_cache.diagnosis.differences import Difference, differences, without_credentials
 from computer_use_cache.errors import FormatError, StoreError
 from computer_use_cache.formats.base import Json, dump, load_object
-from computer_use_cache.keys import canonical_json, key, normalizers
+from computer_use_cache.keys import canonical_json, key
 from computer_use_cache.models import RequestRecord
 from computer_use_cache.screens.approval import Same
 from computer_use_cache.screens.suggest import Pair
@@ -25,8 +26,10 @@ logger = logging.getLogger(__name__)
 
 _MOST = 8
 """How many differences between two requests are considered."""
+_MOST_OF_TEMPLATE = 24
+"""How many requests with the same template are considered: pictures are decoded to tell them apart."""
 _MOST_ADVICE = 160
-"""A longer cure is not shown in full: a part of a rule is no rule."""
+"""A longer cure is reduced to the names of its settings, because a part of a rule is useless."""
 _LEAST_ALIKE = 0.25
 """Two texts with less in common are not versions of one text: another question was asked."""
 type _Rank = tuple[bool, int, int]
@@ -38,8 +41,8 @@ _SETTLED_FIRST = ("path", "/model", "/tools")
 class Near:
     """The most similar stored request.
 
-    `key` is its entry's. `differences` are the first places where the two differ, at least one, in the order of the
-    new request. `cure` would have made it a hit. `pairs` are the pictures that differ.
+    `key` is that of its entry. `differences` are the first places where the two differ, at least one, in the order of
+    the new request. `cure` would have made it a hit. `pairs` are the pictures that differ.
     """
 
     key: str
@@ -52,7 +55,7 @@ class Near:
 
     @property
     def advice(self) -> str:
-        """The cure in the words of headers and comments, which are short; empty without one."""
+        """The cure, short enough for headers and comments; empty if there are no settings."""
         cure = str(self.cure)
         return f"a hit with {cure if len(cure) <= _MOST_ADVICE else ' and '.join(self.cure.settings)}" if cure else ""
 
@@ -83,7 +86,7 @@ def study(cache: Cache, plan: Plan) -> Study:
 
 
 def recorded(cache: Cache, plan: Plan) -> Study:
-    """The study without the nearest entry, which takes most of the time."""
+    """The study without the search for the nearest entry, which takes most of the time."""
     try:
         return Study(request_record.record(cache, plan))
     except FormatError as error:
@@ -99,14 +102,14 @@ def nearest(cache: Cache, plan: Plan, record: RequestRecord) -> Near | None:
     """
     asked = _side(cache, plan, record)
     found: list[tuple[_Rank, Near, Side]] = []
-    for other in cache.store.near(record.parts):
+    for other in _candidates(cache, plan, record):
         kept = cache.store.request(other)
         if other == plan.key or kept is None:
             continue
         stored = _side(cache, plan, kept)
         first = _first(asked, stored)
         # Call ids differ in every run. They count only if nothing else differs.
-        deciding = _first(_without_call_ids(asked), _without_call_ids(stored)) or first
+        deciding = _first(cures.without_call_ids(asked), cures.without_call_ids(stored)) or first
         if (
             deciding
             and not _continues(deciding, plan.format.conversation)
@@ -114,11 +117,13 @@ def nearest(cache: Cache, plan: Plan, record: RequestRecord) -> Near | None:
         ):
             rank = _rank(deciding)
             found.append((rank, Near(other, first), stored))
-            if rank <= (False, 1, 1):
+            if rank <= (False, 1, 1) and not deciding[0].picture:
                 break
     if not found:
         return None
-    _, near, stored = min(found, key=lambda one: one[0])
+    least = min(rank for rank, _, _ in found)
+    nearest = [(near, stored) for rank, near, stored in found if rank == least]
+    near, stored = nearest[0] if len(nearest) == 1 else _most_alike(cache, asked, nearest)
     asked, shown, pairs = _with_pictures_compared(cache, asked, stored, near.differences)
     cure = (
         Cure()
@@ -129,22 +134,48 @@ def nearest(cache: Cache, plan: Plan, record: RequestRecord) -> Near | None:
     return Near(near.key, shown, cure, pairs)
 
 
+def _candidates(cache: Cache, plan: Plan, record: RequestRecord) -> Iterable[str]:
+    """The keys of requests that share rare parts with this one, and of those with the same template.
+
+    A client that sends no more than its newest screenshot asks all its steps with one template.
+    """
+    keys = cache.store.near(record.parts)
+    template = rebound.with_template(cache, plan).template if record.media else None
+    if template:
+        others = (one for one in cache.store.with_template(template.digest) if not cache.has_kept(one))
+        keys = [*keys, *islice(others, _MOST_OF_TEMPLATE)]
+    return dict.fromkeys(keys)
+
+
+def _most_alike(cache: Cache, asked: Side, nearest: list[tuple[Near, Side]]) -> tuple[Near, Side]:
+    """Of requests that differ in as many places, the one whose pictures differ least: the others are other steps. An
+    earlier step of the present run looks most alike, so requests of other runs come first."""
+    find = pictures.finder(cache.store, asked.record)
+
+    def distance(candidate: tuple[Near, Side]) -> tuple[bool, float]:
+        near, stored = candidate
+        found = pictures.compared(cache.screens, pictures.differing(asked.body, stored.body), find)
+        return cache.has_kept(near.key), sum(map(pictures.distance, found.values()))
+
+    return min(nearest, key=distance)
+
+
 def _with_pictures_compared(
     cache: Cache, asked: Side, stored: Side, shown: tuple[Difference, ...]
 ) -> tuple[Side, tuple[Difference, ...], tuple[Pair, ...]]:
-    """The new request with the recorded pictures where its own have the same data, the differences told by what the
-    pictures show, and the pairs of pictures that differ."""
+    """The new request with recorded pictures in place of its own if their data are equal, the differences described by
+    what the pictures show, and the pairs of pictures that differ."""
     pairs, find = pictures.differing(asked.body, stored.body), pictures.finder(cache.store, asked.record)
     if not pairs:
         return asked, shown, ()
     found = pictures.compared(cache.screens, pairs, find)
     equal = {pairs[path] for path, comparison in found.items() if comparison == Same()}
     asked = replace(asked, body=pictures.with_recorded(asked.body, stored.body, equal))
-    told = (
+    described = (
         pictures.described(one, found[one.path], pairs[one.path], find) if one.path in pairs else one
         for one in _first(asked, stored) or shown
     )
-    return asked, tuple(told), tuple(dict.fromkeys(pair for pair in pairs.values() if pair not in equal))
+    return asked, tuple(described), tuple(dict.fromkeys(pair for pair in pairs.values() if pair not in equal))
 
 
 def _rank(deciding: tuple[Difference, ...]) -> _Rank:
@@ -181,10 +212,6 @@ def misses(store: RequestLog, since: float) -> list[Json]:
 
 def _side(cache: Cache, plan: Plan, record: RequestRecord) -> Side:
     return Side(plan.format, record, cache.key_body(plan.format, canonical_json.parse_body(record.body)))
-
-
-def _without_call_ids(side: Side) -> Side:
-    return replace(side, body=normalizers.without_call_ids(side.format, side.body))
 
 
 def _first(asked: Side, stored: Side) -> tuple[Difference, ...]:

@@ -5,6 +5,7 @@ Recorded requests name their pictures by digest, so pictures are compared by wha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from itertools import islice
@@ -62,14 +63,24 @@ def with_recorded(asked: Any, recorded: Any, pairs: Collection[Pair]) -> Any:
 
 
 def compared(screens: Approval, pairs: Mapping[str, Pair], find: Find) -> dict[str, Comparison]:
-    """What the pictures are to each other under the present rules, by path. Slow for pictures that are new."""
+    """How the pictures compare under the current rules, by path. Slow for pictures that are new."""
     if not can_decode():
         return dict.fromkeys(pairs, Undecodable())
     return {path: screens.compare(*pair, find) for path, pair in pairs.items()}
 
 
+def distance(comparison: Comparison) -> float:
+    """How many pixels differ; of pictures that cannot be compared, all."""
+    match comparison:
+        case Same():
+            return 0
+        case screens_differences.Difference(pixels=pixels):
+            return pixels
+    return math.inf
+
+
 def described(difference: Difference, comparison: Comparison, pair: Pair, find: Find) -> Difference:
-    """The difference told by what the pictures show."""
+    """The difference, described by what the pictures show."""
     match comparison:
         case screens_differences.Difference(size):
             recorded = asked = _size(size)

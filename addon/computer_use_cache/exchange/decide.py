@@ -1,7 +1,7 @@
 """Decides what to do with a planned request: serve it, follow an identical one, forward it or refuse it.
 
 The order is the rule. The store comes first: an exact entry, then an entry for the same request with other values.
-Then come the calls that are under way, and the upstream last. The normal way, the fast path and the tests ask the same
+Then come the calls that are under way, and the upstream last. The normal path, the fast path and the tests ask the same
 `Decider`; the fast path acts on `Serve` only.
 """
 
@@ -56,8 +56,8 @@ class Decider:
         return Decided(found if isinstance(found, Serve) else self.without_entry(plan, found), plan)
 
     def decide_at_once(self, plan: Plan, now: float) -> Decision | Absent | Postpone:
-        """The same for the event loop, if that does not take long. Absent if there is no exact entry; the rest takes
-        long only for a long request."""
+        """As `decide`, on the event loop: a Postpone if deciding would hold it up, Absent if there is no exact entry.
+        Deciding further is slow only for a long request."""
         found, hit_usage = self._entry(self._cache.lookup_quickly, plan, now, None), self._cache.settings.hit_usage
         if isinstance(found, Entry) and replays_quickly(plan, found, hit_usage) and rebound.is_exact(plan, found):
             pieces = replay(plan, found, hit_usage)
@@ -67,12 +67,12 @@ class Decider:
         return self.without_entry(plan, found) if isinstance(plan.verdict, Bypass) else found
 
     def exact(self, plan: Plan, now: float) -> Serve | None:
-        """The answer of the entry under the request's own key, if it is there by now. Blocks and computes."""
+        """The answer of the entry stored under the request's own key by now. Blocks and computes."""
         found = self._exact(plan, now)
         return found if isinstance(found, Serve) else None
 
     def share(self, plan: Plan, entry: Entry) -> Serve | None:
-        """The answer of the entry under the request's own key, None if it does not fit. Blocks and computes."""
+        """The answer of an entry stored under the request's own key, None if it does not fit. Blocks and computes."""
         served = self._served(plan, entry)
         return served if isinstance(served, Serve) else None
 
@@ -106,7 +106,7 @@ class Decider:
                 assert_never(found)
 
     def without_entry(self, plan: Plan, absent: Absent) -> Follow | Forward | Refuse:
-        """What is left when the store does not answer. Quick."""
+        """The decision for a request that the store does not answer. Quick."""
         controls = plan.route.controls
         if not controls.upstream:
             why = _unanswered(plan, absent)
@@ -117,7 +117,7 @@ class Decider:
         return Follow(absent, flight) if flight else Forward(absent)
 
     def explained(self, plan: Plan, refusal: Refuse, now: float) -> Refuse:
-        """The refusal, with the nearest entry if there is one. Logs the near miss. Blocks and computes."""
+        """The refusal, which names the nearest entry if there is one. Logs the near miss. Blocks and computes."""
         if isinstance(plan.verdict, Bypass):
             return refusal
         near = near_miss.study(self._cache, plan).near
@@ -142,7 +142,7 @@ class Decider:
     def _entry[Found: Entry | Absent | Slow](
         self, lookup: Callable[[Plan, float], Found], plan: Plan, now: float, batch: Batch | None
     ) -> Found | Entry | Absent:
-        """The entry that answers a request; for a batch whose inputs are all known, one made of theirs."""
+        """The entry that answers a request. For a batch whose inputs are all stored, it is made from their entries."""
         try:
             found = lookup(plan, now)
             if isinstance(found, Absent) and batch and batch.known:

@@ -21,7 +21,7 @@ type Kinds = tuple[tuple[str, int], ...]
 
 
 class Serve(msgspec.Struct, frozen=True, gc=False):
-    """The store answers: `pieces` are the body of the entry's answer in the shape that was asked for."""
+    """The store answers: `pieces` are the body of the answer, in the shape that was asked for."""
 
     entry: Entry
     pieces: Sequence[bytes]
@@ -56,7 +56,7 @@ type Decision = Serve | Follow | Forward | Refuse
 
 
 class Postpone(Enum):
-    """Not a decision: making it would hold up the event loop."""
+    """There is no decision yet, because making it would hold up the event loop."""
 
     POSTPONE = "postpone"
 
@@ -66,7 +66,7 @@ class Postpone(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Pass on the stream of the call that is followed, from its first chunk."""
+    """Pass on the leader's stream, from its first chunk."""
 
     stream: Stream
     flight: Flight
@@ -74,7 +74,7 @@ class Join:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Serve the answer to another request's call, which has been stored meanwhile."""
+    """Serve the answer to another request's upstream call, which has meanwhile been stored."""
 
     entry: Entry
     pieces: Sequence[bytes]
@@ -82,13 +82,13 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class ShareError:
-    """Pass on the error with which the upstream answered the call that was followed."""
+    """Pass on the error with which the upstream answered the leader."""
 
     response: Response
 
 
 class Again(Enum):
-    """Decide again: the call that was followed is over and answers nobody else."""
+    """Decide again: the leader's call is over, and its answer cannot be shared."""
 
     AGAIN = "again"
 
@@ -120,7 +120,7 @@ class Updated:
 
 @dataclass(frozen=True, slots=True)
 class Bypassed:
-    """The answer passed by the cache."""
+    """The answer is not stored, because the request bypasses the cache."""
 
     bypass: Bypass
 
@@ -133,7 +133,7 @@ type Kept = Stored | Updated | Skipped | Bypassed
 
 @dataclass(frozen=True, slots=True)
 class ServeStale:
-    """An expired entry stands in for the upstream, which has answered with `status`, None if it has not answered."""
+    """An expired entry stands in for an upstream that answered with `status`, or did not answer (None)."""
 
     entry: Entry
     pieces: Sequence[bytes]
@@ -149,7 +149,7 @@ class Fail:
 
 
 type Answer = Serve | Join | Share | ShareError | ServeStale | Refuse
-"""What answers a request without a call of its own."""
+"""What answers a request without an upstream call of its own."""
 
 type Ending = Answer | Kept | Fail
 """How an exchange ends."""

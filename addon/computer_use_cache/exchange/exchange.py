@@ -1,6 +1,6 @@
 """One request from decision to settled outcome. No mitmproxy and no clock: time is passed in or injected.
 
-An exchange is in one of these states; `_NEXT` holds every step it may take:
+An exchange is in one of these states; `_NEXT` holds the transitions that are allowed:
 
     DECIDING    looks for an answer: in the store, then in the calls under way
     FOLLOWING   waits for the upstream call of an identical request
@@ -94,9 +94,9 @@ _NEXT: Mapping[State, frozenset[State]] = {
 
 
 class Exchange:
-    """One planned request. `is_here` says whether its client is still connected, and `joins` whether it can be sent a
-    stream piece by piece. `step` is its place in a forked run. `on_recorded` is told its run and step, in the thread
-    that writes."""
+    """One planned request. `is_here` says whether its client is still connected, and `joins` whether the client can be
+    sent a stream piece by piece. `step` is its place in a forked run. `on_recorded` is called with its run and the
+    number of its step, in the thread that writes."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class Exchange:
         self.bypass: Bypass | None = None
         self.batch: Batch | None = None
         self.lead: Lead | None = None
-        """Set while its call is made for others too."""
+        """Set if this exchange leads: identical requests may follow its upstream call."""
         self.recorder: Recorder | None = None
         self._shared = shared
         self._is_here = is_here
@@ -121,7 +121,7 @@ class Exchange:
         self._on_recorded = on_recorded
         self._absent = Absent(Fwd.URI_MISS)
         self._status: int | None = None
-        """The upstream's."""
+        """The upstream's HTTP status."""
         self._turn: Turn | None = None
         self._cost = NOTHING
         self._began = shared.run.now()
@@ -167,7 +167,7 @@ class Exchange:
                     assert_never(decision)
 
     async def _reject(self, key: str) -> None:
-        """Remove the entry that the client takes back. If that fails, its own request still goes upstream."""
+        """Remove the entry that the client rejects. If that fails, the request still goes upstream."""
         try:
             removed = await self._shared.run.write(self._shared.cache.store.delete, key)
         except StoreError as error:
@@ -222,7 +222,8 @@ class Exchange:
                 assert_never(landing)
 
     async def _forward(self, forward: Forward) -> Share | Forward:
-        """Go upstream, leading identical requests unless one leads already; Share if another proxy has the answer."""
+        """Go upstream, and lead identical requests unless another does already; Share if another proxy has the
+        answer."""
         self._absent = forward.absent
         key, verdict, shared = self.plan.key, self.plan.verdict, self._shared
         if not isinstance(verdict, Bypass) and verdict.coalesces and shared.flights.find(key) is None:
@@ -238,7 +239,7 @@ class Exchange:
         return await self._shared.run.read(self._shared.decider.exact, self.plan, self._now())
 
     def _joins_live(self, stream: Stream) -> bool:
-        """Whether the stream of the call that is followed can be passed on as it is."""
+        """Whether the leader's stream can be passed on unchanged."""
         is_same = stream.suits(self.plan.shape, self.plan.with_usage) and not self.plan.has_own_values
         return self._joins and is_same
 
@@ -321,18 +322,18 @@ class Exchange:
         return Fail(Skipped(Skip.UPSTREAM, Skip.UPSTREAM))
 
     def on_client_left(self) -> Fail:
-        """The client has left before it had its answer, and nobody else wants it."""
+        """The client has left before its answer was complete, and no follower wants it."""
         self._will_land(Released.TOGETHER)
         return Fail(Skipped(Skip.CLIENT, Skip.CLIENT))
 
     async def _finish_study(self) -> Study | None:
-        """Wait for the study of the miss, which a bypass does not have; None if it is put off."""
+        """Wait for the study of the miss; None if it is put off. A bypass has an empty one."""
         return Study() if self.bypass else await self._study.result()
 
     # -- the end
 
     def fault(self) -> None:
-        """The cache itself failed before the request went upstream: it goes there without the cache."""
+        """The cache itself failed before the request was sent upstream; it is now sent without the cache."""
         self.bypass, self.batch = Bypass(Reason.FAULT), None
         if self.state is not State.FORWARDED:
             self._enter(State.FORWARDED)

@@ -33,7 +33,7 @@ _WORDS = {outcome: str(outcome) for outcome in Outcome} | {Outcome.COALESCED: "M
 
 _NOT_IN_HEADERS = re.compile(r"[^ -~]")
 _MOST_CHARS = 300
-"""Of a header or a log line."""
+"""The longest header value or log line."""
 
 
 # -- headers
@@ -89,12 +89,12 @@ def cache_status(report: Report) -> str:
 
 
 def storing(report: Report) -> str:
-    """The Store header: what became of the answer, "" where that is no question."""
+    """The Store header: what became of the answer, "" if no answer could be stored."""
     return str(report.storing or "")
 
 
 def reason(report: Report) -> str:
-    """The Reason header: why it was no hit, and why its answer is not stored."""
+    """The Reason header: why the request was not a hit, and why its answer is not stored."""
     return "; ".join(_reasons(report))
 
 

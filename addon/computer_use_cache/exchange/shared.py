@@ -57,7 +57,7 @@ class Shared:
         self._recorder = Recorder(cache, ledger, own_run, spans, call_log)
         self._call_log = call_log
         self._decisions_level = logging.DEBUG if call_log else logging.INFO
-        """The log of calls says the same in other words."""
+        """DEBUG if a call log is printed, which says the same in other words."""
         self._recording = FailureLog("recording runs")
 
     def read_answer(self, judged: Judged) -> None:
@@ -115,11 +115,11 @@ class Shared:
         is_inexact = any(kind in INEXACT for kind, _ in report.rebound)
         self._recorder.add(plan, call_of(report, plan, spent, began, now), on_recorded, is_inexact=is_inexact)
 
-    def flush(self, now: float) -> None:
-        """Move what was counted and recorded into the store at `now` (Unix seconds). Blocks. Raises StoreError for the
-        counts, which are then kept."""
+    def flush(self, now: float, *, is_last: bool = False) -> None:
+        """Move what was counted and recorded into the store at `now` (Unix seconds); after a flood, all of it only if
+        this `is_last`. Blocks. Raises StoreError for the counts, which are then kept."""
         try:
-            self._recorder.flush()
+            self._recorder.flush(is_last=is_last)
         except StoreError as error:
             self._recording.failed(error)
         else:

@@ -1,9 +1,9 @@
 """When misses are studied: at once while the proxy has time for it, else in a quieter moment.
 
 The streams that run come first. A study is put off if several others wait already, or if the event loop is late while
-many calls are under way. Once the loop is on time again it is made up for, and the near miss is logged with its own
-time, even if the nearest entry was stored meanwhile: the two would have shared an answer. Only the newest studies that
-were put off are kept.
+many calls are under way. Once the loop is on time again, the study is made up for, and the near miss is logged with its
+own time, even if the nearest entry was stored meanwhile: the two would have shared an answer. Only the newest studies
+that were put off are kept.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ordered samples: determines how often its run has asked for a request before (cache/samples.py)."""
+"""Ordered samples: numbers the repetitions of a request within its run (cache/samples.py counts them)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _UNUSABLE = frozenset(
         *(Skip.ERROR, Skip.FAILED, Skip.UNFINISHED),
     )
 )
-"""Reasons why an answer is useless to the client too, which then asks again."""
+"""Reasons that make an answer useless to the client too, so that it asks again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def take(shared: Shared, plan: Plan) -> tuple[Plan, Turn]:
 
 
 def is_retry(headers: Mapping[str, str]) -> bool:
-    """Whether an SDK says that it has made this call before."""
+    """Whether an SDK marks this call as a retry."""
     return re.fullmatch(r"[1-9]\d*", headers.get(_RETRY_COUNT, "")) is not None
 
 

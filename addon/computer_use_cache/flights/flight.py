@@ -57,7 +57,7 @@ class Flight:
         """Whether the upstream has ended its stream cleanly, so that followers have all of it."""
         self._landing: Landing | None = None
         self._changed: asyncio.Event | None = None
-        """For the next change. Only made when a follower waits for it: most streams have none."""
+        """Set at the next change. Created only when a follower waits for one: most streams have no followers."""
         self._followers: list[Callable[[], bool]] = []
         self._callbacks: list[Callable[[Landing], None]] = []
 
@@ -81,7 +81,7 @@ class Flight:
         self._wake()
 
     def end_stream(self) -> None:
-        """The upstream ended its stream and did not break it off."""
+        """The upstream ended its stream properly."""
         self.has_ended = True
         self._wake()
 

@@ -19,7 +19,7 @@ from computer_use_cache.formats.fim import Fim
 from computer_use_cache.formats.gemini import Gemini
 from computer_use_cache.formats.gemini_embeddings import GeminiEmbeddings
 from computer_use_cache.formats.messages import Messages
-from computer_use_cache.formats.ollama import OllamaChat, OllamaEmbed, OllamaGenerate
+from computer_use_cache.formats.ollama import OllamaChat, OllamaEmbed, OllamaEmbeddings, OllamaGenerate
 from computer_use_cache.formats.one_shape import ContextualizedEmbeddings, Moderations, Rerank, VoyageEmbeddings
 from computer_use_cache.formats.pictures_and_sound import (
     ImageEdits,
@@ -30,13 +30,13 @@ from computer_use_cache.formats.pictures_and_sound import (
     Translations,
 )
 from computer_use_cache.formats.responses import Responses
-from computer_use_cache.formats.token_counts import GeminiTokens, MessageTokens, ResponseTokens
+from computer_use_cache.formats.token_counts import BedrockTokens, GeminiTokens, MessageTokens, ResponseTokens
 
 _GEMINI = re.compile(r"/(?:models|tunedModels|cachedContents)\b.*:\w+$|^/v1(?:(?:beta|alpha)/|internal:)")
 """Google's custom methods (`models/m:countTokens`), and its versions."""
 
 _BEDROCK = re.compile(r"^/model/.+/[a-z-]+$")
-"""Bedrock's operations on a model, those that are not cached too (`count-tokens`)."""
+"""Bedrock's operations on a model, those that are not cached too (`async-invoke`)."""
 
 _ANTHROPIC = re.compile(r"/messages(?:/|$)|^/api/(?:hello|claude|event_logging|oauth)")
 """What belongs to Messages, and what Claude Code asks beside it."""
@@ -45,9 +45,9 @@ FORMATS: tuple[Format, ...] = (
     *(ChatCompletions(), Completions(), Fim(), Embeddings(), Responses(), Messages()),
     *(Gemini(), GeminiEmbeddings(), CodeAssist()),
     *(BedrockConverse(), BedrockMessages(), BedrockInvoke()),
-    *(OllamaChat(), OllamaGenerate(), OllamaEmbed()),
+    *(OllamaChat(), OllamaGenerate(), OllamaEmbed(), OllamaEmbeddings()),
     *(CohereChat(), CohereChatV1(), CohereEmbeddings(), CohereEmbeddingsV1()),
-    *(MessageTokens(), ResponseTokens(), GeminiTokens()),
+    *(MessageTokens(), ResponseTokens(), GeminiTokens(), BedrockTokens()),
     *(Moderations(), Rerank(), VoyageEmbeddings(), ContextualizedEmbeddings()),
     *(Images(), ImageEdits(), ImageVariations(), Speech(), Transcriptions(), Translations()),
 )

@@ -1,8 +1,8 @@
-"""What the rest of the package may ask about an API: its routes, where things stand in its bodies, what a good answer
-is, and how its two shapes, JSON and stream, turn into each other.
+"""What the rest of the package may ask about an API: its routes, where its bodies hold what, which answers are good,
+and how its two shapes, JSON and stream, are converted into each other.
 
 A format is pure: bodies in, bodies out. It raises FormatError for a body that is incomplete or not the API's. It never
-refuses a request: that is for the provider to do.
+refuses a request; only the provider does.
 """
 
 from __future__ import annotations
@@ -42,9 +42,10 @@ EXACT_MEMBERS = frozenset(
         ),
     )
 )
-"""Members of a request that name something elsewhere (a model's date is no date of the run), or hold no text."""
+"""Members of a request that name something elsewhere (the date in a model's name is not one of the run's), or that hold
+no text."""
 REFERENCE_TYPES = ("item_reference", "image_generation_call")
-"""Items whose id names what the provider keeps."""
+"""Items whose id names something that the provider stores."""
 VOLATILE = frozenset(
     (
         *("id", "call_id", "tool_call_id", "request_id", "previous_response_id", "item_id"),
@@ -83,7 +84,7 @@ def load_object(data: bytes) -> Json:
 
 
 def refuse_constant(name: str) -> NoReturn:
-    """For json.loads, which takes NaN and Infinity otherwise."""
+    """For json.loads, which would otherwise accept NaN and Infinity."""
     raise ValueError(f"{name} is not JSON")
 
 
@@ -94,8 +95,8 @@ def load_objects(events: Iterable[Event]) -> list[Json]:
 
 @dataclass(frozen=True, slots=True)
 class UsageFlavor:
-    """Where genai-prices describes how an API spells its usage: for which provider, and under which name. `own` are the
-    names to try first at providers that spell it in their own way."""
+    """Where genai-prices describes how an API reports its usage: under which provider and name. `own` are the names to
+    try first, for providers that report it in their own way."""
 
     provider: str
     name: str
@@ -110,7 +111,7 @@ class Format(ABC):
     key_excluded: ClassVar[frozenset[str]]
     """Top-level fields of the request that do not change the answer."""
     operation: ClassVar[str] = "chat"
-    """What the model does: `gen_ai.operation.name` of OpenTelemetry's conventions, where they have a word for it."""
+    """What the model does: `gen_ai.operation.name` in OpenTelemetry's conventions, if they have a word for it."""
 
     routes: ClassVar[tuple[str, ...]] = ()
     """The API's paths below its base, if they are fixed ones."""
@@ -125,20 +126,20 @@ class Format(ABC):
     terminal_is_final: ClassVar[bool] = True
     """Whether a stream is whole once its terminal event was seen, even if the connection breaks right after it."""
     credential_header: ClassVar[str] = "authorization"
-    """Where the API carries the caller's key when the caller sent none."""
+    """The header that carries the operator's key if the caller sent none."""
 
     conversation: ClassVar[str] = "messages"
     """The request's field that holds what was said so far."""
     instructions: ClassVar[tuple[str, ...]] = ()
-    """The request's fields that hold the system prompt beside the conversation."""
+    """The request's fields outside the conversation that hold the system prompt."""
     last_message: ClassVar[tuple[str, ...]] = ()
-    """The request's fields beside the conversation that hold its last message."""
+    """The request's fields outside the conversation that hold its last message."""
     answered: ClassVar[str] = "choices"
     """The answer's field that holds what the model said."""
     image_places: ClassVar[tuple[str, ...]] = ()
-    """Where a request has pictures, as base64 or as URLs."""
+    """Where a request holds pictures, as base64 or as URLs."""
     usage_places: ClassVar[tuple[str, ...]] = ("usage",)
-    """Where an answer or an event has its usage; the first one is that of a whole answer."""
+    """Where an answer or an event holds its usage; the first place is that of a whole answer."""
     usage_flavor: ClassVar[UsageFlavor]
     """How that usage is to be read."""
     volatile_members: ClassVar[frozenset[str]] = VOLATILE
@@ -146,21 +147,21 @@ class Format(ABC):
     text_delta: ClassVar[TextDelta | None] = None
     """What events look like that do nothing but add to a text."""
     foreign_history: ClassVar[tuple[str, ...]] = ()
-    """Texts in a provider's error that mean: this conversation holds something that another account was given."""
+    """Texts in a provider's error that mean: this conversation contains something issued to another account."""
     call_id_places: ClassVar[tuple[str, ...]] = ()
-    """Where a request has the ids of calls and items."""
+    """Where a request holds the ids of calls and items."""
     argument_objects: ClassVar[frozenset[str]] = frozenset()
     """Members that hold a tool's arguments as JSON, where they are not JSON inside a string."""
     answers_in_text: ClassVar[bool] = True
-    """Whether a value of the question that the answer repeats can be seen in it."""
+    """Whether a value of the request that the answer repeats can be found in it."""
 
     client_ids: ClassVar[tuple[str, ...]] = ()
     """Where a request names the client's account, project, session or installation: these are forwarded, but neither
-    counted nor kept."""
+    part of the key nor stored."""
 
     def match(self, path: str) -> str | None:
         """For a path below the API's base (`/chat/completions`, no query): the part of it that belongs to the
-        key ("" if none does; Gemini's path names the model), or None when it is not this API's."""
+        key ("" if none does; Gemini's path names the model). None if the path is not this API's."""
         return "" if path in self.routes or path in self.origin_routes else None
 
     def model_in_base(self, base: str) -> str:
@@ -168,7 +169,7 @@ class Format(ABC):
         return ""
 
     def model(self, body: Json, resource: str) -> str:
-        """The model a request names, else the one its path does (`resource`, what `match` gave)."""
+        """The model that a request names, in its body or else in its path (`resource` is what `match` returned)."""
         model = body.get("model")
         return model if isinstance(model, str) else resource
 
@@ -182,7 +183,7 @@ class Format(ABC):
         return Shape.SSE if body.get("stream") is True else Shape.JSON
 
     def wants_usage(self, body: Json) -> bool:
-        """Whether a streamed answer is to carry its usage; only chat and legacy completions leave it out."""
+        """Whether a streamed answer should carry its usage; only chat and legacy completions can leave it out."""
         return True
 
     def key_body(self, body: Json) -> Json:
@@ -190,7 +191,7 @@ class Format(ABC):
         return {name: value for name, value in body.items() if name not in self.key_excluded}
 
     def opened_request(self, body: Json) -> Json:
-        """A request without the envelope that some APIs put around another API's (Code Assist around Gemini's)."""
+        """A request without the envelope that some APIs put around that of another (Code Assist around Gemini's)."""
         return body
 
     def opened_answer(self, answer: Json) -> Json:
@@ -206,13 +207,13 @@ class Format(ABC):
         return False
 
     def signed_members(self, part: Json) -> Collection[str]:
-        """The members of this object in an answer that a signature covers, the signature included: the API takes them
-        back only as they were."""
+        """The members of this object in an answer that a signature covers, the signature included: the API accepts them
+        in a later request only if they are unchanged."""
         return ()
 
     @abstractmethod
     def check_answer(self, answer: Json) -> Findings:
-        """What was found in a JSON answer. Raises FormatError if it is not good: an error in it, not finished."""
+        """What was found in a JSON answer. Raises FormatError if it is not good: it holds an error or is unfinished."""
 
     @abstractmethod
     def check_events(self, events: Sequence[Event], *, ended: bool = False) -> Findings:
@@ -254,11 +255,11 @@ class Format(ABC):
 
     def adapt_answer(self, answer: bytes, request: Json, asked_form: str = "") -> bytes:
         """A recorded JSON answer in the form that this request wants (embeddings: floats or base64). `asked_form` is
-        what `unasked_form` gave when it was recorded. Raises FormatError if it cannot be had."""
+        what `unasked_form` returned when it was recorded. Raises FormatError if the form cannot be derived."""
         return answer
 
     def reshape_events(self, events: Sequence[Event], *, with_usage: bool) -> Sequence[Event] | None:
-        """A stream with its usage, or without; None when usage is wanted and was not recorded."""
+        """A stream with or without its usage; None if usage is wanted and was not recorded."""
         return events
 
     def split_stream(self, body: bytes, shape: Shape) -> list[Event]:
@@ -284,5 +285,5 @@ class Format(ABC):
         """The API's own error object."""
 
     def error_headers(self, error: RequestError) -> Mapping[str, str]:
-        """The headers in which the API's clients look for the kind of an error, beside those of all answers."""
+        """Additional headers in which the API's clients look for the kind of an error."""
         return {}

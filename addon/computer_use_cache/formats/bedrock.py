@@ -5,7 +5,7 @@ Rules: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_Operations_Am
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar
 from urllib.parse import quote, unquote
 
@@ -33,9 +33,7 @@ class Bedrock(Format):
     credential_header = "authorization"
 
     def match(self, path: str) -> str | None:
-        model, _, operation = unquote(path).rpartition("/")
-        is_own = operation in self.operations and model.startswith("/model/")
-        return (model.removeprefix("/model/") or None) if is_own else None
+        return model_of(path, self.operations)
 
     def model(self, body: Json, resource: str) -> str:
         """The id, without what stands before it in an ARN."""
@@ -67,6 +65,13 @@ class Bedrock(Format):
     def error_headers(self, error: RequestError) -> Mapping[str, str]:
         other = "ServiceUnavailableException" if error.status >= 500 else "ValidationException"
         return {"x-amzn-errortype": _ERROR_TYPES.get(error.status, other)}
+
+
+def model_of(path: str, operations: Collection[str]) -> str | None:
+    """The id in the path of one of these operations, None for any other path."""
+    model, _, operation = unquote(path).rpartition("/")
+    is_own = operation in operations and model.startswith("/model/")
+    return (model.removeprefix("/model/") or None) if is_own else None
 
 
 def _headers(event_type: str) -> Mapping[str, str]:

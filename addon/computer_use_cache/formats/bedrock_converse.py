@@ -146,6 +146,8 @@ class _Block:
         self._start = start
         self._text: dict[str, list[str]] = {}
         self._citations: list[Any] = []
+        self._result: list[Any] = []
+        """What a tool of the provider's gave."""
 
     def add(self, delta: Json) -> None:
         match delta:
@@ -159,6 +161,8 @@ class _Block:
                 self._add("signature", piece)
             case {"reasoningContent": {"redactedContent": str(piece)}}:
                 self._add("redacted", piece)
+            case {"toolResult": list(content)}:
+                self._result += content
             case {"citation": citation}:
                 self._citations.append(citation)
             case _:
@@ -173,6 +177,8 @@ class _Block:
         match self._start, said:
             case {"toolUse": dict(call)}, _ if said.keys() <= {"input"}:
                 return {"toolUse": call | {"input": _input(said.get("input", ""))}}
+            case {"toolResult": dict(result)}, _ if not said:
+                return {"toolResult": result | {"content": self._result}}
             case {}, _ if self._start:
                 raise FormatError(f"the block {', '.join(self._start)!r} is unknown")
             case _, {"reasoning": text, **rest}:
@@ -203,14 +209,17 @@ def _joined(pieces: Sequence[str]) -> str:
 
 def _stream(answer: Json) -> Iterator[tuple[str, Json]]:
     """The names and payloads of the events for an answer."""
-    content = _content(answer)
+    blocks = _content(answer)
     yield "messageStart", {"role": answer[_MESSAGE]["message"].get("role", "assistant")}
-    for index, block in enumerate(content):
+    for index, block in enumerate(blocks):
         place = {"contentBlockIndex": index}
         match block:
             case {"toolUse": {"input": arguments, **call}}:
                 yield "contentBlockStart", {"start": {"toolUse": call}} | place
                 deltas: list[Json] = [{"toolUse": {"input": dump(arguments).decode()}}]
+            case {"toolResult": {"content": list(content), **result}}:
+                yield "contentBlockStart", {"start": {"toolResult": result}} | place
+                deltas = [{"toolResult": content}]
             case _:
                 deltas = _deltas(block)
         for delta in deltas:

@@ -7,25 +7,31 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from computer_use_cache.errors import FormatError
-from computer_use_cache.formats import judging, walking
+from computer_use_cache.formats import bedrock_models, judging, walking
 from computer_use_cache.formats.base import Json, UsageFlavor, dump, load_object, load_objects
 from computer_use_cache.formats.bedrock import Bedrock
+from computer_use_cache.formats.bedrock_models import METRICS
 from computer_use_cache.formats.judging import Findings
 from computer_use_cache.formats.messages import Messages
 from computer_use_cache.models import Event, Shape, Skip
 
-_METRICS = "amazon-bedrock-invocationMetrics"
-"""Bedrock adds it to the last event of every model."""
 _ENDINGS = frozenset({"stop_reason", "stopReason", "finish_reason", "finishReason", "completionReason"})
 """Why a model ended, as Anthropic, Meta, Mistral, Amazon, Cohere and AI21 spell it."""
-_UNSPOKEN = _ENDINGS | {_METRICS, "stop", "finish_reasons"}
+_GUARDRAIL = "amazon-bedrock-guardrailAction"
+"""Where a guardrail blocks a request, the model is not asked and has no reason to end."""
+_KEPT_APART = re.compile(r"cohere\.command-(?:light-)?text")
+"""Models neither of whose shapes can be made of the other: each operation has entries of its own."""
+_UNSPOKEN = _ENDINGS | {METRICS, "stop", "finish_reasons"}
 """Members that say nothing by themselves."""
 _OWN_TYPES = frozenset({"application/json", "application/*", "*/*", "application/vnd.amazon.eventstream"})
 """What an answer is that nobody asked to be something else."""
+_OLD_CLAUDE = re.compile(r"\.claude-(?:v\d|instant)")
+"""Models that are asked for a completion, and answer with one."""
 _VECTORS = frozenset({"embedding", "embeddings", "embeddingsByType"})
 
 
@@ -49,12 +55,14 @@ class BedrockMessages(_Chunks, Messages):
 
     def match(self, path: str) -> str | None:
         model = super().match(path)
-        return model if model and ("anthropic" in model or "claude" in model) else None
+        is_claude = model and ("anthropic" in model or "claude" in model) and not _OLD_CLAUDE.search(model)
+        return model if is_claude else None
 
 
 class BedrockInvoke(_Chunks):
-    """All other models, whose events are not known here: an answer is replayed only in the shape in which it was
-    recorded. It may be an embedding or a picture, so no value in it is ever replaced.
+    """All other models, whose shapes `bedrock_models` converts where it can.
+
+    An answer may be an embedding or a picture, so no value in it is ever replaced.
     """
 
     name = "bedrock-invoke"
@@ -62,6 +70,14 @@ class BedrockInvoke(_Chunks):
     answers_in_text = False
     image_places = ("messages/*/content/*/image/source/bytes", "messages/*/content/*/source/data")
     usage_flavor = UsageFlavor("aws", "default")
+
+    def match(self, path: str) -> str | None:
+        """The model, and the operation where an answer has only the shape of its recording."""
+        model = super().match(path)
+        return f"{model} {path.rpartition('/')[2]}" if model and _KEPT_APART.search(model) else model
+
+    def model(self, body: Json, resource: str) -> str:
+        return super().model(body, resource.partition(" ")[0])
 
     def wanted_type(self, headers: Mapping[str, str]) -> str:
         """A model that draws may give its picture alone."""
@@ -77,16 +93,17 @@ class BedrockInvoke(_Chunks):
         payloads = load_objects(events)
         for payload in payloads:
             judging.refuse_error(payload, "stream")
-        is_finished = bool(payloads) and _METRICS in payloads[-1]
-        if not is_finished and not (ended and any(map(_endings, payloads))):
+        is_finished = bool(payloads) and METRICS in payloads[-1]
+        is_blocked = bool(payloads) and _GUARDRAIL in payloads[-1]
+        if not is_finished and not (ended and (is_blocked or any(map(_endings, payloads)))):
             raise FormatError("the model never finished", Skip.UNFINISHED)
         return _findings(payloads)
 
     def assemble(self, events: Sequence[Event]) -> Json:
-        raise FormatError("the events of this model cannot be assembled")
+        return bedrock_models.assemble(load_objects(events))
 
     def explode(self, answer: Json, *, with_usage: bool) -> list[Event]:
-        raise FormatError("the answer of this model cannot be streamed")
+        return [Event("", dump(payload)) for payload in bedrock_models.explode(answer)]
 
 
 def _chunk(event: Event) -> bytes:

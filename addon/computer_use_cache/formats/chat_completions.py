@@ -108,11 +108,10 @@ class ChatCompletions(ChoiceFormat):
 
 
 def _uncontrolled(message: Any) -> Any:
-    match message:
-        case {"content": list(parts)}:
-            plain = [without(part, "cache_control") if isinstance(part, dict) else part for part in parts]
-            return message | {"content": plain}
-    return message
+    parts = message.get("content") if isinstance(message, dict) else None
+    if not isinstance(parts, list) or not any(isinstance(part, dict) and "cache_control" in part for part in parts):
+        return message
+    return message | {"content": [without(part, "cache_control") if isinstance(part, dict) else part for part in parts]}
 
 
 def _split_message(message: Json) -> list[Json]:

@@ -14,7 +14,7 @@ from computer_use_cache.formats.cohere import Cohere
 from computer_use_cache.formats.judging import Findings
 from computer_use_cache.models import Event, Query, Shape, Skip
 
-_TOLD = {
+_EVENTS = {
     "search_queries": "search-queries-generation",
     "documents": "search-results",
     "text": "text-generation",
@@ -70,8 +70,8 @@ class CohereChatV1(Cohere):
         raise FormatError("the stream ends without stream-end", Skip.UNFINISHED)
 
     def explode(self, answer: Json, *, with_usage: bool) -> list[Event]:
-        told: list[Json] = [{"event_type": "stream-start", "generation_id": answer.get("generation_id")}]
-        told += [{"event_type": kind, name: answer[name]} for name, kind in _TOLD.items() if answer.get(name)]
-        events = [{"is_finished": False} | each for each in told]
+        fields: list[Json] = [{"event_type": "stream-start", "generation_id": answer.get("generation_id")}]
+        fields += [{"event_type": kind, name: answer[name]} for name, kind in _EVENTS.items() if answer.get(name)]
+        events = [{"is_finished": False} | each for each in fields]
         end = {"event_type": "stream-end", "response": answer, "finish_reason": answer.get("finish_reason")}
         return [Event("", dump(each)) for each in (*events, {"is_finished": True} | end)]

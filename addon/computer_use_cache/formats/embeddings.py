@@ -102,7 +102,7 @@ class Embeddings(OpenAI, Format):
         """
         wanted = _wanted(request)
         if asked_form not in ("", wanted) and _BASE64.search(answer):
-            raise FormatError("the recorded base64 was not asked for, so that nobody knows what numbers it holds")
+            raise FormatError("the recorded base64 was not asked for, so the kind of its numbers is not known")
         if asked_form == wanted or not self.adapts_answer(answer, request):
             return answer
         body = load_object(answer)
@@ -186,7 +186,7 @@ def _to_base64(numbers: list[Any]) -> str:
     try:
         return base64.b64encode(struct.pack(f"<{len(numbers)}f", *numbers)).decode()
     except (struct.error, OverflowError) as error:
-        raise FormatError("an embedding holds something else than float32 numbers") from error
+        raise FormatError("an embedding holds something other than float32 numbers") from error
 
 
 def _to_floats(encoded: str) -> list[float]:

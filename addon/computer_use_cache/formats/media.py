@@ -49,8 +49,8 @@ class Media:
 
 def of_url(url: str, type: str = "") -> Media:
     """What a URL leads to, or holds if it is a data URL; `type` is what the request says of other URLs."""
-    head, told, is_base64 = data_url.split(url)
-    return Media(told, data=url[len(head) :]) if is_base64 else Media(told or type, url=url)
+    head, declared, is_base64 = data_url.split(url)
+    return Media(declared, data=url[len(head) :]) if is_base64 else Media(declared or type, url=url)
 
 
 def of_part(part: object) -> Media | None:

@@ -158,6 +158,22 @@ class OllamaEmbed(Ollama, OneShape):
     held = ("embeddings",)
 
 
+class OllamaEmbeddings(Ollama, OneShape):
+    """`POST /api/embeddings`, which came before `/api/embed` and takes one text.
+
+    It is no `origin_routes`: below an upstream with a base path it has always been an alias of OpenAI's embeddings.
+    """
+
+    name = "ollama_embeddings"
+    operation = "embeddings"
+    conversation = "prompt"
+    answered = "embedding"
+    held = ("embedding",)
+
+    def match(self, path: str) -> str | None:
+        return "" if path == "/api/embeddings" else None
+
+
 def _grow(said: Json, piece: Json) -> None:
     """Add what a line says to what was said before."""
     for name, value in piece.items():

@@ -30,6 +30,8 @@ _SCHEMAS = frozenset(
     )
 )
 """Members of a tool in which the client describes its own functions."""
+_FUNCTION = frozenset(("type", "name", "strict")) | _SCHEMAS
+"""Members of a function. Most tools have no others and need not be searched."""
 _AT_THE_TOP = ("container", "mcp_servers", "data_sources", "tools", "tool_resources")
 
 
@@ -41,6 +43,8 @@ def handle(body: dict[str, Any]) -> str | None:
             case dict() as members:
                 if members.get("type") == "mcp":
                     return _REMOTE
+                if _FUNCTION.issuperset(members):
+                    continue
                 for name, member in members.items():
                     if name == "container" and _names_container(member):
                         return _CONTAINER

@@ -1,12 +1,13 @@
-"""Counting the tokens of a request that is not made, as Anthropic, Google and OpenAI offer it."""
+"""Counting the tokens of a request that is not made, as Anthropic, Amazon, Google and OpenAI offer it."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
 from computer_use_cache.errors import RequestError
-from computer_use_cache.formats import gemini
+from computer_use_cache.formats import bedrock, gemini
 from computer_use_cache.formats.base import Format, Json
+from computer_use_cache.formats.bedrock_converse import BedrockConverse
 from computer_use_cache.formats.gemini import Gemini
 from computer_use_cache.formats.messages import Messages
 from computer_use_cache.formats.one_shape import OneShape
@@ -59,6 +60,19 @@ class ResponseTokens(TokenCount):
     routes = ("/responses/input_tokens",)
     answered = "input_tokens"
     held = ("input_tokens",)
+
+
+class BedrockTokens(TokenCount):
+    """Bedrock's `/model/{id}/count-tokens`, whose input is a whole request of Converse or InvokeModel."""
+
+    name = "bedrock_tokens"
+    api = BedrockConverse()
+    conversation = "input"
+    answered = "inputTokens"
+    held = ("inputTokens",)
+
+    def match(self, path: str) -> str | None:
+        return bedrock.model_of(path, ("count-tokens",))
 
 
 class GeminiTokens(TokenCount):

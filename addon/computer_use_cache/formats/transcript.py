@@ -137,8 +137,8 @@ def _tool(tool: object) -> str:
         match tool.get(where):
             case {"properties": dict(properties)} | {"json": {"properties": dict(properties)}}:
                 names += properties
-    told = " ".join(str(tool.get("description") or tool.get("type") or "").split())
-    return f"{tool['name']}({_cut(', '.join(names), _LONGEST_VALUE)})  {_cut(told, _LONGEST_HELP)}"
+    help = " ".join(str(tool.get("description") or tool.get("type") or "").split())
+    return f"{tool['name']}({_cut(', '.join(names), _LONGEST_VALUE)})  {_cut(help, _LONGEST_HELP)}"
 
 
 def _usage(usage: object) -> str:

@@ -59,7 +59,9 @@ def _at(value: Any, tree: Tree, change: Callable[[Any], Any], leave: Collection[
         if value.get("type") in leave:
             return value
         for name, below in tree.items():
-            if name in value and (new := _at(value[name], below, change, leave)) is not value[name]:
+            if name not in value or (below and not isinstance(value[name], (dict, list))):
+                continue
+            if (new := _at(value[name], below, change, leave)) is not value[name]:
                 copy = value.copy() if copy is None else copy
                 copy[name] = new
     elif isinstance(value, list) and (each := tree.get("*")) is not None:
@@ -115,7 +117,15 @@ def without_members(value: Any, names: Collection[str]) -> Any:
 
 def texts(value: Any) -> Iterator[str]:
     """Every text in a value, in its order."""
-    return (text for _, text in placed_texts(value))
+    pending = [value]
+    while pending:
+        found = pending.pop()
+        if isinstance(found, str):
+            yield found
+        elif isinstance(found, dict):
+            pending.extend(reversed(found.values()))
+        elif isinstance(found, list):
+            pending.extend(reversed(found))
 
 
 def placed_texts(value: Any) -> Iterator[tuple[Node, str]]:

@@ -26,7 +26,7 @@ RELEVANT_HEADERS = (
 """Request headers that change the answer. Those of Azure and of gateways name the model or provider that answers."""
 
 _DIGESTED = ("x-portkey-config", "x-portkey-virtual-key")
-"""Headers that may hold credentials. Records keep relevant headers, so a digest stands for the value."""
+"""Headers that may hold credentials. Stored requests keep the relevant headers, so a digest replaces these values."""
 _DIGEST = "sha256:"
 
 
@@ -36,7 +36,7 @@ def relevant_headers(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
 
 
 def _relevant(name: str, value: str) -> str:
-    if name in _DIGESTED and not value.startswith(_DIGEST):  # in a record it is a digest already
+    if name in _DIGESTED and not value.startswith(_DIGEST):  # in a stored request, it already is a digest
         return _DIGEST + hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
     return ",".join(item.strip() for item in value.split(","))
 
@@ -93,8 +93,8 @@ def begin(
 
 
 def finish(beginning: Any, body: object, credentials: str = "") -> str:
-    """The key in hex. `body` is the result of `Cache.key_body`, `credentials` a digest of those that the body held, if
-    they count. Raises FormatError if the body has no canonical form."""
+    """The key in hex. `body` is the result of `Cache.key_body`; `credentials` is what the credentials that were taken
+    out of the body add to the key, "" for nothing. Raises FormatError if the body has no canonical form."""
     digest = beginning.copy()
     _add(digest, canonical(body))
     if credentials:

@@ -21,7 +21,7 @@ KNOWN_HOSTS = (
     *("api.mistral.ai", "codestral.mistral.ai", "api.x.ai", "*.api.x.ai", "api.deepseek.com", "api.perplexity.ai"),
     *("api.cohere.com", "api.cohere.ai", "api.ai21.com", "api.voyageai.com", "api.jina.ai", "api.reka.ai"),
     *("api.inceptionlabs.ai", "api.arcee.ai", "api.upstage.ai", "api.writer.com", "api.meta.ai", "api.llama.com"),
-    *("api.morphllm.com", "api.cursor.com"),
+    *("api.morphllm.com", "api.cursor.com", "api.sarvam.ai", "api.xiaomimimo.com"),
     *("api.moonshot.ai", "api.moonshot.cn", "api.kimi.com", "api.z.ai", "open.bigmodel.cn", "api.stepfun.com"),
     *("api.minimax.io", "api.minimax.chat", "api.minimaxi.com", "api.baichuan-ai.com", "api.lingyiwanwu.com"),
     # clouds
@@ -49,7 +49,7 @@ KNOWN_HOSTS = (
     *("api.quicksilverpro.io", "api.typesafe.ai"),
     # subscriptions
     *("chatgpt.com", "api.githubcopilot.com", "api.*.githubcopilot.com", "copilot-api.*.ghe.com"),
-    "*cloudcode-pa.googleapis.com",
+    *("*cloudcode-pa.googleapis.com", "*cloudcode-pa.sandbox.googleapis.com"),
 )
 """Shell patterns of the hosts that are cached when they are intercepted."""
 

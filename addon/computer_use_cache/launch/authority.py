@@ -65,7 +65,7 @@ def load(folder: Path) -> Authority | None:
     except (OSError, ValueError, TypeError) as error:
         raise CacheError(f"mitmproxy's authority in {folder} cannot be read: {error}") from None
     if key.public_key() != loaded.public_key():
-        raise CacheError(f"{authority[0]} and {authority[1]} do not belong together; remove both, mitmproxy makes them")
+        raise CacheError(f"{authority[0]} does not match {authority[1]}; remove both, and mitmproxy creates new ones")
     return Authority(*authority, loaded.not_valid_after_utc)
 
 

@@ -182,7 +182,7 @@ class ComputerUseCache:
 
     def client_connected(self, client: Client) -> None:
         if self._session and not modes.is_allowed(client, loopback=self._session.loopback):
-            client.error = "this proxy is for its own machine"
+            client.error = "this proxy only serves its own machine"
 
     async def client_disconnected(self, client: Client) -> None:
         if self._session:
@@ -252,7 +252,7 @@ class ComputerUseCache:
                 await self._session.exchanges.response_headers(flow)
                 self._session.helpers.listen(flow)
             except Exception:
-                logger.exception("the cache failed; the answer passes unrecorded")
+                logger.exception("the cache failed; the answer is passed on and not recorded")
         self._session.gate.allow_page(flow, flow.response)
 
     async def response(self, flow: http.HTTPFlow) -> None:

@@ -60,7 +60,7 @@ class Gate:
         return host.lower() == proven.lower() and self.is_cached_host(host)
 
     def admit(self, flow: http.HTTPFlow, helpers: HelperRoutes) -> bool:
-        """Check a request as soon as its headers are there, and point it at its upstream. False if it passes by the
+        """Check a request as soon as its headers have arrived, and point it at its upstream. False if it bypasses the
         cache. Raises RequestError."""
         is_addressed_here = flows.is_addressed_to_proxy(flow)
         if flow.is_replay == "request" and (
@@ -90,7 +90,7 @@ class Gate:
         if self._settings.mode is Mode.OFFLINE:
             raise offline_error(f"CACHE_MODE={Mode.OFFLINE}", f"this request is never cached ({Reason.ROUTE})")
         forwarding.prepare_to_forward(flow, self._settings)
-        # Uploads and the like pass through as they come.
+        # Uploads and the like are streamed through.
         if not is_helper and signature_to_replace(flow, self._settings) is None:
             pass_body_through(flow)
         return False
@@ -99,7 +99,7 @@ class Gate:
         """Whether a request that is addressed to the proxy may be made; the name of the client whose token it bears,
         None where no token is set or needed. Raises RequestError."""
         if self._loopback and not is_loopback(head.peer):
-            raise RequestError(403, "This cache is for its own machine; see HOST and CACHE_CLIENT_TOKEN.")
+            raise RequestError(403, "This cache only serves its own machine; see HOST and CACHE_CLIENT_TOKEN.")
         if head.is_preflight:  # pages carry no token in it
             guard.check_origin("OPTIONS", "", head.headers, self._settings)
             return None

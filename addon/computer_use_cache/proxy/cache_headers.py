@@ -31,7 +31,7 @@ def name_run(flow: http.HTTPFlow, run: str) -> None:
 
 
 def note_step(flow: http.HTTPFlow, run: str, step: int | None) -> None:
-    """Keep the run and the step as which a call was recorded, and have the list of flows filter it anew."""
+    """Keep the run and the step that a call was recorded as, and have the list of flows apply its filter again."""
     flow.metadata.setdefault("cache_run", run)
     if step is not None:
         flow.metadata["cache_step"] = step

@@ -1,6 +1,6 @@
 """Recorded traffic as recordings of model calls: mitmproxy's flow files, HAR files, and flows that mitmproxy loads.
 
-A capture is judged like live traffic, except by the guard: the operator chose it.
+A capture is judged like live traffic, but the guard does not apply: the operator chose the file.
 """
 
 from __future__ import annotations

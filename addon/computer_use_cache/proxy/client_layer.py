@@ -95,7 +95,8 @@ class FastHttpLayer(CacheHttpLayer):
         if rest.search and isinstance(rest.search.found, Plan):
             request = rest.search.admitted.request(rest.search.body)
             self._owner.expect(self.context.client.id, request, rest.search.found)
-        yield from super()._handle_event(events.DataReceived(self.context.client, rest.data))
+        for piece in rest.pieces:
+            yield from super()._handle_event(events.DataReceived(self.context.client, piece))
 
 
 def arrival_of(context: Context) -> Arrival | None:

@@ -53,12 +53,12 @@ from computer_use_cache.proxy.tee import decoder, tee
 
 _FAULT = Fail(Skipped(Skip.FAULT, Skip.FAULT))
 _UNKNOWN = Report(Outcome.BYPASS, fwd=Fwd.BYPASS)
-"""The report of a flow that passes by the cache and whose upstream broke off in the middle of its answer."""
+"""The report of a flow that bypasses the cache and whose upstream broke off in the middle of its answer."""
 
 
 @dataclass(slots=True)
 class _Running:
-    """The exchange of a flow that has not ended. `started` is on the monotonic clock."""
+    """The exchange of a flow that has not ended. `started` is monotonic time."""
 
     exchange: Exchange
     client_id: str
@@ -76,7 +76,7 @@ class FlowExchanges:
         self._replayer = Replayer(self._settings)
         self._running: dict[str, _Running] = {}
         self._passing: dict[str, Bypass] = {}
-        """Flows that pass by the cache and so have no exchange, and the reason."""
+        """Flows that bypass the cache and so have no exchange, and the reason."""
         self.forking: Forking | None = None
         """Set if the only client is a fork of a run, or the replay of one."""
         self._expected: dict[str, tuple[Request, Plan]] = {}
@@ -115,7 +115,7 @@ class FlowExchanges:
     # -- the request
 
     def pass_by(self, flow: http.HTTPFlow) -> None:
-        """Let a request to a route that is not cached pass by. It is counted when its answer begins."""
+        """Let a request to an uncached route bypass the cache. It is counted when its answer begins."""
         is_cached = flows.is_cached_path(flow, self._settings) or flow.request.method not in ("GET", "HEAD", "POST")
         self._passing[flow.id] = Bypass(Reason.METHOD if is_cached else Reason.ROUTE)
 
@@ -198,7 +198,7 @@ class FlowExchanges:
             forwarding.ask_for_plain_bytes(flow)  # for the tee
 
     def fault(self, flow: http.HTTPFlow) -> None:
-        """The cache failed on a request, which goes upstream without it."""
+        """The cache failed on a request, which is sent upstream without it."""
         if running := self._running.get(flow.id):
             running.exchange.fault()
             flow.request.content = running.exchange.plan.forward  # a batch as a whole
@@ -209,7 +209,7 @@ class FlowExchanges:
     # -- the answer
 
     async def response_headers(self, flow: http.HTTPFlow) -> None:
-        """The answer has begun: stream it to the client, or wait for `response`, when it is complete."""
+        """The answer has begun: stream it to the client, or leave it to `response`, which runs when it is complete."""
         assert flow.response
         running, passing = self._running.get(flow.id), self._passing.pop(flow.id, None)
         if passing:
@@ -223,7 +223,7 @@ class FlowExchanges:
                 await self._stream(flow, flow.response, running, shape)
 
     async def slow_answer(self, flow: http.HTTPFlow, response: http.Response) -> None:
-        """Stream a slow answer to the client, unless it must be complete first: the answer to part of a batch, and a
+        """Stream a slow answer to the client, unless it must be complete first: it answers part of a batch, or is a
         failure that an expired entry may replace."""
         running = self._running.get(flow.id)
         if running is None:
@@ -252,11 +252,11 @@ class FlowExchanges:
         stream = None
         if shape and (decode or coding is None):
             stream = Stream(shape, exchange.plan.with_usage, (("content-type", headers["content-type"]),))
-        told = await exchange.begin_stream(response.status_code, running.started, stream)
+        report = await exchange.begin_stream(response.status_code, running.started, stream)
         already = response.stream
         response.stream = tee(exchange, decode, already if callable(already) else None)
         responses.delimit(flow.request, response)
-        cache_headers.tell(flow, response, told, self._settings)
+        cache_headers.tell(flow, response, report, self._settings)
 
     async def response(self, flow: http.HTTPFlow) -> None:
         """Keep a complete answer and settle its exchange, even if that fails."""
@@ -277,7 +277,7 @@ class FlowExchanges:
 
     async def _answer_whole(self, flow: http.HTTPFlow, response: http.Response, running: _Running) -> None:
         exchange = running.exchange
-        with contextlib.suppress(ValueError):  # what does not decode passes unchanged, and is not stored
+        with contextlib.suppress(ValueError):  # a body that does not decode is passed on unchanged, and is not stored
             response.decode()
         if exchange.batch and not exchange.batch.is_whole:
             flow.request.content = exchange.plan.forward  # what the client sent, for people who look at the flow

@@ -15,7 +15,7 @@ from computer_use_cache.setting_values import BaseUrl
 from computer_use_cache.settings import Settings
 
 CONTROLS = "cache_controls"
-"""In a flow's metadata: the control headers that decide under which key its answer is stored, and for how long."""
+"""The metadata of a flow that keeps the control headers which decide the key and the TTL of its answer."""
 
 _CONTROL_HEADERS = frozenset(name.encode() for name in policy.CONTROL_HEADERS)
 
@@ -28,6 +28,7 @@ _CREDENTIALS = frozenset(name.encode() for name in (*caller.CARRIERS, aws.TOKEN_
 _CALLERS_OWN = frozenset(
     (b"cookie", b"openai-organization", b"openai-project", b"proxy-authorization", b"x-cache-admin-token")
 )
+"""Headers about the caller that no flow keeps once it has its answer."""
 
 
 def send_to_upstream(flow: http.HTTPFlow, settings: Settings) -> None:
@@ -52,13 +53,13 @@ def was_sent_upstream(flow: http.HTTPFlow, settings: Settings) -> bool:
     request, origin = flow.request, settings.upstream_base_url.origin
     host = f"[{request.host}]" if ":" in request.host else request.host
     if BaseUrl.parse(f"{request.scheme}://{host}:{request.port}").origin != origin:
-        raise RequestError(403, f"This flow was sent to another upstream than {origin}.")
+        raise RequestError(403, f"This flow was sent to an upstream other than {origin}.")
     return request.host_header == origin.partition("://")[2]
 
 
 def _take_out(headers: http.Headers, names: frozenset[bytes]) -> dict[str, str]:
     """Remove the headers with these lower-case names and return them as `lower_headers` does, in one pass; mitmproxy
-    would make one for each name."""
+    would make one pass for each name."""
     taken = [item for item in headers.fields if item[0].lower() in names]
     if taken:
         headers.fields = tuple(item for item in headers.fields if item[0].lower() not in names)
@@ -68,8 +69,8 @@ def _take_out(headers: http.Headers, names: frozenset[bytes]) -> dict[str, str]:
 def keep_end_to_end(headers: http.Headers) -> None:
     """Remove the headers that are for this hop only (RFC 9110, section 7.6.1), except a websocket's handshake.
 
-    Otherwise a header named in Connection would be dropped on the way, although it may count in the key, and after
-    another upgrade (h2c) nothing could be read here.
+    Otherwise a header named in Connection would be dropped on the way although it may be part of the key, and after any
+    other upgrade (h2c) the proxy could not read the connection.
     """
     taken = _take_out(headers, _HOP_BY_HOP)
     tokens = {token.strip() for token in taken.get("connection", "").lower().split(",")}
@@ -83,7 +84,7 @@ def keep_end_to_end(headers: http.Headers) -> None:
 def prepare_to_forward(flow: http.HTTPFlow, settings: Settings) -> None:
     """Remove the cache's own headers and add the operator's. The path is the upstream's already.
 
-    Of an intercepted request, the headers that are signed stay, because the upstream would refuse it without them.
+    The signed headers of an intercepted request stay, because the upstream would refuse it without them.
     """
     headers = flow.request.headers
     before = lower_headers(headers)

@@ -1,4 +1,4 @@
-"""Helper routes in the proxy: their answers are recorded as they pass, and given where nothing may go upstream."""
+"""Helper routes in the proxy: answers are recorded as they pass, and replayed if the request may not go upstream."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Which of the connections that mitmproxy intercepts are taken apart: those to a host of CACHE_HOSTS, and no other.
+"""Which intercepted connections are decrypted and parsed: those to a host in CACHE_HOSTS, and no other.
 
-Every other one is tunnelled as it is, so that its own certificate reaches the client. Over TLS the name that the
+Every other one is tunnelled untouched, so that its own certificate reaches the client. Over TLS the name that the
 client asks for decides (SNI), because the upstream's certificate must be valid for it; without one, the address
 that it asked the proxy to connect to. `allow_hosts` of mitmproxy, where it is set, takes this decision over.
 """
@@ -33,7 +33,7 @@ def judge_handshake(hello: ClientHelloData, gate: Gate, unseen: Unseen) -> None:
 
 
 def without_encryption(layer: Layer, gate: Gate, unseen: Unseen) -> Layer:
-    """A decision of `next_layer`, with a tunnel in the place of plain HTTP to another host, and of what is no HTTP."""
+    """A decision of `next_layer`, with a tunnel in place of plain HTTP to another host and of anything but HTTP."""
     context = layer.context
     address = context.server.address
     if not _is_intercepted(context) or address is None or context.client.tls or gate.is_cached_host(address[0]):
@@ -49,8 +49,8 @@ def without_encryption(layer: Layer, gate: Gate, unseen: Unseen) -> Layer:
 
 
 def pass_by(flow: http.HTTPFlow, unseen: Unseen) -> None:
-    """Let a flow that is not the cache's business pass as it comes. Plain HTTP requests to other hosts may share a
-    connection to the proxy with any others, so that there is no tunnel for them."""
+    """Let a flow that does not concern the cache pass untouched. Plain HTTP requests to other hosts may share a
+    connection to the proxy with any others, so they cannot be tunnelled."""
     flow.metadata[FOREIGN] = True
     if not ctx.options.allow_hosts:
         pass_body_through(flow)

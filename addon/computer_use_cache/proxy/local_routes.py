@@ -59,7 +59,7 @@ _ENDPOINTS = (
 )
 _MOST_ENTRIES = 1000
 _CHOOSING = ("model", "namespace", "older_than", "run")
-"""What may choose what to clear."""
+"""The conditions that select what to clear."""
 
 
 def is_local(path: str) -> bool:
@@ -200,7 +200,7 @@ class LocalRoutes:
         """The entries of the page, and one more if there is a next page."""
         entries = self._cache.store.entries()
         if after and not any(entry.key == after for entry in entries):
-            raise RequestError(404, f"There is no entry {after!r} to go on after.", param="after")
+            raise RequestError(404, f"There is no entry {after!r} to continue after.", param="after")
         return list(islice(entries, limit + 1))
 
     async def _entry(self, method: str, key: str) -> http.Response:
@@ -230,8 +230,8 @@ def _described(entry: Entry) -> Json:
 
 
 def _wanted(flow: http.HTTPFlow) -> dict[str, Any]:
-    """What to clear, from the JSON body or the query. Raises RequestError for anything it does not understand: taking
-    that for "everything" would lose what the caller wants to keep."""
+    """What to clear, from the JSON body or the query. Raises RequestError for anything it does not understand, because
+    clearing everything instead would lose what the caller wants to keep."""
     wanted: dict[str, Any] = dict(flow.request.query)
     if sent := body_of(flow.request):
         try:

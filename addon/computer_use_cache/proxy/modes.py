@@ -71,7 +71,7 @@ def _check_forwarding(hosts: Iterable[str]) -> None:
 
 
 def wanted_options(options: Options, settings: Settings) -> dict[str, object]:
-    """mitmproxy's options as the cache needs them, where they are not so yet."""
+    """The options of mitmproxy that must change for the cache, with the values that it needs."""
     wanted: dict[str, object] = {}
     modes = [ProxyMode.parse(text) for text in options.mode]
     if any(isinstance(mode, ReverseMode) for mode in modes):
@@ -92,9 +92,9 @@ def wanted_options(options: Options, settings: Settings) -> dict[str, object]:
 
 
 async def rebind(server: Proxyserver, host: str) -> None:
-    """Have every mode that serves its address and names none listen on `host` only, where that is loopback.
+    """Have every mode that accepts clients and names no address listen on `host` only, if that is loopback.
 
-    mitmproxy loads an addon given with `-s` when it has begun to listen on its default, every address.
+    mitmproxy loads an addon given with `-s` after it has begun to listen on every address, its default.
     """
     for instance in server.servers:
         exposed = is_loopback(host) and not all(is_loopback(address[0]) for address in instance.listen_addrs)
@@ -121,7 +121,9 @@ def _upstream(target: BaseUrl, settings: Settings, environment: Mapping[str, str
     by_default = str(configured) in (declared.default, environment.get("OPENAI_BASE_URL", "").rstrip("/"))
     if by_default and not environment.get("UPSTREAM_BASE_URL"):
         return BaseUrl(target.origin, providers.base_path(target.origin) or "/v1")
-    raise SettingError(f"UPSTREAM_BASE_URL: {configured} is not on {target}, the mode's upstream; give one of them")
+    raise SettingError(
+        f"UPSTREAM_BASE_URL: {configured} is not on {target}, the mode's upstream; give only one of them"
+    )
 
 
 def _bracketed(host: str) -> str:

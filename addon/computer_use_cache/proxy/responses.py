@@ -1,4 +1,4 @@
-"""Responses that this proxy makes or changes: refusals, upstream failures, and answers that pass by the cache."""
+"""Responses that this proxy makes or changes: refusals, upstream failures, and answers that bypass the cache."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def without_key(body: bytes, settings: Settings) -> bytes:
 
 
 def refuse(flow: http.HTTPFlow, error: RequestError, settings: Settings) -> None:
-    """Answer with an error in the form of the API that was asked, or OpenAI's where none was."""
+    """Answer with an error in the form of the API that was asked, or of OpenAI's if the request is for none."""
     path, _ = path_and_query(flow)
     below = upstream.split("", upstream.resolve(settings.upstream_base_url, path), settings.upstream_base_url)[1]
     format = formats.of_client(path, below, {name.lower() for name in flow.request.headers})
@@ -53,7 +53,7 @@ def upstream_error(flow: http.HTTPFlow, status: int, why: str) -> RequestError:
 
 
 def pass_through(flow: http.HTTPFlow, response: http.Response, report: Report, settings: Settings) -> None:
-    """Let an answer pass by the cache. A large one, or one of unknown length, is streamed."""
+    """Let an answer bypass the cache. A large one, or one of unknown length, is streamed."""
     cache_headers.tell(flow, response, report, settings)
     length = response.headers.get("content-length", "")
     if not response.stream and not (length.isdigit() and int(length) <= _LARGE):

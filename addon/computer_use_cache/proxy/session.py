@@ -1,4 +1,4 @@
-"""Everything that lives as long as one set of settings: the store, the core on top of it, and their users."""
+"""Everything that lives as long as one set of settings: the store, the core on top of it, and what uses the core."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Session:
         self._writer.shutdown(wait=True)
         self._keeper.shutdown(wait=True)
         try:
-            self.shared.flush(time.time())
+            self.shared.flush(time.time(), is_last=True)
             self.cache.store.close()
         except StoreError as error:
             logger.warning("the store was not closed cleanly: %s", error)

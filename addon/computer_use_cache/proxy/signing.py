@@ -52,7 +52,7 @@ def _url(settings: Settings, flow: http.HTTPFlow) -> str:
 
 
 def _sign(request: http.Request, url: str, region: str, service: str) -> None:
-    """Slow: the credentials may be a program's or a service's to give."""
+    """Slow: the credentials may come from another program or a service."""
     credentials = _credentials()
     from botocore.auth import SigV4Auth  # noqa: PLC0415  # the extra
     from botocore.awsrequest import AWSRequest  # noqa: PLC0415

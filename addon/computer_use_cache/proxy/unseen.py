@@ -1,7 +1,7 @@
-"""Notices model calls that pass by the cache, so that none is passed over in silence.
+"""Notices model calls that the cache does not see, so that users learn of them.
 
-A call is noticed by its path or, as it passes, by its body. Of a connection that is not decrypted only the host is
-known.
+A call is noticed by its path or, as it passes, by its body. Only the host is known of a connection that is not
+decrypted.
 """
 
 from __future__ import annotations

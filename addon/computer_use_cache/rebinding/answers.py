@@ -50,8 +50,8 @@ _POSITIONS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Rebound:
-    """An answer for the present request: the recorded one itself if nothing in it moved, `counts` how often each kind
-    was replaced."""
+    """An answer for the present request: the recorded one itself if nothing in it moved. `counts` says how often each
+    kind was replaced."""
 
     answer: Any
     counts: Mapping[str, int] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """What a run knows about itself: its folder, home, user, host and temporary folder, and the forms in which they appear.
 
-A name alone (`project`, `anna`) stands in any prompt, so it counts only where it cannot be anything else: a folder's
-name as a segment of a path below the home, a user or host behind its label.
+A bare name (`project`, `anna`) can occur in any prompt, so it counts only where it cannot mean anything else: a
+folder's name as a segment of a path below the home, a user or host after its label.
 """
 
 from __future__ import annotations
@@ -88,9 +88,9 @@ class Bindings:
         return Literals(self._by_text)
 
     def find(self, text: bytes) -> Iterator[tuple[int, int, str, str | None]]:
-        """Where the values stand in UTF-8 text: start, end, name and form, in no order.
+        """Where the values occur in UTF-8 text: start, end, name and form, in no order.
 
-        What lies in a temporary folder moves with it, so both are one value, which has no form.
+        A path in a temporary folder moves with the folder, so the two are one value, which has no form.
         """
         for start, end in self._literals.find(text):
             name, form = self._by_text[text[start:end]]
@@ -137,7 +137,7 @@ class Bindings:
 
 
 def _is_telling(text: str) -> bool:
-    """Whether a host's name can be nothing else: a container's id, `build-7.example`."""
+    """Whether a host's name is unmistakable: a container's id, `build-7.example`."""
     return len(text) >= 6 and bool(re.search(r"\d", text)) and bool(re.search(r"[a-zA-Z]", text))
 
 

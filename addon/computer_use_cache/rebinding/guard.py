@@ -51,8 +51,8 @@ def _traces(moves: Moves, present: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _named(moves: Moves, rests: Sequence[bytes], present: bytes) -> str | None:
-    """The kind of the recorded run's user, host or folder that an answer calls by a name which the present request does
-    not know; a folder's name only if it is no plain word."""
+    """The kind of a name from the recorded run (of its user, host or folder) that is in an answer and not in the
+    present request. The name of a folder counts only if it is not a plain word."""
     for value, _ in moves.pairs:
         name = re.split(r"[/\\]", value.text.rstrip("/\\"))[-1] if value.kind == "cwd" else value.text
         is_name = value.kind in NAMES or (value.kind == "cwd" and not name.islower())
@@ -63,7 +63,7 @@ def _named(moves: Moves, rests: Sequence[bytes], present: bytes) -> str | None:
 
 
 def _is_telling(part: str, present: bytes) -> bool:
-    """Whether a part is random, or at least no word of the present request."""
+    """Whether a part is random, or at least does not occur in the present request."""
     return bool(re.search(r"\d", part)) or part.encode() not in present
 
 

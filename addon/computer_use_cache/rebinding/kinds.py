@@ -1,4 +1,4 @@
-"""What moves from run to run and is known by its form or its label; nothing else is a kind.
+"""The kinds of values that move from run to run and can be recognised by their form or their label.
 
 A commit hash, a price, a count or a file's text is the question itself. Numbered kinds keep which of their values are
 equal (`<uuid 1>`, `<uuid 2>`), so they map one to one. Values of the others may repeat by chance (two dates, two
@@ -51,9 +51,9 @@ _SEPARATOR = r"""["'\\]{0,4}\s?[:=>]?\s?["'\\]{0,4}"""
 class Kind:
     """One kind of moving value.
 
-    `numbered` values map one to one, the others occurrence by occurrence. A value of a `labelled` kind is known by the
-    words around it, and is then found elsewhere too, if it is long enough to be told from any other number. That of a
-    `placed` kind names something only where these words are: an answer that has it elsewhere is refused.
+    `numbered` values map one to one, the others occurrence by occurrence. A value of a `labelled` kind is recognised by
+    the words around it, and then found elsewhere too if it is long enough to be distinctive. A value of a `placed` kind
+    only means something beside such words: an answer that has it elsewhere is refused.
     """
 
     name: str
@@ -63,10 +63,10 @@ class Kind:
     placed: bool = False
     ignore_case: bool = False
     is_value: Callable[[str], bool] | None = bool
-    """None: never, and what is in it is no value either."""
+    """None: it never is, and no part of it is a value either."""
 
     def is_telling(self, text: str) -> bool:
-        """Whether a value is told from any other text without its label; a round number or a year may mean itself."""
+        """Whether a value is recognisable without its label; a round number or a year may mean just that."""
         may_mean_itself = len(text) < 4 or (len(text) == 4 and re.fullmatch(r"(?:19|20)\d\d|\d{3}0", text))
         return not self.placed and (self.numbered or (self.labelled and not may_mean_itself))
 
@@ -127,7 +127,7 @@ _BUILT_IN = (
     ), labelled=True, ignore_case=True),
 )  # fmt: skip
 CALL = Kind("call", numbered=True)
-"""The ids of calls and items, by the places in which the API has them."""
+"""The ids of calls and items, found in the places where the API holds them."""
 NORMALIZED = Kind("normalized", labelled=True)
 """What CACHE_NORMALIZE takes out of a request; the words around it are not known."""
 
@@ -142,9 +142,9 @@ class Kinds:
 
     @cached_property
     def _patterns(self) -> tuple[Any, re.Pattern[bytes]]:
-        """One that finds the values in linear time, and one that tells which it is that was found, and its borders.
+        """A pattern that finds the values in linear time, and one that tells the kind and the bounds of what was found.
 
-        RE2 takes most of its time for groups, so it is not asked for them.
+        RE2 spends most of its time on groups, so it is not asked for them.
         """
         every = "|".join(f"(?{'i' if kind.ignore_case else ''}:{pattern})" for kind, pattern in self._groups)
         return compiled(every, groups=False), re.compile(every.encode())
@@ -154,7 +154,7 @@ class Kinds:
         return self._by_name.get(name) or Kind(name, numbered=True)
 
     def find(self, text: bytes) -> Iterator[tuple[int, int, Kind]]:
-        """Where the values stand in UTF-8 text: start, end, kind; in order, none in another."""
+        """Where the values occur in UTF-8 text: start, end, kind; in order, none inside another."""
         finder, teller = self._patterns
         at = 0
         while found := finder.search(text, at):
@@ -189,13 +189,13 @@ _PARTS = re.compile(rf"(?i)\b(?:{MONTH}|{WEEKDAY}|[ap]m)\b|\d+")
 
 
 def have_one_form(one: str, other: str) -> bool:
-    """Whether two times or dates are written in the same way: they differ only in figures and names."""
+    """Whether two times or dates are written in the same way: they differ only in digits and names."""
     return any(_form(one, may) == _form(other, may) for may in ("short", "long"))
 
 
 @lru_cache(maxsize=1024)  # the messages of a conversation repeat their times
 def _form(text: str, may: str) -> str:
-    """A time or date without its figures and names; `may` is what May is, as it is the same in full."""
+    """A time or date without its digits and names; `may` stands for May, whose short and full names are the same."""
 
     def part(found: re.Match[str]) -> str:
         name = found[0].lower()

@@ -1,5 +1,5 @@
-"""Finding exact texts where they stand for themselves: an id inside a longer word, or a folder whose name merely begins
-like another's, is not found."""
+"""Finds exact texts that stand alone: an id inside a longer word, or a folder whose name is the beginning of another's,
+is not found."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from computer_use_cache.rebinding.kinds import compiled
 
 _WORD = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 _BREAKS = frozenset(b" \t\n\r\0\"'`()[]{}<>,;:=|/")
-"""No word, number or path goes on beyond one of these."""
+"""No word, number or path continues past one of these."""
 _ESCAPED = (b"\\n", b"\\t", b"\\r")
 """In JSON inside a text, a letter before a value may be the end of such an escape."""
 
 _UNMISTAKABLE = 16
-"""An underscore joins words; a text of this length is one whatever it is joined to."""
+"""An underscore joins words; a text of at least this length counts even if it is joined to another."""
 
 
 class Literals:
@@ -49,7 +49,7 @@ class Literals:
 
 
 def stands_alone(text: bytes, start: int, end: int) -> bool:
-    """Whether what stands between `start` and `end` is not merely a part of a longer word, number or path."""
+    """Whether the text from `start` to `end` is not merely a part of a longer word, number or path."""
     if (start == 0 or text[start - 1] in _BREAKS) and (end == len(text) or text[end] in _BREAKS):
         return True
     return _begins(text, start, end) and _ends(text, start, end)

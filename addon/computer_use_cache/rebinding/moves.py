@@ -19,14 +19,14 @@ from computer_use_cache.rebinding.template import Value, echo_of
 
 TIMES = ("time", "date")
 _MOST_CHARACTERS = 1_000_000
-"""Of all recorded values together: what is looked for in an answer becomes one pattern."""
+"""The limit for all recorded values together, because they are searched for in an answer at once."""
 SPECIAL = re.compile(r'["\\\x00-\x1f]')
-"""Characters that are escaped where a text stands in JSON."""
+"""Characters that JSON escapes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """What becomes of a recorded value: the present text, or the reason why its appearance ends in a refusal."""
+    """What becomes of a recorded value: the present text, or the reason to refuse an answer that holds it."""
 
     kind: str
     present: bytes | None

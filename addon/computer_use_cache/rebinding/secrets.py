@@ -1,8 +1,8 @@
 """Conversations with credentials. Stored requests and answers have `<secret n>` in their place; served answers have the
 caller's own credentials.
 
-A credential is never a value of a template: requests are concealed before their key is made, so which credential it was
-does not matter to the key. Its kind does: to read another service's token is another question.
+A credential is never a value of a template. Requests are concealed before their key is made, so the key does not depend
+on which credential it was, but on its kind: a token for another service makes another question.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from computer_use_cache.rebinding.refusal import Cause, Refusal
 from computer_use_cache.rebinding.template import Value
 
 type Finder = Callable[[str], Iterable[tuple[int, int, str]]]
-"""Where credentials stand in a text: start, end and kind of each, in order, none in another."""
+"""Where credentials are in a text: start, end and kind of each, in order, none inside another."""
 
 _MARK = re.compile(r"<secret \d+[^>]{0,20}>")
 _SHORTEST = 6
@@ -35,9 +35,8 @@ _WINDOW, _STRIDE = 12, 4
 
 @dataclass(frozen=True, slots=True)
 class Concealed:
-    """A request's body without its credentials, the credentials in the order of their numbers, and their
-    kinds. The credentials are for the
-    present answer only: never store, log or show them."""
+    """A request's body without its credentials, the credentials in the order of their numbers, and their kinds. The
+    credentials are for the present answer only: never store, log or show them."""
 
     body: Json
     secrets: tuple[str, ...] = field(repr=False)

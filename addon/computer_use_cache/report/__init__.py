@@ -1,0 +1,1 @@
+"""The page of a run: its steps, screenshots and differences, as one HTML file."""

@@ -68,13 +68,13 @@ class StepViews:
         media = self._redactor.item(item).media if item else None
         if media is None:
             return None
-        told = ", then ".join(map(str, actions[:_MOST_ACTIONS]))
-        alt = f"Screen before step {step.number}'s action{f' {told}' if told else ''}"
+        done = ", then ".join(map(str, actions[:_MOST_ACTIONS]))
+        alt = f"Screen before step {step.number}'s action{f' {done}' if done else ''}"
         return self._album.screen(media, alt, actions, screen_size(step.body))
 
     def _item_view(self, item: Item) -> ItemView:
-        told = " ".join(str(action) for action in item.actions)
-        title = (f"{item.name}: {told}" if told else item.name) if item.kind is Kind.CALL else item.role
+        actions = " ".join(str(action) for action in item.actions)
+        title = (f"{item.name}: {actions}" if actions else item.name) if item.kind is Kind.CALL else item.role
         if item.kind is Kind.RESULT:
             title = "tool result"
         is_picture = item.media is not None and item.media.is_picture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,38 +67,53 @@ class Assignment:
         self._own_run = own_run
         self._joined = BoundedMemory[str, _Joined](_MOST_REMEMBERED)
         self._openings = BoundedMemory[bytes, Opening](_MOST_REMEMBERED)
+        self._left = math.inf
+        """How many more runs may be joined."""
         self._by_key = BoundedMemory[str, tuple[Opening, bool]](MOST_SEEN)
         """By key, because the fast path may know a hit without its body."""
 
-    def run_of(self, settled: Settled) -> str:
-        """The id of the call's run. Blocks; raises StoreError."""
+    def renew(self, limit: float) -> None:
+        """Let `run_of` join this many runs from now on, because each takes the store some time."""
+        self._left = limit
+
+    def run_of(self, settled: Settled) -> str | None:
+        """The id of the call's run; None if it must be joined and no more may be. Blocks; raises StoreError."""
         if self._own_run:
             return self._own_run
         client, at = self._cache.scope(settled.route.request), settled.call.at
         if name := settled.route.controls.run:
             return self._join(_label("name", client, name), name, at)
+        if self._left <= 0 and self._is_unknown(settled.head):
+            return None
         opening, begins = self._opening(settled) or (None, False)
         if opening:
             id = self._join(_label("conversation", client, opening.digest), opening.title, at, begins=begins)
         else:
             last = self._joined.get(client, at)
             id = last.id if last else self._join(_label("other", client), settled.call.format, at)
-        self._joined.put(client, _Joined(id, at, False), at + PAUSE_SECONDS)
+        if id:
+            self._joined.put(client, _Joined(id, at, False), at + PAUSE_SECONDS)
         return id
 
     def forget(self) -> None:
         """Forget which runs were joined, because one of them is gone."""
         self._joined.clear()
 
-    def _join(self, label: str, name: str, at: float, *, begins: bool = False) -> str:
+    def _join(self, label: str, name: str, at: float, *, begins: bool = False) -> str | None:
         known = self._joined.get(label, at)
         if known is None or known.is_continued == begins:
+            if self._left <= 0:
+                return None
+            self._left -= 1
             run = Run(id=new_id(at), name=redacted(name), began=at, ended=at)
             id = self._cache.store.run_log.join_run(run, label, at - PAUSE_SECONDS, begins=begins)
             known = _Joined(id, at, not begins)
         known.at = max(known.at, at)
         self._joined.put(label, known, known.at + PAUSE_SECONDS)
         return known.id
+
+    def _is_unknown(self, head: Head | None) -> bool:
+        return head is not None and self._openings.get(digest_of(head)) is None
 
     def _opening(self, settled: Settled) -> tuple[Opening, bool] | None:
         """The opening of the call's conversation, and whether the call begins it; None if that is not known."""

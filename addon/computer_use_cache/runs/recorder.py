@@ -1,11 +1,14 @@
 """Records the calls of runs: in memory first, then in the store, in the writer thread.
 
-Recording costs a request one append. Under a flood, calls are dropped and counted.
+Recording costs a request one append. Under a flood, calls wait for a later flush; those that find no room are dropped
+and counted.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import math
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -30,6 +33,10 @@ if TYPE_CHECKING:
 
 MOST_PENDING = 2000
 """Between two flushes, which are a second apart. No agent makes this many calls; a load test does."""
+
+
+MOST_JOINED = 100
+"""Runs that one flush joins. A call that joins one takes twenty times as long to record as the next call of the run."""
 
 
 class _Hit(NamedTuple):
@@ -63,9 +70,9 @@ class Recorder:
         self._pending: deque[_Hit | Settled] = deque()
         self._dropped = 0
         self._unstored = 0
-        """Calls of the present flush that are not stored yet."""
+        """Calls of the current flush that are not stored yet."""
         self._recorded: list[Recorded] = []
-        """Calls of the present flush that are stored, for the log."""
+        """Calls of the current flush that are stored, for the log."""
 
     def hit(self, plan: Plan, key: str, cost: Cost, began: float, now: float) -> None:
         """A hit of the fast path on the entry `key` has ended. Times are in Unix seconds."""
@@ -83,19 +90,21 @@ class Recorder:
         else:
             self._dropped += 1
 
-    def flush(self) -> None:
-        """Move the calls into the store. If that raises StoreError, they are lost, and counted."""
+    def flush(self, *, is_last: bool = False) -> None:
+        """Move the calls into the store, except those that must wait for the next flush, unless this `is_last`. If that
+        raises StoreError, they are lost, and counted."""
+        self._assignment.renew(math.inf if is_last else MOST_JOINED)
         pending = [self._pending.popleft() for _ in range(len(self._pending))]
         dropped, self._dropped = self._dropped, 0
         self._unstored = len(pending)
         try:
             settled = [_settled_hit(each) if isinstance(each, _Hit) else each for each in pending]
             for inexact in filter(None, (each.inexact for each in settled)):
-                with contextlib.suppress(FormatError):  # it cannot be asked again, and its call counts all the same
+                with contextlib.suppress(FormatError):  # it cannot be audited, but its call still counts
                     self._cache.store.put_request(inexact.key, hit_record(self._cache, inexact))
             if rejected := self._store(settled):
                 self._assignment.forget()
-                self._store(rejected, is_last=True)
+                self._store(rejected, is_retry=True)
         finally:
             if dropped + self._unstored:
                 self._ledger.unrecorded(dropped + self._unstored)
@@ -103,16 +112,20 @@ class Recorder:
             if self._call_log and (recorded or dropped):
                 self._call_log.write(recorded, dropped)
 
-    def _store(self, settled: Sequence[Settled], *, is_last: bool = False) -> list[Settled]:
-        """Store calls in their runs. Returns those whose run has been removed, or is full, unless this `is_last`."""
+    def _store(self, settled: Sequence[Settled], *, is_retry: bool = False) -> list[Settled]:
+        """Store calls in their runs. Returns those whose run has been removed, or is full, unless this `is_retry`."""
         by_run: defaultdict[str, list[Settled]] = defaultdict(list)
         for each in sorted(settled, key=lambda one: one.call.at):
-            by_run[self._assignment.run_of(each)].append(each._replace(call=_redacted(each.call)))
+            if run := self._assignment.run_of(each):
+                by_run[run].append(each._replace(call=_redacted(each.call)))
+            else:
+                self._unstored -= 1
+                self._pending.append(each)
         rejected = list[Settled]()
         for id, members in by_run.items():
             steps = self._cache.store.run_log.add_calls(id, [one.call for one in members])
             self._unstored -= len(steps)
-            if not steps and not is_last:
+            if not steps and not is_retry:
                 rejected += members
                 continue
             for one, step in zip_longest(members, steps):
@@ -145,4 +158,11 @@ def _settled_hit(hit: _Hit) -> Settled:
 
 def _redacted(call: Call) -> Call:
     """The call without credentials: its texts are a client's, or quote one."""
-    return replace(call, **{name: redacted(getattr(call, name)) for name in ("path", "model", "reason", "near_place")})
+    names = ("path", "model", "reason", "near_place")
+    return replace(call, **{name: _redacted_text(getattr(call, name)) for name in names})
+
+
+@functools.lru_cache(256)
+def _redacted_text(text: str) -> str:
+    """Most calls repeat the path and the model of an earlier one."""
+    return redacted(text)

@@ -13,7 +13,7 @@ from computer_use_cache.runs.assignment import new_id
 
 
 def new_run(command: Sequence[str], now: float, *, bindings: str = "", parent: str = "") -> Run:
-    """A run of this command in the present folder, which begins at `now` (Unix seconds). Its command line is kept
+    """A run of this command in the current folder, which begins at `now` (Unix seconds). Its command line is kept
     without credentials."""
     words = _without_credentials(command)
     folder = redacted(os.getcwd())

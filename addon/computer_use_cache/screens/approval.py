@@ -21,7 +21,7 @@ from computer_use_cache.screens.remembered import Remembered
 
 
 class Rule(StrEnum):
-    """By what two pictures with different data are the same; headers and statistics count by these words."""
+    """What makes two pictures with different data count as the same; headers and statistics use these words."""
 
     PIXELS = "image-pixels"
     MASK = "image-mask"
@@ -35,7 +35,7 @@ INEXACT = frozenset((Rule.MASK, Rule.PADDED_MASK, Rule.CARET))
 
 @dataclass(frozen=True, slots=True)
 class Same:
-    """Two pictures may stand for each other, by all of these rules together; none for equal data."""
+    """Two pictures count as the same by these rules together, or by no rule if their data are equal."""
 
     rules: frozenset[Rule] = frozenset()
 
@@ -67,7 +67,7 @@ type Comparison = Same | Difference | OtherSize | Undecodable
 
 @dataclass(frozen=True, slots=True)
 class Approved:
-    """All pictures are the same; for each rule, how many are by it."""
+    """All pictures are the same; for each rule, how many pictures needed it."""
 
     counts: Mapping[Rule, int]
 
@@ -77,7 +77,7 @@ class Approved:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The picture at this place among the request's (from 0) is another one."""
+    """The request's picture number `at`, counted from 0, is another one."""
 
     at: int
     why: Difference | OtherSize | Undecodable | None
@@ -88,11 +88,11 @@ class Refused:
 
 
 type Find = Callable[[str], str | None]
-"""Gives the base64 of a picture by its digest, None if it is not kept."""
+"""Returns the base64 of a picture by its digest, None if it is not kept."""
 
 
 class Approval:
-    """The rules of one proxy. What two pictures were found to be is remembered."""
+    """The rules of one proxy. Results of comparisons are remembered."""
 
     def __init__(self, masks: Sequence[Mask] = (), *, caret: bool = False) -> None:
         self.masks = tuple(masks)
@@ -124,7 +124,7 @@ class Approval:
         return Approved({rule: counts[rule] for rule in Rule if counts[rule]})
 
     def compare(self, recorded: str, present: str, find: Find) -> Comparison:
-        """What two pictures, given by their digests, are to each other."""
+        """How two pictures compare, given by their digests."""
         if recorded == present:
             return Same()
         pair = recorded, present
@@ -140,7 +140,7 @@ class Approval:
 
 
 def compare(recorded: str, present: str, masks: Sequence[Mask] = (), *, caret: bool = False) -> Comparison:
-    """What two pictures in base64 are to each other. `caret`: whether they may differ by a text cursor."""
+    """How two pictures in base64 compare. `caret`: whether they may differ by a text cursor."""
     if picture_of(recorded).key_text == picture_of(present).key_text:
         return Same()
     one, other = decode(recorded), decode(present)

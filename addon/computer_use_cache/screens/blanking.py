@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from computer_use_cache.formats import placeholder
 from computer_use_cache.formats.base import Format, Json
 from computer_use_cache.screens.picture import LONG, Picture, map_pictures, picture_of
 
@@ -20,6 +21,19 @@ def pictures_in(format: Format, body: Json) -> list[Picture]:
     """The pictures that `blanked` takes out, in their order."""
     found: list[Picture] = []
     map_pictures(format, body, lambda text: _blanked(text, found))
+    return found
+
+
+def digests_at(format: Format, recorded: Json) -> list[str]:
+    """The digests of the pictures in a recorded body, which names them so, in their order."""
+    found: list[str] = []
+
+    def noted(text: str) -> str:
+        if digest := placeholder.digest_in(text):
+            found.append(digest)
+        return text
+
+    map_pictures(format, recorded, noted)
     return found
 
 

@@ -1,4 +1,4 @@
-"""A text cursor that blinks: the one change of a picture that is known by its looks.
+"""A text cursor that blinks: the one change of a picture that is recognised by its looks.
 
 A typed l, | or I can look the same, so this proves nothing while a text of the two requests differs.
 """
@@ -25,7 +25,7 @@ def is_caret(one: Image, other: Image, box: Box) -> bool:
     """Whether two pictures that differ in this box only differ by a bar on a background of one colour.
 
     The bar and what is in its place in the other picture are of one colour each; and the columns left and right of it
-    have the background's colour, which the end of a progress bar has not.
+    have the background's colour, unlike those beside the end of a progress bar.
     """
     left, top, right, bottom = box
     if not is_bar(box) or left == 0 or right == one.width:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _ROWS_APART, _COLUMNS_APART = 8, 32
-"""What differs nearer than this is one rectangle: the digits of a clock are."""
+"""Differences closer to each other than this form one rectangle, as the digits of a clock do."""
 _SHOWN = 3
 _WHITE = [0, *[255] * 255]
 

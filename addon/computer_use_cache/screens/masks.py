@@ -19,7 +19,7 @@ PADDING = 8
 _MOST_SHARE = 0.02
 """A larger part of a picture needs a `!`."""
 _MOST_SHARE_OF_ANY = 0.1
-"""The same for `*`, where only the picture that comes tells the share: a strip is all there is of a small detail."""
+"""The same for `*`, whose share depends on each picture: a strip may cover all of a small one."""
 _ITEM = re.compile(
     r"(?:\*|(?P<width>[0-9]{1,5})x(?P<height>[0-9]{1,5}))(?P<scaled>\s+scaled)?\s*:\s*"
     r"(?:(?P<edge>top|bottom|left|right)\s+(?P<depth>[0-9]{1,5})"

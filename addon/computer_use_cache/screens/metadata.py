@@ -155,9 +155,9 @@ def _oriented(exif: bytes) -> bytes | None:
     (at,) = struct.unpack_from(f"{order}I", exif, 4)
     (count,) = struct.unpack_from(f"{order}H", exif, at)
     entries = [struct.unpack_from(f"{order}HHIH", exif, at + 2 + 12 * number) for number in range(count)]
-    told = [entry for entry in entries if entry[0] == _ORIENTATION]
-    if not told:
+    orientations = [entry for entry in entries if entry[0] == _ORIENTATION]
+    if not orientations:
         return b""
-    if len(told) > 1 or told[0][1:3] != (3, 1):
+    if len(orientations) > 1 or orientations[0][1:3] != (3, 1):
         return None
-    return struct.pack("<2sHIHHHIHHI", b"II", 42, 8, 1, _ORIENTATION, 3, 1, told[0][3], 0, 0)
+    return struct.pack("<2sHIHHHIHHI", b"II", 42, 8, 1, _ORIENTATION, 3, 1, orientations[0][3], 0, 0)

@@ -1,12 +1,13 @@
-"""What is known of a picture in a request, found out once: a conversation shows its screenshots again with every step.
+"""What is known about a picture in a request, found out once: a conversation repeats its screenshots in every step.
 
 A picture met before is recognised by a few of its characters, and then compared as a whole, which takes a tenth of the
-time of a digest. The texts met last are kept, up to 64 MiB of them.
+time of a digest. The texts met last are kept, up to 64 MiB of them, and once more as bytes if they are met again.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import string
 import threading
 from collections import OrderedDict
@@ -28,15 +29,20 @@ _ALPHABET = (string.ascii_letters + string.digits + "+/_-").encode()
 
 
 class Picture:
-    """The text of a picture: base64, alone or in a data URL. Any other text has the same facts, all of them "no"."""
+    """The text of a picture: base64, alone or in a data URL. For any other text, all answers are negative.
 
-    def __init__(self, text: str) -> None:
+    `number` identifies a remembered picture. No other text ever has it in this process.
+    """
+
+    def __init__(self, text: str, number: int | None = None) -> None:
         self.text = text
+        self.number = number
         self.before = data_url.base64_head(text)
         self.key_text = self._without_metadata()
 
     def is_now(self, text: str) -> None:
-        """Hold this equal text. The request that it is from is compared with it several times: with itself, at once."""
+        """Hold this equal text instead. Its request is compared with it several times, and comparing a text with itself
+        takes no time."""
         if self.key_text is self.text:
             self.key_text = text
         self.text = text
@@ -51,6 +57,11 @@ class Picture:
         """Whether every character of the data is one of base64's."""
         plain = self.data.removesuffix("=").removesuffix("=")
         return plain.isascii() and not plain.encode().translate(None, _ALPHABET)
+
+    @cached_property
+    def written(self) -> bytes:
+        """The text as it stands in JSON; b"" if it is not base64, and might be escaped there."""
+        return self.text.encode("utf-8", "surrogatepass") if self.is_base64 else b""
 
     @cached_property
     def digest(self) -> str:
@@ -85,18 +96,16 @@ class _Known:
     def __init__(self) -> None:
         self._pictures: OrderedDict[tuple[int, str], Picture] = OrderedDict()
         self._chars = 0
+        self._numbers = itertools.count()
         self._lock = threading.Lock()
 
     def picture(self, text: str) -> Picture:
         fingerprint = len(text), text[:: len(text) // _SAMPLES]
-        with self._lock:
-            known = self._pictures.get(fingerprint)
-            if known is not None:
-                self._pictures.move_to_end(fingerprint)
+        known = self._get(fingerprint)
         if known is not None and known.text == text:
             known.is_now(text)
             return known
-        picture = Picture(text)
+        picture = Picture(text, next(self._numbers))
         with self._lock:
             self._forget(fingerprint)
             self._pictures[fingerprint] = picture
@@ -104,6 +113,18 @@ class _Known:
             while self._chars > _MOST_CHARS:
                 self._forget(next(iter(self._pictures)))
         return picture
+
+    def written_in(self, body: bytes, start: int, end: int) -> Picture | None:
+        samples = body[start : end : (end - start) // _SAMPLES]
+        known = self._get((end - start, samples.decode("latin-1")))
+        return known if known and known.written and body.startswith(known.written, start) else None
+
+    def _get(self, fingerprint: tuple[int, str]) -> Picture | None:
+        with self._lock:
+            known = self._pictures.get(fingerprint)
+            if known is not None:
+                self._pictures.move_to_end(fingerprint)
+        return known
 
     def _forget(self, fingerprint: tuple[int, str]) -> None:
         if (picture := self._pictures.pop(fingerprint, None)) is not None:
@@ -132,3 +153,8 @@ def without_metadata(text: str) -> str:
 def picture_of(text: str) -> Picture:
     """What is known of a text that stands where a picture may be."""
     return Picture(text) if len(text) < LONG else _known.picture(text)
+
+
+def known_picture(body: bytes, start: int, end: int) -> Picture | None:
+    """The remembered picture that is written in these bytes of a JSON text, if there is one."""
+    return None if end - start < LONG else _known.written_in(body, start, end)

@@ -21,7 +21,7 @@ class Remembered[Key: Hashable, Value]:
             return self._values.get(key)
 
     def put(self, key: Key, value: Value) -> None:
-        """Remember a value, and forget the oldest one where there are many."""
+        """Remember a value, and forget the oldest one if there are too many."""
         with self._lock:
             self._values[key] = value
             if len(self._values) > _MOST:

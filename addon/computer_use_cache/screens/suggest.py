@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _HIGHEST_LINE = 40
-"""What is higher is no line of text."""
+"""Anything higher is not a line of text."""
 _LONGEST_LINE = 20
 """How far a line reaches to either side of what differs, in times its height."""
 _LEAST_GAP = 8
 """Columns without ink that end a line of small text."""
 _FAINT = 32
-"""A smaller difference from the background is noise of JPEG."""
+"""A smaller difference from the background is JPEG noise."""
 _MOST_BOXES = 4
 _MOST_SHARE = 0.1
 """Pictures that differ in more than this, or in more places, show something else."""

@@ -1,0 +1,1 @@
+"""Where entries, requests, pictures, runs and counters are kept: on disk, or on Redis or Valkey."""

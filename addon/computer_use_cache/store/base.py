@@ -1,4 +1,4 @@
-"""The protocols that every store fulfils. One suite of tests checks them on each store (tests/store/test_store.py).
+"""The protocols that every store implements. One test suite runs against each store (tests/store/test_store.py).
 
 A store is one object with several roles. Code that uses it names the role it needs: `EntryStore` for recorded answers,
 `RequestLog` for the requests behind them, `RunLog` for the calls of each run, `Counters` for statistics, `Leases` for
@@ -20,7 +20,7 @@ from computer_use_cache.models import Entry, RequestRecord
 from computer_use_cache.run_models import Call, Run
 
 NEWEST_OF_PART = 16
-"""How many requests are compared for each part they share. A part that more of them share says little."""
+"""How many requests are compared for each part they share. A part that more requests share says little."""
 NEWEST_OF_TEMPLATE = 16
 NEAR_CANDIDATES = 4
 KEPT_MISSES = 1000
@@ -31,7 +31,7 @@ CALLS_OF_RUN = 10_000
 RUNS_SHARE = 0.01
 """The share of the size limit that is for runs."""
 LEAST_FOR_RUNS = 1024 * 1024
-"""Bytes for runs, however small the store is."""
+"""The bytes that runs may take however small the store is."""
 LEASE_SECONDS = 10
 
 
@@ -83,11 +83,11 @@ class EntryStore(Protocol):
         """As `get`, on the event loop: SLOW if reading the entry would hold it up, and `get` must be used instead."""
 
     def put(self, entry: Entry, keep_seconds: float | None, record: RequestRecord | None = None) -> bool:
-        """Store an entry for so long (None: forever), and the request that it answers; True if it replaced another."""
+        """Store an entry for `keep_seconds` (None: forever), and the request it answers; True if one was replaced."""
 
     def put_all(self, batch: Sequence[NewEntry]) -> None:
-        """Store many entries at the cost of a few transactions. They count as equally new; of several with one key, the
-        last stays."""
+        """Store many entries at the cost of a few transactions. They count as equally new. If several have the same
+        key, the last one is kept."""
 
     def with_template(self, template: str) -> list[str]:
         """The keys of the newest `NEWEST_OF_TEMPLATE` entries with that template, newest first."""
@@ -99,7 +99,7 @@ class EntryStore(Protocol):
         """Every readable entry, the most recently stored first."""
 
     def clear(self, chosen: Choice | None = None) -> int:
-        """Remove the chosen entries, or all and the runs too, in short transactions; the number of entries removed."""
+        """Remove the chosen entries, or all entries and runs, in short transactions; the number of entries removed."""
 
     def probe(self) -> None:
         """Write something and remove it again, to find out if that is possible."""
@@ -112,7 +112,7 @@ class EntryStore(Protocol):
 
 
 class RequestLog(Protocol):
-    """The requests behind the entries, and a log of misses. It explains misses and audits hits; serving needs none."""
+    """The requests behind the entries, and a log of misses: to explain misses and audit hits. Serving needs neither."""
 
     def request(self, key: str) -> RequestRecord | None:
         """The request that an entry answers; None if it is not known."""
@@ -175,8 +175,8 @@ class RunLog(Protocol):
         """The id of the newest run with this label that was active at `since` (Unix seconds) or later; without one,
         `run` is added. All processes that ask at the same time get the same answer.
 
-        A call that `begins` a conversation does not join a run whose conversation has gone on: it is asked again from
-        the start.
+        A call that `begins` a conversation does not join a run that is past its first request: such a call starts a
+        new run.
         """
 
     def add_calls(self, id: str, calls: Sequence[Call]) -> range:

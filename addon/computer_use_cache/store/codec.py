@@ -38,6 +38,8 @@ _UNREADABLE = (zstandard.ZstdError, ValueError, TypeError, KeyError, MemoryError
 _SHAPES = {str(shape): shape for shape in Shape}
 _FIRST_FIELDS = 15
 """How many fields an entry had at first."""
+_REQUEST_FIELDS = 5
+"""Earlier versions also stored a record's parts."""
 _LATER_DEFAULTS = Entry.__struct_defaults__[_FIRST_FIELDS - len(Entry.__struct_fields__) :]
 
 
@@ -63,8 +65,8 @@ def encode(entry: Entry) -> bytes:
 
 
 def encode_request(record: RequestRecord) -> bytes:
-    """The bytes to store, without the record's media."""
-    return _frame((record.upstream, record.path, record.query, record.headers, record.body, record.parts))
+    """The bytes to store, without the record's parts, which do not compress, and its media."""
+    return _frame((record.upstream, record.path, record.query, record.headers, record.body))
 
 
 def encode_run(run: Run) -> bytes:
@@ -107,7 +109,7 @@ def decode(data: bytes) -> Entry | None:
 def decode_request(data: bytes) -> RequestRecord | None:
     """The record in `data`, or None if this version cannot read all of it."""
     try:
-        return RequestRecord(*_fields(data))
+        return RequestRecord(*_fields(data)[:_REQUEST_FIELDS])
     except _UNREADABLE:
         return None
 

@@ -6,6 +6,7 @@ import heapq
 import itertools
 import logging
 import math
+import os
 import time
 import zlib
 from collections import defaultdict
@@ -63,7 +64,9 @@ class DiskStore:
         """
         with failures(folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            folder.chmod(0o700)
+            self._can_be_written = os.access(folder, os.W_OK)
+            if self._can_be_written:
+                folder.chmod(0o700)
         self.folder = folder
         self._reserve = Reserve(folder / "space.reserve")
         try:
@@ -71,6 +74,8 @@ class DiskStore:
         except StoreError:
             with self._reserve.lent():  # it may be the disk that is full
                 self._open(folder, size_limit, leases)
+        if not self._can_be_written:
+            logger.warning("the store in %s can only be read: its answers are served, and no new ones stored", folder)
         self._reserve.refill()
         self._copies = BoundedMemory[str, _Copy](_COPIES_BYTES, _weight)
         self._seen = BoundedMemory[str, bool](MOST_SEEN)
@@ -86,7 +91,7 @@ class DiskStore:
             for number in range(_SHARDS)
         ]
         self._counters = Database(folder / "counters", eviction_policy="none")
-        self.leases = DiskLeases(folder / "leases") if leases else None
+        self.leases = DiskLeases(folder / "leases") if leases and self._can_be_written else None
         self._media = Media(folder / "media", int(size_limit * _MEDIA_SHARE))
         self._requests = Requests(folder / "requests.db", int(size_limit * _REQUESTS_SHARE), self._media)
         self.run_log = Runs(folder / "runs.db", max(int(size_limit * RUNS_SHARE), LEAST_FOR_RUNS))
@@ -135,6 +140,7 @@ class DiskStore:
 
     def _put(self, batch: Collection[NewEntry]) -> int:
         """Store entries with different keys. Returns how many replaced another."""
+        self._check_writable()
         rows: dict[int, list[tuple[str, bytes, float | None, str]]] = defaultdict(list)
         for entry, keep_seconds, _ in batch:
             row = entry.key, codec.encode(entry), keep_seconds, entry.template
@@ -185,9 +191,16 @@ class DiskStore:
             return removed
 
     def probe(self) -> None:
+        self._check_writable()
         with self._counters.use() as counters:
             counters.set("probe", 1)
             counters.delete("probe")
+
+    def _check_writable(self) -> None:
+        if not self._can_be_written:
+            raise StoreError(
+                f"the store in {self.folder} can only be read; set CACHE_DIR to a folder that can be written"
+            )
 
     def size(self) -> Size:
         entries = size = 0
@@ -198,6 +211,8 @@ class DiskStore:
         return Size(entries, size)
 
     def maintain(self) -> None:
+        if not self._can_be_written:
+            return
         for database in self._shards:
             database.cull()
             database.remove_orphans()

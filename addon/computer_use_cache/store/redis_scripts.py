@@ -1,15 +1,15 @@
 """The scripts that change entries on a Redis server. Each is one step for the server, so a proxy may die at any point.
 
-Every script on entries begins with `TABLES` and is given the names of the tables as its first keys.
+Every script on entries begins with `TABLES`, and is given the names of the tables as its first keys and the prefix that
+they have in common as its first argument.
 """
 
 PREFIX = "computer-use-cache:1:"
 """Begins every key of ours."""
-TEMPLATE = PREFIX + "template:"
 
-TABLES = f"""
+TABLES = """
 local order, expiry, sizes, totals, templates = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local by_template = '{TEMPLATE}'
+local by_template = table.remove(ARGV, 1) .. 'template:'
 local function now()
     local time = redis.call('TIME')
     return time[1] * 1000 + math.floor(time[2] / 1000)
@@ -27,15 +27,21 @@ local function forget(key)
 end
 """
 PUT = """
-local entry, key, data, milliseconds, template = KEYS[6], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local entry, request = KEYS[6], KEYS[7]
+local key, data, milliseconds, template, record = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local replaced = redis.call('EXISTS', entry)
 forget(key)
 redis.call('SET', entry, data)
+if record ~= '' then redis.call('SET', request, record) end
 if milliseconds ~= '' then
     redis.call('PEXPIRE', entry, milliseconds)
+    if record ~= '' then redis.call('PEXPIRE', request, milliseconds) end
     redis.call('ZADD', expiry, now() + milliseconds, key)
 end
-local number = redis.call('HINCRBY', totals, 'puts', 1)
+local time = redis.call('TIME')
+local last = tonumber(redis.call('HGET', totals, 'puts') or 0)
+local number = string.format('%.0f', math.max(last + 1, time[1] * 1000000 + time[2]))
+redis.call('HSET', totals, 'puts', number)
 redis.call('ZADD', order, number, key)
 if template ~= '' then
     redis.call('HSET', templates, key, template)
@@ -54,6 +60,12 @@ for number, key in ipairs(ARGV) do
 end
 return deleted
 """
+ADD_HOLDERS = """
+for number = 3, #ARGV do redis.call('LPUSH', KEYS[1], ARGV[number]) end
+redis.call('LTRIM', KEYS[1], 0, ARGV[1] - 1)
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+"""
+"""Adds keys to those of the requests that share a part."""
 FORGET_EXPIRED = """
 local keys = redis.call('ZRANGEBYSCORE', expiry, '-inf', now(), 'LIMIT', 0, ARGV[1])
 for _, key in ipairs(keys) do forget(key) end
@@ -70,11 +82,3 @@ for i = 2, #ARGV, 2 do
     end
 end
 """
-TAKE_LEASE = """
-local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then return holder end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return ARGV[1]
-"""
-RENEW_LEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end"
-RELEASE_LEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"

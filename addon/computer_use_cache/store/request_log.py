@@ -33,6 +33,7 @@ CREATE TABLE IF NOT EXISTS holds (id INTEGER, digest BLOB, PRIMARY KEY (id, dige
 CREATE INDEX IF NOT EXISTS held_by ON holds (digest);
 CREATE TABLE IF NOT EXISTS misses (id INTEGER PRIMARY KEY AUTOINCREMENT, data BLOB NOT NULL);
 """
+_ADD = "INSERT INTO requests (key, data, expires_at) VALUES (?, ?, ?) RETURNING id"
 _NEWEST_OF_PART = f"""
 SELECT parts.id FROM parts CROSS JOIN requests ON requests.id = parts.id
 WHERE part = ? ORDER BY parts.id DESC LIMIT {NEWEST_OF_PART}
@@ -67,17 +68,20 @@ class Requests(SqliteFile):
     def put(self, records: Sequence[tuple[str, RequestRecord, float | None]]) -> None:
         """Store the requests of entries by key, each for the same number of seconds as its entry (None: forever)."""
         now = time.time()
+        rows = [
+            (key, codec.encode_request(record), None if keep_seconds is None else now + keep_seconds)
+            for key, record, keep_seconds in records
+        ]
+        parts, held = list[tuple[int, int]](), list[tuple[int, bytes]]()
         with self._change() as database:
             replaced = _delete(database, _numbers(database, [key for key, _, _ in records]))
-            for key, record, keep_seconds in records:
-                expires_at = None if keep_seconds is None else now + keep_seconds
-                row = (key, codec.encode_request(record), expires_at)
-                number = database.execute(
-                    "INSERT INTO requests (key, data, expires_at) VALUES (?, ?, ?)", row
-                ).lastrowid
-                database.executemany("INSERT OR IGNORE INTO parts VALUES (?, ?)", ((p, number) for p in record.parts))
-                digests = ((number, bytes.fromhex(digest)) for digest in record.media)
-                database.executemany("INSERT INTO holds VALUES (?, ?)", digests)
+            for row, (_, record, _) in zip(rows, records, strict=True):
+                number = database.execute(_ADD, row).fetchone()[0]
+                parts += ((part, number) for part in record.parts)
+                held += ((number, bytes.fromhex(digest)) for digest in record.media)
+            parts.sort()  # in the table's order, each of its pages is read and written once
+            database.executemany("INSERT OR IGNORE INTO parts VALUES (?, ?)", parts)
+            database.executemany("INSERT INTO holds VALUES (?, ?)", held)
             self._remove_unheld(database, replaced)
         # If the process dies here, a request lacks its pictures; a picture never lacks its request.
         for _, record, _ in records:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import diskcache
 
 from computer_use_cache.store.raw_disk import RawDisk
+from computer_use_cache.store.read_only import ReadOnlyCache, can_only_be_read
 from computer_use_cache.store.space import rows_at_once, trim_log
 from computer_use_cache.store.sqlite_failures import FAILURES, failures, is_corrupt
 
@@ -105,11 +106,15 @@ class Database:
                 self._cache = self._open()
 
     def _open(self) -> Any:
+        file = self._folder / _FILE
+        if can_only_be_read(file):
+            self._number = file.stat().st_ino
+            return ReadOnlyCache(self._folder, _FILE)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        make_private(self._folder / _FILE)
+        make_private(file)
         for path in (self._folder, *self._folder.glob(_FILE + "*")):
             path.chmod(0o700 if path == self._folder else 0o600)
-        self._number = (self._folder / _FILE).stat().st_ino
+        self._number = file.stat().st_ino
         cache = diskcache.Cache(
             str(self._folder),
             timeout=_BUSY_SECONDS,
@@ -120,7 +125,7 @@ class Database:
         )
         if self._tagged:
             cache._con.execute(_TAG_INDEX)
-        trim_log(cache._con, self._folder / _FILE)
+        trim_log(cache._con, file)
         return cache
 
     # -- reading

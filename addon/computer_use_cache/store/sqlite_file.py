@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from computer_use_cache.errors import StoreError
+from computer_use_cache.store.read_only import can_only_be_read, connect
 from computer_use_cache.store.space import trim_log
 from computer_use_cache.store.sqlite import make_private
 from computer_use_cache.store.sqlite_failures import is_corrupt
@@ -41,6 +42,8 @@ class SqliteFile:
                 self._replace(error)
 
     def _open(self) -> sqlite3.Connection:
+        if can_only_be_read(self._path):
+            return connect(self._path, check_same_thread=False)
         make_private(self._path)
         database = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         deadline = time.monotonic() + _BUSY_SECONDS

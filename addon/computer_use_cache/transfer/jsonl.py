@@ -6,13 +6,14 @@ A file that is read back may have been edited: a line is accepted only if this c
 from __future__ import annotations
 
 import base64
+import itertools
 import math
 import os
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -20,19 +21,20 @@ from computer_use_cache import formats
 from computer_use_cache.accounting import prices
 from computer_use_cache.cache import judging, policy
 from computer_use_cache.cache.cache import Cache
-from computer_use_cache.credentials import detection, places
+from computer_use_cache.credentials import places
 from computer_use_cache.diagnosis import similarity
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats import helpers, walking
 from computer_use_cache.formats.base import Format, Json, dump, load_object
 from computer_use_cache.keys import canonical_json, key
 from computer_use_cache.models import Entry, RequestRecord, Response, Shape, Skipped
+from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Store
 from computer_use_cache.transfer import run_lines
-from computer_use_cache.transfer.recordings import EXPORT_MARK, Damaged, Exported
-from computer_use_cache.transfer.run_lines import ExportedRun
+from computer_use_cache.transfer.recordings import EXPORT_MARK, Damaged, Exported, Read
 
 _VERSION = 1
+_HEADING_OF_ANOTHER_VERSION = re.compile(rf'\s*{{\s*"{EXPORT_MARK}"\s*:(?!\s*{_VERSION}\s*}})'.encode())
 _TEMPLATE = re.compile(r"[!-~]{1,200}")
 _LINE_PER_BODY = 8
 """How much longer a line may be than the largest request and answer: JSON may escape a byte as six characters."""
@@ -109,42 +111,56 @@ def _document(body: bytes) -> Any:
     """A request's body as JSON, or as text where numbers would not survive that."""
     try:
         document = load_object(body)
-        if _canonical(dump(document)) == _canonical(body):
+        written, sent = map(canonical_json.parse_body, (dump(document), body))
+        if canonical_json.canonical(written) == canonical_json.canonical(sent):
             return document
     except (FormatError, RequestError):
         pass
     return body.decode("utf-8", "replace")
 
 
-def _canonical(body: bytes) -> bytes:
-    return canonical_json.canonical(canonical_json.parse_body(body))
+def read(path: Path, into: Cache) -> Iterator[Read]:
+    """The entries and runs in an export, checked against the settings of `into`."""
+    return itertools.chain.from_iterable(read_line(line, into) for line in split(path, into.settings))
 
 
-def read(path: Path, into: Cache) -> Iterator[Exported | ExportedRun | Skipped | Damaged]:
-    """The entries and runs in an export, checked against the settings of `into`. Lines count from 1; a line that cannot
-    be read comes as a Damaged."""
-    settings = into.settings
+class Line(NamedTuple):
+    """A line of an export, and where it stands."""
+
+    where: str
+    data: bytes
+    is_cut: bool = False
+    """Whether it is longer than any line that could be accepted, and `data` only its beginning."""
+
+
+def split(path: Path, settings: Settings) -> Iterator[Line]:
+    """The lines of an export, counted from 1, up to one that is cut or begins another version."""
     longest = _LINE_PER_BODY * (settings.max_input_chars + settings.max_response_chars)
     with path.open("rb") as file:
-        number = 0
-        while line := file.readline(longest):
-            number += 1
-            where = f"{path}: line {number}"
-            if not line.endswith(b"\n") and len(line) == longest:
-                yield Damaged(where, "the line is too long")
+        for number in itertools.count(1):
+            if not (data := file.readline(longest)):
                 return
-            try:
-                found = load_object(line)
-                version = found.get(EXPORT_MARK)
-                if run_lines.MEMBER in found:
-                    yield run_lines.read(found)
-                elif version is None:
-                    yield _entry(found, into)
-                elif version != _VERSION:
-                    yield Damaged(where, f"version {version} of an export is not supported")
-                    return
-            except (FormatError, RequestError) as error:
-                yield Damaged(where, str(error))
+            line = Line(f"{path}: line {number}", data, len(data) == longest and not data.endswith(b"\n"))
+            yield line
+            if line.is_cut or _HEADING_OF_ANOTHER_VERSION.match(data):
+                return
+
+
+def read_line(line: Line, into: Cache) -> Iterator[Read]:
+    """What a line holds: nothing if it is a heading, a Damaged if it cannot be read."""
+    try:
+        if line.is_cut:
+            raise FormatError("the line is too long")
+        found = load_object(line.data)
+        version = found.get(EXPORT_MARK)
+        if run_lines.MEMBER in found:
+            yield run_lines.read(found)
+        elif version is None:
+            yield _entry(found, into)
+        elif version != _VERSION:
+            raise FormatError(f"version {version} of an export is not supported")
+    except (FormatError, RequestError) as error:
+        yield Damaged(line.where, str(error))
 
 
 def _entry(line: Json, into: Cache) -> Exported | Skipped:
@@ -191,8 +207,11 @@ def _entry(line: Json, into: Cache) -> Exported | Skipped:
 
 
 def _record(request: Json, entry: Entry, format: Format, into: Cache) -> RequestRecord | Skipped:
-    body = request.get("body")
-    data = body.encode("utf-8", "replace") if isinstance(body, str) else dump(_checked(request, "body", dict))
+    body: Any = request.get("body")
+    if isinstance(body, str):
+        data = body.encode("utf-8", "replace")
+    else:
+        data = canonical_json.write(_checked(request, "body", dict), lambda: body)
     path = _checked(request, "path", str)
     if format.match(path) is None:
         raise FormatError(f"the request's path does not belong to {format.name}")
@@ -201,10 +220,8 @@ def _record(request: Json, entry: Entry, format: Format, into: Cache) -> Request
     parsed = canonical_json.parse_body(data)
     if places.part(parsed).credentials:
         return Skipped("request holds a credential: a tool's")
-    # The texts of an agent's requests are mostly the same, and the cache remembers those it has searched.
-    is_found = any(into.finds_credential(text, ()) for text in walking.texts(parsed))
-    if is_found and (found := next(detection.find_in_body(parsed), None)):
-        return Skipped(f"request holds a credential: {found.secrets[0].kind}")
+    if kind := into.kind_of_credential(walking.texts(parsed)):
+        return Skipped(f"request holds a credential: {kind}")
     # Only the key knows the scope; near entries are searched for among shared ones.
     group = ("", entry.namespace, "1", format.name)
     return RequestRecord(

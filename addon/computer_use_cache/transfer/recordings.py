@@ -29,7 +29,7 @@ EXPORT_MARK = "computer_use_cache_export"
 _CLOCKS_DIFFER = 86400.0
 """Seconds by which clocks may differ. A recording from further in the future has a damaged time, and would expire as
 much too late."""
-_ENTRIES_AT_ONCE, _BYTES_AT_ONCE = 200, 8 * 1024 * 1024
+_ENTRIES_AT_ONCE, _BYTES_AT_ONCE = 400, 8 * 1024 * 1024
 """A batch is written when it reaches either limit."""
 
 

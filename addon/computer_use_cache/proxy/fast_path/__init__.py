@@ -1,0 +1,1 @@
+"""Hits answered before mitmproxy makes a flow of the request. Everything else takes the normal path."""

@@ -40,9 +40,9 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
-    """mitmproxy takes over, from `data` on. `search` is that of the request in it, if there was one."""
+    """mitmproxy takes over, beginning with these bytes. `search` is that of the request in it, if there was one."""
 
-    data: bytes
+    pieces: tuple[bytes, ...]
     search: Search | None = None
 
 
@@ -76,9 +76,9 @@ class Conversation:
             if fast_path is None or step is Step.FOREIGN:
                 yield self.end()
                 return
-            answer = fast_path.known(self._reader.length, self._reader.digest)
+            assert self._reader.admitted
+            answer = fast_path.known(self._reader.admitted, self._reader.length, self._reader.digest)
             if answer is None:
-                assert self._reader.admitted
                 search = Search(fast_path, self._reader.admitted, self._reader.body())
                 if not search.run_quickly():
                     yield search

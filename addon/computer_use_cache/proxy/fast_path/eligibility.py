@@ -1,4 +1,4 @@
-"""Decides whether the fast path may open: not while anything shows, saves or changes flows, for its hits are none."""
+"""Decides whether the fast path may open: not while anything shows, saves or changes flows, as its hits have none."""
 
 from __future__ import annotations
 

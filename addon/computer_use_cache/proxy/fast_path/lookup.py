@@ -2,7 +2,7 @@
 
 Its methods return None for anything that they do not understand, would refuse or cannot find, and after a failure;
 mitmproxy then handles the untouched bytes. Keys, policy, guard, freshness, headers and counts are those of the normal
-way, because both call the same functions.
+path, because both call the same functions.
 """
 
 from __future__ import annotations
@@ -53,6 +53,14 @@ _ALTERING = frozenset(
     }
 )
 """Headers that change how a message is read, or who may read its answer."""
+VOLATILE = (
+    *("traceparent", "tracestate", "baggage", "sentry-trace", "b3", "uber-trace-id", "x-amzn-trace-id"),
+    *("x-cloud-trace-context", "x-datadog-trace-id", "x-datadog-parent-id", "x-datadog-tags"),
+    *("request-id", "x-request-id", "x-client-request-id", "x-correlation-id", "idempotency-key"),
+    *("x-stainless-retry-count", "x-stainless-timeout", "x-stainless-read-timeout"),
+)
+"""Headers that differ from request to request, and decide nothing here: requests that differ in them only are one."""
+_VOLATILE_LINES = re.compile(rb"\r\n(?:" + "|".join(VOLATILE).encode() + rb"):[^\r]*", re.IGNORECASE)
 
 _MOST_HEADS = 256
 _MOST_BYTES = 64 * 1024 * 1024
@@ -81,7 +89,7 @@ class Arrival:
 @dataclass(frozen=True, slots=True)
 class Admitted:
     """A head that the guard lets pass, with a body of any length. `digest` is a SHA-256 object fed with everything in
-    the head that decides the answer."""
+    the head that may decide the answer."""
 
     route: Route
     digest: Any
@@ -148,7 +156,7 @@ class FastPath:
         name = arrival.text + head[: found.start(2)] + head[found.end(2) :]
         admitted = self._heads.get(name)
         if admitted is None:
-            admitted = self._admit(arrival, head, hashlib.sha256(name))
+            admitted = self._admit(arrival, head, hashlib.sha256(_VOLATILE_LINES.sub(b"", name)))
             if admitted is None:
                 return None
             self._heads.put(name, admitted)
@@ -196,15 +204,15 @@ class FastPath:
 
     # -- answers
 
-    def known(self, length: int, digest: Callable[[], bytes]) -> bytes | None:
+    def known(self, admitted: Admitted, length: int, digest: Callable[[], bytes]) -> bytes | None:
         """The answer to a request that was answered here before, if the store still holds the same entry. Counts it.
 
         `length` is that of the body. `digest` is only called if a hit for a body of that length is remembered.
         """
-        return self._known(digest()) if self._lengths.get(length) else None
+        return self._known(admitted.route, digest()) if self._lengths.get(length) else None
 
     @_safely
-    def _known(self, digest: bytes) -> bytes | None:
+    def _known(self, route: Route, digest: bytes) -> bytes | None:
         known = self._hits.get(digest)
         if known is None:
             return None
@@ -221,7 +229,8 @@ class FastPath:
         if now >= known.until:
             known.wire = self._replayer.hit(known.plan, known.serve, now)
             known.until = _until(known.serve.entry, now)
-        self._shared.conclude_hit(known.plan, known.serve.entry, now)
+        plan = known.plan if known.plan.route is route else replace(known.plan, route=route)  # another trace
+        self._shared.conclude_hit(plan, known.serve.entry, now)
         return known.wire
 
     @_safely

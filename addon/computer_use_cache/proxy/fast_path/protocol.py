@@ -96,8 +96,8 @@ class FastPathProtocol(asyncio.Protocol):
         following = self._make_next()
         self._transport.set_protocol(following)
         following.connection_made(self._transport)
-        if rest.data:
-            following.data_received(rest.data)
+        for piece in rest.pieces:
+            following.data_received(piece)
         return following
 
     def pause_writing(self) -> None:

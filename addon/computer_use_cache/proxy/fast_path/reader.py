@@ -77,7 +77,9 @@ class RequestReader:
 
     def body(self) -> bytes:
         """The body of a complete request."""
-        return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        if len(self._pieces) > 1:
+            self._pieces = [b"".join(self._pieces)]
+        return self._pieces[0]
 
     def done(self) -> bytes:
         """Forget a complete request. Returns the bytes that follow it."""
@@ -85,11 +87,11 @@ class RequestReader:
         self._forget()
         return rest
 
-    def give_up(self) -> bytes:
-        """Forget everything held, and return it unchanged."""
-        data = b"".join((self._head, *self._pieces, self._rest))
+    def give_up(self) -> tuple[bytes, ...]:
+        """Forget everything held, and return it unchanged, in pieces: joining them would copy a long body."""
+        pieces = tuple(piece for piece in (self._head, *self._pieces, self._rest) if piece)
         self._forget()
-        return data
+        return pieces
 
     def _forget(self) -> None:
         self.admitted, self._head, self._pieces, self._rest = None, b"", [], b""

@@ -33,9 +33,6 @@ from computer_use_cache.proxy import responses
 _MOST_UNREAD = 256 * 1024
 """Bytes that may wait to be understood: an unfinished head or chunk line, or requests sent ahead of an answer."""
 
-_LONG = 64 * 1024
-"""From this size on, a request that arrives in one piece is taken apart: its body is not copied into a buffer."""
-
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET = re.compile(rb"[!-~]*")
 _INTERIM = frozenset(range(100, 200)) - {101}
@@ -76,15 +73,10 @@ class CacheHttp1Server(Http1Server):
 
     def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
         if isinstance(event, events.DataReceived):
-            if self.state == self.read_headers and len(event.data) > _LONG and not self.buf:
-                head, end, rest = event.data.partition(b"\r\n\r\n")
-                if rest:
-                    yield from self._handle_event(events.DataReceived(self.conn, head + end))
-                    event = events.DataReceived(self.conn, rest)
             inside = self._inside_body(len(event.data))
             if inside:
                 yield ReceiveHttp(RequestData(self.stream_id, event.data[:inside]))
-                if inside == len(event.data):
+                if inside == len(event.data) and not self._is_body_complete:
                     return
                 event = events.DataReceived(self.conn, event.data[inside:])
         yield from super()._handle_event(event)
@@ -98,13 +90,18 @@ class CacheHttp1Server(Http1Server):
             yield from self._give_up(400, "More was sent than can be waited for.")
 
     def _inside_body(self, length: int) -> int:
-        """How many of the bytes that come next belong to a body without ending it. They are passed on as they are: h11,
-        which would copy them four times, is only told of them, and gets to see the end."""
+        """How many of the bytes that come next belong to a body of known length. They are passed on uncopied; h11 would
+        copy them four times, and only learns their number."""
         if self.state != self.read_body or self.buf or not isinstance(self.body_reader, ContentLengthReader):
             return 0
-        inside = min(length, self.body_reader._remaining - 1)
+        inside: int = min(length, self.body_reader._remaining)
         self.body_reader._remaining -= inside
         return inside
+
+    @property
+    def _is_body_complete(self) -> bool:
+        """Whether a body of known length has been passed on whole, so that h11 is to end it."""
+        return isinstance(self.body_reader, ContentLengthReader) and self.body_reader._remaining == 0
 
     def read_headers(self, event: events.ConnectionEvent) -> CommandGenerator[None]:
         if isinstance(event, events.ConnectionClosed):

@@ -247,6 +247,8 @@ class CacheStream(HttpStream):
             if not self._owner.is_held(self.flow):
                 yield from super().handle_protocol_error(event)
             return
+        if self.server_state in (self.state_done, self.state_errored):
+            return  # the end of a connection that was given up: another error would answer the client's next request
         self.flow.metadata.setdefault(UPSTREAM_FAULT, 502)
         unanswered = self.server_state in (
             self.state_uninitialized,

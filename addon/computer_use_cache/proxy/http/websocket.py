@@ -59,9 +59,7 @@ def handshake_response(handshake: http.Request) -> http.Response:
     """The answer that opens a websocket. Raises RequestError."""
     headers = handshake.headers
     if handshake.http_version != "HTTP/1.1" or headers.get("sec-websocket-version") != _VERSION:
-        raise RequestError(
-            426, f"Websockets are opened here over HTTP/1.1 and in version {_VERSION}. Or ask over HTTP."
-        )
+        raise RequestError(426, f"Websockets need HTTP/1.1 and version {_VERSION} here; plain HTTP works as well.")
     key = headers.get("sec-websocket-key", "")
     if not key:
         raise RequestError(400, "Sec-WebSocket-Key is missing.")

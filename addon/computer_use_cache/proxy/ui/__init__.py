@@ -1,0 +1,1 @@
+"""What mitmproxy's user interfaces show of the cache: comments on flows, content views and commands."""

@@ -1,0 +1,236 @@
+"""How the models that Bedrock serves spell an answer and the events of its stream, and how each is made of the other.
+
+InvokeModel passes on what the model's maker has defined. A model may hide behind an ARN, so the maker is told by the
+members of what it sent, not by its name. Whatever is not in `_DIALECTS` cannot be converted: Cohere's Command (not
+Command R), whose stream lacks ids and prompt, AI21's Jurassic, pictures, and embeddings, which are not streamed at all.
+
+Rules: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from computer_use_cache.errors import FormatError
+from computer_use_cache.formats.base import Format, Json, dump, load_objects
+from computer_use_cache.formats.bedrock_converse import BedrockConverse
+from computer_use_cache.formats.chat_completions import ChatCompletions
+from computer_use_cache.formats.cohere_v1 import CohereChatV1
+from computer_use_cache.formats.messages import Messages
+from computer_use_cache.models import Event
+
+METRICS = "amazon-bedrock-invocationMetrics"
+"""Bedrock adds it to the last event of every model. No answer has it."""
+_BEDROCKS_OWN = "amazon-bedrock-"
+"""How the names of members begin that Bedrock adds to what the model said: what a guardrail did."""
+_TEXTS = frozenset({"generation", "completion", "text", "content"})
+"""Strings that grow from event to event."""
+
+type _Assemble = Callable[[Sequence[Json]], Json]
+type _Explode = Callable[[Json], list[Json]]
+
+
+class _Dialect(NamedTuple):
+    """One way to spell an answer. `streamed` and `whole` tell it by an event, and by an answer."""
+
+    streamed: Callable[[Json], bool]
+    whole: Callable[[Json], bool]
+    assemble: _Assemble
+    explode: _Explode
+
+
+def assemble(payloads: Sequence[Json]) -> Json:
+    """The answer that these events make together. Raises FormatError if nothing here knows them."""
+    added = {
+        name: value
+        for payload in payloads
+        for name, value in payload.items()
+        if name.startswith(_BEDROCKS_OWN) and name != METRICS
+    }
+    events = [said for payload in payloads if (said := _without_added(payload))]
+    for dialect in _DIALECTS:
+        if any(map(dialect.streamed, events)):
+            return dialect.assemble(events) | added
+    raise FormatError("the events of this model cannot be assembled")
+
+
+def explode(answer: Json) -> list[Json]:
+    """The events that say what this answer does. Raises FormatError if nothing here knows it."""
+    said = _without_added(answer)
+    for dialect in _DIALECTS:
+        if dialect.whole(said):
+            *events, last = dialect.explode(said)
+            return [*events, last | {name: answer[name] for name in answer.keys() - said.keys()}]
+    raise FormatError("the answer of this model cannot be streamed")
+
+
+def _without_added(payload: Json) -> Json:
+    return {name: value for name, value in payload.items() if not name.startswith(_BEDROCKS_OWN)}
+
+
+def _spoken_as(format: Format) -> tuple[_Assemble, _Explode]:
+    """The two directions for a model whose events are those of another API."""
+
+    def assembled(events: Sequence[Json]) -> Json:
+        return format.assemble([Event(str(event.get("type", "")), dump(event)) for event in events])
+
+    def exploded(answer: Json) -> list[Json]:
+        return load_objects(format.explode(answer, with_usage=True))
+
+    return assembled, exploded
+
+
+def _grown(known: Any, value: Any, name: str = "") -> Any:
+    """What two events give together: texts go on, choices are joined by position, and the last value of others holds.
+    Raises FormatError for two lists of anything else."""
+    match known, value:
+        case _, None:
+            return known
+        case str(), str() if name in _TEXTS:
+            return known + value
+        case dict(), dict():
+            return known | {name: _grown(known.get(name), member, name) for name, member in value.items()}
+        case list(), list() if name in ("outputs", "choices") and len(known) == len(value) == 1:
+            return [_grown(known[0], value[0])]
+        case list(), list() if known and value:
+            raise FormatError(f"two events give `{name}`")
+    return value
+
+
+def _join(events: Sequence[Json]) -> Json:
+    answer: Json = {}
+    for event in events:
+        answer = _grown(answer, event)
+    return answer
+
+
+def _alone(answer: Json) -> list[Json]:
+    """A stream of one event, where an event is an answer with a part of the text."""
+    return [answer]
+
+
+def _assemble_nova(events: Sequence[Json]) -> Json:
+    answer = _CONVERSE.assemble([Event(name, dump(payload)) for name, payload in _as_converse(events)])
+    for name in ("metrics", "trace"):
+        if not answer.get(name):
+            answer.pop(name, None)
+    match answer.get("usage"):
+        case {"inputTokens": int(read), "outputTokens": int(written), **rest} if "totalTokens" not in rest:
+            answer["usage"]["totalTokens"] = read + written
+    return answer
+
+
+def _as_converse(events: Sequence[Json]) -> Iterator[tuple[str, Json]]:
+    """Nova's events as those of ConverseStream. Nova numbers each piece of a text as a block of its own."""
+    text_block: int | None = None
+    for event in events:
+        for name, payload in event.items():
+            match name, payload:
+                case "contentBlockDelta", {"delta": {"text": str()}, "contentBlockIndex": int(index)}:
+                    text_block = index if text_block is None else text_block
+                    yield name, payload | {"contentBlockIndex": text_block}
+                    continue
+                case "contentBlockStart", _:
+                    text_block = None
+            yield name, payload
+
+
+def _explode_nova(answer: Json) -> list[Json]:
+    return [{event.name: payload} for event, payload in _named(_CONVERSE.explode(answer, with_usage=True))]
+
+
+def _named(events: Sequence[Event]) -> Iterator[tuple[Event, Json]]:
+    return zip(events, load_objects(events), strict=True)
+
+
+def _assemble_titan(events: Sequence[Json]) -> Json:
+    head: Json = {}
+    results: dict[int, Json] = {}
+    for event in events:
+        match event:
+            case {"outputText": str(text), "index": int() | float() as index, **rest}:
+                head = _grown(head, {"inputTextTokenCount": rest.get("inputTextTokenCount")})
+                count, reason = rest.get("totalOutputTextTokenCount"), rest.get("completionReason")
+                piece = {"tokenCount": count, "text": text, "completionReason": reason}
+                results[int(index)] = _grown(results.get(int(index), {}), piece)
+            case _:
+                raise FormatError("an event of Titan has no text")
+    ordered = (results[index] for index in sorted(results))
+    return head | {"results": [{"outputText": result.pop("text")} | result for result in ordered]}
+
+
+def _explode_titan(answer: Json) -> list[Json]:
+    head = {name: value for name, value in answer.items() if name != "results"}
+    events = []
+    for index, result in enumerate(answer["results"]):
+        count = {"totalOutputTextTokenCount": result.get("tokenCount")}
+        said = {name: value for name, value in result.items() if name != "tokenCount"}
+        events.append(head | {"index": index} | said | count)
+    return events
+
+
+def _assemble_chat(events: Sequence[Json]) -> Json:
+    """A chat completion; only some makers name the kind of the object."""
+    answer = _CHAT[0](events)
+    if not any("object" in event for event in events):
+        del answer["object"]
+    return answer
+
+
+def _explode_chat(answer: Json) -> list[Json]:
+    events = _CHAT[1](answer)
+    return events if "object" in answer else [_without_object(event) for event in events]
+
+
+def _without_object(event: Json) -> Json:
+    return {name: value for name, value in event.items() if name != "object"}
+
+
+def _holds(name: str) -> Callable[[Json], bool]:
+    return lambda value: name in value
+
+
+def _choices_hold(*names: str) -> Callable[[Json], bool]:
+    def hold(value: Json) -> bool:
+        choices = value.get("choices")
+        return isinstance(choices, list) and any(
+            isinstance(choice, dict) and all(name in choice for name in names) for choice in choices
+        )
+
+    return hold
+
+
+def _results_are_titans(answer: Json) -> bool:
+    results = answer.get("results")
+    return isinstance(results, list) and all(isinstance(one, dict) and "outputText" in one for one in results)
+
+
+_CONVERSE = BedrockConverse()
+_CHAT = _spoken_as(ChatCompletions())
+
+_DIALECTS = (
+    # Claude behind an ARN.
+    _Dialect(
+        lambda event: event.get("type") == "message_start",
+        lambda answer: answer.get("type") == "message",
+        *_spoken_as(Messages()),
+    ),
+    # Cohere's Command R.
+    _Dialect(_holds("event_type"), _holds("chat_history"), *_spoken_as(CohereChatV1())),
+    # Amazon's Nova.
+    _Dialect(_holds("messageStart"), _holds("output"), _assemble_nova, _explode_nova),
+    # Amazon's Titan.
+    _Dialect(_holds("outputText"), _results_are_titans, _assemble_titan, _explode_titan),
+    # AI21's Jamba, Qwen, DeepSeek, gpt-oss, Kimi, MiniMax, GLM, Writer's Palmyra.
+    _Dialect(_choices_hold("delta"), _choices_hold("message", "finish_reason"), _assemble_chat, _explode_chat),
+    # Mistral's chats, DeepSeek R1, imported models.
+    _Dialect(_holds("choices"), _holds("choices"), _join, _alone),
+    # Mistral's texts.
+    _Dialect(_holds("outputs"), _holds("outputs"), _join, _alone),
+    # Meta's Llama.
+    _Dialect(_holds("generation"), _holds("generation"), _join, _alone),
+    # Claude before Messages.
+    _Dialect(_holds("completion"), _holds("completion"), _join, _alone),
+)
+"""In the order in which they are tried."""

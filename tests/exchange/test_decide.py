@@ -16,7 +16,7 @@ from computer_use_cache.exchange.decide import Decider
 from computer_use_cache.exchange.decisions import Forward, Postpone, Serve
 from computer_use_cache.flights.flight import Flights
 from computer_use_cache.keys import key
-from computer_use_cache.models import Entry, Request, Shape
+from computer_use_cache.models import Absent, Entry, Request, Shape
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore
 from pictures import coded
@@ -70,3 +70,12 @@ def test_a_second_key_is_looked_up_where_it_holds_nobody_up(
 
 def test_a_request_that_is_not_stored_goes_upstream(cache: Cache) -> None:
     assert isinstance(Decider(cache, Flights()).decide(planned(cache, "hello", DATED), NOW).decision, Forward)
+
+
+def test_a_miss_is_not_looked_up_twice(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    decider, plan, keys = Decider(cache, Flights()), planned(cache, "hello", coded(b"GIF8")), list[str]()
+    absent = decider.decide_at_once(plan, NOW)
+    assert isinstance(absent, Absent)
+    monkeypatch.setattr(cache.store, "get", keys.append)
+    assert isinstance(decider.decide(plan, NOW, absent=absent).decision, Forward)
+    assert plan.key not in keys

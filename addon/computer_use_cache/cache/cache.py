@@ -290,7 +290,8 @@ class Cache:
     def _earlier_bodies(self, plan: Plan) -> Iterator[Json]:
         """The bodies that were hashed for this request before normalisers were configured, and before the metadata of
         pictures was left out. Looking for entries with such keys costs one hash each, on misses only."""
-        if not plan.body:
+        has_metadata = map_pictures(plan.format, plan.body, without_metadata) is not plan.body
+        if not (has_metadata or (plan.body and self.settings.normalize)):
             return
         exact = self._exact_body(plan.format, plan.body)
         if self.settings.normalize:

@@ -42,10 +42,10 @@ class Decider:
         self._flights = flights
         self._looking_up = FailureLog("looking up")
 
-    def decide(self, plan: Plan, now: float, batch: Batch | None = None) -> Decided:
-        """Blocks and computes: call it off the event loop, unless `decide_at_once` has returned ABSENT for a plan that
-        `Cache.prepares_quickly`."""
-        found = self._exact(plan, now, batch)
+    def decide(self, plan: Plan, now: float, batch: Batch | None = None, *, absent: Absent | None = None) -> Decided:
+        """Blocks and computes: call it off the event loop, unless `decide_at_once` has just found that the exact entry
+        is `absent`, and the plan is one that `Cache.prepares_quickly`."""
+        found = absent or self._exact(plan, now, batch)
         if isinstance(found, Absent):
             prepared = rebound.prepare(self._cache, plan)
             if prepared.key not in ("", plan.key):
@@ -55,15 +55,16 @@ class Decider:
             found = self._rebound(plan, found, now)
         return Decided(found if isinstance(found, Serve) else self.without_entry(plan, found), plan)
 
-    def decide_at_once(self, plan: Plan, now: float) -> Decision | Postpone:
-        """As `decide`, on the event loop: a Postpone if deciding would hold it up."""
+    def decide_at_once(self, plan: Plan, now: float) -> Decision | Absent | Postpone:
+        """As `decide`, on the event loop: a Postpone if deciding would hold it up, Absent if there is no exact entry.
+        Deciding further is slow only for a long request."""
         found, hit_usage = self._entry(self._cache.lookup_quickly, plan, now, None), self._cache.settings.hit_usage
         if isinstance(found, Entry) and replays_quickly(plan, found, hit_usage) and rebound.is_exact(plan, found):
             pieces = replay(plan, found, hit_usage)
             return Postpone.POSTPONE if pieces is None else Serve(found, pieces)
         if not isinstance(found, Absent):
             return Postpone.POSTPONE
-        return self.without_entry(plan, found) if isinstance(plan.verdict, Bypass) else Postpone.ABSENT
+        return self.without_entry(plan, found) if isinstance(plan.verdict, Bypass) else found
 
     def exact(self, plan: Plan, now: float) -> Serve | None:
         """The answer of the entry stored under the request's own key by now. Blocks and computes."""

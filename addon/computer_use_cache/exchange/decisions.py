@@ -59,8 +59,6 @@ class Postpone(Enum):
     """There is no decision yet, because making it would hold up the event loop."""
 
     POSTPONE = "postpone"
-    ABSENT = "absent"
-    """There is no exact entry. Deciding further is slow only for a long request."""
 
 
 # -- follow

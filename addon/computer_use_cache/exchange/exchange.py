@@ -183,10 +183,10 @@ class Exchange:
     async def _decide(self) -> Decision:
         decider = self._shared.decider
         at_once = Postpone.POSTPONE if self.batch else decider.decide_at_once(self.plan, self._now())
-        if not isinstance(at_once, Postpone):
+        if not isinstance(at_once, (Absent, Postpone)):
             return at_once
-        if at_once is Postpone.ABSENT and self._shared.cache.prepares_quickly(self.plan):
-            decision, plan = decider.decide(self.plan, self._now())
+        if isinstance(at_once, Absent) and self._shared.cache.prepares_quickly(self.plan):
+            decision, plan = decider.decide(self.plan, self._now(), absent=at_once)
         else:
             decision, plan = await self._shared.run.read(decider.decide, self.plan, self._now(), self.batch)
         self._plan_with(plan)

@@ -45,10 +45,10 @@ class Concealed:
 
 def conceal(body: Json, find: Finder) -> Concealed | Refusal:
     """The body with `<secret n>` for each credential; the body itself if it holds no credential."""
+    if not _holds_secret(body, find):
+        return Concealed(body, ())
     found: dict[str, tuple[int, str]] = {}
     concealed = _concealed(body, find, found)
-    if not found:
-        return Concealed(body, ())
     if _MARK.search(canonical(body).decode("utf-8", "surrogatepass")):
         return Refusal(Cause.MARKED)
     return Concealed(concealed, tuple(found), tuple(kind for _, kind in found.values()))
@@ -86,6 +86,22 @@ def reveal_answer(
 
 def _moves(texts: dict[bytes, Move]) -> Moves:
     return Moves(Kinds(), texts=texts, inside_words=True, pairs=tuple((Value("secret", ""), "") for _ in texts))
+
+
+def _holds_secret(body: Json, find: Finder) -> bool:
+    """Whether any text or name of a member does. Nearly all requests are searched for nothing, and are not copied."""
+    pending: list[Any] = [body]
+    while pending:
+        match pending.pop():
+            case str() as text:
+                if any(True for _ in find(text)):
+                    return True
+            case list() as items:
+                pending += items
+            case dict() as members:
+                pending += members
+                pending += members.values()
+    return False
 
 
 def _concealed(value: Any, find: Finder, found: dict[str, tuple[int, str]]) -> Any:

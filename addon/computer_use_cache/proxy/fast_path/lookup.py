@@ -24,7 +24,7 @@ from computer_use_cache.exchange.decisions import Decision, Postpone, Serve
 from computer_use_cache.exchange.failure_log import FailureLog
 from computer_use_cache.exchange.shared import Shared
 from computer_use_cache.keys import upstream
-from computer_use_cache.models import Entry, Query, Request
+from computer_use_cache.models import Absent, Entry, Query, Request
 from computer_use_cache.proxy import local_routes
 from computer_use_cache.proxy.admission import Gate
 from computer_use_cache.proxy.guard import host_of
@@ -256,7 +256,7 @@ class FastPath:
         decision = self._shared.decider.decide_at_once(plan, now)
         return decision if decision is Postpone.POSTPONE else self._hit(len(body), plan, decision, now)
 
-    def _hit(self, length: int, plan: Plan, decision: Decision | Postpone | None, now: float) -> Hit | Plan:
+    def _hit(self, length: int, plan: Plan, decision: Decision | Absent | None, now: float) -> Hit | Plan:
         if not isinstance(decision, Serve) or self._replayer.paced(plan, decision.entry, decision.pieces):
             return plan
         return Hit(length, plan, decision, self._replayer.hit(plan, decision, now), now)

@@ -9,12 +9,16 @@ import pytest
 
 from computer_use_cache.errors import StoreError
 from computer_use_cache.exchange.shared import Shared
+from computer_use_cache.formats import by_name
 from computer_use_cache.models import Outcome
 from computer_use_cache.run_models import Call, Run
+from computer_use_cache.runs.conversation import head_of, opening_of
 from computer_use_cache.runs.recorder import MOST_JOINED, MOST_PENDING
 from exchange.house import START, House, failure, token
 from runs.chats import SYSTEM, chats, said
 from runs.chats import recorded as runs_of
+
+CHAT = by_name("chat_completions")
 
 
 @pytest.fixture
@@ -55,6 +59,11 @@ def test_the_time_in_a_prompt_does_not_end_a_run(house: House) -> None:
         system = {"role": "system", "content": f"It is 2026-11-27T10:0{minute}:00Z."}
         chats(house, [system, *said("Buy milk", *["Which?", "Whole"] * minute)[1:]])
     assert recorded(house) == [("Buy milk", [Outcome.MISS] * 3)]
+
+
+def test_the_end_of_a_very_long_first_message_does_not_tell_conversations_apart() -> None:
+    heads = (head_of(CHAT, {"messages": said("word " * 14_000 + end)}) for end in ("", "once", "twice"))
+    assert len({opening_of(head) for head in heads if head}) == 1
 
 
 @pytest.mark.parametrize(("pause", "runs"), [(1700.0, 1), (1900.0, 2)])

@@ -65,7 +65,7 @@ def digest_of(head: Head) -> bytes:
     """A digest of a head's exact texts."""
     digest = blake2b(head.format.name.encode(), digest_size=16)
     for text in walking.texts(head.body):
-        digest.update(b"\0" + text[:_COUNTED_CHARS].encode("utf-8", "surrogatepass"))
+        digest.update(b"\0" + _counted(text).encode("utf-8", "surrogatepass"))
     return digest.digest()
 
 
@@ -73,11 +73,15 @@ def opening_of(head: Head) -> Opening:
     """The opening of a head. Two heads have the same one if they differ only in values that rebinding recognises, such
     as the time. Takes milliseconds for a long system prompt."""
     try:
-        template = template_of(head.format, head.body, Bindings({})).body
+        template = walking.map_texts(template_of(head.format, head.body, Bindings({})).body, _counted)
     except RecursionError:
         template = {}
     digest = blake2b(head.format.name.encode() + b"\0" + dump(template), digest_size=16)
     return Opening(digest.hexdigest(), _title(head))
+
+
+def _counted(text: str) -> str:
+    return text[:_COUNTED_CHARS]
 
 
 def _title(head: Head) -> str:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 import commands
 from computer_use_cache.cli import main
-from computer_use_cache.runs.recording import new_run
+from computer_use_cache.runs.new_run import new_run
 from exchange.house import House, failure, token
 from runs.chats import answering, calling, chats, recorded, said
 from screenshots import coded, png, screen

@@ -19,7 +19,7 @@ from computer_use_cache.diagnosis.request_record import record
 from computer_use_cache.errors import FormatError
 from computer_use_cache.formats import transcript
 from computer_use_cache.formats.base import load_object
-from computer_use_cache.formats.judging import Findings
+from computer_use_cache.formats.findings import Findings
 from computer_use_cache.keys import upstream
 from computer_use_cache.models import Entry, Request, Response, Shape, Skipped
 from computer_use_cache.setting_values import BaseUrl

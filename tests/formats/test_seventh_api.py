@@ -15,9 +15,9 @@ from computer_use_cache.cache.replay import replay
 from computer_use_cache.diagnosis import near_miss
 from computer_use_cache.diagnosis.request_record import record
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats import judging, transcript
+from computer_use_cache.formats import findings, transcript
 from computer_use_cache.formats.base import Format, Json, UsageFlavor, dump, load_objects
-from computer_use_cache.formats.judging import Findings
+from computer_use_cache.formats.findings import Findings
 from computer_use_cache.keys import upstream
 from computer_use_cache.models import Entry, Event, Request, Response, Shape, Skip, Skipped
 from computer_use_cache.setting_values import BaseUrl, HitUsage
@@ -45,10 +45,10 @@ class Toy(Format):
     volatile_members: ClassVar[frozenset[str]] = frozenset({"stamp", "tally"})
 
     def check_answer(self, answer: Json) -> Findings:
-        judging.refuse_error(answer, "answer")
+        findings.refuse_error(answer, "answer")
         if "words" not in answer:
             raise FormatError("there are no words", Skip.UNFINISHED)
-        return Findings(is_silent=not judging.says(answer["words"]))
+        return Findings(is_silent=not findings.says(answer["words"]))
 
     def check_events(self, events: Sequence[Event], *, ended: bool = False) -> Findings:
         return self.check_answer(self.assemble(events))

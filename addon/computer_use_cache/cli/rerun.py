@@ -21,7 +21,7 @@ from computer_use_cache.diagnosis import near_miss
 from computer_use_cache.errors import CacheError
 from computer_use_cache.launch import environment
 from computer_use_cache.run_models import Call, Run
-from computer_use_cache.runs import drift, recording
+from computer_use_cache.runs import drift, new_run
 from computer_use_cache.runs.drift import Drift
 from computer_use_cache.runs.lines import printable
 from computer_use_cache.setting_values import Mode
@@ -90,7 +90,7 @@ def prepare(
     given = {**recorded.flags, **{flag: text for flag, text in flags.items() if text is not None}, **place}
     settings, texts, own = options.given(given, pairs, options.of_run())
     new = replace(
-        recording.new_run(recorded.command, time.time(), parent=recorded.id, bindings=environment.bindings()),
+        new_run.new_run(recorded.command, time.time(), parent=recorded.id, bindings=environment.bindings()),
         flags=recorded.flags,
         base_url=base_url or recorded.base_url,
         forks=recorded.forks,

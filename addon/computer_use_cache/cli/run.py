@@ -22,7 +22,7 @@ from computer_use_cache.cli import call_lines, options, run_summary
 from computer_use_cache.errors import CacheError
 from computer_use_cache.launch import environment, launcher
 from computer_use_cache.run_models import LineStyle, Run
-from computer_use_cache.runs import recording
+from computer_use_cache.runs import new_run
 from computer_use_cache.settings import Settings
 
 _NOT_FOUND = 127
@@ -65,7 +65,7 @@ def run_command(
             "use Node 24, `run --base-url`, or mitmproxy's `--mode local:` (see README)",
             err=True,
         )
-    run = recording.new_run(command, time.time(), bindings=environment.bindings())
+    run = new_run.new_run(command, time.time(), bindings=environment.bindings())
     run = replace(run, flags=options.shown(flags), base_url=base_url)
     lines = call_lines.style(sys.stderr, is_wanted=verbose, as_json=log_json)
     return run_recorded(command, run, settings, texts, own, lines=lines)

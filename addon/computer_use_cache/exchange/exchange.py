@@ -27,7 +27,7 @@ from computer_use_cache.cache.batches import Batch
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.diagnosis.near_miss import Study
 from computer_use_cache.errors import StoreError
-from computer_use_cache.exchange import batching, report, supplied_answer, turn
+from computer_use_cache.exchange import batching, report, sample_numbers, supplied_answer
 from computer_use_cache.exchange.decisions import (
     Again,
     Answer,
@@ -49,13 +49,13 @@ from computer_use_cache.exchange.decisions import (
 )
 from computer_use_cache.exchange.forking import ForkedCall
 from computer_use_cache.exchange.lead import Lead
-from computer_use_cache.exchange.recording import keep
 from computer_use_cache.exchange.report import Report, Storing
+from computer_use_cache.exchange.sample_numbers import Turn
 from computer_use_cache.exchange.shared import Shared
+from computer_use_cache.exchange.storing import keep
 from computer_use_cache.exchange.study import MissStudy
-from computer_use_cache.exchange.turn import Turn
 from computer_use_cache.flights.flight import Landing, Released, Stream
-from computer_use_cache.flights.recorder import Recorder
+from computer_use_cache.flights.stream_recorder import Recorder
 from computer_use_cache.models import (
     NOTHING,
     Absent,
@@ -143,8 +143,8 @@ class Exchange:
         """Find the answer, waiting for another request's upstream call if necessary; Forward if it needs its own."""
         if rejected := self.plan.route.controls.reject:
             await self._reject(rejected)
-        if turn.is_ordered(self._shared, self.plan):
-            plan, self._turn = await self._shared.run.read(turn.take, self._shared, self.plan)
+        if sample_numbers.is_ordered(self._shared, self.plan):
+            plan, self._turn = await self._shared.run.read(sample_numbers.take, self._shared, self.plan)
             self._plan_with(plan)
         if self._step and self._step.answer:
             return await self._serve_supplied(self._step.answer)
@@ -348,8 +348,8 @@ class Exchange:
         try:
             final = self.report(ending, now)
             if self._turn:
-                turn.end(self._shared, self._turn, ending)
-            if self._step and not turn.is_answer(ending):
+                sample_numbers.end(self._shared, self._turn, ending)
+            if self._step and not sample_numbers.is_answer(ending):
                 self._step.give_back()
             self._shared.conclude(final, self._cost, now)
             if isinstance(ending, Join):

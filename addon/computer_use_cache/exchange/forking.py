@@ -20,7 +20,7 @@ from computer_use_cache.cache.plan import Plan
 from computer_use_cache.cache.policy import Controls
 from computer_use_cache.cache.samples import Samples
 from computer_use_cache.errors import FormatError
-from computer_use_cache.exchange.turn import is_retry
+from computer_use_cache.exchange.sample_numbers import is_retry
 from computer_use_cache.formats.base import dump, load_object
 from computer_use_cache.models import Request
 from computer_use_cache.run_models import Fork, Run

@@ -18,7 +18,7 @@ import msgspec
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats import lines, sse, state
 from computer_use_cache.formats.deltas import TextDelta
-from computer_use_cache.formats.judging import Findings
+from computer_use_cache.formats.findings import Findings
 from computer_use_cache.models import Event, Query, Shape, Skip
 
 Json = dict[str, Any]

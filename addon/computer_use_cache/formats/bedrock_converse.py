@@ -12,10 +12,10 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from computer_use_cache.errors import FormatError
-from computer_use_cache.formats import judging
+from computer_use_cache.formats import findings
 from computer_use_cache.formats.base import VOLATILE, Json, UsageFlavor, dump, load_object
 from computer_use_cache.formats.bedrock import Bedrock
-from computer_use_cache.formats.judging import Findings
+from computer_use_cache.formats.findings import Findings
 from computer_use_cache.formats.messages import Messages
 from computer_use_cache.formats.partial_json import load_cut
 from computer_use_cache.models import Event, Skip
@@ -75,8 +75,8 @@ class BedrockConverse(Bedrock):
         return {_MESSAGE: {"message": message}, "stopReason": "end_turn", "usage": usage, "metrics": {"latencyMs": 0}}
 
     def check_answer(self, answer: Json) -> Findings:
-        judging.refuse_error(answer, "answer")
-        return _findings(answer.get("stopReason"), is_silent=not judging.says(_content(answer)))
+        findings.refuse_error(answer, "answer")
+        return _findings(answer.get("stopReason"), is_silent=not findings.says(_content(answer)))
 
     def check_events(self, events: Sequence[Event], *, ended: bool = False) -> Findings:
         names = {event.name for event in events}
@@ -85,12 +85,12 @@ class BedrockConverse(Bedrock):
         stop_reason, is_silent = None, True
         for event in events:
             payload = load_object(event.data)
-            judging.refuse_error(payload, "stream")
+            findings.refuse_error(payload, "stream")
             match event.name:
                 case "messageStop":
                     stop_reason = payload.get("stopReason")
                 case "contentBlockStart" | "contentBlockDelta":
-                    is_silent = is_silent and not judging.says([payload.get("start"), payload.get("delta")])
+                    is_silent = is_silent and not findings.says([payload.get("start"), payload.get("delta")])
         return _findings(stop_reason, is_silent=is_silent)
 
     def assemble(self, events: Sequence[Event]) -> Json:
@@ -130,7 +130,7 @@ def _content(answer: Json) -> list[Json]:
 def _findings(stop_reason: Any, *, is_silent: bool) -> Findings:
     if not stop_reason:
         raise FormatError("the message never got a stop reason", Skip.UNFINISHED)
-    return Findings(is_silent, frozenset(judging.endings((stop_reason,))))
+    return Findings(is_silent, frozenset(findings.endings((stop_reason,))))
 
 
 def _without_points(blocks: Any) -> Any:

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from computer_use_cache.errors import FormatError
-from computer_use_cache.formats import bedrock_models, judging, walking
+from computer_use_cache.formats import bedrock_models, findings, walking
 from computer_use_cache.formats.base import Json, UsageFlavor, dump, load_object, load_objects
 from computer_use_cache.formats.bedrock import Bedrock
 from computer_use_cache.formats.bedrock_models import METRICS
-from computer_use_cache.formats.judging import Findings
+from computer_use_cache.formats.findings import Findings
 from computer_use_cache.formats.messages import Messages
 from computer_use_cache.models import Event, Shape, Skip
 
@@ -86,13 +86,13 @@ class BedrockInvoke(_Chunks):
         return "" if types & _OWN_TYPES else ",".join(sorted(types))
 
     def check_answer(self, answer: Json) -> Findings:
-        judging.refuse_error(answer, "answer")
+        findings.refuse_error(answer, "answer")
         return _findings([answer])
 
     def check_events(self, events: Sequence[Event], *, ended: bool = False) -> Findings:
         payloads = load_objects(events)
         for payload in payloads:
-            judging.refuse_error(payload, "stream")
+            findings.refuse_error(payload, "stream")
         is_finished = bool(payloads) and METRICS in payloads[-1]
         is_blocked = bool(payloads) and _GUARDRAIL in payloads[-1]
         if not is_finished and not (ended and (is_blocked or any(map(_endings, payloads)))):
@@ -119,11 +119,11 @@ def _chunk(event: Event) -> bytes:
 def _findings(payloads: Sequence[Json]) -> Findings:
     words = [word for payload in payloads for word in _endings(payload)]
     is_silent = not any(map(_says, payloads))
-    return Findings(is_silent, frozenset(judging.endings(words)))
+    return Findings(is_silent, frozenset(findings.endings(words)))
 
 
 def _says(payload: Json) -> bool:
-    return not _VECTORS.isdisjoint(payload) or judging.says(walking.without_members(payload, _UNSPOKEN))
+    return not _VECTORS.isdisjoint(payload) or findings.says(walking.without_members(payload, _UNSPOKEN))
 
 
 def _endings(payload: Json) -> list[str]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from computer_use_cache.formats import judging
+from computer_use_cache.formats import findings
 from computer_use_cache.formats.base import Json, dump, load_object
+from computer_use_cache.formats.findings import Findings
 from computer_use_cache.formats.gemini import Gemini
-from computer_use_cache.formats.judging import Findings
 from computer_use_cache.models import Event
 
 _METHODS = re.compile(r"/v1internal:(?:generateContent|streamGenerateContent|(?P<resource>countTokens))")
@@ -57,7 +57,7 @@ class CodeAssist(Gemini):
         return _opened(answer, "response")
 
     def check_answer(self, answer: Json) -> Findings:
-        judging.refuse_error(answer, "answer")
+        findings.refuse_error(answer, "answer")
         if isinstance(answer.get("totalTokens"), int):  # of countTokens, which has no candidates
             return Findings(is_silent=False)
         return super().check_answer(self.opened_answer(answer))
@@ -67,7 +67,7 @@ class CodeAssist(Gemini):
 
     def _opened_event(self, event: Event) -> Event:
         chunk = load_object(event.data)
-        judging.refuse_error(chunk, "stream")
+        findings.refuse_error(chunk, "stream")
         return Event(event.name, dump(self.opened_answer(chunk)))
 
     def assemble(self, events: Sequence[Event]) -> Json:

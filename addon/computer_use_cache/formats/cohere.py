@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats import judging
+from computer_use_cache.formats import findings
 from computer_use_cache.formats.base import VOLATILE, Format, Json, UsageFlavor, dump, load_objects
-from computer_use_cache.formats.judging import Findings
+from computer_use_cache.formats.findings import Findings
 from computer_use_cache.models import Event, Skip
 
 _PARTS = {"content": "content", "tool-call": "tool_calls", "citation": "citations"}
@@ -47,19 +47,19 @@ class CohereChat(Cohere):
         return {"id": "given", "finish_reason": "COMPLETE", "message": message, "usage": usage}
 
     def check_answer(self, answer: Json) -> Findings:
-        judging.refuse_error(answer, "answer")
+        findings.refuse_error(answer, "answer")
         reason, message = answer.get("finish_reason"), answer.get("message")
         if not reason or not isinstance(message, dict):
             raise FormatError("the answer never got a finish reason", Skip.UNFINISHED)
         said = {name: value for name, value in message.items() if name != "citations"}
-        return Findings(not judging.says(said), frozenset(judging.endings((reason,))))
+        return Findings(not findings.says(said), frozenset(findings.endings((reason,))))
 
     def check_events(self, events: Sequence[Event], *, ended: bool = False) -> Findings:
         payloads = load_objects(events)
         for payload in payloads:
-            judging.refuse_error(payload, "stream")
+            findings.refuse_error(payload, "stream")
             delta = payload.get("delta")
-            judging.refuse_error(delta if isinstance(delta, dict) else {}, "stream")
+            findings.refuse_error(delta if isinstance(delta, dict) else {}, "stream")
         if not any(payload.get("type") == "message-end" for payload in payloads):
             raise FormatError("the stream ends without message-end", Skip.UNFINISHED)
         return self.check_answer(_folded(payloads))

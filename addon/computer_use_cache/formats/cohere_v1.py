@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from computer_use_cache.errors import FormatError
-from computer_use_cache.formats import judging
+from computer_use_cache.formats import findings
 from computer_use_cache.formats.base import Json, dump, load_objects
 from computer_use_cache.formats.cohere import Cohere
-from computer_use_cache.formats.judging import Findings
+from computer_use_cache.formats.findings import Findings
 from computer_use_cache.models import Event, Query, Shape, Skip
 
 _EVENTS = {
@@ -49,17 +49,17 @@ class CohereChatV1(Cohere):
         return {"text": text, "generation_id": "given", "finish_reason": "COMPLETE", "meta": usage}
 
     def check_answer(self, answer: Json) -> Findings:
-        judging.refuse_error(answer, "answer")
+        findings.refuse_error(answer, "answer")
         reason = answer.get("finish_reason")
         if not reason:
             raise FormatError("the answer never got a finish reason", Skip.UNFINISHED)
-        says = judging.says([answer.get("text"), answer.get("tool_calls"), answer.get("search_queries")])
-        return Findings(not says, frozenset(judging.endings((reason,))))
+        says = findings.says([answer.get("text"), answer.get("tool_calls"), answer.get("search_queries")])
+        return Findings(not says, frozenset(findings.endings((reason,))))
 
     def check_events(self, events: Sequence[Event], *, ended: bool = False) -> Findings:
         for event in load_objects(events):
-            judging.refuse_error(event, "stream")
-            tuple(judging.endings((event.get("finish_reason"),)))
+            findings.refuse_error(event, "stream")
+            tuple(findings.endings((event.get("finish_reason"),)))
         return self.check_answer(self.assemble(events))
 
     def assemble(self, events: Sequence[Event]) -> Json:

@@ -16,9 +16,9 @@ from functools import reduce
 from typing import Any, NoReturn
 
 from computer_use_cache.errors import FormatError
-from computer_use_cache.formats import judging
+from computer_use_cache.formats import findings
 from computer_use_cache.formats.base import Format, Json, UsageFlavor, dump, load_object
-from computer_use_cache.formats.judging import Findings
+from computer_use_cache.formats.findings import Findings
 from computer_use_cache.formats.openai import OpenAI
 from computer_use_cache.models import Event, Query, Shape
 
@@ -60,14 +60,14 @@ class Embeddings(OpenAI, Format):
         return kept
 
     def check_answer(self, answer: Json) -> Findings:
-        judging.refuse_error(answer, "answer")
+        findings.refuse_error(answer, "answer")
         data = answer.get("data")
         if not isinstance(data, list) or not data:
             raise FormatError("the answer has no data")
         for item in data:
             if not isinstance(item, dict) or type(item.get("index")) is not int:
                 raise FormatError("an embedding has no integer index")
-            judging.refuse_error(item, "embedding")
+            findings.refuse_error(item, "embedding")
             embedding = item.get("embedding")
             if not embedding or not (isinstance(embedding, str) or _holds_values(embedding)):
                 raise FormatError("`data` holds something that is not an embedding")

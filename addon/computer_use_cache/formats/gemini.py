@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote, unquote
 
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats import judging
+from computer_use_cache.formats import findings
 from computer_use_cache.formats.base import (
     VOLATILE,
     Format,
@@ -26,7 +26,7 @@ from computer_use_cache.formats.base import (
     load_objects,
     refuse_constant,
 )
-from computer_use_cache.formats.judging import Findings
+from computer_use_cache.formats.findings import Findings
 from computer_use_cache.models import Ending, Event, Query, Shape, Skip
 
 _STREAMED = ":streamGenerateContent"
@@ -193,13 +193,13 @@ def _check(chunks: Iterable[Json]) -> Findings:
     endings: set[Ending] = set()
     is_silent = True
     for index, candidate in (found for chunk in chunks for found in _candidates(chunk)):
-        judging.refuse_error(candidate, "candidate")
+        findings.refuse_error(candidate, "candidate")
         reason: Any = candidate.get("finishReason")
         if isinstance(reason, int):
             reason = _NUMBERED.get(reason, reason)
-        endings.update(judging.endings((reason,)))
+        endings.update(findings.endings((reason,)))
         content = candidate.get("content")
-        is_silent = is_silent and not (isinstance(content, dict) and judging.says(content.get("parts")))
+        is_silent = is_silent and not (isinstance(content, dict) and findings.says(content.get("parts")))
         finished[index] = finished.get(index, False) or bool(reason and reason != "FINISH_REASON_UNSPECIFIED")
     if not finished:
         raise FormatError("the answer has no candidates")
@@ -213,7 +213,7 @@ def _candidates(chunk: Json) -> list[tuple[int, Json]]:
 
     Vertex AI leaves `index` out where it is 0, some servers always: then the position counts.
     """
-    judging.refuse_error(chunk, "answer")
+    findings.refuse_error(chunk, "answer")
     candidates = enumerate(_objects(chunk, "candidates"))
     indexed = [(candidate.get("index", position), candidate) for position, candidate in candidates]
     if not all(isinstance(index, int) for index, _ in indexed):

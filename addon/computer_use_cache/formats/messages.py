@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any, ClassVar
 
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats import cache_control, judging, vertex
+from computer_use_cache.formats import cache_control, findings, vertex
 from computer_use_cache.formats.base import Format, Json, UsageFlavor, dump, load_object, load_objects
 from computer_use_cache.formats.deltas import TextDelta
-from computer_use_cache.formats.judging import Findings
+from computer_use_cache.formats.findings import Findings
 from computer_use_cache.formats.partial_json import load_cut
 from computer_use_cache.models import Event, Query, Shape, Skip
 
@@ -144,7 +144,7 @@ class Messages(Format):
                     _refuse_error(block)
                     is_silent = is_silent and not _says(block)
                 case {"type": "content_block_delta", "delta": dict(delta)}:
-                    is_silent = is_silent and not judging.says(delta)
+                    is_silent = is_silent and not findings.says(delta)
                 case {"type": "message_delta", "delta": dict(delta)}:
                     stop_reason = delta.get("stop_reason") or stop_reason
         if not types >= {"message_start", "message_stop"}:
@@ -189,18 +189,18 @@ class Messages(Format):
 def _findings(stop_reason: Any, *, is_silent: bool) -> Findings:
     if not stop_reason:
         raise FormatError("the message never got a stop reason", Skip.UNFINISHED)
-    return Findings(is_silent, frozenset(judging.endings((stop_reason,))))
+    return Findings(is_silent, frozenset(findings.endings((stop_reason,))))
 
 
 def _refuse_error(owner: Json) -> None:
-    judging.refuse_error(owner, "answer")
+    findings.refuse_error(owner, "answer")
     if owner.get("type") == "error":
         raise FormatError("the answer is an error", Skip.ERROR)
 
 
 def _says(block: Json) -> bool:
     """Whether a block says anything: text and thinking only if there is some, and any other block by being there."""
-    return block.get("type") not in ("text", "thinking") or judging.says(block)
+    return block.get("type") not in ("text", "thinking") or findings.says(block)
 
 
 class _Block:

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats import judging
+from computer_use_cache.formats import findings
 from computer_use_cache.formats.base import VOLATILE, Format, Json, UsageFlavor, dump, load_objects
-from computer_use_cache.formats.judging import Findings
+from computer_use_cache.formats.findings import Findings
 from computer_use_cache.formats.one_shape import OneShape
 from computer_use_cache.models import Event, Query, Shape, Skip
 
@@ -73,11 +73,11 @@ class _Talk(Ollama):
         last: Json = {}
         is_silent = True
         for last in lines:
-            judging.refuse_error(last, "answer")
-            is_silent = is_silent and not judging.says(list(self.piece(last).values()))
+            findings.refuse_error(last, "answer")
+            is_silent = is_silent and not findings.says(list(self.piece(last).values()))
         if last.get("done") is not True:
             raise FormatError("the answer never got to `done`", Skip.UNFINISHED)
-        return Findings(is_silent, frozenset(judging.endings((last.get("done_reason"),))))
+        return Findings(is_silent, frozenset(findings.endings((last.get("done_reason"),))))
 
     def assemble(self, events: Sequence[Event]) -> Json:
         answer: Json = {}

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import ClassVar, NoReturn
 
 from computer_use_cache.errors import FormatError
-from computer_use_cache.formats import judging
+from computer_use_cache.formats import findings
 from computer_use_cache.formats.base import Format, Json, UsageFlavor, load_objects
-from computer_use_cache.formats.judging import Findings
+from computer_use_cache.formats.findings import Findings
 from computer_use_cache.formats.openai import OpenAI
 from computer_use_cache.models import Event, Skip
 
@@ -28,19 +28,19 @@ class OneShape(Format):
     """The types of the events that end a stream."""
 
     def check_answer(self, answer: Json) -> Findings:
-        judging.refuse_error(answer, "answer")
+        findings.refuse_error(answer, "answer")
         found = next((answer[name] for name in self.held if answer.get(name) not in (None, [], {})), None)
         if found is None:
             raise FormatError(f"the answer has none of {', '.join(self.held)}")
         for item in found if isinstance(found, list) else ():
             if isinstance(item, dict):
-                judging.refuse_error(item, "answer")
+                findings.refuse_error(item, "answer")
         return Findings(is_silent=isinstance(found, str) and not found.strip())
 
     def check_events(self, events: Sequence[Event], *, ended: bool = False) -> Findings:
         last = None
         for event in load_objects(events):
-            judging.refuse_error(event, "stream")
+            findings.refuse_error(event, "stream")
             last = event.get("type")
             if last == "error":
                 raise FormatError("there is an error in the stream", Skip.ERROR)

@@ -13,9 +13,9 @@ from itertools import chain, repeat
 from typing import Any, ClassVar
 
 from computer_use_cache.errors import FormatError
-from computer_use_cache.formats import judging
+from computer_use_cache.formats import findings
 from computer_use_cache.formats.base import Format, Json, UsageFlavor, dump, load_object
-from computer_use_cache.formats.judging import Findings
+from computer_use_cache.formats.findings import Findings
 from computer_use_cache.formats.openai import EXCLUDED, OpenAI
 from computer_use_cache.models import Ending, Event, Skip
 
@@ -54,7 +54,7 @@ class ChoiceFormat(OpenAI, Format):
 
     def says(self, said: Json) -> bool:
         """Whether that is anything at all."""
-        return judging.says(said)
+        return findings.says(said)
 
     def wants_usage(self, body: Json) -> bool:
         options = body.get("stream_options")
@@ -83,10 +83,10 @@ class ChoiceFormat(OpenAI, Format):
         is_silent = True
         for position, part in parts:
             said = self.said(part)
-            judging.refuse_error(part, "choice")
-            judging.refuse_error(said, "message")
+            findings.refuse_error(part, "choice")
+            findings.refuse_error(said, "message")
             if reasons := [part[name] for name in _REASONS if part.get(name)]:
-                endings.update(judging.endings(reasons))
+                endings.update(findings.endings(reasons))
             if said.get("refusal"):
                 endings.add(Ending.REFUSAL)
             is_silent = is_silent and not self.says(said)
@@ -207,7 +207,7 @@ def _choices(body: Json) -> list[tuple[int, Json]]:
 
 
 def _refuse_error(body: Json) -> None:
-    judging.refuse_error(body, "answer")
+    findings.refuse_error(body, "answer")
     # vLLM and Mistral; Anthropic's, passed on by a gateway
     if body.get("object") == "error" or body.get("type") == "error":
         raise FormatError("the answer is an error", Skip.ERROR)

@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from computer_use_cache.errors import FormatError
-from computer_use_cache.formats import judging
+from computer_use_cache.formats import findings
 from computer_use_cache.formats.base import Format, Json, UsageFlavor, dump, load_objects
-from computer_use_cache.formats.judging import Findings
+from computer_use_cache.formats.findings import Findings
 from computer_use_cache.formats.openai import CLIENT_IDS, EXCLUDED, OpenAI
 from computer_use_cache.models import Ending, Event, Skip
 
@@ -116,7 +116,7 @@ class Responses(OpenAI, Format):
         }
 
     def check_answer(self, answer: Json) -> Findings:
-        judging.refuse_error(answer, "answer")
+        findings.refuse_error(answer, "answer")
         status = answer.get("status")
         if status not in ("completed", "incomplete"):
             reason = Skip.UNFINISHED if status in _UNFINISHED else Skip.FAILED
@@ -127,7 +127,7 @@ class Responses(OpenAI, Format):
         for item in items:
             _check_item(item)
         details = answer.get("incomplete_details")
-        endings = set(judging.endings(details.values() if isinstance(details, dict) else ()))
+        endings = set(findings.endings(details.values() if isinstance(details, dict) else ()))
         if any(map(_refuses, items)):
             endings.add(Ending.REFUSAL)
         return Findings(not any(map(_says, items)), frozenset(endings))
@@ -137,7 +137,7 @@ class Responses(OpenAI, Format):
             raise FormatError("there is an error in the stream", Skip.ERROR)
         payloads = load_objects(events)
         for payload in payloads:
-            judging.refuse_error(payload, "stream")
+            findings.refuse_error(payload, "stream")
             if payload.get("type") in ("error", "response.failed"):
                 raise FormatError("there is an error in the stream", Skip.ERROR)
         return self.check_answer(_folded(payloads))
@@ -155,7 +155,7 @@ class Responses(OpenAI, Format):
 
 
 def _check_item(item: Json) -> None:
-    judging.refuse_error(item, "item")
+    findings.refuse_error(item, "item")
     status = item.get("status")
     if status == "failed":
         raise FormatError(f"an item of type {item.get('type')!r} has failed", Skip.FAILED)
@@ -165,7 +165,7 @@ def _check_item(item: Json) -> None:
 
 def _says(item: Json) -> bool:
     """Whether an item says anything: a message by its content, any other item by being there."""
-    return item.get("type") != "message" or judging.says(item.get("content"))
+    return item.get("type") != "message" or findings.says(item.get("content"))
 
 
 def _refuses(item: Json) -> bool:

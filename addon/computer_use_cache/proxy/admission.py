@@ -78,7 +78,7 @@ class Gate:
                 return True
         forwarding.keep_end_to_end(flow.request.headers)
         if is_addressed_here:
-            forwarding.send_to_upstream(flow, self._settings)
+            forwarding.point_at_upstream(flow, self._settings)
         if flows.asks_for_websocket(flow, self._settings):
             flows.answer(flow, websocket.handshake_response(flow.request))
             return True

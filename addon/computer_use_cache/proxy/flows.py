@@ -8,7 +8,7 @@ from mitmproxy import http
 from mitmproxy.proxy.mode_specs import ReverseMode
 
 from computer_use_cache import formats
-from computer_use_cache.formats import helpers
+from computer_use_cache.formats import helper_routes
 from computer_use_cache.formats.base import Format
 from computer_use_cache.keys import upstream
 from computer_use_cache.models import Request
@@ -72,7 +72,7 @@ def is_cached_path(flow: http.HTTPFlow, settings: Settings) -> bool:
 def is_helper(flow: http.HTTPFlow) -> bool:
     """Whether the request only asks something, if its path is not cached."""
     is_upgraded = "upgrade" in flow.request.headers
-    return not is_upgraded and helpers.is_helper(flow.request.method, path_and_query(flow)[0])
+    return not is_upgraded and helper_routes.is_helper(flow.request.method, path_and_query(flow)[0])
 
 
 def asks_for_websocket(flow: http.HTTPFlow, settings: Settings) -> bool:

@@ -31,7 +31,7 @@ _CALLERS_OWN = frozenset(
 """Headers about the caller that no flow keeps once it has its answer."""
 
 
-def send_to_upstream(flow: http.HTTPFlow, settings: Settings) -> None:
+def point_at_upstream(flow: http.HTTPFlow, settings: Settings) -> None:
     """Point a request that was addressed to the proxy at the configured upstream."""
     path, query = path_and_query(flow)
     target = upstream.resolve(settings.upstream_base_url, path)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from mitmproxy import http
 from msgspec.structs import replace
 
-from computer_use_cache.cache import helpers
+from computer_use_cache.cache import helper_answers
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.lookup import offline_error
 from computer_use_cache.errors import FormatError, StoreError
@@ -38,7 +38,7 @@ class HelperRoutes:
         """Take a request to a helper route whose headers have arrived; whether it may go upstream. Raises
         RequestError."""
         request = flows.request_of(flow, self._cache.settings)
-        controls = helpers.controls_of(self._cache, request)
+        controls = helper_answers.controls_of(self._cache, request)
         self._asked[flow.id] = request
         return controls.upstream
 
@@ -49,12 +49,14 @@ class HelperRoutes:
             return False
         has_body = bool(flow.request.raw_content)
         request = self._asked[flow.id] = replace(asked, body=body_of(flow.request)) if has_body else asked
-        controls = helpers.controls_of(self._cache, request)
+        controls = helper_answers.controls_of(self._cache, request)
         if controls.upstream:
             return False
         now = time.time()
         try:
-            entry = await asyncio.to_thread(helpers.find, self._cache, flow.request.method, request, controls, now)
+            entry = await asyncio.to_thread(
+                helper_answers.find, self._cache, flow.request.method, request, controls, now
+            )
         except (FormatError, StoreError) as error:
             raise offline_error(controls.upstream_ban, str(error)) from None
         if entry is None:
@@ -70,7 +72,7 @@ class HelperRoutes:
         """Keep the pieces of an answer that is passed on as it comes."""
         response = flow.response
         if flow.id in self._asked and response and response.stream is True:
-            if helpers.may_be_kept(response.status_code, response.headers.get("content-type", "")):
+            if helper_answers.may_be_kept(response.status_code, response.headers.get("content-type", "")):
                 response.stream = self._keeping(flow)
             else:
                 self.forget(flow)
@@ -120,4 +122,4 @@ def _record(cache: Cache, sent: http.Request, asked: Request, answer: http.Respo
     ended = sent.method == "HEAD" or responses.marks_end(answer)
     took = max((answer.timestamp_end or time.time()) - sent.timestamp_start, 0.0)
     complete = Response(answer.status_code, flows.lower_headers(answer.headers), body, took, ended=ended)
-    helpers.record(cache, sent.method, asked, complete, now)
+    helper_answers.record(cache, sent.method, asked, complete, now)

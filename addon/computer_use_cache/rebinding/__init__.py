@@ -3,7 +3,7 @@
 A request's template is the request with everything that moves from run to run taken out (template.py). Two requests
 with the same template may be the same question; `approve` compares the values that were taken out, one by one
 (moves.py). `rebind` puts the present values into the recorded answer (answers.py) and refuses what it cannot vouch for
-(guard.py). What counts as a moving value is data: kinds.py, bindings.py and profiles.toml. Credentials are kept out of
+(traces.py). What counts as a moving value is data: kinds.py, bindings.py and profiles.toml. Credentials are kept out of
 all of this (secrets.py).
 """
 

@@ -15,7 +15,7 @@ from typing import Any
 from computer_use_cache.errors import FormatError
 from computer_use_cache.formats.base import Format, Json
 from computer_use_cache.models import Event
-from computer_use_cache.rebinding import guard
+from computer_use_cache.rebinding import traces
 from computer_use_cache.rebinding.moves import Move, Moves
 from computer_use_cache.rebinding.refusal import Cause, Refusal
 
@@ -65,7 +65,7 @@ def rebind(
     `present` is all text of the present request (`Template.text`); `with_usage` is as in `Format.explode`.
     """
     return rewritten(
-        format, answer, moves, judge=lambda rests: guard.judge(moves, rests, present), with_usage=with_usage
+        format, answer, moves, judge=lambda rests: traces.judge(moves, rests, present), with_usage=with_usage
     )
 
 

@@ -24,7 +24,7 @@ from computer_use_cache.cache.cache import Cache
 from computer_use_cache.credentials import places
 from computer_use_cache.diagnosis import similarity
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats import helpers, walking
+from computer_use_cache.formats import helper_routes, walking
 from computer_use_cache.formats.base import Format, Json, dump, load_object
 from computer_use_cache.keys import canonical_json, key
 from computer_use_cache.models import Entry, RequestRecord, Response, Shape, Skipped
@@ -46,7 +46,7 @@ def lines(store: Store, chosen: Callable[[Entry], bool], now: float) -> Iterator
     Raises StoreError.
     """
     yield dump({EXPORT_MARK: _VERSION}) + b"\n"
-    for each in sorted(entry.key for entry in store.entries() if entry.format != helpers.NAME and chosen(entry)):
+    for each in sorted(entry.key for entry in store.entries() if entry.format != helper_routes.NAME and chosen(entry)):
         entry = store.get(each)
         if entry and entry.is_fresh(now):
             yield dump(_line(entry, store.request(each))) + b"\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from computer_use_cache.runs.recording import new_run
+from computer_use_cache.runs.new_run import new_run
 from exchange.house import token
 
 NOW = 1_700_000_000.0

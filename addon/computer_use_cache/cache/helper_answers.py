@@ -13,7 +13,7 @@ from computer_use_cache.cache.judging import is_kept
 from computer_use_cache.cache.policy import Controls
 from computer_use_cache.credentials import caller, places
 from computer_use_cache.errors import FormatError
-from computer_use_cache.formats import helpers
+from computer_use_cache.formats import helper_routes
 from computer_use_cache.formats.base import load_object
 from computer_use_cache.keys import canonical_json, key
 from computer_use_cache.models import Entry, Request, Response, Shape
@@ -33,7 +33,7 @@ def key_of(cache: Cache, method: str, request: Request, controls: Controls) -> s
         namespace=controls.namespace,
         sample=1,
         upstream=request.upstream,
-        format_name=helpers.NAME,
+        format_name=helper_routes.NAME,
         resource=f"{method} {request.path}",
         query=key.relevant_query(request.query),
         headers=request.headers,
@@ -44,7 +44,7 @@ def key_of(cache: Cache, method: str, request: Request, controls: Controls) -> s
 def find(cache: Cache, method: str, request: Request, controls: Controls, now: float) -> Entry | None:
     """The recorded answer, if it is fresh. Blocks; raises StoreError, and FormatError as `key_of` does."""
     entry = cache.store.get(key_of(cache, method, request, controls))
-    return entry if entry and entry.format == helpers.NAME and entry.is_fresh(now) else None
+    return entry if entry and entry.format == helper_routes.NAME and entry.is_fresh(now) else None
 
 
 def may_be_kept(status: int, content_type: str) -> bool:
@@ -73,7 +73,7 @@ def record(cache: Cache, method: str, request: Request, response: Response, now:
     ttl = cache.settings.ttl_seconds if controls.ttl is None else controls.ttl
     entry = Entry(
         key=found,
-        format=helpers.NAME,
+        format=helper_routes.NAME,
         shape=Shape.JSON,
         model="",
         namespace=controls.namespace,

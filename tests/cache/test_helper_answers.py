@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from computer_use_cache.cache import helpers
+from computer_use_cache.cache import helper_answers
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.formats.base import dump
 from computer_use_cache.models import Entry, Request, Response
@@ -40,11 +40,11 @@ def asked(path: str = "/models", *, body: bytes = b"", **headers: str) -> Reques
 
 def recorded(cache: Cache, request: Request, body: bytes = MODELS, status: int = 200, **headers: str) -> Entry | None:
     named: Mapping[str, str] = {name.replace("_", "-"): value for name, value in headers.items()}
-    return helpers.record(cache, "GET", request, Response(status, JSON | named, body, 0.1, ended=True), NOW)
+    return helper_answers.record(cache, "GET", request, Response(status, JSON | named, body, 0.1, ended=True), NOW)
 
 
 def found(cache: Cache, request: Request, method: str = "GET", now: float = NOW) -> Entry | None:
-    return helpers.find(cache, method, request, helpers.controls_of(cache, request), now)
+    return helper_answers.find(cache, method, request, helper_answers.controls_of(cache, request), now)
 
 
 def test_an_answer_is_found_by_the_same_question_until_it_expires(cache: Cache) -> None:
@@ -101,7 +101,7 @@ def test_what_may_not_be_stored_is_not_recorded(cache: Cache, request_: Request,
 )
 def test_only_a_whole_answer_is_recorded(cache: Cache, kind: str, body: bytes, ended: bool, is_kept: bool) -> None:
     response = Response(200, {"content-type": kind}, body, 0.1, ended=ended)
-    assert (helpers.record(cache, "GET", asked(), response, NOW) is not None) is is_kept
+    assert (helper_answers.record(cache, "GET", asked(), response, NOW) is not None) is is_kept
 
 
 @pytest.mark.parametrize(("scope", "is_shared"), [("shared", True), ("credential", False)])

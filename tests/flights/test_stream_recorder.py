@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from computer_use_cache.flights.recorder import Recorder
+from computer_use_cache.flights.stream_recorder import Recorder
 from computer_use_cache.models import Skip
 
 STREAM = b"event: a\r\ndata: {}\r\n\r\ndata: \xe2\x82\xac\n\ndata: [DONE]\n\n"

@@ -48,7 +48,7 @@ PARTS = [
     "flights.flight:Flight.begin_stream",
     "flights.flight:Flight.feed",
     "flights.flight:Flight.end_stream",
-    "flights.recorder:Recorder.feed",
+    "flights.stream_recorder:Recorder.feed",
     "cache.judging:shape_of",
     "cache.judging:judge_answer",
     "store.codec:encode",

@@ -15,9 +15,12 @@ from computer_use_cache.diagnosis import near_miss
 from computer_use_cache.diagnosis.near_miss import Study
 from computer_use_cache.exchange import studies
 from computer_use_cache.exchange.decisions import Forward
+from computer_use_cache.models import NOTHING, Outcome
 from exchange.house import GOOD, START, House
 
 AT_ONCE, LATER = 4, 3
+sleep = asyncio.sleep
+"""For the tests themselves: one of them replaces asyncio's."""
 
 
 @pytest.fixture
@@ -52,7 +55,7 @@ async def similar_misses(house: House, gate: threading.Event) -> None:
         assert isinstance(await exchange.resolve(), Forward)
     answers = [asyncio.create_task(exchange.on_response(GOOD)) for exchange in asked]
     while house.counted().studies_put_off < LATER:
-        await asyncio.sleep(0.01)
+        await sleep(0.01)
     gate.set()
     for exchange, ending in zip(asked, answers, strict=True):
         exchange.settle(await ending, house.now)
@@ -66,12 +69,59 @@ def test_studies_that_would_wait_are_put_off_and_made_up_for_with_the_time_of_th
         assert house.counted().stored == 1 + AT_ONCE + LATER
         house.now += 100
         while house.shared.studies.is_making_up:
-            await asyncio.sleep(0.01)
+            await sleep(0.01)
 
     asyncio.run(live())
     assert (house.counted().studies_put_off, house.counted().studies_made_up) == (LATER, LATER)
     misses = near_miss.misses(house.store, 0.0)
     assert [miss["at"] for miss in misses] == [START + 1] * (AT_ONCE + LATER)
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses that are made between studies, which are not waited for."""
+    made = list[float]()
+
+    async def noted(seconds: float) -> None:
+        made.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr(asyncio, "sleep", noted)
+    return made
+
+
+def make_up_for_some(house: House) -> None:
+    async def live() -> None:
+        for note in range(LATER):
+            house.shared.studies.put_off(house.asks(user_note=str(note)).plan, START)
+        while house.shared.studies.is_making_up:
+            await sleep(0.01)
+
+    asyncio.run(live())
+    assert house.counted().studies_made_up == LATER
+
+
+def test_an_idle_proxy_makes_up_for_studies_without_pauses(house: House, pauses: list[float]) -> None:
+    make_up_for_some(house)
+    assert not any(pauses)
+
+
+def test_a_proxy_with_a_call_under_way_makes_up_for_studies_with_pauses(house: House, pauses: list[float]) -> None:
+    house.shared.flights.begin("another request")
+    make_up_for_some(house)
+    assert all(pauses)
+
+
+def test_a_study_that_is_made_up_for_is_followed_by_a_pause_if_hits_were_served_meanwhile(
+    house: House, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(cache: Cache, plan: Plan) -> Study:
+        house.shared.ledger.served(Outcome.HIT, "m", NOTHING)
+        return Study()
+
+    monkeypatch.setattr(near_miss, "study", busy)
+    make_up_for_some(house)
+    assert len([pause for pause in pauses if pause]) == LATER - 1
 
 
 def test_only_the_newest_that_were_put_off_are_kept(
@@ -82,7 +132,7 @@ def test_only_the_newest_that_were_put_off_are_kept(
     async def live() -> None:
         await similar_misses(house, gate)
         while house.shared.studies.is_making_up:
-            await asyncio.sleep(0.01)
+            await sleep(0.01)
 
     asyncio.run(live())
     assert (house.counted().studies_put_off, house.counted().studies_made_up) == (LATER, 1)

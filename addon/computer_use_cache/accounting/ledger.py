@@ -61,6 +61,8 @@ class Ledger:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.served_requests = 0
+        """How often `served` was called."""
         self._lock = threading.Lock()
         self._pending: Counter[_Name] = Counter()
         self._tallies: dict[tuple[Outcome, str], _Tally] = {}
@@ -81,6 +83,7 @@ class Ledger:
                 tally = self._tallies[outcome, model] = _Tally()
             tally.number += 1
             tally.add(cost)
+            self.served_requests += 1
 
     def coalesced(self) -> None:
         """A request was answered by another request's upstream call."""

@@ -1,9 +1,9 @@
 """When misses are studied: at once while the proxy has time for it, else in a quieter moment.
 
 The streams that run come first. A study is put off if several others wait already, or if the event loop is late while
-many calls are under way. Once the loop is on time again, the study is made up for, and the near miss is logged with its
-own time, even if the nearest entry was stored meanwhile: the two would have shared an answer. Only the newest studies
-that were put off are kept.
+many calls are under way. Once the loop is on time again, the study is made up for: without pauses while the proxy is
+idle, else in a small share of the time. The near miss is logged with its own time, even if the nearest entry was stored
+meanwhile: the two would have shared an answer. Only the newest studies that were put off are kept.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MOST_BYTES = 16 * 1024 * 1024
 """Of the bodies of the requests whose studies were put off."""
 _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 1.0
 _SHARE = 0.2
-"""The share of the time that making up for studies takes at most."""
+"""The share of the time that making up for studies takes at most, unless the proxy is idle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,8 @@ class Studies:
         self._put_off: deque[_PutOff] = deque()
         self._bytes = 0
         self._making_up: asyncio.Task[None] | None = None
+        self._served = 0
+        """How many requests the proxy had served when this was last looked at."""
 
     async def study(self, plan: Plan, late: float) -> Study | None:
         """The study of a miss, None if it is put off. `late` is by how many seconds the event loop is late."""
@@ -89,8 +91,9 @@ class Studies:
     async def _make_up(self) -> None:
         loop, pause = asyncio.get_running_loop(), _PAUSE_SECONDS
         while self._put_off:
-            due = loop.time() + pause
-            await asyncio.sleep(pause)
+            wait = 0.0 if self._is_idle() else pause
+            due = loop.time() + wait
+            await asyncio.sleep(wait)
             if loop.time() - due > _LATE_SECONDS or self._waiting:
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
                 continue
@@ -102,6 +105,12 @@ class Studies:
             else:
                 self._ledger.study_made_up()
             pause = max(loop.time() - begun, 0.001) / _SHARE
+
+    def _is_idle(self) -> bool:
+        """Whether no call is under way, and no request has been served since the last look: a hit is served between two
+        looks, and would wait for the interpreter while a study computes."""
+        served_before, self._served = self._served, self._ledger.served_requests
+        return self._served == served_before and not len(self._flights) and not self._waiting
 
     async def _study_late(self, one: _PutOff) -> None:
         near = (await self._run.study(near_miss.study, self._cache, one.plan)).near

@@ -128,6 +128,15 @@ def test_doctor_names_a_store_that_can_only_be_read(
     assert (store["ok"], "can only be read" in store["detail"]) == (is_enough, not is_enough)
 
 
+def test_run_says_that_a_store_that_can_only_be_read_counts_nothing(disk: Path) -> None:
+    DiskStore(disk / "store", 2**20).close()
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    done = commands.run_module("run", "--", "true")
+    assert done.returncode == 0
+    assert "nothing was counted: " in done.stderr
+    assert "readonly database" in done.stderr
+
+
 def test_a_folder_that_cannot_be_written_is_named_at_the_start(disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     done = commands.run_module("start")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sqlite3
 import stat
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -118,8 +119,7 @@ def test_processes_that_ask_at_once_join_one_run(open_store: Opener) -> None:
 
 
 def test_the_oldest_runs_go(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("run_log", "redis_runs"):
-        monkeypatch.setattr(f"computer_use_cache.store.{module}.KEPT_RUNS", 30)
+    monkeypatch.setattr(sys.modules[type(store.run_log).__module__], "KEPT_RUNS", 30)
     with store.run_log.together():
         for number in range(33):
             store.run_log.join_run(run(number), f"label {number}", 0.0)

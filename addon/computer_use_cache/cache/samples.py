@@ -6,9 +6,10 @@ A failed call gives its number back. When a client retries a call, it gets the s
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from itertools import count
+
+from computer_use_cache.store.memory import BoundedMemory
 
 _MOST_REQUESTS = 100_000
 
@@ -24,15 +25,15 @@ class Samples:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._given: OrderedDict[tuple[str, str], _Given] = OrderedDict()
+        self._given = BoundedMemory[tuple[str, str], _Given](_MOST_REQUESTS)
 
     def take(self, run: str, digest: str, *, is_retry: bool) -> int:
         """The lowest free number, from 1; for a retry, the number given last."""
         with self._lock:
-            given = self._given.setdefault((run, digest), _Given())
-            self._given.move_to_end((run, digest))
-            if len(self._given) > _MOST_REQUESTS:
-                self._given.popitem(last=False)
+            given = self._given.get((run, digest))
+            if given is None:
+                given = _Given()
+                self._given.put((run, digest), given)
             if not is_retry or not given.last:
                 given.last = next(number for number in count(1) if number not in given.numbers)
             given.numbers.add(given.last)

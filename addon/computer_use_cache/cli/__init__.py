@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status = commands.main(argv, prog_name="computer-use-cache", standalone_mode=False)
     except click.Abort:
-        click.echo("Aborted; nothing was changed.", err=True)
+        click.echo("Aborted.", err=True)
         return 1
     except click.ClickException as error:
         error.show()

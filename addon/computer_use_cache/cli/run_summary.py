@@ -29,11 +29,12 @@ _WRITE = "computer-use-cache explain --summary --write"
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The store at one time: its statistics, None if it cannot be read, and the causes of the near misses
-    logged since then."""
+    """The store at one time: its statistics, and the causes of the near misses logged since then. If the store cannot
+    be read or written there are no statistics, and `fault` says why."""
 
     statistics: Statistics | None = None
     groups: list[Json] = field(default_factory=list)
+    fault: str = ""
 
 
 def take(settings: Settings, run: Run) -> State:
@@ -44,15 +45,15 @@ def take(settings: Settings, run: Run) -> State:
             store.run_log.add_run(run)
             misses = causes.for_all(near_miss.misses(store, run.began), store, settings.image_mask)
             return State(Ledger(store).statistics(settings, run.began), causes.grouped(misses))
-    except CacheError:
-        return State()
+    except CacheError as error:
+        return State(fault=str(error))
 
 
 def lines(before: State, after: State, run: Run) -> Iterator[str]:
     """What happened during a run, as the difference of two states of the store, which other proxies may share: the
     totals, the causes of misses, what to do if the program's calls never came here, and how to see the calls."""
     if before.statistics is None or after.statistics is None:
-        yield "computer-use-cache: the store cannot be read; see `computer-use-cache doctor`"
+        yield f"computer-use-cache: nothing was counted: {before.fault or after.fault}; see `computer-use-cache doctor`"
         return
     yield f"computer-use-cache: {_totals(before.statistics, after.statistics)}"
     near = sum(group["misses"] for group in after.groups)

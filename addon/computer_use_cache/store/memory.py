@@ -1,6 +1,7 @@
 """Memory that cannot outgrow its bound: what was used least recently goes first.
 
-Everything in the package that remembers something between requests uses this class. It is safe to use from any thread.
+What the package remembers between requests is held by this class, except pictures, which are found by a few of their
+characters (screens/picture.py). It is safe to use from any thread.
 """
 
 from __future__ import annotations

@@ -188,6 +188,28 @@ def test_a_store_that_fails_is_one_warning(
     assert house.counted().unrecorded == 3
 
 
+def test_calls_are_counted_as_lost_if_the_store_fails_after_some_of_them(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_calls, asked = house.store.run_log.add_calls, list[str]()
+
+    def fail_at_second(id: str, calls: list[Call]) -> range:
+        asked.append(id)
+        if len(asked) == 2:
+            raise StoreError("the disk is full")
+        return add_calls(id, calls)
+
+    for name in ("first", "second"):
+        chats(house, said("Buy milk"), {"x-cache-run": name})
+    with monkeypatch.context() as broken:
+        broken.setattr(house.store.run_log, "add_calls", fail_at_second)
+        house.shared.flush(house.now)
+    assert house.counted().unrecorded == 2
+    assert recorded(house) == []
+    chats(house, said("Buy milk"), {"x-cache-run": "first"})
+    assert recorded(house) == [("first", [Outcome.HIT])]
+
+
 def test_a_message_that_no_api_would_take_costs_no_other_call_its_place(house: House) -> None:
     for odd in ("hello", None, 5, []):
         chats(house, [SYSTEM, odd])

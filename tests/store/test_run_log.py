@@ -120,10 +120,10 @@ def test_processes_that_ask_at_once_join_one_run(open_store: Opener) -> None:
 
 def test_the_oldest_runs_go(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules[type(store.run_log).__module__], "KEPT_RUNS", 30)
-    for number in range(32):
-        store.run_log.join_run(run(number), f"label {number}", 0.0)
-        store.run_log.add_calls(run(number).id, [call(number)])
-    store.run_log.add_run(run(32))
+    with store.run_log.together():
+        for number in range(33):
+            store.run_log.join_run(run(number), f"label {number}", 0.0)
+            store.run_log.add_calls(run(number).id, [call(number)])
     assert [found.id for found in store.run_log.runs(99)] == [run(number).id for number in range(32, 2, -1)]
     assert store.run_log.calls(run(2).id) == []
 
@@ -195,3 +195,21 @@ def test_a_file_that_another_process_holds_is_not_replaced(tmp_path: Path, monke
         Runs(path, LIMIT)
     holder.close()
     assert Runs(path, LIMIT).runs(9) == [run(1)]
+
+
+def test_a_disk_keeps_all_changes_made_together_or_none(tmp_path: Path) -> None:
+    log = Runs(tmp_path / "runs.db", 10**9)
+    log.add_run(run(1))
+
+    def fail() -> None:
+        with log.together():
+            log.add_calls(run(1).id, [call(1)])
+            log.join_run(run(2), "nightly", 0.0)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert (log.calls(run(1).id), log.runs(9)) == ([], [run(1)])
+    with log.together():
+        log.add_calls(run(1).id, [call(1)])
+    assert log.calls(run(1).id) == [call(1)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import orjson
@@ -22,7 +23,10 @@ class KnownKeys:
 
     def key(self, beginning: Any, format: Format, body: Json, counted: str) -> str:
         """`key.finish` of a body whose pictures still have their metadata. Raises FormatError."""
-        numbered = map_pictures(format, body, _numbered)
+        pictures: list[str] = []
+        numbered = map_pictures(format, body, partial(_numbered, pictures))
+        if not pictures:
+            return key.finish(beginning, body, counted)
         name = key.finish(beginning, numbered, counted) if numbered is not body else ""
         found = self._keys.get(name) if name else None
         if found is None:
@@ -32,7 +36,8 @@ class KnownKeys:
         return found
 
 
-def _numbered(text: str) -> Any:
-    """What stands for a picture. It is no JSON, so no other body can hold it."""
+def _numbered(pictures: list[str], text: str) -> Any:
+    """What stands for a picture, which is appended to `pictures`. It is no JSON, so no other body can hold it."""
+    pictures.append(text)
     number = picture_of(text).number
     return text if number is None else orjson.Fragment(f"<{number}>".encode())

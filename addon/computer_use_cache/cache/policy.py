@@ -249,6 +249,8 @@ def without_controls(body: dict[str, Any]) -> dict[str, Any]:
 
 def model_verdict(model: str, settings: Settings) -> Bypass | None:
     """The bypass for a model that the allow and deny lists keep out of the cache."""
+    if not (settings.model_allowlist or settings.model_denylist):
+        return None
     denied = any(fnmatch.fnmatchcase(model, pattern) for pattern in settings.model_denylist)
     allowed = not settings.model_allowlist or any(fnmatch.fnmatchcase(model, one) for one in settings.model_allowlist)
     return None if allowed and not denied else Bypass(Reason.MODEL, model)

@@ -81,19 +81,18 @@ def _clean_body(body: Json, taken: list[str]) -> Json:
 
 
 def _clean_holder(value: Any, taken: list[str]) -> Any:
-    match value:
-        case dict() if _FUNCTION.issuperset(value):
+    if isinstance(value, dict):
+        if _FUNCTION.issuperset(value):
             return value
-        case dict():
-            return {
-                name: item if name in _LEFT_ALONE else _clean_holder(item, taken)
-                for name, item in value.items()
-                if name in _LEFT_ALONE or not (_is_credential(name) and _take(item, taken))
-            }
-        case list():
-            return [_clean_holder(item, taken) for item in value]
-        case str() if value.startswith("http") and _URL.fullmatch(value):
-            return _clean_url(value, taken)
+        return {
+            name: item if name in _LEFT_ALONE else _clean_holder(item, taken)
+            for name, item in value.items()
+            if name in _LEFT_ALONE or not (_is_credential(name) and _take(item, taken))
+        }
+    if isinstance(value, list):
+        return [_clean_holder(item, taken) for item in value]
+    if isinstance(value, str) and value.startswith("http") and _URL.fullmatch(value):
+        return _clean_url(value, taken)
     return value
 
 

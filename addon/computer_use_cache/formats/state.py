@@ -39,21 +39,21 @@ def handle(body: dict[str, Any]) -> str | None:
     """Why the answer depends on state at the provider, by what the request and its tools name; None if it does not."""
     pending: list[Any] = [{name: body[name] for name in _AT_THE_TOP if name in body}]
     while pending:
-        match pending.pop():
-            case dict() as members:
-                if members.get("type") == "mcp":
-                    return _REMOTE
-                if _FUNCTION.issuperset(members):
-                    continue
-                for name, member in members.items():
-                    if name == "container" and _names_container(member):
-                        return _CONTAINER
-                    if name in _REASONS and member:
-                        return _REASONS[name]
-                    if isinstance(member, dict | list) and name not in _SCHEMAS:
-                        pending.append(member)
-            case list() as items:
-                pending.extend(items)
+        found = pending.pop()
+        if isinstance(found, list):
+            pending.extend(found)
+        elif isinstance(found, dict):
+            if found.get("type") == "mcp":
+                return _REMOTE
+            if _FUNCTION.issuperset(found):
+                continue
+            for name, member in found.items():
+                if name == "container" and _names_container(member):
+                    return _CONTAINER
+                if name in _REASONS and member:
+                    return _REASONS[name]
+                if isinstance(member, (dict, list)) and name not in _SCHEMAS:
+                    pending.append(member)
     return None
 
 

@@ -10,6 +10,7 @@ type Tree = dict[str, "Tree"]
 type Place = tuple[str | int, ...]
 type Node = tuple["Node", str | int] | None
 """A place as a linked list, because few of the places that are walked over are ever asked for."""
+_ABSENT = object()
 
 
 def map_texts(
@@ -59,13 +60,16 @@ def _at(value: Any, tree: Tree, change: Callable[[Any], Any], leave: Collection[
         if value.get("type") in leave:
             return value
         for name, below in tree.items():
-            if name not in value or (below and not isinstance(value[name], (dict, list))):
+            item = value.get(name, _ABSENT)
+            if item is _ABSENT or (below and not isinstance(item, (dict, list))):
                 continue
-            if (new := _at(value[name], below, change, leave)) is not value[name]:
+            if (new := _at(item, below, change, leave)) is not item:
                 copy = value.copy() if copy is None else copy
                 copy[name] = new
     elif isinstance(value, list) and (each := tree.get("*")) is not None:
         for index, item in enumerate(value):
+            if each and isinstance(item, dict) and each.keys().isdisjoint(item):
+                continue
             if (new := _at(item, each, change, leave)) is not item:
                 copy = value.copy() if copy is None else copy
                 copy[index] = new

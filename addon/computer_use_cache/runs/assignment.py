@@ -13,7 +13,7 @@ from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan, Route
 from computer_use_cache.credentials.redaction import redacted
 from computer_use_cache.run_models import Call, Run
-from computer_use_cache.runs.conversation import Head, Opening, digest_of, opening_of
+from computer_use_cache.runs.conversation import Head, Opening, opening_of
 from computer_use_cache.store.memory import MOST_SEEN, BoundedMemory
 
 PAUSE_SECONDS = 1800.0
@@ -82,7 +82,7 @@ class Assignment:
             return self._own_run
         client, at = self._cache.scope(settled.route.request), settled.call.at
         if name := settled.route.controls.run:
-            return self._join(_label("name", client, name), name, at)
+            return self._join(_label("name", client, name), redacted(name), at)
         if self._left <= 0 and self._is_unknown(settled.head):
             return None
         opening, begins = self._opening(settled) or (None, False)
@@ -100,12 +100,13 @@ class Assignment:
         self._joined.clear()
 
     def _join(self, label: str, name: str, at: float, *, begins: bool = False) -> str | None:
+        """The id of the run with this label; if it must be added, its name will be `name`, without credentials."""
         known = self._joined.get(label, at)
         if known is None or known.is_continued == begins:
             if self._left <= 0:
                 return None
             self._left -= 1
-            run = Run(id=new_id(at), name=redacted(name), began=at, ended=at)
+            run = Run(id=new_id(at), name=name, began=at, ended=at)
             id = self._cache.store.run_log.join_run(run, label, at - PAUSE_SECONDS, begins=begins)
             known = _Joined(id, at, not begins)
         known.at = max(known.at, at)
@@ -113,7 +114,7 @@ class Assignment:
         return known.id
 
     def _is_unknown(self, head: Head | None) -> bool:
-        return head is not None and self._openings.get(digest_of(head)) is None
+        return head is not None and self._openings.get(head.digest) is None
 
     def _opening(self, settled: Settled) -> tuple[Opening, bool] | None:
         """The opening of the call's conversation, and whether the call begins it; None if that is not known."""
@@ -125,11 +126,10 @@ class Assignment:
         return found
 
     def _opening_of(self, head: Head) -> Opening:
-        digest = digest_of(head)
-        opening = self._openings.get(digest)
+        opening = self._openings.get(head.digest)
         if opening is None:
             opening = opening_of(head)
-            self._openings.put(digest, opening)
+            self._openings.put(head.digest, opening)
         return opening
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from itertools import chain
 from typing import Any, NamedTuple
 
 from computer_use_cache.credentials.redaction import redacted
 from computer_use_cache.formats import walking
-from computer_use_cache.formats.base import Format, Json, dump
+from computer_use_cache.formats.base import Format, Json
 from computer_use_cache.rebinding import Bindings, template_of
 
 _ANSWERING_ROLES = ("assistant", "model", "CHATBOT")
@@ -21,13 +23,19 @@ _SEARCHED_CHARS = 2000
 """How much of a text a title is made from. It is shortened after redaction: half a credential is not recognised."""
 
 
-class Head(NamedTuple):
+@dataclass(frozen=True)
+class Head:
     """The beginning of a conversation, up to its first answer, as a request holds it. Cheap to extract, and small. The
     conversation `begins` if the request holds no more of it."""
 
     format: Format
     body: Json
     begins: bool
+
+    @cached_property
+    def digest(self) -> bytes:
+        """A digest of its exact texts. It is computed once, although a call may wait through several flushes."""
+        return _hashed(self.format, self.body).digest()
 
 
 class Opening(NamedTuple):
@@ -61,27 +69,22 @@ def _is_answer(item: Any) -> bool:
     return role in _ANSWERING_ROLES if role else str(item.get("type")).endswith(("_call", "reasoning"))
 
 
-def digest_of(head: Head) -> bytes:
-    """A digest of a head's exact texts."""
-    digest = blake2b(head.format.name.encode(), digest_size=16)
-    for text in walking.texts(head.body):
-        digest.update(b"\0" + _counted(text).encode("utf-8", "surrogatepass"))
-    return digest.digest()
-
-
 def opening_of(head: Head) -> Opening:
     """The opening of a head. Two heads have the same one if they differ only in values that rebinding recognises, such
     as the time. Takes milliseconds for a long system prompt."""
     try:
-        template = walking.map_texts(template_of(head.format, head.body, Bindings({})).body, _counted)
+        template = template_of(head.format, head.body, Bindings({})).body
     except RecursionError:
         template = {}
-    digest = blake2b(head.format.name.encode() + b"\0" + dump(template), digest_size=16)
-    return Opening(digest.hexdigest(), _title(head))
+    return Opening(_hashed(head.format, template).hexdigest(), _title(head))
 
 
-def _counted(text: str) -> str:
-    return text[:_COUNTED_CHARS]
+def _hashed(format: Format, body: Json) -> blake2b:
+    """The hash of all texts of a body, up to `_COUNTED_CHARS` of each."""
+    digest = blake2b(format.name.encode(), digest_size=16)
+    for text in walking.texts(body):
+        digest.update(b"\0" + text[:_COUNTED_CHARS].encode("utf-8", "surrogatepass"))
+    return digest
 
 
 def _title(head: Head) -> str:

@@ -52,6 +52,16 @@ class _Hit(NamedTuple):
     ended: float
 
 
+class _Stored(NamedTuple):
+    """A call, its run and the number of its step, None if the run is full. It `is_rejected` if none of the calls that
+    were added with it found room."""
+
+    settled: Settled
+    run: str
+    step: int | None
+    is_rejected: bool
+
+
 class Recorder:
     """The calls of one proxy. `own_run` is the id of the run that all of them belong to, or "". `spans` and `call_log`
     get each call once it is recorded.
@@ -70,9 +80,7 @@ class Recorder:
         self._pending: deque[_Hit | Settled] = deque()
         self._dropped = 0
         self._unstored = 0
-        """Calls of the current flush that are not stored yet."""
-        self._recorded: list[Recorded] = []
-        """Calls of the current flush that are stored, for the log."""
+        """Calls of the current flush that are lost if it fails."""
 
     def hit(self, plan: Plan, key: str, cost: Cost, began: float, now: float) -> None:
         """A hit of the fast path on the entry `key` has ended. Times are in Unix seconds."""
@@ -97,23 +105,32 @@ class Recorder:
         pending = [self._pending.popleft() for _ in range(len(self._pending))]
         dropped, self._dropped = self._dropped, 0
         self._unstored = len(pending)
+        stored = list[_Stored]()
         try:
             settled = [_settled_hit(each) if isinstance(each, _Hit) else each for each in pending]
             for inexact in filter(None, (each.inexact for each in settled)):
                 with contextlib.suppress(FormatError):  # it cannot be audited, but its call still counts
                     self._cache.store.put_request(inexact.key, hit_record(self._cache, inexact))
-            if rejected := self._store(settled):
-                self._assignment.forget()
-                self._store(rejected, is_retry=True)
+            if settled:
+                stored = self._stored_together(settled)
+                self._unstored = sum(each.step is None for each in stored)
         finally:
             if dropped + self._unstored:
                 self._ledger.unrecorded(dropped + self._unstored)
-            recorded, self._recorded = self._recorded, []
-            if self._call_log and (recorded or dropped):
-                self._call_log.write(recorded, dropped)
+            self._announce(stored, dropped)
 
-    def _store(self, settled: Sequence[Settled], *, is_retry: bool = False) -> list[Settled]:
-        """Store calls in their runs. Returns those whose run has been removed, or is full, unless this `is_retry`."""
+    def _stored_together(self, settled: Sequence[Settled]) -> list[_Stored]:
+        """Store calls in their runs. Those whose run has been removed, or is full, join another."""
+        with self._cache.store.run_log.together():
+            stored = self._store(settled)
+            if rejected := [each for each in stored if each.is_rejected]:
+                self._assignment.forget()
+                stored = [each for each in stored if not each.is_rejected]
+                stored += self._store([each.settled for each in rejected])
+        return stored
+
+    def _store(self, settled: Sequence[Settled]) -> list[_Stored]:
+        """Store those calls in their runs that need not wait for the next flush."""
         by_run: defaultdict[str, list[Settled]] = defaultdict(list)
         for each in sorted(settled, key=lambda one: one.call.at):
             if run := self._assignment.run_of(each):
@@ -121,24 +138,20 @@ class Recorder:
             else:
                 self._unstored -= 1
                 self._pending.append(each)
-        rejected = list[Settled]()
+        stored = list[_Stored]()
         for id, members in by_run.items():
             steps = self._cache.store.run_log.add_calls(id, [one.call for one in members])
-            self._unstored -= len(steps)
-            if not steps and not is_retry:
-                rejected += members
-                continue
-            for one, step in zip_longest(members, steps):
-                self._announce(one, id, step)
-        return rejected
+            stored += (_Stored(one, id, step, not steps) for one, step in zip_longest(members, steps))
+        return stored
 
-    def _announce(self, settled: Settled, run: str, step: int | None) -> None:
-        if settled.on_recorded:
-            settled.on_recorded(run, step)
-        if self._call_log:
-            self._recorded.append(Recorded(settled.call, run, step))
-        if self._spans:
-            self._spans.add(settled.call, settled.route.request, run, step)
+    def _announce(self, stored: Sequence[_Stored], dropped: int) -> None:
+        for settled, run, step, _ in stored:
+            if settled.on_recorded:
+                settled.on_recorded(run, step)
+            if self._spans:
+                self._spans.add(settled.call, settled.route.request, run, step)
+        if self._call_log and (stored or dropped):
+            self._call_log.write([Recorded(each.settled.call, each.run, each.step) for each in stored], dropped)
 
 
 def _settled_hit(hit: _Hit) -> Settled:

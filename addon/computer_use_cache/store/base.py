@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol
@@ -173,11 +174,16 @@ class RunLog(Protocol):
 
     def join_run(self, run: Run, label: str, since: float, *, begins: bool = False) -> str:
         """The id of the newest run with this label that was active at `since` (Unix seconds) or later; without one,
-        `run` is added. All processes that ask at the same time get the same answer.
+        `run` is added. All processes that ask at the same time get the same answer. Call it inside `together`, which
+        makes room.
 
         A call that `begins` a conversation does not join a run that is past its first request: such a call starts a
         new run.
         """
+
+    def together(self) -> AbstractContextManager[None]:
+        """Makes many changes quick: they are written at the end of the `with`, where the store can do that, and the
+        oldest runs are removed once. A disk keeps all of the changes or none."""
 
     def add_calls(self, id: str, calls: Sequence[Call]) -> range:
         """Add calls to a run; returns the numbers of the steps that they became, counted from 1. A run has at most

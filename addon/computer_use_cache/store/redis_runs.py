@@ -5,7 +5,8 @@ A cluster keeps all runs on one server, as one step may concern several. They ta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -78,9 +79,12 @@ class RedisRuns:
         arguments = [self._run, label, repr(since), int(begins), run.id, repr(run.began), codec.encode_run(run)]
         with self._server() as server:
             id: str = server.eval(_JOIN, 2, self._order, self._labels, *arguments).decode()
-        if id == run.id:
-            self.maintain()
         return id
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        yield
+        self.maintain()
 
     def add_calls(self, id: str, calls: Sequence[Call]) -> range:
         with self._server() as server:

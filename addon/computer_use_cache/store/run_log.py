@@ -3,8 +3,9 @@ replaces it, and no entry is lost."""
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -58,9 +59,13 @@ class Runs(SqliteFile):
             id = str(found[0]) if found else run.id
             if not begins:
                 database.execute("UPDATE runs SET continued = 1 WHERE id = ?", (id,))
-        if not found:
-            self.maintain()
         return id
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        with self._change():
+            yield
+        self.maintain()
 
     def add_calls(self, id: str, calls: Sequence[Call]) -> range:
         with self._change() as database:

@@ -32,7 +32,7 @@ class SqliteFile:
         self._path = path
         self._tables = tables
         self._content = content
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         with self._lock, self._failures():
             try:
                 self._database = self._open()
@@ -89,7 +89,11 @@ class SqliteFile:
 
     @contextlib.contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:
+        """One transaction; inside another one, a part of that."""
         with self._use() as database:
+            if database.in_transaction:
+                yield database
+                return
             database.execute("BEGIN IMMEDIATE")
             try:
                 yield database

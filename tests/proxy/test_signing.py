@@ -133,7 +133,7 @@ def test_credentials_that_cannot_be_had_are_an_error_that_says_so(
 @pytest.mark.parametrize(("authorization", "is_streamed"), [(SIGNED, False), ("Bearer " + "b" * 9, True)])
 def test_a_body_that_is_signed_anew_is_not_streamed(authorization: str, is_streamed: bool) -> None:
     passing = flow(authorization, user_agent="client")
-    passing.live, passing.request.path = True, PATH.replace("converse", "count-tokens")
+    passing.live, passing.request.path = True, PATH.replace("converse", "async-invoke")
     passing.client_conn.sockname = passing.client_conn.peername = ("127.0.0.1", 1)
     passing.request.headers["host"] = "127.0.0.1:1"
     shared = SimpleNamespace(cache=None)

@@ -118,7 +118,9 @@ def _store(settings: Settings) -> _Check:
     try:
         with contextlib.closing(open_store(settings)) as store:
             if settings.mode in (Mode.READONLY, Mode.OFFLINE):
-                return _Check("store", True, f"{settings.store_place} can be read, which is enough for this CACHE_MODE")
+                entries = store.size().entries
+                can = f"{settings.store_place} can be read ({entries} entries)"
+                return _Check("store", True, f"{can}, which is enough for CACHE_MODE={settings.mode}")
             store.probe()
     except CacheError as error:
         return _Check("store", False, str(error))

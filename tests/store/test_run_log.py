@@ -121,9 +121,11 @@ def test_processes_that_ask_at_once_join_one_run(open_store: Opener) -> None:
 def test_the_oldest_runs_go(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules[type(store.run_log).__module__], "KEPT_RUNS", 30)
     with store.run_log.together():
-        for number in range(33):
+        for number in range(32):
             store.run_log.join_run(run(number), f"label {number}", 0.0)
             store.run_log.add_calls(run(number).id, [call(number)])
+    assert [found.id for found in store.run_log.runs(99)] == [run(number).id for number in range(31, 1, -1)]
+    store.run_log.add_run(run(32))
     assert [found.id for found in store.run_log.runs(99)] == [run(number).id for number in range(32, 2, -1)]
     assert store.run_log.calls(run(2).id) == []
 

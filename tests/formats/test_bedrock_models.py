@@ -200,3 +200,57 @@ def test_a_stream_that_could_lose_something_is_not_assembled(events: list[dict[s
 def test_an_answer_that_is_never_streamed_is_not_cut_up(answer: dict[str, Any]) -> None:
     with pytest.raises(FormatError):
         bedrock_models.explode(answer)
+
+
+M = {METRICS: {}}
+
+
+def choice(index: int = 0, **members: object) -> dict[str, object]:
+    return {"choices": [{"index": index, **members}]}
+
+
+@pytest.mark.parametrize(
+    "payloads",
+    [
+        pytest.param([choice(0, text="a"), choice(1, text="b", stop_reason="stop") | M], id="two choices"),
+        pytest.param(
+            [choice(message={"reasoning_content": "Let me "}), choice(message={"reasoning_content": "think"}) | M],
+            id="a text that is not known to grow",
+        ),
+        pytest.param([{"outputText": "It", "index": 0, "zz": 1} | M], id="an event of Titan with more"),
+    ],
+)
+def test_a_stream_that_would_lose_something_is_not_assembled(payloads: list[dict[str, object]]) -> None:
+    with pytest.raises(FormatError):
+        bedrock_models.assemble(payloads)
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"),
+    [
+        ({"choices": [], "usage": {"prompt_tokens": 1}}, {"usage": {"prompt_tokens": 1}}),
+        (choice(stop_reason=""), {}),
+        (choice(tool_calls=[]), {}),
+    ],
+)
+def test_what_says_nothing_takes_nothing_away(last: dict[str, object], expected: dict[str, object]) -> None:
+    said = {"index": 0, "text": "hello", "stop_reason": "stop", "tool_calls": [{"id": "1"}]}
+    assert bedrock_models.assemble([{"choices": [said]}, last | M]) == {"choices": [said]} | expected
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{"results": []}, {"type": "message", "message": "hello"}, {"type": "message", "content": "x", "stop_reason": "x"}],
+)
+def test_what_only_looks_like_a_dialect_is_not_streamed(answer: dict[str, object]) -> None:
+    with pytest.raises(FormatError):
+        bedrock_models.explode(answer)
+
+
+def test_a_text_after_other_blocks_stays_after_them() -> None:
+    pieces = [{"text": "A"}, {"reasoningContent": {"text": "R"}}, {"text": "B"}]
+    events = [{"contentBlockDelta": {"delta": delta, "contentBlockIndex": index}} for index, delta in enumerate(pieces)]
+    stop = {"messageStop": {"stopReason": "end_turn"}}
+    answer = bedrock_models.assemble([{"messageStart": {"role": "assistant"}}, *events, stop, M])
+    texts = [next(iter(block)) for block in answer["output"]["message"]["content"]]
+    assert texts == ["text", "reasoningContent", "text"]

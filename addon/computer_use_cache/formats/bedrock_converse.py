@@ -175,12 +175,12 @@ class _Block:
         """The whole block. A tool's input may have been cut at maxTokens."""
         said = {kind: "".join(pieces) for kind, pieces in self._text.items() if kind != "redacted"}
         match self._start, said:
-            case {"toolUse": dict(call)}, _ if said.keys() <= {"input"}:
+            case {"toolUse": dict(call)}, _ if said.keys() <= {"input"} and not self._result:
                 return {"toolUse": call | {"input": _input(said.get("input", ""))}}
             case {"toolResult": dict(result)}, _ if not said:
                 return {"toolResult": result | {"content": self._result}}
-            case {}, _ if self._start:
-                raise FormatError(f"the block {', '.join(self._start)!r} is unknown")
+            case {}, _ if self._start or self._result:
+                raise FormatError(f"the block {', '.join(self._start)!r} is unknown, or has deltas of another kind")
             case _, {"reasoning": text, **rest}:
                 return {"reasoningContent": {"reasoningText": {"text": text} | rest}}
             case _, {"signature": _}:

@@ -94,7 +94,7 @@ class BedrockInvoke(_Chunks):
         for payload in payloads:
             findings.refuse_error(payload, "stream")
         is_finished = bool(payloads) and METRICS in payloads[-1]
-        is_blocked = bool(payloads) and _GUARDRAIL in payloads[-1]
+        is_blocked = bool(payloads) and payloads[-1].get(_GUARDRAIL) == "INTERVENED"
         if not is_finished and not (ended and (is_blocked or any(map(_endings, payloads)))):
             raise FormatError("the model never finished", Skip.UNFINISHED)
         return _findings(payloads)

@@ -9,6 +9,7 @@ Rules: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.htm
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -26,6 +27,12 @@ _BEDROCKS_OWN = "amazon-bedrock-"
 """How the names of members begin that Bedrock adds to what the model said: what a guardrail did."""
 _TEXTS = frozenset({"generation", "completion", "text", "content"})
 """Strings that grow from event to event."""
+
+_OF_TITAN = frozenset({"inputTextTokenCount", "totalOutputTextTokenCount", "completionReason"})
+"""What an event of Titan has beside its text and its number."""
+
+_COMPLETION, _CHUNK = "chat.completion", "chat.completion.chunk"
+"""The kinds of a whole answer and of an event, where a model names them as OpenAI does."""
 
 type _Assemble = Callable[[Sequence[Json]], Json]
 type _Explode = Callable[[Json], list[Json]]
@@ -51,7 +58,8 @@ def assemble(payloads: Sequence[Json]) -> Json:
     events = [said for payload in payloads if (said := _without_added(payload))]
     for dialect in _DIALECTS:
         if any(map(dialect.streamed, events)):
-            return dialect.assemble(events) | added
+            with _refusing("the events of this model cannot be assembled"):
+                return dialect.assemble(events) | added
     raise FormatError("the events of this model cannot be assembled")
 
 
@@ -60,9 +68,19 @@ def explode(answer: Json) -> list[Json]:
     said = _without_added(answer)
     for dialect in _DIALECTS:
         if dialect.whole(said):
-            *events, last = dialect.explode(said)
-            return [*events, last | {name: answer[name] for name in answer.keys() - said.keys()}]
+            with _refusing("the answer of this model cannot be streamed"):
+                *events, last = dialect.explode(said)
+                return [*events, last | {name: answer[name] for name in answer.keys() - said.keys()}]
     raise FormatError("the answer of this model cannot be streamed")
+
+
+@contextlib.contextmanager
+def _refusing(message: str) -> Iterator[None]:
+    """Raise FormatError for what only looks as if it were spelled in a dialect."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise FormatError(message) from error
 
 
 def _without_added(payload: Json) -> Json:
@@ -82,20 +100,24 @@ def _spoken_as(format: Format) -> tuple[_Assemble, _Explode]:
 
 
 def _grown(known: Any, value: Any, name: str = "") -> Any:
-    """What two events give together: texts go on, choices are joined by position, and the last value of others holds.
-    Raises FormatError for two lists of anything else."""
+    """What two events give together: texts go on, the only choice of both is joined, the last number holds, and what
+    says nothing changes nothing. Raises FormatError for two different values of anything else."""
     match known, value:
-        case _, None:
-            return known
+        case _, None | "" | []:
+            return value if known is None else known
+        case None | "" | [], _:
+            return value
         case str(), str() if name in _TEXTS:
             return known + value
         case dict(), dict():
             return known | {name: _grown(known.get(name), member, name) for name, member in value.items()}
-        case list(), list() if name in ("outputs", "choices") and len(known) == len(value) == 1:
-            return [_grown(known[0], value[0])]
-        case list(), list() if known and value:
-            raise FormatError(f"two events give `{name}`")
-    return value
+        case [dict(one)], [dict(other)] if name in ("outputs", "choices") and one.get("index") == other.get("index"):
+            return [_grown(one, other)]
+        case int() | float(), int() | float():
+            return value
+    if known != value:
+        raise FormatError(f"two events give `{name}`")
+    return known
 
 
 def _join(events: Sequence[Json]) -> Json:
@@ -108,6 +130,15 @@ def _join(events: Sequence[Json]) -> Json:
 def _alone(answer: Json) -> list[Json]:
     """A stream of one event, where an event is an answer with a part of the text."""
     return [answer]
+
+
+def _join_choices(events: Sequence[Json]) -> Json:
+    answer = _join(events)
+    return answer | {"object": _COMPLETION} if answer.get("object") == _CHUNK else answer
+
+
+def _choices_alone(answer: Json) -> list[Json]:
+    return _alone(answer | {"object": _CHUNK} if answer.get("object") == _COMPLETION else answer)
 
 
 def _assemble_nova(events: Sequence[Json]) -> Json:
@@ -131,7 +162,7 @@ def _as_converse(events: Sequence[Json]) -> Iterator[tuple[str, Json]]:
                     text_block = index if text_block is None else text_block
                     yield name, payload | {"contentBlockIndex": text_block}
                     continue
-                case "contentBlockStart", _:
+                case "contentBlockStart" | "contentBlockDelta", _:
                     text_block = None
             yield name, payload
 
@@ -146,16 +177,16 @@ def _named(events: Sequence[Event]) -> Iterator[tuple[Event, Json]]:
 
 def _assemble_titan(events: Sequence[Json]) -> Json:
     head: Json = {}
-    results: dict[int, Json] = {}
+    results: dict[float, Json] = {}
     for event in events:
         match event:
-            case {"outputText": str(text), "index": int() | float() as index, **rest}:
+            case {"outputText": str(text), "index": int() | float() as index, **rest} if rest.keys() <= _OF_TITAN:
                 head = _grown(head, {"inputTextTokenCount": rest.get("inputTextTokenCount")})
                 count, reason = rest.get("totalOutputTextTokenCount"), rest.get("completionReason")
                 piece = {"tokenCount": count, "text": text, "completionReason": reason}
-                results[int(index)] = _grown(results.get(int(index), {}), piece)
+                results[index] = _grown(results.get(index, {}), piece)  # 0 and 0.0 are one key
             case _:
-                raise FormatError("an event of Titan has no text")
+                raise FormatError("an event of Titan is not one of its texts")
     ordered = (results[index] for index in sorted(results))
     return head | {"results": [{"outputText": result.pop("text")} | result for result in ordered]}
 
@@ -166,7 +197,7 @@ def _explode_titan(answer: Json) -> list[Json]:
     for index, result in enumerate(answer["results"]):
         count = {"totalOutputTextTokenCount": result.get("tokenCount")}
         said = {name: value for name, value in result.items() if name != "tokenCount"}
-        events.append(head | {"index": index} | said | count)
+        events.append(head | said | count | {"index": index})
     return events
 
 
@@ -225,7 +256,7 @@ _DIALECTS = (
     # AI21's Jamba, Qwen, DeepSeek, gpt-oss, Kimi, MiniMax, GLM, Writer's Palmyra.
     _Dialect(_choices_hold("delta"), _choices_hold("message", "finish_reason"), _assemble_chat, _explode_chat),
     # Mistral's chats, DeepSeek R1, imported models.
-    _Dialect(_holds("choices"), _holds("choices"), _join, _alone),
+    _Dialect(_holds("choices"), _holds("choices"), _join_choices, _choices_alone),
     # Mistral's texts.
     _Dialect(_holds("outputs"), _holds("outputs"), _join, _alone),
     # Meta's Llama.

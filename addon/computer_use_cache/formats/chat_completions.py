@@ -31,7 +31,7 @@ Together the delta's own text."""
 _TEXT_DELTA = TextDelta.of(
     rb'\{[^][{}]*"choices": ?\[\{[^][{}]*"delta": ?\{(?:"role": ?"assistant", ?)?'
     rb'"(?:content|reasoning_content)": ?"',
-    rb'(?P<end>"\}[^][{}]*\}\][^][{}]*?)(?:, ?"(?:obfuscation|p)": ?"[^"\\]*")?\}',
+    rb'(?P<end>"\}[^][{}]*\}\][^][{}]*?)(?:, ?"(?:obfuscation|p)": ?"[^"\\\x00-\x1f\x80-\xff]*")?\}',
 )
 """No list or object beside these: those would grow with every chunk."""
 

@@ -30,7 +30,8 @@ _SCHEMAS = frozenset(
     )
 )
 """Members of a tool in which the client describes its own functions."""
-_FUNCTION = frozenset(("type", "name", "strict")) | _SCHEMAS
+_PLAIN = ("type", "name", "strict")
+_FUNCTION = frozenset(_PLAIN) | _SCHEMAS
 """Members of a function. Most tools have no others and need not be searched."""
 _AT_THE_TOP = ("container", "mcp_servers", "data_sources", "tools", "tool_resources")
 
@@ -45,7 +46,7 @@ def handle(body: dict[str, Any]) -> str | None:
         elif isinstance(found, dict):
             if found.get("type") == "mcp":
                 return _REMOTE
-            if _FUNCTION.issuperset(found):
+            if _FUNCTION.issuperset(found) and not any(isinstance(found.get(name), (dict, list)) for name in _PLAIN):
                 continue
             for name, member in found.items():
                 if name == "container" and _names_container(member):

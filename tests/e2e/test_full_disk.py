@@ -16,6 +16,7 @@ import pytest
 
 import commands
 from computer_use_cache.store.disk import DiskStore
+from made import entry
 from support import Asked, Proxy, Send, Upstream, completion, response, running_proxy
 
 
@@ -114,6 +115,27 @@ def test_a_store_that_can_only_be_read_is_replayed(disk: Path, upstream: Upstrea
         assert miss.headers["x-computer-use-cache-store"] == "skipped: the store cannot be written"
         proxy.log.wait_for("storing fails: the store in")
         assert proxy.ask("GET", "/readyz").status == 503
+
+
+def test_a_store_that_is_mounted_for_reading_shows_what_others_write_to_it(disk: Path, tmp_path: Path) -> None:
+    folder, mounted = disk / "store", tmp_path / "mounted"
+    with contextlib.closing(DiskStore(folder, 2**20)) as store:
+        for number in range(3):
+            store.put(entry(number), None)
+    mounted.mkdir()
+    subprocess.run(["mount", "--bind", disk, mounted], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", mounted], check=True)
+    try:
+        with contextlib.closing(DiskStore(mounted / "store", 2**20)) as reader:
+            assert [reader.get(entry(0).key) is not None for _ in range(3)] == [True] * 3
+            with contextlib.closing(DiskStore(folder, 2**20)) as store:
+                store.delete(entry(0).key)
+                store.put(entry(7), None)
+                assert [reader.get(entry(number).key) is not None for number in (0, 1, 7)] == [False, True, True]
+                store.clear()
+            assert [reader.get(entry(number).key) for number in (1, 7)] == [None, None]
+    finally:
+        subprocess.run(["umount", "-l", mounted], check=True)
 
 
 @pytest.mark.parametrize(("mode", "is_enough"), [("readwrite", False), ("offline", True)])

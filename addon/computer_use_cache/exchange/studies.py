@@ -97,6 +97,8 @@ class Studies:
             if loop.time() - due > _LATE_SECONDS or self._waiting:
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
                 continue
+            if not self._put_off:
+                break  # a large one has come meanwhile, and there is room for none
             begun = loop.time()
             try:
                 await self._study_late(self._next())

@@ -152,7 +152,9 @@ def _origin(found: http.HTTPFlow) -> str:
     elif address and (isinstance(found.client_conn.proxy_mode, ReverseMode) or named == address[0].lower()):
         scheme, host, port = "https" if connection.tls else "http", address[0], address[1]
     elif named == request.host.lower():
-        scheme, host, port = request.scheme, request.host, request.port
+        # Browsers write a websocket's own scheme, of which mitmproxy knows no port.
+        scheme = {"wss": "https", "ws": "http"}.get(request.scheme, request.scheme)
+        host, port = request.host, 443 if request.scheme == "wss" and request.port == 80 else request.port
     else:
         raise ValueError(named)
     return BaseUrl.parse(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}").origin

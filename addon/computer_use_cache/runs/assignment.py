@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import islice
 from typing import NamedTuple
 
 from computer_use_cache.cache.cache import Cache
@@ -75,6 +76,14 @@ class Assignment:
     def renew(self, limit: float) -> None:
         """Let `run_of` join this many runs from now on, because each takes the store some time."""
         self._left = limit
+
+    def read_openings(self, calls: Iterable[Settled]) -> None:
+        """Read the openings of new conversations, of as many as may be joined. That is slow, so it is done before the
+        store is locked for `run_of`."""
+        heads = (each.head for each in calls if not (self._own_run or each.route.controls.run))
+        unknown = {head.digest: head for head in heads if head is not None and self._is_unknown(head)}
+        for head in islice(unknown.values(), None if self._left == math.inf else int(self._left)):
+            self._opening_of(head)
 
     def run_of(self, settled: Settled) -> str | None:
         """The id of the call's run; None if it must be joined and no more may be. Blocks; raises StoreError."""

@@ -112,6 +112,7 @@ class Recorder:
                 with contextlib.suppress(FormatError):  # it cannot be audited, but its call still counts
                     self._cache.store.put_request(inexact.key, hit_record(self._cache, inexact))
             if settled:
+                self._assignment.read_openings(settled)
                 stored = self._stored_together(settled)
                 self._unstored = sum(each.step is None for each in stored)
         finally:

@@ -17,6 +17,12 @@ def can_only_be_read(path: Path) -> bool:
     return path.exists() and not os.access(path.parent, os.W_OK)
 
 
+def _state(path: Path) -> tuple[int, int, bool]:
+    """What changes when a process that can write to the folder uses the database."""
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size, path.with_name(path.name + "-wal").exists()
+
+
 def connect(path: Path, *, check_same_thread: bool = True) -> sqlite3.Connection:
     """Open a database that can only be read.
 
@@ -44,6 +50,10 @@ class ReadOnlyCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no 
     @property
     def _con(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "con", None)
-        if connection is None:
-            connection = self._local.con = connect(self._path)
+        state = _state(self._path)
+        if connection is None or self._local.state != state:
+            if connection:
+                connection.close()
+            self._local.state, connection = state, connect(self._path)
+            self._local.con = connection
         return connection

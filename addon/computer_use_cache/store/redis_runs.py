@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+from computer_use_cache.errors import StoreError
 from computer_use_cache.run_models import Call, Run
 from computer_use_cache.store import codec
 from computer_use_cache.store.base import CALLS_OF_RUN, KEPT_RUNS
@@ -84,7 +85,8 @@ class RedisRuns:
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
         yield
-        self.maintain()
+        with contextlib.suppress(StoreError):  # the calls are stored, and the next flush makes room too
+            self.maintain()
 
     def add_calls(self, id: str, calls: Sequence[Call]) -> range:
         with self._server() as server:

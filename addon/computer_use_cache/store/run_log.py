@@ -10,6 +10,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from computer_use_cache.errors import StoreError
 from computer_use_cache.run_models import Call, Run
 from computer_use_cache.store import codec
 from computer_use_cache.store.base import CALLS_OF_RUN, KEPT_RUNS
@@ -65,7 +66,8 @@ class Runs(SqliteFile):
     def together(self) -> Iterator[None]:
         with self._change():
             yield
-        self.maintain()
+        with contextlib.suppress(StoreError):  # the calls are stored, and the next flush makes room too
+            self.maintain()
 
     def add_calls(self, id: str, calls: Sequence[Call]) -> range:
         with self._change() as database:

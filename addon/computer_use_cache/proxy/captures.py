@@ -152,7 +152,7 @@ def _origin(found: http.HTTPFlow) -> str:
     elif address and (isinstance(found.client_conn.proxy_mode, ReverseMode) or named == address[0].lower()):
         scheme, host, port = "https" if connection.tls else "http", address[0], address[1]
     elif named == request.host.lower():
-        # Browsers write a websocket's own scheme, of which mitmproxy knows no port.
+        # Browsers write a websocket's own scheme, and mitmproxy does not know its port.
         scheme = {"wss": "https", "ws": "http"}.get(request.scheme, request.scheme)
         host, port = request.host, 443 if request.scheme == "wss" and request.port == 80 else request.port
     else:

@@ -6,7 +6,6 @@ Rules: https://platform.openai.com/docs/api-reference/responses-streaming
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
 
 from computer_use_cache.errors import FormatError
 from computer_use_cache.formats import findings

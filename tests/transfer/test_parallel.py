@@ -107,7 +107,8 @@ from computer_use_cache.settings import Settings
 from computer_use_cache.transfer import parallel
 from computer_use_cache.transfer.recordings import importing_cache
 parallel._LARGE, parallel._BATCH_BYTES, parallel.cores = 0, 4096, lambda: 2
-next(parallel.read(Path(sys.argv[1]), importing_cache(Settings.load({}), None, loopback=True), {}))
+found = parallel.read(Path(sys.argv[1]), importing_cache(Settings.load({}), None, loopback=True), {})
+next(found)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 

@@ -1,7 +1,7 @@
 """When misses are studied: at once while the proxy has time for it, else in a quieter moment.
 
 The streams that run come first, because a study takes the interpreter from them. It is put off if several others wait
-already, if many calls are under way, or if the event loop is late with some. Once the loop is on time, the study is made
+already, if many calls are under way, or if the event loop is late with some. Once the loop is on time, it is made
 up for: without pauses while the proxy is idle, else in a small share of the time. The near miss is logged with its own
 time, even if the nearest entry was stored meanwhile: the two would have shared an answer. Only the newest studies that
 were put off are kept.

@@ -42,10 +42,14 @@ class CacheConnectionHandler(ProxyConnectionHandler):
             following = cast(asyncio.Protocol, transport.get_protocol())
             transport.set_protocol(_Upstream(self, upstream, reader, client.transport, following))
 
+    @property
+    def is_free(self) -> bool:
+        """Whether no event is being handled or waits to be."""
+        return not self._server_event_lock.locked() and not self._server_event_lock._waiters
+
     def receive(self, upstream: Connection, data: bytes) -> None:
-        """Handle data from an upstream at once."""
-        with contextlib.suppress(StopIteration):
-            # Nothing holds the lock, the only thing that this coroutine may wait for: it is held by no task that waits.
+        """Handle data from an upstream at once; only while the handler `is_free`."""
+        with contextlib.suppress(StopIteration):  # the coroutine awaits nothing but the lock, which nothing holds
             self.server_event(events.DataReceived(upstream, data)).send(None)
 
     def find_layer(self) -> CacheHttpLayer | None:
@@ -77,11 +81,13 @@ class _Upstream(asyncio.Protocol):
             self._following.data_received(data)
             return
         piece = self._layer.passed_on(self._upstream, data) if self._layer else None
-        if piece is None:
-            self._handler.receive(self._upstream, data)
-        else:
+        if piece is not None:
             self._handler.timeout_watchdog.register_activity()
             self._client.write(piece)
+        elif self._handler.is_free:
+            self._handler.receive(self._upstream, data)
+        else:
+            self._following.data_received(data)
 
     @property
     def _is_awaited(self) -> bool:

@@ -23,10 +23,12 @@ type Json = dict[str, Any]
 _HOLDERS = frozenset(
     (
         *("tools", "tool_config", "toolConfig", "tool_resources", "mcp_servers", "mcpServers"),
-        *("data_sources", "dataSources", "plugins", "connectors"),
+        *("data_sources", "dataSources", "plugins", "connectors", "integrations", "guardrails"),
+        *("web_search_options", "search_parameters"),
+        *("extra_body", "litellm_params", "model_list", "fallbacks"),
     )
 )
-"""Members of a body that hold tools, their servers and sources of data."""
+"""Members of a body that hold tools, their servers and sources of data, and what gateways take for other providers."""
 _NESTED = "request"
 """Code Assist wraps Gemini's body in it."""
 _LEFT_ALONE = frozenset(

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-import orjson
 from mitmproxy import http
 from msgspec.structs import replace
 
@@ -192,8 +191,8 @@ class FlowExchanges:
         return await asyncio.to_thread(cache.plan, request)
 
     def _send_upstream(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
-        if exchange.batch and not exchange.batch.is_whole:
-            flow.request.content = orjson.dumps(exchange.batch.unseen)
+        if exchange.batch and exchange.batch.forward:
+            flow.request.content = exchange.batch.forward
         forwarding.prepare_to_forward(flow, self._settings)
         if exchange.bypass is None:
             forwarding.ask_for_plain_bytes(flow)  # for the tee

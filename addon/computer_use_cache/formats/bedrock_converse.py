@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from computer_use_cache.errors import FormatError
-from computer_use_cache.formats import findings
-from computer_use_cache.formats.base import VOLATILE, Json, UsageFlavor, dump, load_object
+from computer_use_cache.formats import findings, members
+from computer_use_cache.formats.base import Json, UsageFlavor, dump, load_object
 from computer_use_cache.formats.bedrock import Bedrock
 from computer_use_cache.formats.findings import Findings
 from computer_use_cache.formats.messages import Messages
@@ -41,7 +41,7 @@ class BedrockConverse(Bedrock):
         f"messages/*/content/*/{place}/source/bytes" for place in ("image", "toolResult/content/*/image")
     )
     usage_flavor = UsageFlavor("aws", "default")
-    volatile_members = VOLATILE | {"metrics", "toolUseId"}
+    volatile_members = members.VOLATILE | {"metrics", "toolUseId"}
     foreign_history = Messages.foreign_history
     call_id_places = ("messages/*/content/*/toolUse/toolUseId", "messages/*/content/*/toolResult/toolUseId")
     argument_objects = frozenset({"input"})

@@ -47,6 +47,9 @@ class ChatCompletions(ChoiceFormat):
     image_places = ("messages/*/content/*/image_url/url", "messages/*/content/*/file/file_data")
     call_id_places = ("messages/*/tool_calls/*/id", "messages/*/tool_call_id")
 
+    def guessed_route(self, body: Json) -> str:
+        return self.routes[0] if "messages" in body else ""
+
     def signed_members(self, part: Json) -> Collection[str]:
         match part:
             case {"signature": str()} | {"type": "reasoning.encrypted"}:

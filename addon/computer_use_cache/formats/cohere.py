@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats import findings
-from computer_use_cache.formats.base import VOLATILE, Format, Json, UsageFlavor, dump, load_objects
+from computer_use_cache.formats import findings, members
+from computer_use_cache.formats.base import Format, Json, UsageFlavor, dump, load_objects
 from computer_use_cache.formats.findings import Findings
 from computer_use_cache.models import Event, Skip
 
@@ -25,7 +25,7 @@ class Cohere(Format):
 
     key_excluded = frozenset({"stream", "cache_control", "metadata"})
     usage_flavor = UsageFlavor("cohere", "default", ("default",))
-    volatile_members = VOLATILE | {"generation_id", "response_id", "meta"}
+    volatile_members = members.VOLATILE | {"generation_id", "response_id", "meta"}
 
     def error(self, error: RequestError) -> Json:
         return {"message": error.message}

@@ -46,6 +46,9 @@ class Embeddings(OpenAI, Format):
     answers_in_text = False
     _openai_fields = key_excluded | {"model", "input", "dimensions", "encoding_format"}
 
+    def guessed_route(self, body: Json) -> str:
+        return self.routes[0] if "input" in body and "embed" in str(body.get("model")) else ""
+
     def wanted_shape(self, body: Json, path: str, query: Query) -> Shape:
         return Shape.JSON
 

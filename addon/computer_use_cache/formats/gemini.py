@@ -15,9 +15,8 @@ from typing import Any, ClassVar
 from urllib.parse import quote, unquote
 
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats import findings
+from computer_use_cache.formats import findings, members
 from computer_use_cache.formats.base import (
-    VOLATILE,
     Format,
     Json,
     UsageFlavor,
@@ -32,6 +31,8 @@ from computer_use_cache.models import Ending, Event, Query, Shape, Skip
 _STREAMED = ":streamGenerateContent"
 _PLACE = "(?:projects/[^/]+/locations/[^/]+/)?(?:publishers/google/)?"
 _ROUTE = re.compile(rf"/(?P<resource>{_PLACE}(?:models|tunedModels)/.+):(?P<method>\w+)")
+_ANY_METHOD = re.compile(r"/(?:models|tunedModels|cachedContents)\b.*:\w+$|^/v1(?:(?:beta|alpha)/|internal:)")
+"""Google's custom methods (`models/m:countTokens`), and its versions."""
 _CONTINUED = frozenset({"citations", "citationSources", "topCandidates", "chosenCandidates"})
 """Lists that continue in every chunk: citations, and log probabilities by decoding step."""
 
@@ -78,7 +79,7 @@ class Gemini(Format):
     )
     usage_places: ClassVar[tuple[str, ...]] = ("usageMetadata",)
     usage_flavor = UsageFlavor("google", "default")
-    volatile_members = VOLATILE | {"responseId", "createTime", "usageMetadata", "modelVersion"}
+    volatile_members = members.VOLATILE | {"responseId", "createTime", "usageMetadata", "modelVersion"}
     foreign_history = ("hought signature", "hought_signature", "CachedContent not found")
     terminal_is_final = False  # some versions send a finishReason with every chunk
     credential_header = "x-goog-api-key"
@@ -100,6 +101,15 @@ class Gemini(Format):
         """`models/<name>` or `tunedModels/<name>` for both methods, so that they share a key; with the project and
         the location of Vertex AI."""
         return resource_of(path, "generateContent", "streamGenerateContent")
+
+    def speaks(self, path: str, below: str, headers: Collection[str]) -> bool:
+        return "/openai/" not in path and ("x-goog-api-key" in headers or _ANY_METHOD.search(path) is not None)
+
+    def is_answer(self, message: Json) -> bool:
+        return message.get("role") == "model"
+
+    def model_of_answer(self, answer: Json) -> object:
+        return answer.get("modelVersion")
 
     def model(self, body: Json, resource: str) -> str:
         return re.sub(f"^{_PLACE}(?:models/)?", "", resource)

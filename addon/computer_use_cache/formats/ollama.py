@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats import findings
-from computer_use_cache.formats.base import VOLATILE, Format, Json, UsageFlavor, dump, load_objects
+from computer_use_cache.formats import findings, members
+from computer_use_cache.formats.base import Format, Json, UsageFlavor, dump, load_objects
 from computer_use_cache.formats.findings import Findings
 from computer_use_cache.formats.one_shape import OneShape
 from computer_use_cache.models import Event, Query, Shape, Skip
@@ -33,7 +33,7 @@ class Ollama(Format):
     offline_status = 400  # after a 404 some clients try to pull the model
     usage_places = _COUNTS
     usage_flavor = UsageFlavor("openai", "chat")
-    volatile_members = VOLATILE | {*_COUNTS, *_DURATIONS, "context"}
+    volatile_members = members.VOLATILE | {*_COUNTS, *_DURATIONS, "context"}
 
     def error(self, error: RequestError) -> Json:
         return {"error": error.message}

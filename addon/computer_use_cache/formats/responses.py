@@ -74,6 +74,7 @@ class Responses(OpenAI, Format):
     key_excluded = EXCLUDED
     routes = ("/responses",)
     has_websocket = True
+    chain = "previous_response_id"
     conversation = "input"
     instructions = ("instructions",)
     answered = "output"
@@ -89,6 +90,24 @@ class Responses(OpenAI, Format):
         *("input/*/id", "input/*/call_id", "input/*/approval_request_id", "input/*/caller/caller_id"),
         *("input/*/pending_safety_checks/*/id", "input/*/acknowledged_safety_checks/*/id"),
     )
+
+    reference_types = ("item_reference", "image_generation_call")
+
+    def guessed_route(self, body: Json) -> str:
+        return self.routes[0] if "input" in body else ""
+
+    def messages_of(self, body: Json) -> list[Any]:
+        """A text alone is what the user says."""
+        match body.get(self.conversation):
+            case str(text):
+                return [{"role": "user", "content": text}]
+        return super().messages_of(body)
+
+    def is_answer(self, message: Json) -> bool:
+        """Tool calls and reasoning have no role."""
+        if role := message.get("role"):
+            return bool(role == "assistant")
+        return str(message.get("type")).endswith(("_call", "reasoning"))
 
     def keeps_answer(self, body: Json) -> bool:
         return body.get("store") is not False

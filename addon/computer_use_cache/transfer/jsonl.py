@@ -11,7 +11,7 @@ import math
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ from computer_use_cache.cache.cache import Cache
 from computer_use_cache.credentials import places
 from computer_use_cache.diagnosis import similarity
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats import helper_routes, walking
+from computer_use_cache.formats import KEPT_HEADERS, helper_routes, walking
 from computer_use_cache.formats.base import Format, Json, dump, load_object
 from computer_use_cache.keys import canonical_json, key
 from computer_use_cache.models import Entry, RequestRecord, Response, Shape, Skipped
@@ -171,7 +171,7 @@ def _entry(line: Json, into: Cache) -> Exported | Skipped:
         shape=_shape(line.get("shape")),
         model=_checked(line, "model", str),
         namespace=_checked(line, "namespace", str, policy.NAMESPACE),
-        headers=_headers(line, judging.is_kept),
+        headers=_headers(line, KEPT_HEADERS),
         body=_body(line),
         created_at=_seconds(line, "created_at"),
         expires_at=None if line.get("expires_at") is None else _seconds(line, "expires_at"),
@@ -228,7 +228,7 @@ def _record(request: Json, entry: Entry, format: Format, into: Cache) -> Request
         upstream=_checked(request, "upstream", str),
         path=path,
         query=_checked(request, "query", str),
-        headers=_headers(request, key.RELEVANT_HEADERS.__contains__),
+        headers=_headers(request, key.RELEVANT_HEADERS),
         body=data,
         parts=similarity.parts(format, group, into.key_body(format, parsed)),
     )
@@ -263,11 +263,11 @@ def _seconds(line: Json, name: str) -> float:
     return seconds
 
 
-def _headers(line: Json, is_known: Callable[[str], bool]) -> tuple[tuple[str, str], ...]:
+def _headers(line: Json, known: Collection[str]) -> tuple[tuple[str, str], ...]:
     """Checked strictly because they are sent to clients: a value must not be able to end a header line."""
     headers = _checked(line, "headers", dict)
     for name, value in headers.items():
-        if not is_known(name) or not isinstance(value, str) or not re.fullmatch(r"[\t -~]*", value):
+        if name not in known or not isinstance(value, str) or not re.fullmatch(r"[\t -~]*", value):
             raise FormatError(f"header {name!r} is not a recorded one, or its value is malformed")
     return tuple(sorted(headers.items()))
 

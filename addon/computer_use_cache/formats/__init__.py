@@ -1,4 +1,4 @@
-"""The APIs whose answers are cached, one file each. An API is added by one file, and its name in `FORMATS`."""
+"""The APIs whose answers are cached. An API is added by a file of its own, and its name in `FORMATS`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FORMATS: tuple[Format, ...] = (
     *(Moderations(), Rerank(), VoyageEmbeddings(), ContextualizedEmbeddings()),
     *(Images(), ImageEdits(), ImageVariations(), Speech(), Transcriptions(), Translations()),
 )
-"""Where two APIs claim the same thing, the first has it: the one that is imitated comes after its imitators."""
+"""Where several claim a body (`guessed_route`), the first one has it."""
 
 KEPT_HEADERS = frozenset[str]().union(*(format.kept_headers for format in FORMATS))
 """Response headers, with lower-case names, that are recorded and replayed, whichever API sent them."""
@@ -54,15 +54,16 @@ def match(path: str) -> tuple[Format, str] | None:
 
 
 def of_client(path: str, below: str, headers: Collection[str]) -> Format:
-    """The API whose errors the client reads that asked for a path, `below` its API's base, with headers of these names
-    (in lower case); its answer need not be cached. OpenAI's where nothing tells."""
+    """The API that a client speaks, and so the form in which it reads errors, by its request's path, the path `below`
+    the API's base and the lower-case names of the headers. OpenAI's if they do not show it. The path need not be one
+    that is cached."""
     if found := match(below):
         return found[0]
     return next((format for format in FORMATS if format.speaks(path, below, headers)), by_name("chat_completions"))
 
 
 def guessed_route(body: Json) -> str:
-    """The route below an API's base that a request with this body is for; "" if the body does not tell."""
+    """The route, below an API's base, of a request with this body; "" if the body does not show it."""
     return next(filter(None, (format.guessed_route(body) for format in FORMATS)), "")
 
 

@@ -135,7 +135,7 @@ class Format(ABC):
     position_members: ClassVar[frozenset[str]] = members.POSITIONS
     """Members of an answer that count characters or tokens of a text, which therefore must not change."""
     text_delta: ClassVar[TextDelta | None] = None
-    """What events look like that do nothing but add to a text."""
+    """The pattern of events that only add to a text."""
     foreign_history: ClassVar[tuple[str, ...]] = ()
     """Texts in a provider's error that mean: this conversation contains something issued to another account."""
     call_id_places: ClassVar[tuple[str, ...]] = ()
@@ -181,7 +181,7 @@ class Format(ABC):
         return False
 
     def guessed_route(self, body: Json) -> str:
-        """The route below the API's base that a request with this body is for; "" if the body does not tell."""
+        """The route, below the API's base, of a request with this body; "" if the body is not clearly this API's."""
         return ""
 
     def opened_request(self, body: Json) -> Json:

@@ -25,7 +25,7 @@ _ERROR_TYPES = {
 }
 
 _OPERATION = re.compile(r"^/model/.+/[a-z-]+$")
-"""Bedrock's operations on a model, those that are not cached too (`async-invoke`)."""
+"""Any operation on a model, including those that are not cached (`async-invoke`)."""
 
 
 class Bedrock(Format):

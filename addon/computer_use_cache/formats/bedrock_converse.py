@@ -21,7 +21,7 @@ from computer_use_cache.formats.partial_json import load_cut
 from computer_use_cache.models import Event, Skip
 
 _PADDING = "p"
-"""Every event has some, so that its length does not tell what it says. No JSON answer has any."""
+"""Random text in every event, so that its length does not reveal what it says. JSON answers have none."""
 _AT_STOP = ("stopReason", "additionalModelResponseFields")
 """The members of an answer that come with messageStop; all others but the message come with metadata."""
 _MESSAGE = "output"
@@ -147,7 +147,7 @@ class _Block:
         self._text: dict[str, list[str]] = {}
         self._citations: list[Any] = []
         self._result: list[Any] = []
-        """What a tool of the provider's gave."""
+        """The result of a tool that the provider ran."""
 
     def add(self, delta: Json) -> None:
         match delta:

@@ -102,7 +102,7 @@ def _folded(payloads: Iterable[Json]) -> Json:
 
 
 def _grow(whole: Json, piece: Any) -> None:
-    """Add a delta to what came before: texts go on, other values come whole."""
+    """Add a delta to what came before: texts are appended, other values replace."""
     for name, value in piece.items() if isinstance(piece, dict) else ():
         known = whole.get(name)
         if isinstance(known, dict) and isinstance(value, dict):
@@ -135,7 +135,7 @@ def _payloads(answer: Json) -> Iterator[Json]:
 
 
 def _part(owner: str, member: str, index: int, part: Json) -> Iterator[Json]:
-    """The events of one part: it opens with its texts empty, which follow in a delta."""
+    """The events of one part: an opening one in which its texts are empty, and a delta with them."""
 
     def event(step: str, piece: Json) -> Json:
         return {"type": f"{owner}-{step}", "index": index, "delta": {"message": {member: piece}}}

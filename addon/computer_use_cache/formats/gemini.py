@@ -32,7 +32,7 @@ _STREAMED = ":streamGenerateContent"
 _PLACE = "(?:projects/[^/]+/locations/[^/]+/)?(?:publishers/google/)?"
 _ROUTE = re.compile(rf"/(?P<resource>{_PLACE}(?:models|tunedModels)/.+):(?P<method>\w+)")
 _ANY_METHOD = re.compile(r"/(?:models|tunedModels|cachedContents)\b.*:\w+$|^/v1(?:(?:beta|alpha)/|internal:)")
-"""Google's custom methods (`models/m:countTokens`), and its versions."""
+"""Google's custom methods (`models/m:countTokens`), and the versions that only Google's paths have."""
 _CONTINUED = frozenset({"citations", "citationSources", "topCandidates", "chosenCandidates"})
 """Lists that continue in every chunk: citations, and log probabilities by decoding step."""
 
@@ -136,8 +136,8 @@ class Gemini(Format):
         return Shape.SSE if alt.startswith("sse") else Shape.ARRAY
 
     def check_answer(self, answer: Json) -> Findings:
-        """Without candidates, as a blocked prompt is answered, an answer is not good: Google may decide otherwise the
-        next time."""
+        """An answer without candidates, as to a blocked prompt, is not good: Google may decide otherwise the next
+        time."""
         return _check([answer])
 
     def check_events(self, events: Sequence[Event], *, ended: bool = False) -> Findings:
@@ -148,8 +148,8 @@ class Gemini(Format):
         return _check(load_objects(events))
 
     def assemble(self, events: Sequence[Event]) -> Json:
-        """The chunks added up: lists of parts, citations, sources and log probabilities go on, of other fields the
-        last value counts."""
+        """The chunks added up: lists of parts, citations, sources and log probabilities are continued; of any other
+        field the last value counts."""
         head: Json = {}
         candidates: dict[int, Json] = {}
         for event in events:
@@ -246,10 +246,10 @@ def _add(whole: Json, piece: Json) -> None:
 
 
 def _continued_sources(known: Json, piece: Json) -> Json:
-    """The sources so far and the supports that point at them, which count from the first source of their own piece."""
+    """The sources so far, and the supports that point at them by number. Each piece numbers its own sources."""
     sources, more_sources = _objects(known, "groundingChunks"), _objects(piece, "groundingChunks")
     supports, more_supports = _objects(known, "groundingSupports"), _objects(piece, "groundingSupports")
-    if more_sources[: len(sources)] != sources:  # else the piece tells all anew
+    if more_sources[: len(sources)] != sources:  # else the piece repeats all of them
         if more_sources:
             more_supports = [_shifted(support, len(sources)) for support in more_supports]
         more_sources = sources + more_sources
@@ -274,7 +274,7 @@ def _shifted(support: Json, by: int) -> Json:
 
 
 def _add_parts(parts: list[Any], more: list[Any]) -> None:
-    """Append the parts of the next chunk; text that goes on across the border of two chunks becomes one part.
+    """Append the parts of the next chunk. Text that continues from one chunk into the next becomes one part.
 
     Only bare text does: a part with a signature must go back to the model unchanged.
     """

@@ -28,7 +28,7 @@ _ERROR_TYPES = {
     529: "overloaded_error",
 }
 _OTHER_ROUTES = re.compile(r"/messages(?:/|$)|^/api/(?:hello|claude|event_logging|oauth)")
-"""The routes of Messages, and what Claude Code asks besides."""
+"""Routes below Messages, and the other routes that Claude Code uses."""
 _TEXT_DELTA = TextDelta.of(
     rb'\{"type": ?"content_block_delta", ?"index": ?[0-9]+, ?"delta": ?'
     rb'\{"type": ?(?:"text_delta", ?"text"|"thinking_delta", ?"thinking"): ?"',

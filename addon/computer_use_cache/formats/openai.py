@@ -40,7 +40,7 @@ class OpenAI:
         *Format.kept_headers,
         *("openai-model", "openai-processing-ms", "openai-version", "apim-request-id"),
     )
-    """OpenAI's other headers name the caller's organisation and project. The last one is Azure's."""
+    """The last one is Azure's. OpenAI's other headers name the caller's organisation and project."""
     account_headers: ClassVar[tuple[str, ...]] = ("openai-organization", "openai-project")
     client_ids: ClassVar[tuple[str, ...]] = CLIENT_IDS
     foreign_history: ClassVar[tuple[str, ...]] = (
@@ -62,7 +62,7 @@ class OpenAI:
         return deployment[1] if deployment else ""
 
     def with_model(self, upstream: str, path: str, model: str) -> tuple[str, str]:
-        """Azure's deployment."""
+        """Azure names the model as a deployment in the base URL."""
         return _DEPLOYMENT.sub(lambda _: _AZURE + quote(model, safe=""), upstream), path
 
     def error(self, error: RequestError) -> Json:

@@ -1,4 +1,4 @@
-"""OpenAI Responses: the terminal event holds the whole answer, which the events before it give piece by piece.
+"""OpenAI Responses: the terminal event holds the whole answer, and the events before it bring it piece by piece.
 
 Rules: https://platform.openai.com/docs/api-reference/responses-streaming
 """
@@ -63,7 +63,7 @@ _WORKING = {
 
 
 _UNFINISHED = ("in_progress", "queued", "searching", "interpreting", "generating")
-"""The status of an item on which the provider was still at work."""
+"""The status of an item that was not finished."""
 
 
 class Responses(OpenAI, Format):
@@ -97,7 +97,7 @@ class Responses(OpenAI, Format):
         return self.routes[0] if "input" in body else ""
 
     def messages_of(self, body: Json) -> list[Any]:
-        """A text alone is what the user says."""
+        """A conversation may be a bare text, which is the user's."""
         match body.get(self.conversation):
             case str(text):
                 return [{"role": "user", "content": text}]
@@ -203,7 +203,7 @@ def _objects(owner: Json, name: str) -> list[Json]:
 
 
 def _folded(payloads: Sequence[Json]) -> Json:
-    """The final response, with the items that ended on the way where the provider left them out of it."""
+    """The final response. If the provider left items out of it, those that ended during the stream are put in."""
     final: Json | None = None
     items: dict[int, Json | None] = {}
     for payload in payloads:
@@ -224,7 +224,7 @@ def _folded(payloads: Sequence[Json]) -> Json:
 
 
 def _opened(whole: Json, blanks: Json) -> Json:
-    """What an opening event shows: the whole with its fields of `blanks` not filled yet."""
+    """What an opening event shows: the whole, with the values of `blanks` for the fields that are filled later."""
     return {name: blanks[name] if name in blanks and value is not None else value for name, value in whole.items()}
 
 

@@ -1,4 +1,4 @@
-"""Counting the tokens of a request that is not made, as Anthropic, Amazon, Google and OpenAI offer it."""
+"""Counting the tokens of a request without making it, as Anthropic, Amazon, Google and OpenAI offer."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ def can_only_be_read(path: Path) -> bool:
 
 
 def _state(path: Path) -> tuple[int, int, bool]:
-    """What changes when a process that can write to the folder uses the database."""
+    """Compares unequal once another process, which can write to the folder, has used the database."""
     found = path.stat()
     return found.st_mtime_ns, found.st_size, path.with_name(path.name + "-wal").exists()
 

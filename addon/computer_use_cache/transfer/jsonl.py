@@ -37,11 +37,11 @@ _VERSION = 1
 _HEADING_OF_ANOTHER_VERSION = re.compile(rf'\s*{{\s*"{EXPORT_MARK}"\s*:(?!\s*{_VERSION}\s*[,}}])'.encode())
 _TEMPLATE = re.compile(r"[!-~]{1,200}")
 _LINE_PER_BODY = 8
-"""How much longer a line may be than the largest request and answer: JSON may escape a byte as six characters."""
+"""A line may have this many times the bytes of the largest request and answer: JSON escapes a byte with up to six."""
 
 
 def lines(store: Store, chosen: Callable[[Entry], bool], now: float) -> Iterator[bytes]:
-    """The export of the chosen entries that are fresh at `now` (Unix seconds): a heading, then a line per entry.
+    """The chosen entries that are fresh at `now` (Unix seconds) as an export: a heading, then one line per entry.
 
     Raises StoreError.
     """
@@ -130,11 +130,11 @@ class Line(NamedTuple):
     where: str
     data: bytes
     is_cut: bool = False
-    """Whether it is longer than any line that could be accepted, and `data` only its beginning."""
+    """True if the line is too long to be accepted; `data` is then only its beginning."""
 
 
 def split(path: Path, settings: Settings) -> Iterator[Line]:
-    """The lines of an export, counted from 1, up to one that is cut or begins another version."""
+    """The lines of an export, counted from 1. Stops after a line that is cut, or the heading of another version."""
     longest = _LINE_PER_BODY * (settings.max_input_chars + settings.max_response_chars)
     with path.open("rb") as file:
         for number in itertools.count(1):

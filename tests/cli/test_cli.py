@@ -55,7 +55,10 @@ def left(folder: str = ".computer-use-cache") -> list[str]:
         (["version"], 0, __version__, ""),
         (["entry-path"], 0, str(launcher.entry_path()), ""),
         (["--help"], 0, "doctor", ""),
-        (["nonsense"], 2, "", "No such command 'nonsense'"),
+        (["nonsense"], 2, "", "No such command 'nonsense'.\n"),
+        (["starrt"], 2, "", "No such command 'starrt'. Did you mean 'start'?"),
+        (["start", "--set", "cache_mood=off"], 1, "", "Error: --set cache_mood=off: did you mean cache_mode=…?"),
+        (["run", "--set", "cache_x=1", "true"], 1, "", "Error: --set cache_x=1: there is no such option"),
         (["start", "--nonsense"], 2, "", "No such option"),
         (["env", "--shell", "tcsh"], 2, "", "'bash', 'fish', 'powershell'"),
         (["import"], 2, "", "Missing argument"),
@@ -336,6 +339,15 @@ def test_doctor_shows_each_setting_with_its_source_and_no_secret(
     assert len(told) == len(list(Settings.declarations()))
     assert main(["doctor"]) == 0
     assert HIDDEN not in output + capsys.readouterr().out
+
+
+def test_doctor_names_misspelt_settings(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    monkeypatch.setenv("CACHE_MOED", "offline")
+    monkeypatch.setenv("CACHE_URL", "of another program")
+    monkeypatch.setenv("CACHE_MODE", "offline")
+    assert main(["doctor", "--json"]) == 0
+    checks = {each["name"]: each["detail"] for each in json.loads(capsys.readouterr().out)["checks"]}
+    assert checks["settings"] == "every value is allowed; CACHE_MOED is not a setting: did you mean CACHE_MODE?"
 
 
 def test_doctor_says_which_key_goes_where(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:

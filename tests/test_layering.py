@@ -72,7 +72,7 @@ LIBRARIES = {
     "jinja2": {"report/render.py"},
     "diskcache": {"store/sqlite.py", "store/raw_disk.py", "store/read_only.py", "store/sqlite_failures.py"},
     "genai_prices": {"accounting/prices.py"},
-    "redis": {"store/redis_servers.py"},
+    "redis": {"store/redis_map.py", "store/redis_servers.py"},
     "botocore": {"proxy/signing.py"},
     "opentelemetry": {"accounting/spans.py"},
     "mcp": {"cli/mcp_server.py"},

@@ -197,7 +197,10 @@ def _explode_titan(answer: Json) -> list[Json]:
     for index, result in enumerate(answer["results"]):
         count = {"totalOutputTextTokenCount": result.get("tokenCount")}
         said = {name: value for name, value in result.items() if name != "tokenCount"}
-        events.append(head | said | count | {"index": index})
+        added = head | count | {"index": index}
+        if not added.keys().isdisjoint(said):
+            raise FormatError("a result of Titan has a member that would be lost in an event")
+        events.append(said | added)
     return events
 
 

@@ -22,6 +22,7 @@ class CodeAssist(Gemini):
     """`generateContent`, `streamGenerateContent` and `countTokens` of `/v1internal`."""
 
     name = "code_assist"
+    offline_status = 400  # after a 404 Gemini CLI asks another model
     key_excluded = Gemini.key_excluded | {"enabled_credit_types"}
     client_ids = (
         *("project", "user_prompt_id", "requestId", "request_id"),

@@ -88,7 +88,7 @@ def _folded(payloads: Iterable[Json]) -> Json:
         elif kind == "message-end":
             answer |= delta
         elif member and isinstance(said, dict):
-            _grow(parts.setdefault(member, {}).setdefault(int(payload.get("index") or 0), {}), said.get(member))
+            _grow(parts.setdefault(member, {}).setdefault(_index(payload), {}), said.get(member))
         else:
             _grow(message, said)
     for member in _PARTS.values():
@@ -99,6 +99,13 @@ def _folded(payloads: Iterable[Json]) -> Json:
     if not message.get("tool_plan"):
         message.pop("tool_plan", None)
     return answer | {"message": message}
+
+
+def _index(payload: Json) -> int:
+    index = payload.get("index") or 0
+    if not isinstance(index, int):
+        raise FormatError("the index of a part is not an integer")
+    return index
 
 
 def _grow(whole: Json, piece: Any) -> None:
@@ -128,7 +135,10 @@ def _payloads(answer: Json) -> Iterator[Json]:
     if message.get("tool_plan"):
         yield {"type": "tool-plan-delta", "delta": {"message": {"tool_plan": message["tool_plan"]}}}
     for owner, member in _PARTS.items():
-        for index, part in enumerate(message.get(member) or ()):
+        parts = message.get(member) or []
+        if not isinstance(parts, list):
+            raise FormatError(f"`{member}` is not a list")
+        for index, part in enumerate(parts):
             yield from _part(owner, member, index, part)
     end = {name: value for name, value in answer.items() if name not in ("id", "message")}
     yield {"type": "message-end", "id": answer.get("id"), "delta": end}

@@ -5,6 +5,7 @@ Such an answer must not be replayed afterwards: its next turn would name somethi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,8 +21,8 @@ _NOT_HANDED_OUT = frozenset(
 """Members that repeat the request, or that the model wrote."""
 _HINTS = (b"xpir", b"se=")
 """Every JSON text with a time of expiry contains one of these."""
-_EARLIEST = 1e9
-"""A smaller number is no time in Unix seconds."""
+_EARLIEST, _LATEST = 1e9, 1e15
+"""Numbers beyond these are no times in Unix seconds."""
 
 
 def may_expire(body: bytes) -> bool:
@@ -55,7 +56,7 @@ def _time(value: Any) -> Iterator[float]:
     match value:
         case bool():
             return
-        case int() | float() if value >= _EARLIEST:
+        case int() | float() if _EARLIEST <= value <= _LATEST:
             yield float(value)
         case str():
             try:
@@ -77,7 +78,7 @@ def _signed_until(url: str) -> Iterator[float]:
             yield (signed + timedelta(seconds=int(query[f"{signer}-expires"]))).timestamp()
         except (LookupError, ValueError, OverflowError):
             continue
-    if query.get("expires", "").isdecimal():
+    if re.fullmatch("[0-9]{1,12}", query.get("expires", "")):
         yield from _time(int(query["expires"]))
     if "sig" in query:
         yield from _time(query.get("se"))

@@ -69,6 +69,7 @@ class _Block:
     def __init__(self, start: Json) -> None:
         self._block = start
         self._pieces: dict[str, list[str]] = {}
+        self._citations: list[Any] = []
 
     def add(self, delta: Json) -> None:
         """Take in one delta; any undocumented field of it becomes the block's."""
@@ -82,8 +83,7 @@ class _Block:
             case {"type": "input_json_delta", "partial_json": str(piece), **rest}:
                 self._pieces.setdefault("input", []).append(piece)
             case {"type": "citations_delta", "citation": citation, **rest}:
-                self._block["citations"] = self._block.get("citations") or []
-                self._block["citations"].append(citation)
+                self._citations.append(citation)
             case {"type": "signature_delta" | "compaction_delta", **rest}:
                 pass
             case _:
@@ -95,10 +95,21 @@ class _Block:
         for field, pieces in self._pieces.items():
             value = "".join(pieces)
             if field != "input":
-                self._block[field] = (self._block.get(field) or "") + value
+                self._block[field] = _added(self._block.get(field), value)
             elif value:
                 self._block[field] = _input(value)
+        if self._citations:
+            self._block["citations"] = _added(self._block.get("citations"), self._citations)
         return self._block
+
+
+def _added[Value: (str, list[Any])](known: Any, more: Value) -> Value:
+    """What the start of a block holds, and what its deltas add to it."""
+    if known is None:
+        return more
+    if not isinstance(known, type(more)):
+        raise FormatError("a block starts with something that its deltas cannot be added to")
+    return known + more
 
 
 def _input(text: str) -> Json:

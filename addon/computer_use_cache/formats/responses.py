@@ -277,10 +277,10 @@ def _text_steps(place: Json, owner: Json, field: str, event: str) -> Iterator[_S
     if not isinstance(text, str):
         return
     extra: Json = {}
-    annotations: list[Any] = []
+    annotations: list[Json] = []
     if event == "output_text":
         extra = {"logprobs": owner.get("logprobs") or []}
-        annotations = owner.get("annotations") or []
+        annotations = _objects(owner, "annotations")
     if text:
         yield f"{event}.delta", {**place, "delta": text, **extra}
     for number, annotation in enumerate(annotations):

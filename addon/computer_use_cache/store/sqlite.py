@@ -92,6 +92,8 @@ class Database:
         self._tagged = tagged
         self._settings = settings
         self._lock = threading.Lock()
+        self._number = 0
+        """That of the file, if it can be written."""
         # In random order, so that proxies which run only for minutes still visit every folder between them.
         self._places = cycle(f"{number:02x}" for number in random.sample(range(256), 256))
         with failures(folder):
@@ -108,7 +110,6 @@ class Database:
     def _open(self) -> Any:
         file = self._folder / _FILE
         if can_only_be_read(file):
-            self._number = file.stat().st_ino
             return ReadOnlyCache(self._folder, _FILE)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         make_private(file)

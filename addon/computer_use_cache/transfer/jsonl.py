@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import itertools
-import math
 import os
 import re
 import tempfile
@@ -36,6 +35,8 @@ from computer_use_cache.transfer.recordings import EXPORT_MARK, Damaged, Exporte
 _VERSION = 1
 _HEADING_OF_ANOTHER_VERSION = re.compile(rf'\s*{{\s*"{EXPORT_MARK}"\s*:(?!\s*{_VERSION}\s*[,}}])'.encode())
 _TEMPLATE = re.compile(r"[!-~]{1,200}")
+_MOST_SECONDS = 2**53
+"""Larger integers are no exact floats, and their milliseconds are too many for a Redis server."""
 _LINE_PER_BODY = 8
 """A line may have this many times the bytes of the largest request and answer: JSON escapes a byte with up to six."""
 
@@ -257,7 +258,7 @@ def _shape(name: object) -> Shape:
 
 def _seconds(line: Json, name: str) -> float:
     value: Any = line.get(name)
-    if type(value) not in (int, float) or not (math.isfinite(value) and value >= 0):
+    if type(value) not in (int, float) or not 0 <= value <= _MOST_SECONDS:
         raise FormatError(f"{name} is not a number of seconds")
     seconds: float = value
     return seconds

@@ -65,6 +65,7 @@ def handshake_response(handshake: http.Request) -> http.Response:
         raise RequestError(400, "Sec-WebSocket-Key is missing.")
     token = generate_accept_token(key.encode())
     opened = {"upgrade": "websocket", "connection": "Upgrade", "sec-websocket-accept": token.decode()}
+    opened["x-computer-use-cache"] = "WEBSOCKET"  # messages have no headers; a capture must show who answered them
     response = http.Response.make(101, b"", opened)
     del response.headers["content-length"]
     return response

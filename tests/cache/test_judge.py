@@ -231,7 +231,7 @@ def test_what_never_finished_is_not_stored_however_cleanly_it_ends(api: str, bod
         ),
     ],
 )
-def test_what_is_no_json_is_not_stored(api: str, body: str, number: str) -> None:
+def test_anything_but_json_is_not_stored(api: str, body: str, number: str) -> None:
     assert reason_for(api, (body % number).encode()) == Skip.NOT_JSON
     assert reason_for(api, (body % 1).encode()) is None
 

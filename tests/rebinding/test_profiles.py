@@ -140,6 +140,7 @@ def test_another_question_has_another_template(sample: Sample) -> None:
         ("stagehand", '{"elementId":"0-18372","description":"of [0-5]"}', None),
         ("stagehand", '{"elementId":34,"method":"click"}', '{"elementId":38,"method":"click"}'),
         ("stagehand", '{"elementId":"0-18372","arguments":["34"]}', None),
+        ("stagehand", r'{"sources":"\n[34] Lovelace, A."}', None),
         ("stagehand", '{"score":"1-5","pageUrl":"0-18372"}', '{"score":"1-5","pageUrl":"0-204"}'),
         ("stagehand", '{"score":"0-5","pageUrl":"0-18372"}', None),
         ("playwright-mcp", '{"target":"f1e12","element":"Buy"}', '{"target":"f1e15","element":"Buy"}'),

@@ -429,9 +429,11 @@ def test_what_names_something_that_expires_is_never_served_after_it(
         chat({"tool_calls": [{"function": {"name": "f", "arguments": '{"expires_at": 1900000000}'}}]}),
         chat({"content": "https://x.example/?Expires=1900000000"}),
         json.dumps(json.loads(chat({"content": "x"})) | {"metadata": {"expires_at": 1900000000}}).encode(),
+        json.dumps(json.loads(chat({"content": "x"})) | {"expires_at": 10**400}).encode(),
+        json.dumps(json.loads(chat({"content": "x"})) | {"url": "https://x.example/?Expires=" + "9" * 5000}).encode(),
     ],
 )
-def test_what_the_model_or_the_client_wrote_expires_nothing(body: bytes) -> None:
+def test_what_the_model_or_the_client_wrote_and_what_is_no_time_expires_nothing(body: bytes) -> None:
     verdict = judged("chat_completions", body)
     assert isinstance(verdict, Storable)
     assert verdict.usable_until is None

@@ -17,7 +17,8 @@ from computer_use_cache import __version__
 from computer_use_cache.cli import main
 from computer_use_cache.launch import launcher
 from computer_use_cache.models import Entry, Shape
-from computer_use_cache.settings import Settings, Surface
+from computer_use_cache.setting_declaration import Surface
+from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore
 
 Output = pytest.CaptureFixture[str]

@@ -21,7 +21,7 @@ from computer_use_cache.formats import transcript
 from computer_use_cache.formats.base import load_object
 from computer_use_cache.formats.findings import Findings
 from computer_use_cache.keys import upstream
-from computer_use_cache.models import Entry, Request, Response, Shape, Skipped
+from computer_use_cache.models import Entry, Event, Request, Response, Shape, Skipped
 from computer_use_cache.setting_values import BaseUrl
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore
@@ -366,3 +366,17 @@ def test_what_a_message_says_is_shown() -> None:
         format = upstream.formats.match(request(api.path, {}).path)
         assert format
         assert said in transcript.of_answer(format[0], load_object(json.dumps(api.answer).encode()))
+
+
+@pytest.mark.parametrize("index", ["first", {"a": 1}, [0], 1.5])
+def test_a_part_of_coheres_that_has_no_place_is_refused(index: Any) -> None:
+    event = Event("", json.dumps(cohere("content-start", index, content={"type": "text"})).encode())
+    with pytest.raises(FormatError):
+        formats.by_name("cohere_chat").assemble([event])
+
+
+@pytest.mark.parametrize("parts", [1, True, "text", {"a": 1}])
+@pytest.mark.parametrize("member", ["content", "tool_calls", "citations"])
+def test_parts_of_coheres_that_are_no_list_cannot_be_streamed(member: str, parts: Any) -> None:
+    with pytest.raises(FormatError):
+        formats.by_name("cohere_chat").explode({"message": {member: parts}}, with_usage=True)

@@ -362,6 +362,21 @@ def test_a_delta_that_cannot_be_kept_is_an_error(delta: Json) -> None:
         FORMAT.assemble(events)
 
 
+@pytest.mark.parametrize(
+    ("start", "deltas"),
+    [
+        ({"text": 5}, [{"type": "text_delta", "text": "a"}]),
+        ({"text": ["a"]}, [{"type": "text_delta", "text": "a"}]),
+        ({"citations": "none"}, [{"type": "citations_delta", "citation": {}}]),
+        ({}, [{"type": "thinking_delta", "thinking": "a"}, {"type": "text_delta", "text": "a", "thinking": 5}]),
+        ({}, [{"type": "text_delta", "text": "a", "citations": 5}, {"type": "citations_delta", "citation": {}}]),
+    ],
+)
+def test_what_cannot_be_added_to_a_block_is_an_error(start: Json, deltas: list[Json]) -> None:
+    with pytest.raises(FormatError):
+        FORMAT.assemble(told({"type": "text", "text": ""} | start, *deltas))
+
+
 def test_an_event_that_is_new_is_passed_over() -> None:
     events = explode(message(TEXT))
     events[2:2] = stream({"type": "dream", "of": ["sheep"]})

@@ -516,7 +516,16 @@ def test_an_item_or_part_of_no_known_type_is_streamed_whole(kind: Any) -> None:
     assert FORMAT.assemble(FORMAT.explode(whole, with_usage=True)) == whole
 
 
-@pytest.mark.parametrize("content", ["text", ["text"], {"type": "output_text"}])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "text",
+        ["text"],
+        {"type": "output_text"},
+        [{"type": "output_text", "text": "a", "annotations": True}],
+        [{"type": "output_text", "text": "a", "annotations": "none"}],
+    ],
+)
 def test_content_that_is_not_a_list_of_parts_cannot_be_streamed(content: Any) -> None:
     with pytest.raises(FormatError):
         FORMAT.explode(answer({**MESSAGE, "content": content}), with_usage=True)

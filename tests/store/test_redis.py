@@ -22,7 +22,7 @@ from computer_use_cache.cli import main
 from computer_use_cache.errors import SettingError, StoreDown, StoreError
 from computer_use_cache.models import Entry, Shape
 from computer_use_cache.settings import Settings
-from computer_use_cache.store import opening
+from computer_use_cache.store import codec, opening
 from computer_use_cache.store.base import Store
 from tls import certificate, tls_front
 
@@ -120,6 +120,30 @@ def test_ones_own_changes_are_seen_at_once(make: Any) -> None:
     assert store.get(KEY) == entry(b"2")
     store.clear()
     assert store.get(KEY) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "left"),
+    [
+        pytest.param(lambda store: store.delete(KEY), None, id="deleted"),
+        pytest.param(lambda store: store.clear(), None, id="cleared"),
+        pytest.param(lambda store: store.put(entry(b"2"), None), entry(b"2"), id="replaced"),
+    ],
+)
+def test_a_read_that_began_before_a_change_leaves_no_copy_of_what_it_read(
+    make: Any, monkeypatch: pytest.MonkeyPatch, change: Any, left: Any
+) -> None:
+    store = make()
+    store.put(entry(b"1"), None)
+
+    def decode_late(data: bytes) -> Any:
+        monkeypatch.undo()
+        change(store)
+        return codec.decode(data)
+
+    monkeypatch.setattr(codec, "decode", decode_late)
+    assert store.get(KEY) == entry(b"1")
+    assert store.get(KEY) == left
 
 
 def test_changes_of_another_proxy_are_seen_when_the_copy_is_too_old(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from computer_use_cache.launch import environment
-from computer_use_cache.settings import Settings, Surface
+from computer_use_cache.setting_declaration import Surface
+from computer_use_cache.settings import Settings
 
 _SHORT_FLAGS = {"upstream_base_url": "--upstream"}
 """Flags of the original tool that are not named after the variable."""

@@ -12,11 +12,17 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from mitmproxy import addonmanager
+from mitmproxy.addonmanager import AddonManager, safecall
+from mitmproxy.exceptions import AddonHalt
+from mitmproxy.hooks import Hook
+from mitmproxy.proxy import mode_servers
 from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
 from mitmproxy.tools import cmdline, main
 from mitmproxy.tools.dump import DumpMaster
 
 from computer_use_cache.proxy.addon import ComputerUseCache
+from computer_use_cache.proxy.connection_handler import CacheConnectionHandler
 from computer_use_cache.proxy.fast_path.protocol import FastPathProtocol
 
 _CACHE = ComputerUseCache.__name__.lower()
@@ -51,6 +57,19 @@ _BACKLOG = 4096
 are dropped, and try again seconds later."""
 _NOT_IN_REVERSE_MODE = ("dnsresolver", "onboarding", "stripdnshttpsrecords")
 """Addons for clients that were set up to use a proxy, and for DNS."""
+
+
+class LeanAddons(AddonManager):
+    """mitmproxy's addons. An event is only offered to those that have a method for it."""
+
+    async def trigger_event(self, event: Hook) -> None:
+        for addon in self.chain:
+            if hasattr(addon, event.name) or hasattr(addon, "addons"):  # scripts bring addons of their own
+                try:
+                    with safecall():
+                        await self.invoke_addon(addon, event)
+                except AddonHalt:
+                    return
 
 
 class LeanMaster(DumpMaster):
@@ -112,6 +131,8 @@ class SharingMaster(LeanMaster):
 
 def mitmdump(line: Sequence[str], *, shares_port: bool) -> None:
     """Run mitmdump with this command line until it ends; raises SystemExit as mitmdump does."""
+    addonmanager.AddonManager = LeanAddons  # type: ignore[misc]
+    mode_servers.ProxyConnectionHandler = CacheConnectionHandler  # type: ignore[misc]
     main.run(SharingMaster if shares_port else LeanMaster, cmdline.mitmdump, line, _filters)
 
 

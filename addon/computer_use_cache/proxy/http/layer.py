@@ -91,7 +91,7 @@ class CacheHttpLayer(HttpLayer):
         return CacheHttp1Server(self.context.fork())
 
     def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
-        piece = self._passed_on(event) if isinstance(event, events.DataReceived) else None
+        piece = self.passed_on(event.connection, event.data) if isinstance(event, events.DataReceived) else None
         if piece is not None:
             if piece:
                 yield commands.SendData(self.context.client, piece)
@@ -114,18 +114,20 @@ class CacheHttpLayer(HttpLayer):
             yield from self.event_to_child(above, events.Start())
         yield from super().register_connection(command)
 
-    def _passed_on(self, event: events.DataReceived) -> bytes | None:
+    def passed_on(self, upstream: Connection, received: bytes) -> bytes | None:
         """What to send to the client for chunks of a streamed answer; None for everything that is not plain chunks.
 
         A chunk would otherwise be twelve events and commands on its way through mitmproxy's layers.
         """
-        client, server = self._clients.get(event.connection), self.connections.get(self.context.client)
-        if client is None or client.stream_id is None or type(server) is not CacheHttp1Server or server._paused:
+        client = self._clients.get(upstream)
+        if client is None or client.stream_id is None or self._paused:
             return None
-        stream = self.streams.get(client.stream_id)
-        if not isinstance(stream, CacheStream) or not self.context.client.state & ConnectionState.CAN_WRITE:
+        server, stream = self.connections.get(self.context.client), self.streams.get(client.stream_id)
+        if type(server) is not CacheHttp1Server or server._paused or not isinstance(stream, CacheStream):
             return None
-        data = client.whole_chunks(event.data)
+        if self.context.client.state is not ConnectionState.OPEN:
+            return None
+        data = client.whole_chunks(received)
         piece = None if data is None else stream.passed_on(data)
         return server.chunk(piece) if piece else piece
 

@@ -339,7 +339,7 @@ def test_a_form_asks_for_a_stream_in_the_words_that_servers_take_for_yes(word: o
 
 
 @pytest.mark.parametrize("api", [OLLAMA_CHAT, OLLAMA_GENERATE, WHOLE["ollama embed"]], ids=lambda api: api.path)
-def test_how_long_ollama_keeps_a_model_loaded_is_no_part_of_the_key(core: Cache, api: Api) -> None:
+def test_how_long_ollama_keeps_a_model_loaded_is_not_part_of_the_key(core: Cache, api: Api) -> None:
     keys = {core.plan(request(api.path, api.asked | more)).key for more in ({}, {"keep_alive": "5m"})}
     assert len(keys) == 1
 

@@ -29,6 +29,7 @@ class CodeAssist(Gemini):
         *("request/session_id", "request/sessionId"),
     )
     origin_paths = ("/v1internal:",)
+    envelope = "request"
     credential_header = "authorization"
     usage_places = ("usageMetadata", "response/usageMetadata")
     """The first one is that of an opened answer."""
@@ -52,7 +53,7 @@ class CodeAssist(Gemini):
         return super().bypass_reason(self.opened_request(body))
 
     def opened_request(self, body: Json) -> Json:
-        return _opened(body, "request")
+        return _opened(body, self.envelope)
 
     def opened_answer(self, answer: Json) -> Json:
         return _opened(answer, "response")

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats import findings
-from computer_use_cache.formats.base import VOLATILE, Format, Json, UsageFlavor, dump, load_objects
+from computer_use_cache.formats import findings, members
+from computer_use_cache.formats.base import Format, Json, UsageFlavor, dump, load_objects
 from computer_use_cache.formats.findings import Findings
 from computer_use_cache.models import Event, Skip
 
@@ -25,7 +25,7 @@ class Cohere(Format):
 
     key_excluded = frozenset({"stream", "cache_control", "metadata"})
     usage_flavor = UsageFlavor("cohere", "default", ("default",))
-    volatile_members = VOLATILE | {"generation_id", "response_id", "meta"}
+    volatile_members = members.VOLATILE | {"generation_id", "response_id", "meta"}
 
     def error(self, error: RequestError) -> Json:
         return {"message": error.message}
@@ -109,7 +109,7 @@ def _index(payload: Json) -> int:
 
 
 def _grow(whole: Json, piece: Any) -> None:
-    """Add a delta to what came before: texts go on, other values come whole."""
+    """Add a delta to what came before: texts are appended, other values replace."""
     for name, value in piece.items() if isinstance(piece, dict) else ():
         known = whole.get(name)
         if isinstance(known, dict) and isinstance(value, dict):
@@ -145,7 +145,7 @@ def _payloads(answer: Json) -> Iterator[Json]:
 
 
 def _part(owner: str, member: str, index: int, part: Json) -> Iterator[Json]:
-    """The events of one part: it opens with its texts empty, which follow in a delta."""
+    """The events of one part: an opening one in which its texts are empty, and a delta with them."""
 
     def event(step: str, piece: Json) -> Json:
         return {"type": f"{owner}-{step}", "index": index, "delta": {"message": {member: piece}}}

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
+from computer_use_cache.formats import FORMATS
 from computer_use_cache.keys.canonical_json import canonical
 from computer_use_cache.models import QUERY_CREDENTIALS, Query
 
@@ -18,12 +19,12 @@ SCHEMA = "1"
 """Part of every key. Raise it when the meaning of a key changes: entries with older keys are then never found."""
 
 RELEVANT_HEADERS = (
-    *("anthropic-version", "anthropic-beta", "openai-beta"),
-    *("x-amzn-bedrock-guardrailidentifier", "x-amzn-bedrock-guardrailversion", "x-amzn-bedrock-trace"),
+    *dict.fromkeys(name for format in FORMATS for name in format.key_headers),
     *("azureml-model-deployment", "extra-parameters", "helicone-target-url"),
     *("x-portkey-provider", "x-portkey-config", "x-portkey-virtual-key", "x-portkey-custom-host"),
 )
-"""Request headers that change the answer. Those of Azure and of gateways name the model or provider that answers."""
+"""Request headers that change the answer, in the order in which they enter a key: those of the APIs, then those with
+which Azure and gateways are told the model or provider."""
 
 _DIGESTED = ("x-portkey-config", "x-portkey-virtual-key")
 """Headers that may hold credentials. Stored requests keep the relevant headers, so a digest replaces these values."""

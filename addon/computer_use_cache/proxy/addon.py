@@ -121,6 +121,8 @@ class ComputerUseCache:
     async def _end(self) -> None:
         self._ending = True
         await drain(self.connections)
+        if self._session:
+            await self._session.exchanges.keeping.ended()
         self._close()
 
     def _close(self) -> None:

@@ -20,6 +20,7 @@ from computer_use_cache.accounting.statistics import Statistics
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.errors import RequestError, StoreError
 from computer_use_cache.exchange.rendering import CACHE_NAME
+from computer_use_cache.formats import FORMATS
 from computer_use_cache.formats.base import Json
 from computer_use_cache.models import Entry
 from computer_use_cache.proxy import flows, guard, responses
@@ -43,11 +44,7 @@ _FIXED = {
     _ENTRIES: "GET",
 }
 _ENDPOINTS = (
-    "/v1/chat/completions",
-    "/v1/completions",
-    "/v1/embeddings",
-    "/v1/responses",
-    "/v1/messages",
+    *(f"/v1{route}" for format in FORMATS for route in format.routes),
     "/v1beta/models/{model}:generateContent",
     "/v1/models",
     "/healthz",

@@ -17,7 +17,7 @@ from functools import cached_property
 import orjson
 
 from computer_use_cache.formats import data_url, media, walking
-from computer_use_cache.formats.base import REFERENCE_TYPES, Format, Json
+from computer_use_cache.formats.base import Format, Json
 from computer_use_cache.screens import metadata, pixels
 from computer_use_cache.screens.base64_text import Base64Text, encoded
 
@@ -155,7 +155,7 @@ _known = _Known()
 
 def map_pictures(format: Format, body: Json, change: Callable[[str], str]) -> Json:
     """`body` with the texts changed that stand where its API has pictures; `body` itself if none changes."""
-    mapped: Json = walking.map_texts_at(body, format.image_places, change, leave=REFERENCE_TYPES)
+    mapped: Json = walking.map_texts_at(body, format.image_places, change, leave=format.reference_types)
     return mapped
 
 

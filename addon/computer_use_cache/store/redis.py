@@ -3,9 +3,9 @@
 The servers expire them. Each change of an entry and of the tables about it is one script (redis_scripts.py), which a
 cluster runs on one server: an entry and its tables have a prefix whose hash tag gives them one slot.
 
-Where replicas are read, they only save the primaries the sending of entries. The primary says which number an entry was
-stored with, and a replica's entry is taken only if the replica knows at least that number. So an entry that was deleted
-or replaced is not served from a replica that lags.
+If replicas are read, they only take over the sending of entries. The primary says under which number an entry was
+stored, and a replica's copy is used only if the replica has that number too. An entry that was deleted or replaced is
+therefore never served from a replica that lags.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _PART = PREFIX + "part:"
 _MISSES = PREFIX + "misses"
 _COUNTERS = PREFIX + "counters"
 _ORDER, _EXPIRY, _SIZES, _TOTALS, _TEMPLATES = "order", "expiry", "sizes", "totals", "templates"
-"""Tables under each prefix. Sorted sets of keys, by the number of their storing and by the millisecond at which they
-expire; the bytes of each key; the sum of these bytes, with the last number given; and the template of each key that has
-one."""
+"""The tables under each prefix: keys in the order in which they were stored (each storing has a number), keys by the
+millisecond at which they expire, the bytes of each key, the sum of these bytes with the last number given, and the
+template of each key that has one."""
 _ENTRY, _REQUEST, _TEMPLATE = "entry:", "request:", "template:"
 
 _PART_MILLISECONDS = 90 * 24 * 3600 * 1000
@@ -78,7 +78,7 @@ class RedisStore:
         return entry
 
     def _from_replica(self, key: str) -> bytes | None:
-        """An entry that a replica has, unless the primary knows a newer one or none."""
+        """The entry as a replica has it; None if the primary has a newer one, or has none."""
         order = self._servers.prefix(key) + _ORDER
         with self._servers.at(order) as primary:
             newest = primary.zscore(order, key)
@@ -86,7 +86,7 @@ class RedisStore:
             return None
         with contextlib.suppress(StoreDown), self._servers.at_replica(order) as pipeline:
             pipeline.readonly()
-            pipeline.zscore(order, key)  # first, so that the entry is not older than it says
+            pipeline.zscore(order, key)  # asked first: the entry is then at least as new as the answer says
             pipeline.get(self._entry(key))
             _, number, data = pipeline.execute()
             return data if number is not None and number >= newest else None
@@ -102,7 +102,7 @@ class RedisStore:
         self._store(batch)
 
     def _store(self, batch: Sequence[NewEntry]) -> dict[str, bool]:
-        """Store entries, with what near misses find them by; says of each key whether it replaced another."""
+        """Store entries, and the parts by which near misses find them. Says for each key whether it replaced one."""
         by_name = {self._entry(new.entry.key): new for new in batch}
         holders: dict[str, list[NewEntry]] = {}
         for new in by_name.values():
@@ -206,7 +206,7 @@ class RedisStore:
             yield [entry for name in names if (data := found[name]) and (entry := codec.decode(data)) is not None]
 
     def _newest(self, prefix: str) -> Iterator[tuple[float, str]]:
-        """(number of its storing, key) of the entries with that prefix, newest first."""
+        """The entries with that prefix as (number under which it was stored, key), newest first."""
         below, order = "+inf", prefix + _ORDER
         while True:
             with self._servers.at(order) as server:

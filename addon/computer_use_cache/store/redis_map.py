@@ -1,4 +1,4 @@
-"""Which server of a shared store has which name: the only one, or the one that a cluster's map gives.
+"""Finds the server that holds a name: the only one, or the one that a cluster assigns to it.
 
 redis-py's cluster client is used for the map of the cluster only, never to send. It tries every command of a pipeline
 again on its own, so a server that hangs would hold up a call for as many seconds as the pipeline has commands.
@@ -30,11 +30,15 @@ class Server(NamedTuple):
 
 
 UNKNOWN = Server("unknown", None)
-"""The server of every name while the cluster's map cannot be read, and that of a name whose slot nobody has."""
+"""Stands for the server of a name if no server has its slot, or if the cluster's map cannot be read."""
 
 
 class ServerMap(Protocol):
-    """Knows which server has which name."""
+    """Finds the server of a name.
+
+    All names that begin with one of `prefixes` are on one server, and so is everything about an entry, as its names
+    share a prefix. The names of runs are on one server too.
+    """
 
     prefixes: Sequence[str]
     prefix_of_runs: str

@@ -38,12 +38,12 @@ _DOWN = (
 )
 """Errors of a server that cannot be used. One is read-only if it is no longer the primary."""
 _MOVED = (redis.exceptions.AskError, TryAgainError)
-"""What a server answers if it no longer has a key, or not yet. MovedError is an AskError."""
+"""What a server answers about a key that it no longer has, or does not have yet. MovedError is an AskError."""
 
 
 class Servers:
-    """The servers at an address. `prefixes` begin the names of all that is known about some of the entries, and the
-    names with one prefix are on one server; so are the names of runs."""
+    """The servers at an address. All names that begin with one of `prefixes` are on one server, and so is everything
+    about an entry, as its names share a prefix. The names of runs are on one server too."""
 
     def __init__(self, url: str, password: str) -> None:
         """Connects at the first call, so that the proxy starts even if the servers are down."""
@@ -79,7 +79,7 @@ class Servers:
 
     @contextlib.contextmanager
     def at_replica(self, name: str) -> Iterator[Any]:
-        """A pipeline to a replica of that server, which may know `name` as it was some time ago."""
+        """A pipeline to a replica of that server, whose value of `name` may be out of date."""
         with self._failures(self._replica_outages, UNKNOWN):
             server = self._map.replica(name)
         with self._failures(self._replica_outages, server), server.client.pipeline(transaction=False) as pipeline:
@@ -95,8 +95,8 @@ class Servers:
     ) -> dict[str, Any]:
         """The answer to one command about each name, with one round trip to each server.
 
-        If `is_confirmed`, it returns when the replicas have it too, so that a failover does not undo it. A server that
-        is down is no failure if it is asked about dispensable names only.
+        If `is_confirmed`, it returns once the replicas have the change too, so that a failover does not undo it. A
+        server that is down is ignored if it is asked about dispensable names only.
         """
         groups: dict[str, list[str]] = {}
         for name in names:
@@ -153,7 +153,7 @@ class Servers:
             raise StoreDown(f"the store at {self.url} is moving entries: {error}") from error
         except redis.RedisError as error:
             raise StoreError(f"the store at {self.url} refused: {error}; check the server's settings") from error
-        if is_trial:  # an answer to a call made before the failure proves nothing
+        if is_trial:  # the call was made before the failure, so its answer proves nothing
             outages.end(server.name)
 
     def _refresh(self, failed: Server) -> None:

@@ -92,7 +92,7 @@ class SqliteFile:
 
     @contextlib.contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:
-        """One transaction; inside another one, a part of that."""
+        """One transaction, or a part of the one that is under way."""
         with self._use() as database:
             if database.in_transaction:
                 yield database
@@ -101,7 +101,9 @@ class SqliteFile:
             try:
                 yield database
             except BaseException:
-                with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back already, on a full disk for one
+                with contextlib.suppress(
+                    sqlite3.Error
+                ):  # SQLite may have rolled back already, for example on a full disk
                     database.execute("ROLLBACK")
                 raise
             database.execute("COMMIT")

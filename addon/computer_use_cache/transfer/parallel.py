@@ -24,12 +24,12 @@ from computer_use_cache.transfer.jsonl import Line
 from computer_use_cache.transfer.recordings import Read, importing_cache
 
 _LARGE = 32 * 1024 * 1024
-"""From this size on the time is well above the second in which a process starts."""
+"""Bytes. A smaller file is read before the processes have started, which takes a second."""
 _BATCH_BYTES = 512 * 1024
 _NICENESS = 5
-"""The importing process writes while others are waiting for the store."""
+"""The reading processes give way to the importing one: others wait for the store while it writes."""
 _BATCHES_AHEAD = 8
-"""For each process, so that all have work while the importing one writes."""
+"""For each process, so that none is idle while the importing process writes."""
 
 
 def read(path: Path, into: Cache, environ: Mapping[str, str]) -> Iterator[Read]:

@@ -77,6 +77,7 @@ ATTRIBUTES: dict[str, tuple[Callable[..., Any], str]] = {
     "mitmproxy's HttpStream": (HttpStream, "request_body_buf response_body_buf client_state server_state child_layer"),
     "mitmproxy's HttpLayer": (HttpLayer, "streams connections command_sources waiting_for_establishment mode"),
     "mitmproxy's Flow": (Flow, "_backup"),
+    "asyncio's StreamReaderProtocol": (asyncio.StreamReaderProtocol, "_client_connected_cb"),
     "mitmproxy's Layer": (Layer, "_paused _paused_event_queue"),
     "mitmproxy's ConnectionHandler": (ConnectionHandler, "transports timeout_watchdog layer _server_event_lock"),
     "asyncio's StreamReader": (asyncio.StreamReader, "_waiter"),

@@ -1,6 +1,6 @@
-"""Handles to state at the provider in a request: what they name may change between two calls with the same body.
+"""Finds handles to state at the provider in a request. That state may change between two calls with the same body.
 
-A container that the provider makes for the call alone (`auto`) is no such handle.
+A container that the provider makes for this call only (`auto`) is not such a handle.
 """
 
 from __future__ import annotations
@@ -22,17 +22,16 @@ _REASONS = {
     ),
     **dict.fromkeys(("container_id", "container_reference"), _CONTAINER),
 }
-"""Members of a request or of a tool that are handles, when they hold anything."""
+"""Members of a request or of a tool that are handles, unless they are empty."""
 _SCHEMAS = frozenset(
     (
         *("parameters", "input_schema", "schema", "parametersJsonSchema", "functionDeclarations"),
         *("function_declarations", "function", "custom", "description"),
     )
 )
-"""Members of a tool in which the client describes its own functions."""
-_PLAIN = ("type", "name", "strict")
-_FUNCTION = frozenset(_PLAIN) | _SCHEMAS
-"""Members of a function. Most tools have no others and need not be searched."""
+"""Members of a tool in which the client describes its own functions: these are not searched."""
+_CONTAINERS = (dict, list)
+"""Named, because writing the pair in a loop makes it anew each time, on every request."""
 _AT_THE_TOP = ("container", "mcp_servers", "data_sources", "tools", "tool_resources")
 
 
@@ -46,14 +45,14 @@ def handle(body: dict[str, Any]) -> str | None:
         elif isinstance(found, dict):
             if found.get("type") == "mcp":
                 return _REMOTE
-            if _FUNCTION.issuperset(found) and not any(isinstance(found.get(name), (dict, list)) for name in _PLAIN):
-                continue
             for name, member in found.items():
+                if name in _SCHEMAS:
+                    continue
                 if name == "container" and _names_container(member):
                     return _CONTAINER
                 if name in _REASONS and member:
                     return _REASONS[name]
-                if isinstance(member, (dict, list)) and name not in _SCHEMAS:
+                if isinstance(member, _CONTAINERS):
                     pending.append(member)
     return None
 

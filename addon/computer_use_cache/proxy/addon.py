@@ -239,6 +239,11 @@ class ComputerUseCache:
         except RequestError as error:
             responses.refuse(flow, error, session.settings)
             return True
+        except Exception:  # it is for nobody else: it may hold the cache's own token
+            logger.exception("the cache failed to answer a request to itself")
+            failure = RequestError(500, "The cache failed to answer; see its log.")
+            responses.refuse(flow, failure, session.settings)
+            return True
         if answer:
             flows.answer(flow, answer)
         return answer is not None

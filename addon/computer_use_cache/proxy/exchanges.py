@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import time
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
@@ -153,14 +154,14 @@ class FlowExchanges:
         if plan.forward != request.body:
             flow.request.content = plan.forward
         cache_headers.name_run(flow, plan.route.controls.run or self._shared.own_run)
-        loop = asyncio.get_running_loop()
+        loop, client, shown = asyncio.get_running_loop(), flow.client_conn, weakref.ref(flow)
         return Exchange(
             self._shared,
             step.restrict(plan) if step else plan,
-            lambda: flow.client_conn.connected,
+            lambda: client.connected,
             joins=not flow.is_replay,
             step=step,
-            on_recorded=lambda run, number: loop.call_soon_threadsafe(cache_headers.note_step, flow, run, number),
+            on_recorded=lambda run, number: loop.call_soon_threadsafe(_note_step, shown, run, number),
         )
 
     def _answer(self, flow: http.HTTPFlow, exchange: Exchange, answer: Answer, now: float) -> None:
@@ -276,6 +277,7 @@ class FlowExchanges:
             raise
         finally:
             self._running.pop(flow.id, None)
+            flow.response.stream = True  # no longer the tee, which refers to the flow: a cycle
 
     async def _answer_whole(self, flow: http.HTTPFlow, response: http.Response, running: _Running) -> None:
         exchange = running.exchange
@@ -352,6 +354,13 @@ class FlowExchanges:
             running.exchange.settle(running.exchange.on_client_left(), time.time())
         self._running.clear()
         self._shared.leases.close()
+
+
+def _note_step(shown: weakref.ref[http.HTTPFlow], run: str, number: int | None) -> None:
+    """Note the step of a flow, unless nothing shows it any more. Calls are recorded once a second; until then, a strong
+    reference would keep the flow with all its screenshots."""
+    if (flow := shown()) is not None:
+        cache_headers.note_step(flow, run, number)
 
 
 def _client_fault(flow: http.HTTPFlow) -> RequestError:

@@ -66,9 +66,7 @@ def _kept(cache: Cache, plan: Plan) -> Json:
 
 
 def without_media(value: Any, taken: list[Taken]) -> Any:
-    """`value` (JSON), or a copy with placeholders for its long base64 texts, which are appended to `taken` in order."""
-    if not any(len(text) > _LONG for text in walking.texts(value)):
-        return value
+    """A copy of `value` (JSON) with placeholders for long base64 texts, which are appended to `taken` in order."""
 
     def named(text: str) -> str:
         if len(text) <= _LONG or (found := _base64(text)) is None:

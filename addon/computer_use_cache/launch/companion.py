@@ -82,6 +82,12 @@ class Companion:
         if self._is_settled.is_set() and not self._is_up:
             action()
 
+    def kill(self) -> None:
+        """Have it gone at once, whatever it does."""
+        self._on_failure = lambda: None
+        self._process.kill()
+        self._reader.join(_END_SECONDS)
+
     def end(self) -> str:
         """End it; its last warnings. If it is not up yet it has served nobody, and is not waited for."""
         if not self._is_up:
@@ -122,10 +128,11 @@ def running(
     line += [*launcher.set_options(dict(options) | {"cache_upstream_base_url": str(upstream)}), *own]
     given = {OWN_RUN: run, GIVEN_ANSWER: answer, CALL_LINES: lines}
     with tempfile.TemporaryFile() as log, _process(line, bound, log, given) as process:
+        proxy = Companion(process, log, ports[0], ports[1] if base_url else None)
         try:
-            yield Companion(process, log, ports[0], ports[1] if base_url else None)
+            yield proxy
         finally:
-            process.kill()
+            proxy.kill()
 
 
 def _process(

@@ -25,9 +25,6 @@ _NAMES = tuple(
 """Our headers, each with the name that older clients know it by."""
 _REBOUND = "X-Computer-Use-Cache-Rebound"
 
-HEADER_NAMES = ("Cache-Status", *(name for pair in _NAMES for name in pair), _REBOUND)
-"""Every header that `headers` can give."""
-
 _WORDS = {outcome: str(outcome) for outcome in Outcome} | {Outcome.COALESCED: "MISS", Outcome.REFUSED: "MISS"}
 """The header knows the original tool's outcomes and STALE: whatever the store did not answer is a miss."""
 

@@ -29,6 +29,7 @@ from computer_use_cache.formats import walking
 from computer_use_cache.formats.answer import Answer
 from computer_use_cache.formats.base import Format, Json, load_object
 from computer_use_cache.keys import canonical_json, forms, key, lifting
+from computer_use_cache.memory import MOST_SEEN, BoundedMemory
 from computer_use_cache.models import (
     Absent,
     Bypass,
@@ -47,7 +48,6 @@ from computer_use_cache.screens.picture import map_pictures, without_metadata
 from computer_use_cache.setting_values import Scope
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Slow, Store
-from computer_use_cache.store.memory import MOST_SEEN, BoundedMemory
 
 _QUICK_BYTES = 128 * 1024
 _BRIEF_BYTES = 16 * 1024

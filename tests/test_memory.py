@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from concurrent.futures import ThreadPoolExecutor
 
-from computer_use_cache.store.memory import BoundedMemory
+from computer_use_cache.memory import BoundedMemory
 
 
 def test_what_was_used_least_recently_goes_first() -> None:

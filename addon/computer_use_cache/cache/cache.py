@@ -59,13 +59,13 @@ _LEAST_KNOWN, _MOST_KNOWN = 60.0, 86400.0
 class Cache:
     """The core of one proxy. `loopback` says whether only this machine can reach it, which decides the scope `auto`.
 
-    `run` names it among the proxies that share a store.
+    `proxy_id` names it among the proxies that share a store.
     """
 
     def __init__(self, settings: Settings, store: Store, *, loopback: bool) -> None:
         self.settings = settings
         self.store = store
-        self.run = secrets.token_hex(4)
+        self.proxy_id = secrets.token_hex(4)
         self.samples = Samples()
         self._finder = Finder()
         self._keys = KnownKeys()

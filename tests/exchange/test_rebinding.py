@@ -161,7 +161,9 @@ def test_the_newest_answer_of_a_template_is_served(tmp_path: Path) -> None:
         ({}, {}, False),
         ({"store": False}, {}, True),
         ({}, {"x-cache-mode": "offline"}, True),
+        ({"instructions": "You are extracting content on behalf of a user."}, {}, True),
     ],
+    ids=["kept", "not kept", "offline", "an agent that never names one"],
 )
 def test_an_answer_that_the_provider_keeps_is_not_rebound(
     tmp_path: Path, fields: dict[str, Any], headers: dict[str, str], is_hit: bool

@@ -619,3 +619,27 @@ def test_all_recorded_traffic_translates_without_loss() -> None:
         exploded = explode(whole)
         feed_sdk(payloads(exploded))
         assert FORMAT.assemble(exploded) == whole, row["id"]
+
+
+QUESTION: Json = {"role": "user", "content": "Add."}
+RESULT: Json = {"type": "function_call_output", "call_id": "call_1", "output": "3"}
+
+
+@pytest.mark.parametrize(
+    ("body", "is_kept"),
+    [
+        ({"input": "Add."}, True),
+        ({"input": "Add.", "store": False}, False),
+        ({"input": [QUESTION]}, True),
+        ({"input": [QUESTION, {"role": "assistant", "content": "an example, made up"}, QUESTION]}, True),
+        ({"input": [QUESTION, FUNCTION, RESULT]}, False),
+        ({"input": [QUESTION, COMPUTER]}, False),
+        ({"input": [QUESTION, MESSAGE, QUESTION]}, False),
+        ({"input": [FUNCTION, RESULT], "previous_response_id": "resp_1"}, True),
+        ({"input": [RESULT], "previous_response_id": "resp_1"}, True),
+        ({"input": [QUESTION, {"type": "item_reference", "id": "fc_1"}, RESULT, MESSAGE]}, True),
+        ({"input": [QUESTION, {"id": "msg_1"}, MESSAGE]}, True),
+    ],
+)
+def test_a_client_that_repeats_earlier_answers_names_none(body: Json, is_kept: bool) -> None:
+    assert FORMAT.keeps_answer(body) is is_kept

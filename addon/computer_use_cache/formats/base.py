@@ -214,7 +214,7 @@ class Format(ABC):
         return state.handle(body)
 
     def keeps_answer(self, body: Json) -> bool:
-        """Whether the provider keeps the answer, so that a later request can name it by its id."""
+        """Whether the provider keeps the answer and a later request may name it by its id."""
         return False
 
     def signed_members(self, part: Json) -> Collection[str]:

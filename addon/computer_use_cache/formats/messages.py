@@ -1,4 +1,4 @@
-"""Anthropic Messages: which answers are good, and which part of a request decides them. message_events.py has streams.
+"""Anthropic Messages: which answers are good, and which part of a request decides them. Streams: message_events.py.
 
 Rules: https://docs.anthropic.com/en/api/messages
 """

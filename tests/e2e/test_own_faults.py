@@ -63,7 +63,7 @@ PARTS = [
     "exchange.exchange:Exchange.resolve",
     "exchange.decide:Decider.decide_at_once",
     "exchange.shared:Shared.conclude",
-    "exchange.report:of_ending",
+    "exchange.result:of_ending",
     "proxy.cache_headers:tell",
     "proxy.responses:delimit",
 ]

@@ -36,7 +36,7 @@ def note_step(flow: http.HTTPFlow, run: str, step: int | None) -> None:
     if step is not None:
         flow.metadata["cache_step"] = step
     view = ctx.master.addons.get("view")
-    if view is not None:  # one that shows no flow is false
+    if view is not None:  # a view without flows is falsy
         view.update([flow])
 
 

@@ -28,11 +28,6 @@ EVENTS = chat_events("po", "ng")
 STREAM = Stream(Shape.SSE, False, (("content-type", "text/event-stream"),))
 
 
-def token(four: str) -> str:
-    """A credential that is assembled here, so that no file holds one."""
-    return "ghp_" + four * 9
-
-
 def failure(status: int) -> Response:
     return Response(status, {"content-type": "application/json"}, b'{"error": {"message": "no"}}', 1.0)
 

@@ -33,7 +33,8 @@ from computer_use_cache.exchange.result import Storing
 from computer_use_cache.flights.flight import StreamCut
 from computer_use_cache.models import Entry, Fwd, Outcome, Reason, Response, Skip, Skipped
 from computer_use_cache.store.disk import DiskStore
-from exchange.house import EVENTS, GOOD, STREAM, House, failure, token
+from credential_samples import token
+from exchange.house import EVENTS, GOOD, STREAM, House, failure
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from computer_use_cache.exchange.exchange import Exchange, State
 from computer_use_cache.exchange.rendering import cache_status, log_line, reason
 from computer_use_cache.exchange.result import Result
 from computer_use_cache.models import Outcome, Reason, Response, Skip, Skipped
-from credential_samples import TEXTS, VALUES
-from exchange.house import GOOD, House, failure, token
+from credential_samples import TEXTS, VALUES, token
+from exchange.house import GOOD, House, failure
 from support import chat_events, completion
 
 ON = {"x-cache-rebind": "on"}

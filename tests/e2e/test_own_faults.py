@@ -57,7 +57,7 @@ PARTS = [
     "accounting.ledger:Ledger.served",
     "accounting.ledger:Ledger.stored",
     "accounting.ledger:Ledger.flush",
-    "cache.replay:_replayed",
+    "cache.replay:_is_as_wanted",
     "proxy.exchanges:_response",
     "proxy.exchanges:Exchange",
     "exchange.exchange:Exchange.resolve",

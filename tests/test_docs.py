@@ -1,4 +1,4 @@
-"""The documentation's tables against the code: what there is is documented, and what is documented there is."""
+"""The documentation's tables against the code: everything that exists is documented, and nothing else."""
 
 from __future__ import annotations
 

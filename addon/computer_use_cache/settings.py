@@ -153,7 +153,7 @@ class Settings:
         "CACHE_HIT_USAGE",
         "recorded",
         setting_values.one_of(HitUsage),
-        "The usage that a hit reports: recorded, or zero, for those who bill by it.",
+        "The usage that a hit reports: recorded, or zero, for clients that bill by it.",
     )
     rebind: bool = _setting(
         "CACHE_REBIND",

@@ -328,7 +328,7 @@ ORDERED = {"CACHE_SAMPLES": "ordered"}
 
 
 async def asked(house: House, *answers: str, text: str = "Name a fruit.", **headers: str) -> list[str]:
-    """What the same question gets, asked once for each answer; upstream says that one if it is asked."""
+    """The answers to one question, asked once for each of these, which the upstream gives if it is asked."""
     told = []
     for answer in answers:
         exchange = house.asks(headers, text=text)
@@ -375,7 +375,7 @@ def test_a_named_sample_wins_and_does_not_count(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 500])
-def test_a_call_that_failed_is_no_sample(tmp_path: Path, status: int) -> None:
+def test_a_failed_call_is_not_counted_as_a_sample(tmp_path: Path, status: int) -> None:
     async def life(house: House) -> None:
         await reports(house, house.asks(text="Name a fruit."), failure(status))
         assert await asked(house, "one", "two") == ["one", "two"]

@@ -1,4 +1,4 @@
-"""Each maker's stream and answer on Bedrock, as each is made of the other. The shapes are those of recorded traffic."""
+"""Each maker's stream and answer on Bedrock, converted into each other. Their shapes come from recorded traffic."""
 
 from __future__ import annotations
 

@@ -296,7 +296,7 @@ def feed_sdk(objects: list[Json]) -> None:
 
 
 @pytest.mark.parametrize("name", ITEMS)
-def test_an_item_is_told_by_the_events_of_its_type(name: str) -> None:
+def test_an_item_streams_with_the_events_of_its_type(name: str) -> None:
     item, expected = ITEMS[name]
     types = [payload["type"].removeprefix("response.") for payload in payloads(explode(answer(item)))]
     assert types == ["created", "in_progress", *expected, "completed"]
@@ -451,7 +451,7 @@ def test_an_item_that_never_ended_is_not_assembled() -> None:
         FORMAT.assemble(BROKEN_STREAMS["an item that never ended"])
 
 
-def test_an_empty_added_event_is_no_item() -> None:
+def test_an_added_event_without_an_item_is_not_an_item() -> None:
     gap = {"type": "response.output_item.added", "output_index": 7, "item": None}
     events = [*stream(gap), *recorded(answer(), MESSAGE)]
     assert FORMAT.assemble(events)["output"] == [MESSAGE]

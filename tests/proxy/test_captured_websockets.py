@@ -139,7 +139,7 @@ def test_each_answered_message_is_the_request_that_it_means(tmp_path: Path, kind
     assert heard == [(["Warm up.", "Hello."], "Hi."), (["In another."], "B."), (["In a lane."], "A.")]
 
 
-def test_a_websocket_of_another_route_is_no_call(tmp_path: Path) -> None:
+def test_a_websocket_of_another_route_is_not_a_call(tmp_path: Path) -> None:
     flow = connection((True, asks("Hello.")), *said_by_provider(answers("resp_1", "Hi.")))
     flow.request.path = "/v1/realtime"
     assert read(flow, "flow", tmp_path) == [Skipped("not a call of a cached API")]

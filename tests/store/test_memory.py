@@ -5,7 +5,10 @@ from __future__ import annotations
 import random
 from concurrent.futures import ThreadPoolExecutor
 
-from computer_use_cache.store.memory import BoundedMemory
+import pytest
+
+from computer_use_cache.store import memory as memories
+from computer_use_cache.store.memory import BoundedMemory, Seen
 
 
 def test_what_was_used_least_recently_goes_first() -> None:
@@ -49,6 +52,14 @@ def test_what_is_dropped_or_cleared_weighs_nothing() -> None:
     assert memory.get(2) is None
     memory.put(3, bytes(10))
     assert memory.get(3) == bytes(10)
+
+
+def test_only_the_keys_seen_last_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memories, "MOST_SEEN", 3)
+    seen = Seen[int]()
+    for number in (0, 1, 2, 0, 3):
+        seen.add(number)
+    assert [number in seen for number in range(5)] == [True, False, True, True, False]
 
 
 def test_many_threads_use_one_memory() -> None:

@@ -216,7 +216,7 @@ def test_a_server_that_is_down_is_reported_once_and_then_left_alone(
     assert [record.getMessage() for record in caplog.records if "answers again" in record.getMessage()] != []
 
 
-def test_connections_from_before_a_restart_of_the_server_are_no_failure(make: Any, store_server: Any) -> None:
+def test_connections_from_before_a_restart_of_the_server_are_replaced(make: Any, store_server: Any) -> None:
     store = make()
     store.put(entry(), None)
     store_server.stop()
@@ -298,7 +298,7 @@ def test_a_server_that_became_a_replica_is_down_until_the_address_leads_to_a_pri
     assert len([record for record in caplog.records if record.name == redis_outages.__name__]) == 2
 
 
-def test_a_refusal_says_what_the_server_said_and_is_no_outage(make: Any, client: Any) -> None:
+def test_a_refusal_quotes_the_server_and_is_not_an_outage(make: Any, client: Any) -> None:
     store = make()
     client.set("computer-use-cache:1:counters", "not a table")
     with pytest.raises(StoreError, match="WRONGTYPE") as caught:

@@ -47,7 +47,7 @@ from computer_use_cache.screens.picture import map_pictures, without_metadata
 from computer_use_cache.setting_values import Scope
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Slow, Store
-from computer_use_cache.store.memory import MOST_SEEN, BoundedMemory
+from computer_use_cache.store.memory import Seen
 
 _QUICK_BYTES = 128 * 1024
 _BRIEF_BYTES = 16 * 1024
@@ -69,7 +69,7 @@ class Cache:
         self.samples = Samples()
         self._finder = Finder()
         self._keys = KnownKeys()
-        self._kept = BoundedMemory[str, bool](MOST_SEEN)
+        self._kept = Seen[str]()
         caret = any(normalizer.name == Rule.CARET for normalizer in settings.normalize)
         self.screens = Approval(settings.image_mask, caret=caret)
         self._shared = settings.scope is Scope.SHARED or (settings.scope is Scope.AUTO and loopback)
@@ -195,8 +195,10 @@ class Cache:
 
     def _normalized_body(self, format: Format, body: Json, blanked: list[Value] | None) -> Json:
         """The same, with the metadata of pictures."""
-        texts: list[str] = []
-        normalized = self._normalized(format, self._exact_body(format, body), texts)
+        exact, texts = self._exact_body(format, body), list[str]()
+        if not self.settings.normalize:
+            return exact
+        normalized = self._normalized(format, exact, texts)
         if blanked is not None and format.answers_in_text:
             blanked += (Value(NORMALIZED.name, text) for text in texts)
         return normalized
@@ -340,12 +342,12 @@ class Cache:
         """
         if entry.offline_only and (held := self.store.get(entry.key)) and not held.offline_only and held.is_fresh(now):
             return False
-        self._kept.put(entry.key, True)
+        self._kept.add(entry.key)
         return self.store.put(entry, self.keep_seconds(entry, now), record)
 
     def has_kept(self, key: str) -> bool:
         """Whether this proxy itself has stored the entry lately."""
-        return self._kept.get(key) is not None
+        return key in self._kept
 
     def keep_seconds(self, entry: Entry, now: float) -> float | None:
         """How long the store keeps an entry from `now` on (None: forever): until some time after it expires, so that a

@@ -87,6 +87,8 @@ _STREAMS = {
 }
 _RAW = re.compile(r"(audio|video)/.+|application/(octet-stream|x-subrip)|text/(plain|vtt|srt)")
 """Content types of sound and of subtitles."""
+_PLAIN = ("", "text/plain")
+"""What small servers send with a JSON answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,8 @@ def shape_of(content_type: str, wanted: Shape) -> Shape | None:
     kind = content_type.partition(";")[0].strip().lower()
     if kind in _STREAMS:
         return _STREAMS[kind]
-    if kind == "application/json" or kind.endswith("+json"):
+    if wanted is Shape.RAW and _RAW.fullmatch(kind):
+        return Shape.RAW
+    if kind in ("application/json", "text/json") or kind.endswith("+json"):
         return Shape.ARRAY if wanted is Shape.ARRAY else Shape.JSON
-    return Shape.RAW if wanted is Shape.RAW and _RAW.fullmatch(kind) else None
+    return wanted if kind in _PLAIN and wanted is Shape.JSON else None

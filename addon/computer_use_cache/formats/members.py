@@ -44,10 +44,13 @@ POSITIONS = frozenset(
 TOOLS = frozenset(
     (
         *("tools", "tool_config", "toolConfig", "tool_resources", "mcp_servers", "mcpServers"),
-        *("data_sources", "dataSources", "plugins", "connectors"),
+        *("data_sources", "dataSources", "plugins", "connectors", "integrations", "guardrails"),
+        *("web_search_options", "search_parameters"),
+        *("extra_body", "litellm_params", "model_list", "fallbacks"),
     )
 )
-"""Members of a request that hold tools, their servers and sources of data."""
+"""Members of a request that hold tools, their servers and sources of data, and what gateways take for other
+providers."""
 
 SCHEMAS = frozenset(
     (

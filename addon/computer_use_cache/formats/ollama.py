@@ -74,7 +74,7 @@ class _Talk(Ollama):
         is_silent = True
         for last in lines:
             findings.refuse_error(last, "answer")
-            is_silent = is_silent and not findings.says(list(self.piece(last).values()))
+            is_silent = is_silent and not findings.says(self.piece(last))
         if last.get("done") is not True:
             raise FormatError("the answer never got to `done`", Skip.UNFINISHED)
         return Findings(is_silent, frozenset(findings.endings((last.get("done_reason"),))))

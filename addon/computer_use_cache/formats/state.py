@@ -29,10 +29,9 @@ _SCHEMAS = frozenset(
         *("function_declarations", "function", "custom", "description"),
     )
 )
-"""Members of a tool in which the client describes its own functions."""
-_PLAIN = ("type", "name", "strict")
-_FUNCTION = frozenset(_PLAIN) | _SCHEMAS
-"""Members of a function. Most tools have no others and need not be searched."""
+"""Members of a tool in which the client describes its own functions: these are not searched."""
+_CONTAINERS = (dict, list)
+"""Named, because writing the pair in a loop makes it anew each time, on every request."""
 _AT_THE_TOP = ("container", "mcp_servers", "data_sources", "tools", "tool_resources")
 
 
@@ -46,14 +45,14 @@ def handle(body: dict[str, Any]) -> str | None:
         elif isinstance(found, dict):
             if found.get("type") == "mcp":
                 return _REMOTE
-            if _FUNCTION.issuperset(found) and not any(isinstance(found.get(name), (dict, list)) for name in _PLAIN):
-                continue
             for name, member in found.items():
+                if name in _SCHEMAS:
+                    continue
                 if name == "container" and _names_container(member):
                     return _CONTAINER
                 if name in _REASONS and member:
                     return _REASONS[name]
-                if isinstance(member, (dict, list)) and name not in _SCHEMAS:
+                if isinstance(member, _CONTAINERS):
                     pending.append(member)
     return None
 

@@ -21,6 +21,7 @@ from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
 from mitmproxy.tools import cmdline, main
 from mitmproxy.tools.dump import DumpMaster
 
+from computer_use_cache.launch.piece_reader import PieceReader
 from computer_use_cache.proxy.addon import ComputerUseCache
 from computer_use_cache.proxy.connection_handler import CacheConnectionHandler
 from computer_use_cache.proxy.fast_path.protocol import FastPathProtocol
@@ -106,14 +107,21 @@ class LeanMaster(DumpMaster):
             idle += _NOT_IN_REVERSE_MODE
         return idle
 
-    async def _create_own_server(self, factory: Callable[[], asyncio.Protocol], *place: Any, **given: Any) -> Any:
+    async def _create_own_server(
+        self, factory: Callable[[], asyncio.StreamReaderProtocol], *place: Any, **given: Any
+    ) -> Any:
         """mitmproxy's server with the fast path in front of it."""
         given["backlog"] = _BACKLOG
         if self.shares_port:
             given["reuse_port"] = True
+
+        def mitmproxy() -> asyncio.Protocol:
+            callback = factory()._client_connected_cb  # type: ignore[attr-defined]
+            return asyncio.StreamReaderProtocol(PieceReader(), callback)
+
         if self._is_alone() and self._is_reverse():
-            return await self._create_server(lambda: self._protocol(factory), *place, **given)
-        return await self._create_server(factory, *place, **given)
+            return await self._create_server(lambda: self._protocol(mitmproxy), *place, **given)
+        return await self._create_server(mitmproxy, *place, **given)
 
     def _protocol(self, factory: Callable[[], asyncio.Protocol]) -> asyncio.Protocol:
         """For one connection: the script that brings the cache is loaded after the server was created."""

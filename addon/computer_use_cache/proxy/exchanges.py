@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 import weakref
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from computer_use_cache.cache import judging
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.errors import RequestError
 from computer_use_cache.exchange.decisions import (
+    FAULT,
     Answer,
     Ending,
     Fail,
@@ -31,6 +33,7 @@ from computer_use_cache.exchange.decisions import (
 )
 from computer_use_cache.exchange.exchange import Exchange
 from computer_use_cache.exchange.forking import Forking
+from computer_use_cache.exchange.keeping import Keeping
 from computer_use_cache.exchange.report import Report
 from computer_use_cache.exchange.shared import Shared
 from computer_use_cache.flights.flight import Stream
@@ -44,15 +47,12 @@ from computer_use_cache.models import (
     Request,
     Response,
     Shape,
-    Skip,
-    Skipped,
 )
 from computer_use_cache.proxy import cache_headers, flows, forwarding, responses
 from computer_use_cache.proxy.http.owner import CLIENT_FAULT, UPSTREAM_FAULT, Feed
 from computer_use_cache.proxy.replayer import Replayer
 from computer_use_cache.proxy.tee import decoder, tee
 
-_FAULT = Fail(Skipped(Skip.FAULT, Skip.FAULT))
 _UNKNOWN = Report(Outcome.BYPASS, fwd=Fwd.BYPASS)
 """The report of a flow that bypasses the cache and whose upstream broke off in the middle of its answer."""
 
@@ -75,6 +75,7 @@ class FlowExchanges:
         self._shared = shared
         self._settings = shared.cache.settings
         self._replayer = Replayer(self._settings)
+        self.keeping = Keeping(time.time)
         self._running: dict[str, _Running] = {}
         self._passing: dict[str, Bypass] = {}
         """Flows that bypass the cache and so have no exchange, and the reason."""
@@ -260,7 +261,7 @@ class FlowExchanges:
         cache_headers.tell(flow, response, report, self._settings)
 
     async def response(self, flow: http.HTTPFlow) -> None:
-        """Keep a complete answer and settle its exchange, even if that fails."""
+        """Keep a complete answer, and settle its exchange even if that fails."""
         running = self._running.get(flow.id)
         if running is None or flow.response is None:
             return
@@ -268,14 +269,15 @@ class FlowExchanges:
             if recorder := running.exchange.recorder:
                 flow.response.data.content = recorder.body
                 answer = replace(_response(flow.response, running), ended=running.marks_end)
-                kept = await running.exchange.on_response(answer)
-                cache_headers.note(flow, running.exchange.settle(kept, time.time()))
+                await self.keeping.keep(running.exchange, answer, functools.partial(cache_headers.note, flow))
             else:
                 await self._answer_whole(flow, flow.response, running)
+        except BaseException:
+            running.exchange.settle(FAULT, time.time())
+            raise
         finally:
             self._running.pop(flow.id, None)
             flow.response.stream = True  # no longer the tee, which refers to the flow: a cycle
-            running.exchange.settle(_FAULT, time.time())
 
     async def _answer_whole(self, flow: http.HTTPFlow, response: http.Response, running: _Running) -> None:
         exchange = running.exchange
@@ -321,7 +323,7 @@ class FlowExchanges:
         finally:
             self._running.pop(flow.id, None)
             if running:
-                running.exchange.settle(_FAULT, time.time())
+                running.exchange.settle(FAULT, time.time())
             status = flow.metadata.get(UPSTREAM_FAULT)
             if status and flow.response is None and flow.error:
                 self._answer_error(flow, responses.upstream_error(flow, status, flow.error.msg), report)

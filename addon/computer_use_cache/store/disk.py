@@ -28,7 +28,7 @@ from computer_use_cache.store.base import (
 )
 from computer_use_cache.store.disk_leases import DiskLeases
 from computer_use_cache.store.media_store import Media
-from computer_use_cache.store.memory import MOST_SEEN, BoundedMemory
+from computer_use_cache.store.memory import BoundedMemory, Seen
 from computer_use_cache.store.request_log import Requests
 from computer_use_cache.store.run_log import Runs
 from computer_use_cache.store.space import Reserve
@@ -78,7 +78,7 @@ class DiskStore:
             logger.warning("the store in %s can only be read: its answers are served, and no new ones stored", folder)
         self._reserve.refill()
         self._copies = BoundedMemory[str, _Copy](_COPIES_BYTES, _weight)
-        self._seen = BoundedMemory[str, bool](MOST_SEEN)
+        self._seen = Seen[str]()
 
     def _open(self, folder: Path, size_limit: int, leases: bool) -> None:
         self._shards = [
@@ -111,7 +111,7 @@ class DiskStore:
 
     def _read(self, key: str, most_bytes: float) -> Entry | Slow | None:
         database, state = self._shard(key), None
-        if is_repeated := self._seen.get(key):
+        if is_repeated := key in self._seen:
             state = database.state()  # taken first: the copy belongs to the state that it was read in
             if (copy := self._copies.get(key, time.time())) and copy[0] == state:
                 return copy[1]
@@ -129,7 +129,7 @@ class DiskStore:
                 until = expires_at if isinstance(expires_at, float) else math.inf
                 self._copies.put(key, (state, entry), until)
             elif not is_repeated:
-                self._seen.put(key, True)
+                self._seen.add(key)
         return entry
 
     def put(self, entry: Entry, keep_seconds: float | None, record: RequestRecord | None = None) -> bool:

@@ -1,7 +1,7 @@
 """Memory that cannot outgrow its bound: what was used least recently goes first.
 
-What the package remembers between requests is held by this class, except pictures, which are found by a few of their
-characters (screens/picture.py). It is safe to use from any thread.
+What the package remembers between requests is held by these classes, except pictures, which are found by a few of their
+characters (screens/picture.py). They are safe to use from any thread.
 """
 
 from __future__ import annotations
@@ -14,6 +14,25 @@ from collections.abc import Callable
 MOST_SEEN = 32_768
 """How many keys to remember in order to tell which are asked for again. Only those are worth memory: most steps of a
 long run are asked for once."""
+
+
+class Seen[Key]:
+    """The last `MOST_SEEN` keys that were added. Every hit asks, so asking takes no lock."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._keys: OrderedDict[Key, None] = OrderedDict()
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._keys
+
+    def add(self, key: Key) -> None:
+        """Remember a key, or that it was added again."""
+        with self._lock:
+            self._keys[key] = None
+            self._keys.move_to_end(key)
+            if len(self._keys) > MOST_SEEN:
+                self._keys.popitem(last=False)
 
 
 def _one(_: object) -> int:

@@ -46,7 +46,8 @@ class Outages:
             is_first = is_member and not self._down_until
             if is_member:
                 self._down_until[server] = time.monotonic() + _REST_SECONDS
-        why = f"{self._place} does not answer: {error}; check it, CACHE_STORE_URL and CACHE_STORE_PASSWORD"
+        reason = str(error).rstrip(".")
+        why = f"{self._place} does not answer: {reason}; check it, CACHE_STORE_URL and CACHE_STORE_PASSWORD"
         if is_first:
             logger.warning("%s; until it does, %s", why, self._consequence)
         return StoreDown(why)

@@ -52,14 +52,16 @@ def read(path: Path, into: Cache, environ: Mapping[str, str]) -> Iterator[Read]:
     except BrokenProcessPool:
         raise FormatError(f"{path} cannot be read to its end: a process that reads it was ended") from None
     finally:
-        pool.shutdown(cancel_futures=True)
+        with _uninterrupted():
+            pool.shutdown(cancel_futures=True)
 
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
     """Ctrl+C takes effect after the block, and does not reach the processes that start in it.
 
-    The pool would not know a process whose start was interrupted, and nobody would end that one.
+    The pool would not know a process whose start was interrupted, and nobody would end that one. One that has only just
+    started needs what the pool takes away when it ends.
     """
     came = list[int]()
     before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))

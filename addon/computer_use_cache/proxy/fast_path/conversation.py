@@ -77,13 +77,14 @@ class Conversation:
                 yield self.end()
                 return
             assert self._reader.admitted
-            answer = fast_path.known(self._reader.admitted, self._reader.length, self._reader.digest)
+            admitted, body = self._reader.admitted, self._reader.body()
+            answer = fast_path.known(admitted, body)
             if answer is None:
-                search = Search(fast_path, self._reader.admitted, self._reader.body())
+                search = Search(fast_path, admitted, body)
                 if not search.run_quickly():
                     yield search
                 if isinstance(search.found, Hit):
-                    answer = fast_path.serve(search.found, self._reader.digest)
+                    answer = fast_path.serve(search.found, admitted, body)
                 if answer is None:
                     yield HandOver(self._reader.give_up(), search)
                     return

@@ -16,7 +16,7 @@ class Step(Enum):
     INCOMPLETE = auto()
     """More bytes are needed."""
     COMPLETE = auto()
-    """A request is complete: use `admitted`, `length`, `body` and `digest`, then call `done` or `give_up`."""
+    """A request is complete: use `admitted` and `body`, then call `done` or `give_up`."""
     FOREIGN = auto()
     """The fast path does not handle this request: `give_up` returns its bytes."""
 
@@ -24,12 +24,11 @@ class Step(Enum):
 class RequestReader:
     """Reads one request at a time. Without an `arrival`, every request is foreign."""
 
-    __slots__ = ("_arrival", "_head", "_missing", "_pieces", "_rest", "admitted", "length")
+    __slots__ = ("_arrival", "_head", "_missing", "_pieces", "_rest", "admitted")
 
     def __init__(self, arrival: Arrival | None) -> None:
         self._arrival = arrival
         self.admitted: Admitted | None = None
-        self.length = 0
         self._head = b""
         """The bytes of the head received so far; once it is admitted, exactly the head."""
         self._pieces: list[bytes] = []
@@ -62,18 +61,9 @@ class RequestReader:
         """Have the fast path judge the head, if it is complete. Returns the bytes that follow it."""
         end = received.find(b"\r\n\r\n") + 4
         if end > 3 and fast_path and self._arrival and (found := fast_path.admit(self._arrival, received[:end])):
-            self.admitted, self.length = found
-            self._missing = self.length
+            self.admitted, self._missing = found
             self._head = received[:end]
         return received[end:]
-
-    def digest(self) -> bytes:
-        """A SHA-256 over everything in a complete request that decides its answer: a millisecond for a screenshot."""
-        assert self.admitted
-        digest = self.admitted.digest.copy()
-        for piece in self._pieces:
-            digest.update(piece)
-        return bytes(digest.digest())
 
     def body(self) -> bytes:
         """The body of a complete request."""

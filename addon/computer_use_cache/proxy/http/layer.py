@@ -5,6 +5,7 @@ Chosen in the `next_layer` hook; everything else is left to mitmproxy's own laye
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
 from typing import Any
@@ -47,6 +48,13 @@ def with_cache_layer(layer: Layer, make: Callable[[Context, HTTPMode], CacheHttp
     return layer
 
 
+def _forked(context: Context) -> Context:
+    """`context.fork()` without the server that mitmproxy makes for each and throws away."""
+    forked = copy.copy(context)
+    forked.layers = context.layers.copy()
+    return forked
+
+
 def _unconnected(server: Server) -> Server:
     """Another server that is reached in the same way."""
     other = Server(address=server.address, transport_protocol=server.transport_protocol)
@@ -75,7 +83,7 @@ class CacheHttpLayer(HttpLayer):
 
     def make_stream(self, stream_id: int) -> CommandGenerator[None]:
         self.streams[stream_id] = CacheStream(
-            self.context.fork(), stream_id, self._owner, self._proxies, self._make_websocket
+            _forked(self.context), stream_id, self._owner, self._proxies, self._make_websocket
         )
         yield from self.event_to_child(self.streams[stream_id], events.Start())
 

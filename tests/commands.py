@@ -25,7 +25,7 @@ ADDON = Path(__file__).parent.parent / "addon"
 
 
 def isolate(monkeypatch: pytest.MonkeyPatch, folder: Path) -> int:
-    """Work in `folder`, with no setting but a free PORT: the default one may be somebody's; the port."""
+    """Work in `folder` with no setting but PORT; returns the port, a free one, because the default may be in use."""
     for item in Settings.declarations():
         for variable in item.variables:
             monkeypatch.delenv(variable, raising=False)
@@ -62,7 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def web_server() -> Iterator[str]:
-    """A server that answers like the original tool's, which is not ours to ask; its URL."""
+    """A server that is not this project's but answers like the original tool's; its URL."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()

@@ -48,7 +48,7 @@ class Seen:
 
 
 class Provider:
-    """Takes each connection through the script of the moment."""
+    """Plays the current script on each connection."""
 
     def __init__(self) -> None:
         self.script = Script(())
@@ -149,7 +149,7 @@ def _note(parser: h11.Connection, seen: Seen) -> None:
 
 
 def agree(direct: Seen, through: Seen) -> bool:
-    """Whether a client gets through the proxy what it would have got without.
+    """Whether a client gets the same through the proxy as it would have got without it.
 
     Two differences remain. Where the provider breaks off before the proxy has passed anything on, the client gets a 502
     that says so. And mitmproxy does not tell a reset from the orderly end of a connection, so an answer that only this

@@ -1,4 +1,4 @@
-"""What the end-to-end tests run: an upstream that a test scripts, and the proxy as a real process."""
+"""What the end-to-end tests run: an upstream that tests script, and the proxy as a real process."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ type Handler = Callable[[Asked, Send], Awaitable[None]]
 
 
 class Upstream:
-    """A provider on a port of its `host`, speaking HTTP/1.1 as raw as a test wants it.
+    """A provider on a port of `host` that sends whatever bytes a test wants over HTTP/1.1.
 
     A test replaces `handler`, which gets each request and a function that sends bytes; when it returns, the
     connection stays open if `keep_alive` is set, and is closed otherwise, or reset if `resets` is set.
@@ -120,7 +120,7 @@ class Upstream:
 
 
 class Gate:
-    """An event of the upstream's loop that a test opens from outside."""
+    """An event in the upstream's event loop that a test sets from its own thread."""
 
     def __init__(self, upstream: Upstream) -> None:
         self._loop = upstream.loop

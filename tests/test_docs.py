@@ -1,4 +1,4 @@
-"""The documentation's tables against the code: what there is is documented, and what is documented there is."""
+"""The documentation's tables against the code: everything that exists is documented, and nothing else."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from computer_use_cache.cli import commands
 from computer_use_cache.keys import normalizers
 from computer_use_cache.keys import upstream as urls
 from computer_use_cache.models import Reason, Skip
+from computer_use_cache.setting_declaration import Declaration
 from computer_use_cache.setting_values import BaseUrl
-from computer_use_cache.settings import Declaration, Settings
+from computer_use_cache.settings import Settings
 from support import Proxy, Upstream
 
 BASE = BaseUrl("https://provider.example", "/v1")

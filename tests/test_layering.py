@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "addon" / "computer_use_cache"
-VALUES = {"errors", "models", "run_models", "setting_values", "store_url"}
+VALUES = {"errors", "models", "run_models", "setting_values", "setting_declaration", "store_url"}
 BELOW_CACHE = VALUES | {
     "screens",
     "formats",
@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": set(),
     "run_models": {"models"},
     "setting_values": {"errors", "store_url"},
+    "setting_declaration": {"errors", "setting_values"},
     "store_url": set(),
     "formats": VALUES,
     "screens": VALUES | {"formats"},
@@ -71,7 +72,7 @@ LIBRARIES = {
     "jinja2": {"report/render.py"},
     "diskcache": {"store/sqlite.py", "store/raw_disk.py", "store/read_only.py", "store/sqlite_failures.py"},
     "genai_prices": {"accounting/prices.py"},
-    "redis": {"store/redis_servers.py"},
+    "redis": {"store/redis_map.py", "store/redis_servers.py"},
     "botocore": {"proxy/signing.py"},
     "opentelemetry": {"accounting/spans.py"},
     "mcp": {"cli/mcp_server.py"},

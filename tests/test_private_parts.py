@@ -5,6 +5,7 @@ its name; pyproject.toml allows no other release than those that were tried.
 from __future__ import annotations
 
 import ast
+import asyncio
 import importlib
 import inspect
 import textwrap
@@ -70,6 +71,7 @@ ATTRIBUTES: dict[str, tuple[Callable[..., Any], str]] = {
     "mitmproxy's HttpStream": (HttpStream, "request_body_buf response_body_buf client_state server_state child_layer"),
     "mitmproxy's HttpLayer": (HttpLayer, "streams connections command_sources waiting_for_establishment mode"),
     "mitmproxy's Flow": (Flow, "_backup"),
+    "asyncio's StreamReaderProtocol": (asyncio.StreamReaderProtocol, "_client_connected_cb"),
     "mitmproxy's Layer": (Layer, "_paused _paused_event_queue"),
 }
 """Classes, and the attributes of their instances that we read or set."""

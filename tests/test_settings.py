@@ -9,8 +9,9 @@ import pytest
 
 from computer_use_cache.errors import SettingError
 from computer_use_cache.models import Ending
+from computer_use_cache.setting_declaration import Declaration, Surface
 from computer_use_cache.setting_values import BaseUrl, HitUsage, Mode, Scope, Speed
-from computer_use_cache.settings import Declaration, Settings, Surface
+from computer_use_cache.settings import Settings
 
 DECLARATIONS = {declaration.name: declaration for declaration in Settings.declarations()}
 by_name = pytest.mark.parametrize("declaration", DECLARATIONS.values(), ids=list(DECLARATIONS))

@@ -1,4 +1,4 @@
-"""An HTTP proxy that does CONNECT and no more, as companies have them between their machines and the internet."""
+"""An HTTP proxy that only does CONNECT, as companies have between their machines and the internet."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def _matches(exception: str, host: str, port: int) -> bool:
     except ValueError:
         pass
     name, colon, number = exception.rpartition(":")
-    if colon and number.isdigit():
+    if colon and number.isdecimal():
         if int(number) != port:
             return False
         exception = name

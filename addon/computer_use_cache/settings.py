@@ -1,18 +1,12 @@
 """Every setting, declared once. The mitmproxy option, the environment variable, the flag of `start`, the output of
 `doctor` and the README's table are derived from it.
-
-A setting's text comes from its option where it has one (whose default is the environment variable), else from the
-environment. Credentials are read from the environment only: options are shown in mitmproxy's interfaces.
 """
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from enum import StrEnum
 from typing import Any
-from urllib.parse import urlsplit
 
 from computer_use_cache import setting_values
 from computer_use_cache.errors import SettingError
@@ -22,105 +16,12 @@ from computer_use_cache.keys.providers import Hosts
 from computer_use_cache.models import Ending
 from computer_use_cache.rebinding.bindings import Bindings
 from computer_use_cache.screens.masks import Mask, masks
+from computer_use_cache.setting_declaration import DEFAULT_UPSTREAM, Declaration, Surface
 from computer_use_cache.setting_values import BaseUrl, Floor, HitUsage, Mode, Samples, Scope, Speed, Switch
 
 
-class Surface(StrEnum):
-    """Where a setting can be given, apart from its environment variable."""
-
-    OPTION = "option"
-    START = "start"
-    ENVIRONMENT = "environment"
-
-
-_PROVIDERS_KEYS = {
-    "OPENROUTER_API_KEY": ("openrouter.ai",),
-    "OPENAI_API_KEY": ("api.openai.com", "*.openai.azure.com"),
-}
-"""Variables that hold a provider's key, with that provider's hosts. The key is sent to no other host."""
-
-_NO_KEY = "unused"
-"""What `env` sets OPENAI_API_KEY to for clients that insist on one."""
-
-
-def is_own_address(url: str, environment: Mapping[str, str]) -> bool:
-    """Whether `url` is the proxy with this HOST and PORT. OPENAI_BASE_URL points agents to the proxy, and may be set in
-    the proxy's own shell too."""
-    try:
-        parts = urlsplit(url.strip())
-        port = parts.port or setting_values.PORTS.get(parts.scheme)
-    except ValueError:
-        return False
-    host = parts.hostname or ""
-    is_own_host = host == environment.get("HOST") or setting_values.is_loopback(host)
-    return is_own_host and str(port) == (environment.get("PORT") or "8000")
-
-
-def _is_meant(variable: str, environment: Mapping[str, str]) -> bool:
-    """Whether a variable that is set applies to this proxy and its upstream."""
-    text = environment[variable]
-    if variable == "OPENAI_BASE_URL":
-        return not is_own_address(text, environment)
-    if variable in _PROVIDERS_KEYS:
-        url = Settings.declaration("upstream_base_url").text_from(environment)
-        host = url.strip().lower().partition("://")[2].partition("/")[0].removesuffix(":443")
-        return text != _NO_KEY and any(fnmatch.fnmatchcase(host, pattern) for pattern in _PROVIDERS_KEYS[variable])
-    return True
-
-
-@dataclass(frozen=True, slots=True)
-class Declaration:
-    """How one setting is given. The first of its environment `variables` that is set wins."""
-
-    name: str
-    variables: tuple[str, ...]
-    default: str
-    parse: Callable[[str], Any]
-    help: str
-    surface: Surface
-
-    @property
-    def option(self) -> str | None:
-        """The mitmproxy option, None if it has no option."""
-        return "cache_" + self.name if self.surface is Surface.OPTION else None
-
-    @property
-    def flag(self) -> str | None:
-        """The flag of `computer-use-cache start`, None if it has no flag."""
-        if self.surface is Surface.ENVIRONMENT:
-            return None
-        return "--" + self.variables[0].lower().replace("_", "-")
-
-    def variable_in(self, environment: Mapping[str, str]) -> str | None:
-        """The variable that gives the setting in `environment`, None where it has its default."""
-        given = (name for name in self.variables if environment.get(name))
-        return next((name for name in given if _is_meant(name, environment)), None)
-
-    def text_from(self, environment: Mapping[str, str]) -> str:
-        """The setting's text in `environment`, or its default."""
-        variable = self.variable_in(environment)
-        return environment[variable] if variable else self.default
-
-    def is_secret(self, text: str) -> bool:
-        """Whether `text` must not be shown: it is a credential, or a URL that may hold one."""
-        return bool(text) and (self.surface is Surface.ENVIRONMENT or "@" in text)
-
-    def value_from(self, text: str) -> Any:
-        """The parsed value; raises SettingError."""
-        try:
-            return self.parse(text)
-        except ValueError as error:
-            shown = "its value (not shown)" if self.is_secret(text) else repr(text)
-            names = f"{self.variables[0]} (option {self.option})" if self.option else self.variables[0]
-            raise SettingError(f"{names}: {shown} is not allowed; give {error}") from None
-
-
 def _setting(
-    variables: str,
-    default: str,
-    parse: Callable[[str], Any],
-    help: str,
-    surface: Surface = Surface.OPTION,
+    variables: str, default: str, parse: Callable[[str], Any], help: str, surface: Surface = Surface.OPTION
 ) -> Any:
     return field(metadata={"declaration": (tuple(variables.split()), default, parse, help, surface)})
 
@@ -131,7 +32,7 @@ class Settings:
 
     upstream_base_url: BaseUrl = _setting(
         "UPSTREAM_BASE_URL OPENAI_BASE_URL",
-        "https://openrouter.ai/api/v1",
+        DEFAULT_UPSTREAM,
         providers.base_url,
         "The model API behind the cache; an origin alone will do. OPENAI_BASE_URL is taken too, unless it points at "
         "this proxy.",
@@ -195,10 +96,7 @@ class Settings:
         "readwrite, readonly, refresh (write only), offline (never go upstream; a miss is an error) or off.",
     )
     ttl_seconds: int = _setting(
-        "CACHE_TTL_SECONDS",
-        "2592000",
-        setting_values.whole,
-        "How long an entry is served, in seconds; 0: it never expires.",
+        "CACHE_TTL_SECONDS", "2592000", setting_values.whole, "How long an entry is served, in seconds; 0: forever."
     )
     max_input_chars: int = _setting(
         "CACHE_MAX_INPUT_CHARS",
@@ -255,7 +153,7 @@ class Settings:
         "CACHE_HIT_USAGE",
         "recorded",
         setting_values.one_of(HitUsage),
-        "The usage that a hit reports: recorded, or zero, for those who bill by it.",
+        "The usage that a hit reports: recorded, or zero, for clients that bill by it.",
     )
     rebind: bool = _setting(
         "CACHE_REBIND",

@@ -171,13 +171,13 @@ def test_a_price_is_that_of_the_day() -> None:
     ],
     ids=str,
 )
-def test_usage_that_makes_no_sense_has_no_price(usage: Any, expected: Cost) -> None:
+def test_nonsensical_usage_has_no_price(usage: Any, expected: Cost) -> None:
     assert cost("chat_completions", OPENAI, CHAT | {"usage": usage}) == expected
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"data: {}", b"\xff"])
 @pytest.mark.parametrize("shape", Shape)
-def test_what_is_no_answer_costs_nothing_known(body: bytes, shape: Shape) -> None:
+def test_the_cost_of_anything_but_an_answer_is_unknown(body: bytes, shape: Shape) -> None:
     for format in formats.FORMATS:
         assert cost(format.name, OPENAI, body, shape=shape) == Cost(seconds=2.5)
 

@@ -85,7 +85,7 @@ def answer(body: bytes = ANSWER, kind: str = JSON, **headers: str) -> Response:
 
 
 def kept(cache: Cache, plan: Plan, response: Response, now: float = NOW) -> Entry:
-    """The entry of an answer that must be stored, stored."""
+    """Store an answer that must be accepted; returns its entry."""
     entry = cache.judge(plan, response, now)
     assert isinstance(entry, Entry), entry
     cache.keep(entry, now)
@@ -104,7 +104,7 @@ def shown(file: bytes, **members: Any) -> Request:
 
 
 def png(*texts: str) -> bytes:
-    """A picture file with these texts in it; the pixels are left to the imagination."""
+    """A PNG file with these texts in it and no pixels."""
     pieces = ["IHDR" + "\0" * 13, *(f"tEXtdate\0{text}" for text in texts), "IDATpixels", "IEND"]
     chunks = (struct.pack(">I", len(piece) - 4) + piece.encode() + b"\0" * 4 for piece in pieces)
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
@@ -129,7 +129,7 @@ def test_a_picture_without_metadata_keeps_the_key_it_had(store: DiskStore) -> No
 @pytest.mark.parametrize("rules", ["", "tool-call-ids"])
 @pytest.mark.parametrize("stored_with", ["", "tool-call-ids"])
 def test_what_was_stored_under_an_earlier_key_is_found(store: DiskStore, stored_with: str, rules: str) -> None:
-    """As a version stored it that knew no metadata, with the same normalisers or none."""
+    """An earlier version, which did not know metadata, stored it with the same normalisers or none."""
     request = shown(png("9:41"))
     core = cache(store, CACHE_NORMALIZE=rules)
     plan = core.plan(request)
@@ -168,7 +168,7 @@ def test_a_plan_without_its_body_has_no_earlier_keys(store: DiskStore) -> None:
     assert core.lookup(plan.without_bodies(), NOW) == Absent(Fwd.URI_MISS)
 
 
-def test_keeping_tells_whether_an_entry_was_replaced(store: DiskStore) -> None:
+def test_keeping_says_whether_an_entry_was_replaced(store: DiskStore) -> None:
     core = cache(store)
     entry = core.judge(core.plan(chat()), answer(), NOW)
     assert isinstance(entry, Entry)
@@ -208,7 +208,7 @@ def test_an_entry_expires_as_the_request_or_else_the_setting_says(
     ],
     ids=str,
 )
-def test_an_entry_is_served_while_it_is_fresh_enough_or_the_reason_is_told(
+def test_an_entry_is_served_while_it_is_fresh_enough_and_otherwise_the_reason_is_given(
     store: DiskStore, age: float, control: str, absent: Absent | None
 ) -> None:
     core = cache(store, CACHE_TTL_SECONDS="60")
@@ -226,7 +226,7 @@ def test_an_entry_is_served_while_it_is_fresh_enough_or_the_reason_is_told(
     ],
     ids=str,
 )
-def test_a_lookup_that_is_forbidden_names_who_forbids_it(
+def test_a_forbidden_lookup_names_what_forbids_it(
     store: DiskStore, environment: dict[str, str], headers: dict[str, str], said: str
 ) -> None:
     kept(cache(store), cache(store).plan(chat()), answer())
@@ -310,7 +310,7 @@ def test_only_headers_that_clients_read_are_kept(store: DiskStore) -> None:
     assert dict(entry.headers) == {"content-type": JSON, "x-request-id": "r", "openai-version": "v"}
 
 
-def test_text_that_is_no_unicode_can_be_kept(store: DiskStore) -> None:
+def test_text_that_is_not_valid_unicode_can_be_kept(store: DiskStore) -> None:
     core = cache(store)
     plan = core.plan(chat(model="\ud800"))
     entry = kept(core, plan, answer(ANSWER, **{"x-request-id": "\udcff"}))
@@ -374,7 +374,7 @@ def test_a_request_that_forbids_the_upstream_never_goes_there(
     assert not goes_upstream(cache(store, **environment), replace(request_, headers=header))
 
 
-def test_a_request_without_controls_is_forwarded_as_it_came(store: DiskStore) -> None:
+def test_a_request_without_controls_is_forwarded_unchanged(store: DiskStore) -> None:
     request = chat(cache_control={"type": "ephemeral"}, stream=True, temperature=0.10)
     assert cache(store).plan(request).forward is request.body
 
@@ -395,7 +395,7 @@ def test_a_request_without_controls_is_forwarded_as_it_came(store: DiskStore) ->
     ],
     ids=lambda value: value[:24],
 )
-def test_taking_our_controls_out_changes_nothing_else_of_what_is_forwarded(store: DiskStore, value: str) -> None:
+def test_removing_our_controls_changes_nothing_else_in_the_forwarded_body(store: DiskStore, value: str) -> None:
     rest = f'"model": "m", "messages": [1], "x": {value}'
     sent = f'{{"cache": true, {rest}, "metadata": {{"cache": true}}}}'.encode()
     forwarded = cache(store).plan(replace(chat(), body=sent)).forward
@@ -454,7 +454,7 @@ def test_a_request_without_a_credential_is_planned_as_before(store: DiskStore) -
     assert core.conceal(plan) is plan
 
 
-def test_the_record_of_a_number_that_python_writes_in_another_way_holds_no_credential(store: DiskStore) -> None:
+def test_a_record_with_a_number_that_python_writes_differently_holds_no_credential(store: DiskStore) -> None:
     core = cache(store)
     plan = core.conceal(
         core.plan(replace(chat(), body=asking(token("a1B2")).body[:-1] + b', "seed": 1%s}' % (b"0" * 30)))
@@ -570,7 +570,7 @@ def test_a_recorded_answer_is_replayed_byte_for_byte(store: DiskStore) -> None:
         assert replayed(plan, kept(core, plan, response)) == [response.body]
 
 
-def test_a_recorded_answer_is_streamed_to_who_asks_for_a_stream(store: DiskStore) -> None:
+def test_a_recorded_answer_is_streamed_to_clients_that_ask_for_a_stream(store: DiskStore) -> None:
     core = cache(store)
     pieces = replayed(core.plan(STREAMED_WITH_USAGE), kept(core, core.plan(PLAIN), answer()))
     assert pieces is not None
@@ -581,7 +581,7 @@ def test_a_recorded_answer_is_streamed_to_who_asks_for_a_stream(store: DiskStore
     assert json.loads(b"".join(whole)) == json.loads(ANSWER)
 
 
-def test_a_recorded_stream_is_put_together_for_who_asks_for_json(store: DiskStore) -> None:
+def test_a_recorded_stream_is_assembled_for_clients_that_ask_for_json(store: DiskStore) -> None:
     core = cache(store)
     pieces = replayed(core.plan(PLAIN), kept(core, core.plan(STREAMED_WITH_USAGE), answer(STREAM_WITH_USAGE, SSE)))
     assert pieces is not None
@@ -596,12 +596,12 @@ def test_usage_is_left_out_of_a_stream_that_did_not_ask_for_it(store: DiskStore)
     assert pieces[-1] == DONE
 
 
-def test_a_recording_without_the_usage_asked_for_is_no_answer(store: DiskStore) -> None:
+def test_a_recording_without_the_requested_usage_cannot_answer(store: DiskStore) -> None:
     core = cache(store)
     assert replayed(core.plan(STREAMED_WITH_USAGE), kept(core, core.plan(STREAMED), answer(STREAM, SSE))) is None
 
 
-def test_an_entry_that_cannot_be_read_as_its_format_is_no_answer(store: DiskStore) -> None:
+def test_an_entry_that_its_format_cannot_read_cannot_answer(store: DiskStore) -> None:
     core = cache(store)
     entry = replace(kept(core, core.plan(PLAIN), answer()), body=b"{")
     assert replayed(core.plan(STREAMED), entry) is None

@@ -71,7 +71,7 @@ def test_an_id_goes_upstream_and_is_neither_counted_nor_kept(core: Cache, path: 
     assert b"ping" in kept.body
 
 
-def test_what_is_asked_of_a_batch_bears_it_too(core: Cache) -> None:
+def test_a_batch_forwards_it_too(core: Cache) -> None:
     plan = core.plan(asked("/embeddings", {"model": "m", "input": ["one", "two"], "user": "id-of-one"}))
     batch = open_batch(core, plan, 0.0)
     assert batch

@@ -33,7 +33,7 @@ def test_an_equal_text_is_searched_once(monkeypatch: pytest.MonkeyPatch, text: s
     assert len(searched) == 1
 
 
-def test_texts_that_differ_in_their_beginning_or_end_only_are_told_apart() -> None:
+def test_texts_that_differ_only_at_one_end_are_distinguished() -> None:
     search, data = Finder().searching_for(()), "iVBORw0KGgo=" * 200
     texts = [head + data + end for head in ("data:image/png;base64,", "") for end in ("", "\n" + token("aB3d"))]
     assert [bool(search(text)) for text in texts * 2] == [False, True] * 4

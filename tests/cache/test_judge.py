@@ -124,6 +124,27 @@ def test_a_good_answer_is_stored(api: str, body: bytes) -> None:
     assert not verdict.offline_only
 
 
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        *("application/json; charset=utf-8", "Application/JSON", "application/vnd.api+json"),
+        *("text/json", "text/plain", ""),
+    ],
+)
+def test_a_good_answer_is_known_by_what_it_says(content_type: str) -> None:
+    answer = Response(200, {"content-type": content_type} if content_type else {}, chat({"content": "hi"}), 1.0)
+    found = judging.judge_answer(formats.by_name("chat_completions"), answer, Shape.JSON, Settings.load({}))
+    assert isinstance(found, Storable)
+
+
+@pytest.mark.parametrize("content_type", ["text/html", "image/png", "application/xml"])
+def test_a_page_is_no_answer(content_type: str) -> None:
+    answer = Response(200, {"content-type": content_type}, chat({"content": "hi"}), 1.0)
+    found = judging.judge_answer(formats.by_name("chat_completions"), answer, Shape.JSON, Settings.load({}))
+    assert isinstance(found, Skipped)
+    assert found.reason is Skip.CONTENT_TYPE
+
+
 ERRORS = {
     "in a choice": ("chat_completions", chat({"content": "half"}, error=ERROR)),
     "in a streamed choice": ("chat_completions", chat_stream({"content": "half"}, error=ERROR)),
@@ -210,7 +231,7 @@ def test_what_never_finished_is_not_stored_however_cleanly_it_ends(api: str, bod
         ),
     ],
 )
-def test_what_is_no_json_is_not_stored(api: str, body: str, number: str) -> None:
+def test_anything_but_json_is_not_stored(api: str, body: str, number: str) -> None:
     assert reason_for(api, (body % number).encode()) == Skip.NOT_JSON
     assert reason_for(api, (body % 1).encode()) is None
 
@@ -429,9 +450,11 @@ def test_what_names_something_that_expires_is_never_served_after_it(
         chat({"tool_calls": [{"function": {"name": "f", "arguments": '{"expires_at": 1900000000}'}}]}),
         chat({"content": "https://x.example/?Expires=1900000000"}),
         json.dumps(json.loads(chat({"content": "x"})) | {"metadata": {"expires_at": 1900000000}}).encode(),
+        json.dumps(json.loads(chat({"content": "x"})) | {"expires_at": 10**400}).encode(),
+        json.dumps(json.loads(chat({"content": "x"})) | {"url": "https://x.example/?Expires=" + "9" * 5000}).encode(),
     ],
 )
-def test_what_the_model_or_the_client_wrote_expires_nothing(body: bytes) -> None:
+def test_what_the_model_or_the_client_wrote_and_what_is_no_time_expires_nothing(body: bytes) -> None:
     verdict = judged("chat_completions", body)
     assert isinstance(verdict, Storable)
     assert verdict.usable_until is None

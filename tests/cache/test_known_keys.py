@@ -7,7 +7,6 @@ import random
 import zlib
 from typing import Any
 
-import orjson
 import pytest
 
 from computer_use_cache.cache import known_keys
@@ -58,13 +57,20 @@ def test_pictures_that_differ_in_metadata_share_a_key() -> None:
     assert found == {computed(asked(png(3)))}
 
 
-def test_a_known_key_is_found_without_writing_the_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_known_key_is_found_without_hashing_the_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = KnownKeys()
     first = keys.key(hashlib.sha256(), CHAT, asked(png(4)), "")
-    hashed: list[object] = []
-    finish = key.finish
+    hashed: list[int] = []
+    finish = key.finish_written
     monkeypatch.setattr(
-        known_keys.key, "finish", lambda start, body, *more: hashed.append(body) or finish(start, body, *more)
+        known_keys.key,
+        "finish_written",
+        lambda start, pieces, *more: hashed.append(sum(map(len, pieces))) or finish(start, pieces, *more),
     )
     assert keys.key(hashlib.sha256(), CHAT, asked(png(4)), "") == first
-    assert [len(orjson.dumps(body)) < 200 for body in hashed] == [True]
+    assert [length < 200 for length in hashed] == [True]
+
+
+def test_a_text_that_orjson_cannot_write_has_the_key_that_the_slow_encoder_gives() -> None:
+    for url in ("\ud800" + png(5), png(6) + 'a "quoted" \\ é', "x" * 2000 + "\ud800"):
+        assert KnownKeys().key(hashlib.sha256(), CHAT, asked(url, png(7)), "") == computed(asked(url, png(7)))

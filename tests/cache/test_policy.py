@@ -28,7 +28,7 @@ def settings(**environment: str) -> Settings:
 
 
 def allowed(headers: dict[str, str], body: Json, **environment: str) -> str | Reason:
-    """What a request may do, as letters: read, write, upstream; or why it goes past the cache."""
+    """What a request may do, as letters (read, write, upstream), or why it bypasses the cache."""
     verdict = read_controls(headers, settings(**environment))
     if bypass := verdict.bypass or body_bypass(body, settings(**environment)):
         return bypass.reason
@@ -182,7 +182,7 @@ BLOCK = {"type": "text", "cache_control": {"type": "ephemeral"}, "cache": True, 
     ],
     ids=str,
 )
-def test_our_controls_are_taken_out_and_nothing_else(sent: Json, forwarded: Json) -> None:
+def test_our_controls_are_removed_and_nothing_else_is(sent: Json, forwarded: Json) -> None:
     before = json.dumps(sent)
     assert without_controls({"model": "m", **sent}) == {"model": "m", **forwarded}
     assert json.dumps(sent) == before

@@ -17,7 +17,8 @@ from computer_use_cache import __version__
 from computer_use_cache.cli import main
 from computer_use_cache.launch import launcher
 from computer_use_cache.models import Entry, Shape
-from computer_use_cache.settings import Settings, Surface
+from computer_use_cache.setting_declaration import Surface
+from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore
 
 Output = pytest.CaptureFixture[str]
@@ -54,7 +55,10 @@ def left(folder: str = ".computer-use-cache") -> list[str]:
         (["version"], 0, __version__, ""),
         (["entry-path"], 0, str(launcher.entry_path()), ""),
         (["--help"], 0, "doctor", ""),
-        (["nonsense"], 2, "", "No such command 'nonsense'"),
+        (["nonsense"], 2, "", "No such command 'nonsense'.\n"),
+        (["starrt"], 2, "", "No such command 'starrt'. Did you mean 'start'?"),
+        (["start", "--set", "cache_mood=off"], 1, "", "Error: --set cache_mood=off: did you mean cache_mode=…?"),
+        (["run", "--set", "cache_x=1", "true"], 1, "", "Error: --set cache_x=1: there is no such option"),
         (["start", "--nonsense"], 2, "", "No such option"),
         (["env", "--shell", "tcsh"], 2, "", "'bash', 'fish', 'powershell'"),
         (["import"], 2, "", "Missing argument"),
@@ -79,7 +83,7 @@ def test_every_command_and_alias_explains_itself(command: str, capsys: Output) -
     assert "Usage: computer-use-cache" in capsys.readouterr().out
 
 
-def test_start_has_a_flag_for_every_setting_that_is_no_secret(capsys: Output) -> None:
+def test_start_has_a_flag_for_every_setting_that_is_not_secret(capsys: Output) -> None:
     main(["start", "--help"])
     shown = capsys.readouterr().out.split()
     for item in Settings.declarations():
@@ -320,7 +324,7 @@ def test_doctor_exits_1_and_names_what_would_not_work(
     assert [name for name, ok in checks.items() if not ok] == [failing]
 
 
-def test_doctor_tells_each_setting_with_its_source_and_no_secret(
+def test_doctor_shows_each_setting_with_its_source_and_no_secret(
     monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
     monkeypatch.setenv("CACHE_MODE", "offline")
@@ -337,7 +341,16 @@ def test_doctor_tells_each_setting_with_its_source_and_no_secret(
     assert HIDDEN not in output + capsys.readouterr().out
 
 
-def test_doctor_tells_which_key_goes_where(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+def test_doctor_names_misspelt_settings(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    monkeypatch.setenv("CACHE_MOED", "offline")
+    monkeypatch.setenv("CACHE_URL", "of another program")
+    monkeypatch.setenv("CACHE_MODE", "offline")
+    assert main(["doctor", "--json"]) == 0
+    checks = {each["name"]: each["detail"] for each in json.loads(capsys.readouterr().out)["checks"]}
+    assert checks["settings"] == "every value is allowed; CACHE_MOED is not a setting: did you mean CACHE_MODE?"
+
+
+def test_doctor_says_which_key_goes_where(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
     monkeypatch.setenv("CACHE_MODE", "offline")
     monkeypatch.setenv("OPENAI_API_KEY", HIDDEN)
     for upstream, told in (
@@ -386,7 +399,7 @@ def npm_store() -> str:
     return "old"
 
 
-def test_import_tells_what_it_kept_and_what_it_skipped(capsys: Output) -> None:
+def test_import_says_what_it_kept_and_what_it_skipped(capsys: Output) -> None:
     assert main(["import", npm_store()]) == 0
     told = capsys.readouterr().out.splitlines()
     assert told[0] == "Imported 1 entries into ./.computer-use-cache."
@@ -397,7 +410,7 @@ def test_import_tells_what_it_kept_and_what_it_skipped(capsys: Output) -> None:
     assert len(left()) == 1
 
 
-def test_what_is_no_store_is_an_error_that_says_so(capsys: Output) -> None:
+def test_a_folder_that_is_not_a_store_is_an_error_that_says_so(capsys: Output) -> None:
     Path("notes.txt").write_text("hello")
     assert main(["import", "notes.txt"]) == 1
     assert "notes.txt is not one of these: " in capsys.readouterr().err
@@ -469,7 +482,7 @@ def test_an_export_that_cannot_be_says_why(arguments: list[str], error: str, cap
     assert error in capsys.readouterr().err
 
 
-def test_a_reader_of_an_export_who_has_left_is_no_traceback() -> None:
+def test_a_closed_pipe_ends_an_export_without_a_traceback() -> None:
     main(["import", har_file("anything")])
     reader, writer = os.pipe()
     os.close(reader)

@@ -57,7 +57,7 @@ def test_what_is_printed_names_the_cache(agent: str, url: str, capsys: pytest.Ca
     assert url in capsys.readouterr().out
 
 
-def test_codex_gets_a_provider_of_its_own(url: str) -> None:
+def test_codex_gets_its_own_provider(url: str) -> None:
     assert main(["install", "codex", "--write"]) == 0
     provider = {
         "name": "computer-use-cache",
@@ -174,7 +174,7 @@ def test_all_writes_for_the_agents_that_are_here_and_one_refusal_does_not_stop_t
     assert not Path(FILES["openclaw"]).exists()
 
 
-def test_the_folder_an_agent_is_told_by_its_variable_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_that_an_agents_variable_names_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CODEX_HOME", "elsewhere")
     assert main(["install", "codex", "--write"]) == 0
     assert Path("elsewhere/config.toml").is_file()
@@ -246,7 +246,7 @@ def certificate() -> Path:
 
 
 @pytest.mark.parametrize("trusted", [False, True])
-def test_who_trusts_the_authority_is_tried_and_told(
+def test_programs_are_tested_for_trust_in_the_authority(
     trusted: bool, certificate: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"):

@@ -147,7 +147,7 @@ def test_pictures_are_compared_by_their_pixels(house: House, told: Told) -> None
 
 
 @pytest.mark.parametrize("words", [("show", "nosuch"), ("show", "last", "9"), ("diff", "last", "nosuch")])
-def test_what_is_not_there_is_wrong_usage(house: House, told: Told, words: tuple[str, ...]) -> None:
+def test_missing_things_are_usage_errors(house: House, told: Told, words: tuple[str, ...]) -> None:
     nightly(house, (said("Buy milk"), answering("Which?")))
     assert told(*words, exits=2) == ""
 

@@ -62,6 +62,18 @@ SEGMENT = "Zk3vQ9xLw2Rt" + "8Yp5Nc7Hd4Sb6"
             ("api_key", "one"),
             id="Azure: own data",
         ),
+        pytest.param(
+            {"web_search_options": {"api_key": "one", "search_context_size": "low"}},
+            {"web_search_options": {"search_context_size": "low"}},
+            ("one",),
+            id="a search",
+        ),
+        pytest.param(
+            {"fallbacks": [{"model": "m", "api_key": "one"}], "extra_body": {"aws_secret_access_key": "two"}},
+            {"fallbacks": [{"model": "m"}], "extra_body": {}},
+            ("one", "two"),
+            id="a gateway's other providers",
+        ),
         pytest.param({"api_key": "one", "model": "m"}, {"model": "m"}, ("one",), id="a gateway's member"),
         pytest.param(
             {"tools": [{"type": "mcp", "server_url": "https://ann:pw@m.example:8/sse?api_key=one&team=red"}]},

@@ -206,7 +206,7 @@ def test_a_value_that_the_answer_repeats_is_rebound_or_left(
     assert cure(store, *map(chat, texts), answer).settings == expected
 
 
-def test_what_is_rebound_already_is_no_cure(store: Store) -> None:
+def test_rebinding_is_not_suggested_where_it_is_already_on(store: Store) -> None:
     found = cure(store, *map(chat, TIMES), "It is due tomorrow.", CACHE_REBIND="on")
     assert (found.settings, found.reason) == ({}, "not rebound: a time or date is computed: time")
 

@@ -131,12 +131,12 @@ def test_the_request_with_one_change_is_found_among_many(
     assert [(one.path, one.at) for one in near.differences] == [expected]
 
 
-def test_another_question_to_the_same_agent_is_no_near_miss(cache: Cache) -> None:
+def test_another_question_to_the_same_agent_is_not_a_near_miss(cache: Cache) -> None:
     keep(cache, plan(cache, body(1)))
     assert near_miss.study(cache, plan(cache, body(2))).near is None
 
 
-def test_a_conversation_that_goes_on_is_no_near_miss(cache: Cache) -> None:
+def test_a_continued_conversation_is_not_a_near_miss(cache: Cache) -> None:
     keep(cache, plan(cache, body(1, messages=turns(1, 3))))
     assert near_miss.study(cache, plan(cache, body(1, messages=turns(1, 5)))).near is None
 

@@ -139,7 +139,7 @@ def test_where_each_step_sends_its_screen_alone_it_is_compared_with_the_same_ste
     assert not is_hit(store, body(png(screen(clock="9:42:31 AM", name="Bob"))), {"CACHE_IMAGE_MASK": mask})
 
 
-def test_an_earlier_miss_is_no_hindrance_unless_it_began_another_chain(store: Store) -> None:
+def test_an_earlier_miss_does_not_matter_unless_it_began_another_chain(store: Store) -> None:
     cache = Cache(Settings.load({}), store, loopback=True)
     keep(cache, body(CLOCKS[0], CLOCKS[0]))
     keep(cache, body(CLOCKS[0], chained=True))
@@ -156,7 +156,7 @@ def test_an_earlier_miss_is_no_hindrance_unless_it_began_another_chain(store: St
     ]
 
 
-def test_a_difference_is_told_by_size_share_and_box(store: Store) -> None:
+def test_a_difference_is_described_by_size_share_and_box(store: Store) -> None:
     cache = Cache(Settings.load({}), store, loopback=True)
     keep(cache, body(CLOCKS[0]))
     [first, *_] = near(cache, body(CLOCKS[1])).differences
@@ -166,7 +166,7 @@ def test_a_difference_is_told_by_size_share_and_box(store: Store) -> None:
     assert first.path == "/input/2/output/image_url"
 
 
-def test_a_picture_in_another_file_is_no_difference(store: Store) -> None:
+def test_the_same_picture_in_another_file_is_not_a_difference(store: Store) -> None:
     cache = Cache(Settings.load({}), store, loopback=True)
     other_file = png(screen(), texts={"Title": "taken later"})
     keep(cache, body(png(screen()), CLOCKS[0]))
@@ -191,7 +191,7 @@ def test_no_setting_is_suggested_for_another_screen_or_a_typed_letter(store: Sto
     assert near(cache, other).cure.settings == {}
 
 
-def test_misses_are_told_together_with_one_setting_for_all(store: Store) -> None:
+def test_misses_are_grouped_with_one_setting_for_all(store: Store) -> None:
     cache = Cache(Settings.load({}), store, loopback=True)
     for steps in (1, 2, 3):
         keep(cache, body(*[CLOCKS[0]] * steps))

@@ -44,7 +44,7 @@ def run_all(proxy: Proxy, prompt: str) -> list[tuple[str, list[str]]]:
 
 
 async def provider(asked: support.Asked, send: support.Send) -> None:
-    """Two tool calls, one after the other, then an answer; every id is another one, as providers give them."""
+    """Two tool calls, one after the other, then an answer. No id occurs twice, as with real providers."""
     messages = asked.json()["messages"]
     results = [message["content"] for message in messages if message["role"] == "tool"]
     number = len(results)

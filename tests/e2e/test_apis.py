@@ -16,7 +16,7 @@ from support import FAKE_KEY, STREAM_HEAD, Asked, Proxy, Send, Upstream, chunk, 
 
 
 def answers(*replies: dict[str, Any]) -> Any:
-    """A handler that gives these JSON answers in turn, and fails the test's count when asked for more."""
+    """A handler that gives these JSON answers in turn, and fails when it is asked for more."""
     left = list(replies)
 
     async def handler(asked: Asked, send: Send) -> None:

@@ -227,7 +227,7 @@ def test_the_request_id_and_the_bytes_of_a_stream_are_replayed(tmp_path: Path, u
     assert answers[1].headers["content-type"] == CONTENT_TYPE
 
 
-def test_what_is_not_recorded_is_bedrocks_error_offline(tmp_path: Path, upstream: Upstream) -> None:
+def test_offline_a_miss_is_bedrocks_own_error(tmp_path: Path, upstream: Upstream) -> None:
     with running_proxy(tmp_path, upstream.url, CACHE_MODE="offline") as proxy, clients(proxy) as by:
         with pytest.raises(ClientError) as error:
             converse(by)

@@ -1,4 +1,4 @@
-"""Identical requests at the same time make one upstream call, and nobody is harmed by another's fate."""
+"""Identical requests at the same time make one upstream call, and no client suffers from what happens to another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every mode and every control does in a running proxy what the README says of it."""
+"""In a running proxy, every mode and every control does what the README says."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ upstream's first answer to this question, from the store."""
 
 
 def numbering() -> Upstream:
-    """An upstream that answers each question with how many times it was asked it."""
+    """An upstream that answers each question with the number of times it was asked."""
     upstream = Upstream()
 
     async def count(asked: Asked, send: Send) -> None:

@@ -72,7 +72,7 @@ def answering(upstream: Upstream, text: str) -> None:
     ],
     ids=["field", "question", "text"],
 )
-def test_what_moves_is_told_and_cured(upstream: Upstream, one: str, other: str, written: str | None) -> None:
+def test_differences_are_named_and_cured(upstream: Upstream, one: str, other: str, written: str | None) -> None:
     answering(upstream, "Very well.")
     assert run(upstream, one) == ["computer-use-cache: 0 hits, 1 miss, 0 bypassed"]
     total, cause, *rest = run(upstream, one, other)

@@ -1,4 +1,4 @@
-"""The fast path answers as the normal way does, to the byte, and counts the same; what it remembers is never stale.
+"""The fast path answers byte for byte like the normal path and counts the same; what it remembers is never stale.
 
 It is in mitmproxy's layers, and, where `start` runs the proxy, before them.
 """
@@ -288,7 +288,7 @@ def test_a_request_may_come_in_any_two_pieces(ways: dict[str, Proxy], way: str) 
             assert (answer[0], answer[1]["x-computer-use-cache"]) == (200, "HIT"), at
 
 
-def test_a_hit_on_a_connection_of_its_own_never_reaches_mitmproxy(tmp_path: Path, upstream: Upstream) -> None:
+def test_a_hit_on_a_new_connection_never_reaches_mitmproxy(tmp_path: Path, upstream: Upstream) -> None:
     with running_proxy(tmp_path, upstream.url, "-v", program=lean_mitmdump, CACHE_FAST_LANE="on") as proxy:
         for text, outcome in (("one", "MISS"), ("one", "HIT"), ("one", "HIT"), ("another", "MISS")):
             with contextlib.closing(http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=60)) as connection:

@@ -15,9 +15,13 @@ from pathlib import Path
 import pytest
 
 import commands
+from computer_use_cache.errors import StoreError
+from computer_use_cache.run_models import Run
 from computer_use_cache.store.disk import DiskStore
-from made import entry
+from made import entry, record
 from support import Asked, Proxy, Send, Upstream, completion, response, running_proxy
+
+RUN = Run(id="1", name="agent", began=1.0, ended=2.0)
 
 
 @pytest.fixture
@@ -117,25 +121,71 @@ def test_a_store_that_can_only_be_read_is_replayed(disk: Path, upstream: Upstrea
         assert proxy.ask("GET", "/readyz").status == 503
 
 
+@contextlib.contextmanager
+def mounted_for_reading(disk: Path, place: Path) -> Iterator[DiskStore]:
+    """The store on the disk, which others can write to, as one that can only be read."""
+    place.mkdir()
+    subprocess.run(["mount", "--bind", disk, place], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", place], check=True)
+    try:
+        with contextlib.closing(DiskStore(place / "store", 2**20)) as reader:
+            yield reader
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
 def test_a_store_that_is_mounted_for_reading_shows_what_others_write_to_it(disk: Path, tmp_path: Path) -> None:
-    folder, mounted = disk / "store", tmp_path / "mounted"
+    folder = disk / "store"
     with contextlib.closing(DiskStore(folder, 2**20)) as store:
         for number in range(3):
-            store.put(entry(number), None)
-    mounted.mkdir()
-    subprocess.run(["mount", "--bind", disk, mounted], check=True)
-    subprocess.run(["mount", "-o", "remount,bind,ro", mounted], check=True)
-    try:
-        with contextlib.closing(DiskStore(mounted / "store", 2**20)) as reader:
-            assert [reader.get(entry(0).key) is not None for _ in range(3)] == [True] * 3
-            with contextlib.closing(DiskStore(folder, 2**20)) as store:
-                store.delete(entry(0).key)
-                store.put(entry(7), None)
-                assert [reader.get(entry(number).key) is not None for number in (0, 1, 7)] == [False, True, True]
-                store.clear()
-            assert [reader.get(entry(number).key) for number in (1, 7)] == [None, None]
-    finally:
-        subprocess.run(["umount", "-l", mounted], check=True)
+            store.put(entry(number), None, record(number, 1))
+    with mounted_for_reading(disk, tmp_path / "mounted") as reader:
+        assert [reader.get(entry(0).key) is not None for _ in range(3)] == [True] * 3
+        with contextlib.closing(DiskStore(folder, 2**20)) as store:
+            store.delete(entry(0).key)
+            store.put(entry(7), None)
+            assert [reader.get(entry(number).key) is not None for number in (0, 1, 7)] == [False, True, True]
+            store.put(entry(8), None, record(8, 1))
+            store.run_log.add_run(RUN)
+            assert [reader.request(entry(number).key) for number in (1, 8)] == [record(1, 1), record(8, 1)]
+            assert [run.id for run in reader.run_log.runs(9)] == [RUN.id]
+            store.clear()
+        assert [reader.get(entry(number).key) for number in (1, 7)] == [None, None]
+        assert reader.request(entry(1).key) is None
+        assert reader.run_log.runs(9) == []
+
+
+@pytest.mark.parametrize("is_emptied", [False, True], ids=["missing", "not yet filled"])
+def test_what_is_missing_in_a_store_that_can_only_be_read_is_empty(
+    disk: Path, tmp_path: Path, is_emptied: bool
+) -> None:
+    folder, kept = disk / "store", entry(0)
+    with contextlib.closing(DiskStore(folder, 2**20)) as store:
+        store.put(kept, None, record(0, 1))
+        (shard,) = (shard for shard in store._shards if shard.read_row(kept.key))
+    for path in folder.rglob("*.db"):
+        if path.parent != shard._folder:
+            path.write_bytes(b"") if is_emptied else path.unlink()
+    with mounted_for_reading(disk, tmp_path / "mounted") as reader:
+        assert [reader.get(entry(number).key) for number in range(20)] == [kept, *[None] * 19]
+        assert list(reader.entries()) == [kept]
+        assert reader.size().entries == 1
+        assert (reader.request(kept.key), reader.near((1,)), reader.misses()) == (None, [], [])
+        assert (reader.counts(), reader.media("a"), reader.run_log.runs(9)) == ({}, None, [])
+        for write in (
+            lambda: reader.put(entry(1), None),
+            lambda: reader.add_counts({"hits": 1}, {}),
+            lambda: reader.add_miss(b""),
+            lambda: reader.run_log.add_run(RUN),
+        ):
+            with pytest.raises(StoreError):
+                write()
+        with contextlib.closing(DiskStore(folder, 2**20)) as store:
+            store.put(entry(1), None, record(1, 1))
+            store.run_log.add_run(RUN)
+            assert reader.get(entry(1).key) == entry(1)
+            assert reader.request(entry(1).key) == record(1, 1)
+            assert [run.id for run in reader.run_log.runs(9)] == [RUN.id]
 
 
 @pytest.mark.parametrize(("mode", "is_enough"), [("readwrite", False), ("offline", True)])

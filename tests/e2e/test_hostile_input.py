@@ -287,7 +287,7 @@ def test_odd_json_reaches_the_provider_as_it_is(proxy: Proxy, upstream: Upstream
     "body",
     [b'{"model": "m", "messages": [NaN]}', b'{"x": -Infinity}', b'{"model": "\xff"}', b"\xfe\xff\0{", b"\0", b"{}{}"],
 )
-def test_what_is_no_json_is_refused(proxy: Proxy, upstream: Upstream, body: bytes) -> None:
+def test_a_message_that_is_not_json_is_refused(proxy: Proxy, upstream: Upstream, body: bytes) -> None:
     answer = proxy.ask("POST", CHAT, body)
     assert (answer.status, answer.json()["error"]["type"]) == (400, "invalid_request_error")
     assert upstream.asked == []
@@ -302,7 +302,7 @@ def test_a_member_that_is_there_twice_never_meets_the_cache(proxy: Proxy, upstre
     assert upstream.asked[0].body == double
 
 
-def test_a_body_that_is_too_large_is_refused_as_it_comes(proxy: Proxy, upstream: Upstream) -> None:
+def test_a_body_that_is_too_large_is_refused_while_it_arrives(proxy: Proxy, upstream: Upstream) -> None:
     with raw(proxy) as client:
         client.send(head("POST /v1/messages HTTP/1.1", b"Content-Length: %d" % (LARGEST_REQUEST + 1)) + b"{")
         status, body = client.answer() or (0, b"")
@@ -318,7 +318,7 @@ def test_a_body_that_is_too_large_is_refused_as_it_comes(proxy: Proxy, upstream:
     assert [asked.path for asked in upstream.asked] == ["/v1/models"]
 
 
-def test_the_body_of_a_refused_request_is_let_go_of_as_it_comes(proxy: Proxy, upstream: Upstream) -> None:
+def test_the_body_of_a_refused_request_is_discarded_as_it_arrives(proxy: Proxy, upstream: Upstream) -> None:
     with raw(proxy) as client:
         client.send(head(POST, CHUNKED, host=b"Host: evil.example"))
         for _ in range(LARGEST_REQUEST // 2**22 + 1):

@@ -76,14 +76,14 @@ class Web:
         return text
 
     def when(self, ready: Callable[[], Any]) -> Any:
-        """What `ready` gives, as soon as it gives anything."""
+        """The result of `ready`, as soon as it returns one."""
         end = time.monotonic() + 30
         while not (found := ready()):
             assert time.monotonic() < end, self.get("/events")
         return found
 
     def told(self, text: str) -> str:
-        """The newest line of the event log with this text, as soon as there is one."""
+        """The newest line of the event log that contains this text, as soon as there is one."""
         found: str = self.when(lambda: [e["message"] for e in self.get("/events") if text in e["message"]])[-1]
         return found.partition("] ")[2]
 
@@ -238,7 +238,7 @@ def test_a_flow_that_goes_elsewhere_never_gets_the_operators_key(web: Web) -> No
         other.close()
 
 
-def test_what_a_user_changes_on_the_way_keeps_no_key(web: Web, upstream: Upstream) -> None:
+def test_a_flow_that_a_user_changes_on_the_way_keeps_no_key(web: Web, upstream: Upstream) -> None:
     web.ask("PUT", "/options", {"intercept": "~q"})
     with ThreadPoolExecutor() as client:
         answer = client.submit(web.proxy.chat, "ping")

@@ -229,7 +229,7 @@ def test_controls_are_read_and_removed(site: Site) -> None:
 
 
 @pytest.mark.parametrize("mode", FORWARD)
-def test_what_is_no_tls_passes_as_it_is(site: Site, mode: str) -> None:
+def test_traffic_that_is_not_tls_passes_unchanged(site: Site, mode: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         for sent, answered in (
             (b"SSH-2.0-client\r\n", b"SSH-2.0-server\r\n"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -60,7 +61,13 @@ def test_clearing_takes_all_or_what_is_chosen(proxy: Proxy) -> None:
     assert proxy.ask("POST", "/cache/clear?model=other").json()["deleted"] == 1
 
 
-@pytest.mark.parametrize("wish", [{"modell": "x"}, {"older_than": "soon"}, {"older_than": -1}, {"model": 5}, ["model"]])
+@pytest.mark.parametrize(
+    "wish",
+    [
+        *({"modell": "x"}, {"model": 5}, ["model"]),
+        *({"older_than": "soon"}, {"older_than": -1}, {"older_than": 10**400}, {"older_than": "1" * 5000}),
+    ],
+)
 def test_a_wish_that_is_not_understood_clears_nothing(proxy: Proxy, wish: object) -> None:
     proxy.chat()
     assert proxy.post("/cache/clear", wish).status == 400
@@ -83,6 +90,11 @@ def test_entries_are_listed_newest_first_in_pages_shown_and_deleted(proxy: Proxy
     assert proxy.ask("DELETE", f"/cache/entries/{keys[0]}").json() == {"ok": True, "deleted": 1}
     assert proxy.ask("GET", f"/cache/entries/{keys[0]}").status == 404
     assert proxy.chat("4").cache == "MISS"
+
+
+def test_a_page_of_entries_has_a_reasonable_size(proxy: Proxy) -> None:
+    for limit in ("0", "1001", "-1", "many", "", "\u0663", "9" * 5000):
+        assert proxy.ask("GET", "/cache/entries?limit=" + quote(limit)).status == 400, limit
 
 
 def test_an_answer_is_taken_back_and_the_next_call_asks_upstream(proxy: Proxy, upstream: Upstream) -> None:

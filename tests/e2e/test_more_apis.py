@@ -197,7 +197,7 @@ def test_a_client_gets_an_error_that_it_understands(clients: Clients, upstream: 
     assert "could not be reached" in failure.value.body["message"]
 
 
-def test_sound_reaches_its_followers_and_is_told_from_an_error_page(proxy: Proxy, upstream: Upstream) -> None:
+def test_sound_reaches_its_followers_and_is_distinguished_from_an_error_page(proxy: Proxy, upstream: Upstream) -> None:
     pages = [response(b"<h1>Log in</h1>", content_type="text/html"), response(SOUND, content_type="audio/mpeg")]
 
     async def handler(asked: Asked, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""CACHE_DB_PATH: who comes from the original tool keeps what its SQLite file holds."""
+"""CACHE_DB_PATH: users of the original tool keep what its SQLite file holds."""
 
 from __future__ import annotations
 

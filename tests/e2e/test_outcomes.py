@@ -1,4 +1,4 @@
-"""Every request ends in exactly one outcome, whichever way it takes and whatever becomes of it: the counts add up."""
+"""Every request ends in exactly one outcome, whatever way it takes and whatever happens to it: the counts add up."""
 
 from __future__ import annotations
 

@@ -86,6 +86,19 @@ def test_a_part_that_raises_does_not_fail_the_request(tmp_path: Path, upstream: 
         assert not [header for header in asked.headers if header.startswith("x-cache")]
 
 
+def test_a_route_of_the_cache_that_fails_is_never_asked_of_the_upstream(tmp_path: Path, upstream: Upstream) -> None:
+    script = tmp_path / "break.py"
+    script.write_text(BREAK.format(name="proxy.local_routes:LocalRoutes._answer"))
+    with running_proxy(tmp_path, upstream.url, "-s", str(script)) as proxy:
+        for method, path in (
+            ("GET", "/cache/stats"),
+            ("POST", "/cache/clear"),
+            ("DELETE", "/cache/entries/" + "a" * 64),
+        ):
+            assert proxy.ask(method, path, headers={"x-cache-admin-token": TOKEN}).status == 500
+    assert upstream.asked == []
+
+
 def test_followers_of_a_leader_whose_answer_is_not_kept_ask_for_themselves(tmp_path: Path, upstream: Upstream) -> None:
     script = tmp_path / "break.py"
     script.write_text(BREAK.format(name="proxy.exchanges:_response"))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from differential import Provider, Script, Seen, Step, agree, ask
+from forked import lean_mitmdump, mitmdump
 from support import Proxy, chat_events, chunk, completion, running_proxy
 
 CHAT = "/v1/chat/completions"
@@ -25,9 +26,12 @@ def provider() -> Iterator[Provider]:
     provider.close()
 
 
-@pytest.fixture(scope="module")
-def proxy(provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    with running_proxy(tmp_path_factory.mktemp("patience"), f"http://127.0.0.1:{provider.port}/v1") as running:
+@pytest.fixture(scope="module", params=[mitmdump, lean_mitmdump], ids=["mitmdump", "start"])
+def proxy(
+    request: pytest.FixtureRequest, provider: Provider, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Proxy]:
+    upstream, program = f"http://127.0.0.1:{provider.port}/v1", request.param
+    with running_proxy(tmp_path_factory.mktemp("patience"), upstream, program=program) as running:
         yield running
 
 

@@ -282,7 +282,7 @@ def test_workers_do_not_get_in_each_others_way(run: Run, pytester: pytest.Pytest
     run(*chosen).assert_outcomes(passed=2)
 
 
-def test_it_is_no_burden_where_it_is_not_used(run: Run, pytester: pytest.Pytester) -> None:
+def test_it_costs_nothing_where_it_is_not_used(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyfile("""
         import sys
         def test_it():

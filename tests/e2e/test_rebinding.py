@@ -157,7 +157,7 @@ def test_a_bad_value_is_refused(tmp_path: Path, upstream: Upstream, header: str,
         assert header in answer.json()["error"]["message"]
 
 
-def test_a_refusal_is_told_and_asks_upstream(tmp_path: Path, upstream: Upstream) -> None:
+def test_a_refusal_is_reported_and_asks_upstream(tmp_path: Path, upstream: Upstream) -> None:
     async def handler(asked: Asked, send: Send) -> None:
         await send(saying(completion("It is due tomorrow.")))
 

@@ -1,4 +1,4 @@
-"""Modes in which programs know of no proxy: the kernel, a VPN or eBPF brings their connections to it.
+"""Modes in which programs do not know the proxy: the kernel, a VPN or eBPF redirects their connections to it.
 
 Each is tried in network namespaces, where the machine allows them, so that no other program is touched.
 """

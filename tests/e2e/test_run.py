@@ -1,4 +1,4 @@
-"""`run`: a command in it is in all but its model calls as it would be alone, and what cannot be is said."""
+"""`run`: except for its model calls, a command behaves as it would alone, and exceptions are named."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def of_command(process: subprocess.Popen[str], command: int) -> int:
         ("does not", signal.SIGKILL, of_command, 128 + signal.SIGKILL),
     ],
 )
-def test_signals_reach_the_command_and_its_status_is_told(
+def test_signals_reach_the_command_and_its_status_is_passed_on(
     how: str, number: int, target: Callable[[subprocess.Popen[str], int], int], status: int
 ) -> None:
     with waiting(how) as (process, port, command):

@@ -42,7 +42,7 @@ async def quote_the_key(asked: Asked, send: Send) -> None:
 
 
 def run_traffic(folder: Path, upstream: Upstream, *arguments: str, **environment: str) -> str:
-    """Requests of all kinds; what the proxy wrote to its log, and told of itself."""
+    """Send requests of all kinds; returns the proxy's log, and what it reports about itself."""
     flows = ("-w", str(folder / "flows.mitm"))
     with running_proxy(folder, upstream.url, *flows, *arguments, **environment) as proxy:
         for text in ("good", "good", "quoted", f"good {PROMPTED}"):

@@ -1,4 +1,4 @@
-"""Two proxies on one server: what one has, both have; one upstream call for both; and no server stops an answer."""
+"""Two proxies on one server: they share entries and upstream calls, and a failing server never prevents an answer."""
 
 from __future__ import annotations
 

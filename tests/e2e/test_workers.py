@@ -1,4 +1,4 @@
-"""Several workers on a port are one cache: one store, one count, one call of identical ones; the dead are replaced."""
+"""Workers on one port are one cache: one store, one count, one call for identical requests; the dead are replaced."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def is_running(number: int) -> bool:
     return "\nState:\tZ" not in Path(f"/proc/{number}/status").read_text()
 
 
-def test_all_workers_serve_one_store_and_make_one_call_of_identical_ones(workers: Proxy, upstream: Upstream) -> None:
+def test_all_workers_serve_one_store_and_make_one_call_for_identical_requests(
+    workers: Proxy, upstream: Upstream
+) -> None:
     gate = upstream.new_event()
     answer_at_once = upstream.handler
 

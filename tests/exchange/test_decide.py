@@ -1,4 +1,4 @@
-"""Deciding on the event loop leaves to a thread what would hold it up."""
+"""Decisions that would hold up the event loop are made in a thread."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def planned(cache: Cache, text: str, picture: str) -> Plan:
 
 
 def keep(cache: Cache, plan: Plan) -> None:
-    """As an earlier version did, under a key with all of the pictures' bytes."""
+    """Store it as an earlier version did, under a key with all bytes of the pictures."""
     earlier = key.finish(plan.route.key_beginning, plan.format.key_body(plan.body))
     cache.keep(replace(ENTRY, key=earlier), NOW)
 

@@ -161,7 +161,9 @@ def test_the_newest_answer_of_a_template_is_served(tmp_path: Path) -> None:
         ({}, {}, False),
         ({"store": False}, {}, True),
         ({}, {"x-cache-mode": "offline"}, True),
+        ({"instructions": "You are extracting content on behalf of a user."}, {}, True),
     ],
+    ids=["kept", "not kept", "offline", "an agent that never names one"],
 )
 def test_an_answer_that_the_provider_keeps_is_not_rebound(
     tmp_path: Path, fields: dict[str, Any], headers: dict[str, str], is_hit: bool
@@ -326,7 +328,7 @@ ORDERED = {"CACHE_SAMPLES": "ordered"}
 
 
 async def asked(house: House, *answers: str, text: str = "Name a fruit.", **headers: str) -> list[str]:
-    """What the same question gets, asked once for each answer; upstream says that one if it is asked."""
+    """The answers to one question, asked once for each of these, which the upstream gives if it is asked."""
     told = []
     for answer in answers:
         exchange = house.asks(headers, text=text)
@@ -373,7 +375,7 @@ def test_a_named_sample_wins_and_does_not_count(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 500])
-def test_a_call_that_failed_is_no_sample(tmp_path: Path, status: int) -> None:
+def test_a_failed_call_is_not_counted_as_a_sample(tmp_path: Path, status: int) -> None:
     async def life(house: House) -> None:
         await reports(house, house.asks(text="Name a fruit."), failure(status))
         assert await asked(house, "one", "two") == ["one", "two"]

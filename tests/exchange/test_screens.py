@@ -1,4 +1,4 @@
-"""Whole lives of requests with screenshots: what may move on a screen without making another question of it."""
+"""Whole lives of requests with screenshots: what may change on a screen without changing the question."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ def test_only_the_newest_that_were_put_off_are_kept(
     assert (house.counted().studies_put_off, house.counted().studies_made_up) == (LATER, 1)
 
 
-def test_a_late_event_loop_puts_off_only_under_many_calls(house: House) -> None:
+def test_many_calls_put_off_studies_and_fewer_do_if_the_event_loop_is_late(house: House) -> None:
     async def studied(late: float) -> bool:
         return await house.shared.studies.study(house.asks().plan, late) is not None
 
@@ -148,5 +148,8 @@ def test_a_late_event_loop_puts_off_only_under_many_calls(house: House) -> None:
             house.shared.flights.begin(str(number))
         assert not await studied(late=1.0)
         assert await studied(late=0.0)
+        for number in range(10, 20):
+            house.shared.flights.begin(str(number))
+        assert not await studied(late=0.0), "that many calls leave no time for it"
 
     asyncio.run(live())

@@ -134,7 +134,7 @@ def test_every_waiter_learns_the_outcome(wait: Callable[[Flight], Awaitable[obje
     asyncio.run(scenario())
 
 
-def test_a_stream_is_told_before_its_outcome_is_known() -> None:
+def test_a_streams_headers_are_sent_before_its_outcome_is_known() -> None:
     async def scenario() -> None:
         flight = Flight("k")
         begun, landed = asyncio.create_task(flight.begun()), asyncio.create_task(flight.landed())

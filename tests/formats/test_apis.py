@@ -21,7 +21,7 @@ from computer_use_cache.formats import transcript
 from computer_use_cache.formats.base import load_object
 from computer_use_cache.formats.findings import Findings
 from computer_use_cache.keys import upstream
-from computer_use_cache.models import Entry, Request, Response, Shape, Skipped
+from computer_use_cache.models import Entry, Event, Request, Response, Shape, Skipped
 from computer_use_cache.setting_values import BaseUrl
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore
@@ -318,6 +318,20 @@ def test_pictures_that_go_to_a_bucket_are_drawn_each_time(parameters: dict[str, 
     assert (reason is None) is is_cached
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("ollama_chat", {"message": {"role": "assistant", "content": ""}}),
+        ("ollama_chat", {"message": {"role": "assistant", "content": "", "thinking": " ", "tool_calls": []}}),
+        ("ollama_generate", {"response": "\n"}),
+    ],
+)
+def test_an_answer_of_ollamas_that_says_nothing_is_silent(name: str, said: dict[str, Any]) -> None:
+    answer = OLLAMA_HEAD | said | OLLAMA_END
+    assert formats.by_name(name).check_answer(answer).is_silent
+    assert formats.by_name(name).check_events([Event("", json.dumps(answer).encode())]).is_silent
+
+
 @pytest.mark.parametrize("word", [True, "true", "True", "1", "yes", "on", "false", "0", "", None])
 def test_a_form_asks_for_a_stream_in_the_words_that_servers_take_for_yes(word: object) -> None:
     wanted = formats.by_name("transcriptions").wanted_shape({"stream": word}, "/audio/transcriptions", ())
@@ -325,7 +339,7 @@ def test_a_form_asks_for_a_stream_in_the_words_that_servers_take_for_yes(word: o
 
 
 @pytest.mark.parametrize("api", [OLLAMA_CHAT, OLLAMA_GENERATE, WHOLE["ollama embed"]], ids=lambda api: api.path)
-def test_how_long_ollama_keeps_a_model_loaded_is_no_part_of_the_key(core: Cache, api: Api) -> None:
+def test_how_long_ollama_keeps_a_model_loaded_is_not_part_of_the_key(core: Cache, api: Api) -> None:
     keys = {core.plan(request(api.path, api.asked | more)).key for more in ({}, {"keep_alive": "5m"})}
     assert len(keys) == 1
 
@@ -366,3 +380,17 @@ def test_what_a_message_says_is_shown() -> None:
         format = upstream.formats.match(request(api.path, {}).path)
         assert format
         assert said in transcript.of_answer(format[0], load_object(json.dumps(api.answer).encode()))
+
+
+@pytest.mark.parametrize("index", ["first", {"a": 1}, [0], 1.5])
+def test_a_part_of_coheres_that_has_no_place_is_refused(index: Any) -> None:
+    event = Event("", json.dumps(cohere("content-start", index, content={"type": "text"})).encode())
+    with pytest.raises(FormatError):
+        formats.by_name("cohere_chat").assemble([event])
+
+
+@pytest.mark.parametrize("parts", [1, True, "text", {"a": 1}])
+@pytest.mark.parametrize("member", ["content", "tool_calls", "citations"])
+def test_parts_of_coheres_that_are_no_list_cannot_be_streamed(member: str, parts: Any) -> None:
+    with pytest.raises(FormatError):
+        formats.by_name("cohere_chat").explode({"message": {member: parts}}, with_usage=True)

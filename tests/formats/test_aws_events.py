@@ -45,7 +45,7 @@ def test_a_frame_that_was_cut_is_unfinished(length: int) -> None:
     assert error.value.reason is Skip.UNFINISHED
 
 
-def test_headers_that_are_no_strings_are_passed_over() -> None:
+def test_headers_that_are_not_strings_are_skipped() -> None:
     others = [b"\x00", b"\x01", b"\x02x", b"\x03xx", b"\x04xxxx", b"\x05" + b"x" * 8, b"\x06\x00\x02xx"]
     others += [b"\x08" + b"x" * 8, b"\x09" + b"x" * 16]
     headers = b"".join(b"\x01a" + header for header in others) + b"\x01b\x07\x00\x03yes"

@@ -196,7 +196,7 @@ def test_a_bad_answer_is_refused(wrong: dict[str, Any], reason: Skip) -> None:
     assert error.value.reason is reason
 
 
-def test_a_filtered_answer_and_a_silent_one_are_told_apart() -> None:
+def test_a_filtered_answer_and_a_silent_one_are_distinguished() -> None:
     assert CONVERSE.check_answer(answer({"text": "No."}, stop_reason="guardrail_intervened")).endings == {
         Ending.CONTENT_FILTER
     }
@@ -290,7 +290,7 @@ def test_claudes_chunks_hold_the_events_of_messages() -> None:
     ("name", "payload"),
     [("chunk", {"bytes": "%"}), ("chunk", {}), ("other", {"bytes": "e30="})],
 )
-def test_what_is_no_chunk_is_refused(name: str, payload: Any) -> None:
+def test_anything_but_a_chunk_is_refused(name: str, payload: Any) -> None:
     headers = {":event-type": name, ":message-type": "event"}
     with pytest.raises(FormatError):
         MESSAGES.split_stream(aws_events.encode(aws_events.Message(headers, json.dumps(payload).encode())), Shape.AWS)

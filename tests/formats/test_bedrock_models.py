@@ -1,4 +1,4 @@
-"""Each maker's stream and answer on Bedrock, as each is made of the other. The shapes are those of recorded traffic."""
+"""Each maker's stream and answer on Bedrock, converted into each other. Their shapes come from recorded traffic."""
 
 from __future__ import annotations
 
@@ -195,6 +195,8 @@ def test_a_stream_that_could_lose_something_is_not_assembled(events: list[dict[s
         pytest.param({"embedding": [0.5], "inputTextTokenCount": 1}, id="embedding"),
         pytest.param({"generations": [{"id": "1", "text": "It", "finish_reason": "COMPLETE"}]}, id="Command"),
         pytest.param({"results": [{"index": 0, "relevance_score": 0.5}]}, id="rerank"),
+        pytest.param({"results": [{"outputText": "It", "index": 5}]}, id="Titan with an index of its own"),
+        pytest.param({"zz": 1, "results": [{"outputText": "It", "zz": 2}]}, id="Titan with two values of one name"),
     ],
 )
 def test_an_answer_that_is_never_streamed_is_not_cut_up(answer: dict[str, Any]) -> None:

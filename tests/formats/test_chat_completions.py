@@ -339,7 +339,9 @@ def test_parts_of_tool_calls_find_their_call(parts: list[Json], together: bool) 
 
 
 @pytest.mark.parametrize(("one", "other"), [(("1", "add"), ("2", "add")), ((None, "add"), (None, "mul"))])
-def test_whole_calls_with_one_index_are_told_apart_by_id_or_name(one: tuple[str, str], other: tuple[str, str]) -> None:
+def test_whole_calls_with_one_index_are_distinguished_by_id_or_name(
+    one: tuple[str, str], other: tuple[str, str]
+) -> None:
     parts = [part("{}", index=0, id=number, name=name) for number, name in (one, other)]
     made = message_of({"tool_calls": parts})["tool_calls"]
     assert [(call["id"], call["function"]["name"]) for call in made] == [one, other]
@@ -563,7 +565,7 @@ def test_recorded_streams_are_the_same_to_the_sdk_after_a_change_of_shape() -> N
 
 
 @pytest.mark.parametrize("padding", ["obfuscation", "p"])
-def test_padding_of_chunks_is_in_no_answer(padding: str) -> None:
+def test_no_answer_contains_the_padding_of_chunks(padding: str) -> None:
     padded = [chunk({"content": "a"}) | {padding: "xyz"}, chunk({"content": "b"}) | {padding: "x"}]
     whole = CHAT.assemble(stream(*padded))
     assert padding not in whole

@@ -43,7 +43,7 @@ def test_an_answer_survives_as_a_stream() -> None:
     assert COMPLETIONS.assemble(events) == ANSWER
 
 
-def test_usage_comes_in_a_chunk_of_its_own_when_wanted() -> None:
+def test_requested_usage_comes_in_its_own_chunk() -> None:
     *chunks, done = COMPLETIONS.explode(ANSWER, with_usage=True)
     assert [json.loads(event.data)["usage"] for event in chunks] == [None, None, USAGE]
     assert json.loads(chunks[-1].data)["choices"] == []

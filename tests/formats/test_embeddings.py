@@ -92,7 +92,7 @@ def test_requests_for_other_numbers_do_not(other: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("value", [[7], [], [[]], [{"image": "x"}], None])
-def test_what_is_no_batch_of_one_stays_as_it_is(value: Any) -> None:
+def test_anything_but_a_batch_of_one_is_left_alone(value: Any) -> None:
     assert EMBEDDINGS.key_body(request(value)) == request(value)
 
 

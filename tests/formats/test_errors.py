@@ -43,3 +43,7 @@ def test_a_client_gets_errors_in_its_apis_form(path: str, headers: set[str], nam
 def test_what_is_not_recorded_has_a_status_that_clients_do_not_retry(format: formats.Format) -> None:
     assert 400 <= format.offline_status < 500
     assert format.offline_status not in (401, 403, 408, 409, 429), "clients log in anew, or ask again"
+
+
+def test_gemini_cli_does_not_ask_another_model_for_what_is_not_recorded() -> None:
+    assert formats.by_name("code_assist").offline_status == 400

@@ -219,7 +219,7 @@ def test_parts_of_one_chunk_stay_apart() -> None:
     assert assembled_parts(chunk({"text": "a"}, {"text": "b"}), chunk({"text": "c"})) == [{"text": "a"}, {"text": "bc"}]
 
 
-def test_candidates_are_told_apart_by_index_and_put_in_its_order() -> None:
+def test_candidates_are_distinguished_and_ordered_by_index() -> None:
     def of(index: int, text: str) -> dict[str, Any]:
         return {"candidates": [{"index": index, "content": {"parts": [{"text": text}]}}]}
 
@@ -227,7 +227,7 @@ def test_candidates_are_told_apart_by_index_and_put_in_its_order() -> None:
     assert [candidate["content"]["parts"] for candidate in answer["candidates"]] == [[{"text": "ab"}], [{"text": "cd"}]]
 
 
-def test_candidates_without_an_index_are_told_apart_by_position() -> None:
+def test_candidates_without_an_index_are_distinguished_by_position() -> None:
     answer = {"candidates": [{"finishReason": "STOP"}, {"finishReason": "SAFETY"}]}
     assert GEMINI.assemble([event(answer)]) == answer
 

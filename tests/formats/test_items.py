@@ -360,7 +360,7 @@ def test_what_a_call_does_on_the_screen(name: str, arguments: Any, shown: str) -
         ),
     ],
 )
-def test_an_answer_tells_its_actions(name: str, answer: dict[str, Any]) -> None:
+def test_the_actions_in_an_answer_are_found(name: str, answer: dict[str, Any]) -> None:
     [item] = items.of_answer(formats.by_name(name), answer)
     assert item.actions == (CLICK,)
 

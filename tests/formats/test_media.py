@@ -34,13 +34,13 @@ WEBP = b"RIFF\0\0\0\0WEBPVP8X" + struct.pack("<I4x", 10) + (1279).to_bytes(3, "l
         pytest.param(b"<svg width='1280' height='800'/>", False, id="a type that is not read"),
     ],
 )
-def test_a_picture_is_told_by_type_bytes_and_pixels(data: bytes, pixels: bool) -> None:
+def test_a_picture_is_described_by_type_bytes_and_pixels(data: bytes, pixels: bool) -> None:
     told = f"[image/x, {len(data):,} bytes{', 1280 x 800 pixels' if pixels else ''}]"
     assert str(Media("image/x", coded(data))) == told
     assert str(media.of_url(f"data:image/x;base64,{coded(data)}")) == told
 
 
-def test_a_large_picture_is_told_without_its_data() -> None:
+def test_a_large_picture_is_described_without_its_data() -> None:
     data = coded(PNG + bytes(1_200_000))
     assert str(Media("image/png", data)) == f"[image/png, {len(PNG) + 1_200_000:,} bytes, 1280 x 800 pixels]"
 
@@ -82,5 +82,5 @@ def test_a_picture_is_found_where_each_api_has_it(part: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("part", [None, "text", 1, [], {}, {"type": "text"}, {"image_url": 1}, {"source": "x"}])
-def test_what_is_no_picture_is_none(part: object) -> None:
+def test_other_parts_are_not_pictures(part: object) -> None:
     assert media.of_part(part) is None

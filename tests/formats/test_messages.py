@@ -167,7 +167,7 @@ def bare(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-def test_a_block_is_told_by_the_deltas_of_its_type(name: str) -> None:
+def test_a_block_streams_with_the_deltas_of_its_type(name: str) -> None:
     block, deltas = BLOCKS[name]
     sent = payloads(explode(message(TEXT, block)))[4:-2]
     assert [payload["type"] for payload in sent] == [
@@ -362,6 +362,21 @@ def test_a_delta_that_cannot_be_kept_is_an_error(delta: Json) -> None:
         FORMAT.assemble(events)
 
 
+@pytest.mark.parametrize(
+    ("start", "deltas"),
+    [
+        ({"text": 5}, [{"type": "text_delta", "text": "a"}]),
+        ({"text": ["a"]}, [{"type": "text_delta", "text": "a"}]),
+        ({"citations": "none"}, [{"type": "citations_delta", "citation": {}}]),
+        ({}, [{"type": "thinking_delta", "thinking": "a"}, {"type": "text_delta", "text": "a", "thinking": 5}]),
+        ({}, [{"type": "text_delta", "text": "a", "citations": 5}, {"type": "citations_delta", "citation": {}}]),
+    ],
+)
+def test_what_cannot_be_added_to_a_block_is_an_error(start: Json, deltas: list[Json]) -> None:
+    with pytest.raises(FormatError):
+        FORMAT.assemble(told({"type": "text", "text": ""} | start, *deltas))
+
+
 def test_an_event_that_is_new_is_passed_over() -> None:
     events = explode(message(TEXT))
     events[2:2] = stream({"type": "dream", "of": ["sheep"]})
@@ -460,12 +475,12 @@ def test_a_message_is_accepted(answer: Json) -> None:
         {},
     ],
 )
-def test_an_answer_that_is_no_message_is_refused(answer: Json) -> None:
+def test_an_answer_that_is_not_a_message_is_refused(answer: Json) -> None:
     with pytest.raises(FormatError):
         FORMAT.check_answer(answer)
 
 
-def test_usage_that_is_no_object_cannot_be_streamed() -> None:
+def test_usage_that_is_not_an_object_cannot_be_streamed() -> None:
     with pytest.raises(FormatError):
         FORMAT.explode(message(TEXT, usage="much"), with_usage=True)
 

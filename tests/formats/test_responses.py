@@ -296,7 +296,7 @@ def feed_sdk(objects: list[Json]) -> None:
 
 
 @pytest.mark.parametrize("name", ITEMS)
-def test_an_item_is_told_by_the_events_of_its_type(name: str) -> None:
+def test_an_item_streams_with_the_events_of_its_type(name: str) -> None:
     item, expected = ITEMS[name]
     types = [payload["type"].removeprefix("response.") for payload in payloads(explode(answer(item)))]
     assert types == ["created", "in_progress", *expected, "completed"]
@@ -451,7 +451,7 @@ def test_an_item_that_never_ended_is_not_assembled() -> None:
         FORMAT.assemble(BROKEN_STREAMS["an item that never ended"])
 
 
-def test_an_empty_added_event_is_no_item() -> None:
+def test_an_added_event_without_an_item_is_not_an_item() -> None:
     gap = {"type": "response.output_item.added", "output_index": 7, "item": None}
     events = [*stream(gap), *recorded(answer(), MESSAGE)]
     assert FORMAT.assemble(events)["output"] == [MESSAGE]
@@ -516,7 +516,16 @@ def test_an_item_or_part_of_no_known_type_is_streamed_whole(kind: Any) -> None:
     assert FORMAT.assemble(FORMAT.explode(whole, with_usage=True)) == whole
 
 
-@pytest.mark.parametrize("content", ["text", ["text"], {"type": "output_text"}])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "text",
+        ["text"],
+        {"type": "output_text"},
+        [{"type": "output_text", "text": "a", "annotations": True}],
+        [{"type": "output_text", "text": "a", "annotations": "none"}],
+    ],
+)
 def test_content_that_is_not_a_list_of_parts_cannot_be_streamed(content: Any) -> None:
     with pytest.raises(FormatError):
         FORMAT.explode(answer({**MESSAGE, "content": content}), with_usage=True)
@@ -610,3 +619,27 @@ def test_all_recorded_traffic_translates_without_loss() -> None:
         exploded = explode(whole)
         feed_sdk(payloads(exploded))
         assert FORMAT.assemble(exploded) == whole, row["id"]
+
+
+QUESTION: Json = {"role": "user", "content": "Add."}
+RESULT: Json = {"type": "function_call_output", "call_id": "call_1", "output": "3"}
+
+
+@pytest.mark.parametrize(
+    ("body", "is_kept"),
+    [
+        ({"input": "Add."}, True),
+        ({"input": "Add.", "store": False}, False),
+        ({"input": [QUESTION]}, True),
+        ({"input": [QUESTION, {"role": "assistant", "content": "an example, made up"}, QUESTION]}, True),
+        ({"input": [QUESTION, FUNCTION, RESULT]}, False),
+        ({"input": [QUESTION, COMPUTER]}, False),
+        ({"input": [QUESTION, MESSAGE, QUESTION]}, False),
+        ({"input": [FUNCTION, RESULT], "previous_response_id": "resp_1"}, True),
+        ({"input": [RESULT], "previous_response_id": "resp_1"}, True),
+        ({"input": [QUESTION, {"type": "item_reference", "id": "fc_1"}, RESULT, MESSAGE]}, True),
+        ({"input": [QUESTION, {"id": "msg_1"}, MESSAGE]}, True),
+    ],
+)
+def test_a_client_that_repeats_earlier_answers_names_none(body: Json, is_kept: bool) -> None:
+    assert FORMAT.keeps_answer(body) is is_kept

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,6 +20,10 @@ from computer_use_cache.formats.base import Format, Json, UsageFlavor, dump, loa
 from computer_use_cache.formats.findings import Findings
 from computer_use_cache.keys import upstream
 from computer_use_cache.models import Entry, Event, Request, Response, Shape, Skip, Skipped
+from computer_use_cache.rebinding import Bindings, Cause, Refusal, rebind, template_of
+from computer_use_cache.rebinding.kinds import Kinds
+from computer_use_cache.rebinding.moves import Moves, approve
+from computer_use_cache.runs.conversation import head_of, opening_of
 from computer_use_cache.setting_values import BaseUrl, HitUsage
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore
@@ -42,7 +46,26 @@ class Toy(Format):
     usage_places = ("tally",)
     usage_flavor = UsageFlavor("openai", "chat")
     call_id_places = ("turns/*/ticket",)
+    exact_members = frozenset({"voice"})
+    reference_types = ("earlier",)
+    written_members: ClassVar[frozenset[str]] = frozenset({"stamp"})
+    position_members: ClassVar[frozenset[str]] = frozenset({"letters"})
     volatile_members: ClassVar[frozenset[str]] = frozenset({"stamp", "tally"})
+
+    def speaks(self, path: str, below: str, headers: Collection[str]) -> bool:
+        return "toy-version" in headers
+
+    def guessed_route(self, body: Json) -> str:
+        return "/talk" if "turns" in body else ""
+
+    def is_answer(self, message: Json) -> bool:
+        return message.get("who") == "toy"
+
+    def is_instruction(self, message: Json) -> bool:
+        return message.get("who") == "owner"
+
+    def model_of_answer(self, answer: Json) -> object:
+        return answer.get("spoken_by")
 
     def check_answer(self, answer: Json) -> Findings:
         findings.refuse_error(answer, "answer")
@@ -80,7 +103,7 @@ def core(tmp_path: Path) -> Iterator[Cache]:
 
 
 ANSWER = {
-    "model": "gpt-4o",
+    "spoken_by": "gpt-4o",
     "words": ["hello", "there"],
     "stamp": 5,
     "tally": {"prompt_tokens": 1000, "completion_tokens": 100},
@@ -136,6 +159,55 @@ def test_a_miss_is_explained(core: Cache) -> None:
     near = near_miss.nearest(core, plan, record(core, plan))
     assert near is not None
     assert near.differences[0].path == "/turns/0/said"
+
+
+def test_its_clients_read_its_errors_and_its_bodies_tell_its_route() -> None:
+    assert formats.of_client("/v1/toys", "/toys", {"toy-version"}).name == "toy"
+    assert formats.guessed_route(json.loads(request().body)) == "/talk"
+
+
+def test_its_conversations_become_runs() -> None:
+    turns = [
+        {"who": "owner", "said": "Be brief."},
+        {"who": "user", "text": "Say hello to\neverybody."},
+        {"who": "toy", "text": "Hello!"},
+    ]
+    begun, continued = (head_of(Toy(), {"manner": "Be kind.", "turns": turns[:end]}) for end in (2, 3))
+    assert begun
+    assert continued
+    assert (begun.begins, continued.begins) == (True, False)
+    assert opening_of(begun) == opening_of(continued)
+    assert opening_of(begun).title == "Say hello to everybody."
+
+
+UUIDS = ("3f2a91c0-5b1d-4c8e-9a77-0d6e2f1b4a58", "8c1d72e4-6f0a-4b39-8d25-7e9f3a6c0b14")
+
+
+@pytest.mark.parametrize(
+    ("fields", "moves"),
+    [
+        pytest.param({"said": UUIDS[0]}, 1, id="a text"),
+        pytest.param({"voice": UUIDS[0]}, 0, id="an exact member"),
+        pytest.param({"type": "earlier", "said": UUIDS[0]}, 0, id="a reference"),
+    ],
+)
+def test_values_in_its_requests_move_where_it_says(fields: Json, moves: int) -> None:
+    assert len(template_of(Toy(), {"turns": [fields]}, Bindings({})).values) == moves
+
+
+@pytest.mark.parametrize(
+    ("answer", "rebound"),
+    [
+        pytest.param({"words": [UUIDS[0]]}, {"words": [UUIDS[1]]}, id="the model's words"),
+        pytest.param({"stamp": UUIDS[0]}, {"stamp": UUIDS[0]}, id="its own label"),
+        pytest.param({"words": [UUIDS[0]], "letters": [5]}, Cause.POSITIONS, id="letters are counted"),
+    ],
+)
+def test_values_in_its_answers_are_replaced_where_it_says(answer: Json, rebound: object) -> None:
+    moves = approve([("uuid", UUIDS[0])], [("uuid", UUIDS[1])], Kinds())
+    assert isinstance(moves, Moves)
+    written = rebind(Toy(), answer, moves, UUIDS[1].encode())
+    assert (written.cause if isinstance(written, Refusal) else written.answer) == rebound
 
 
 def test_it_is_shown_as_a_conversation() -> None:

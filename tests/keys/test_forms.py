@@ -103,7 +103,7 @@ def test_another_form_has_another_key(core: Cache, other: Request) -> None:
         ("multipart/form-data; boundary=b0undary", b""),
     ],
 )
-def test_what_is_no_whole_form_passes_by_the_cache_as_it_was_sent(core: Cache, content_type: str, body: bytes) -> None:
+def test_an_incomplete_form_bypasses_the_cache_unchanged(core: Cache, content_type: str, body: bytes) -> None:
     with pytest.raises(FormatError):
         forms.parse(content_type, body)
     plan = core.plan(Request("https://api.example/v1", "/images/edits", (), {"content-type": content_type}, body))
@@ -159,9 +159,7 @@ def test_sound_survives_store_record_and_export(core: Cache, tmp_path: Path) -> 
         ("application/json", b'{"error": {"message": "no"}}', True, Skip.ERROR),
     ],
 )
-def test_what_is_no_whole_sound_is_not_kept(
-    core: Cache, content_type: str, body: bytes, ended: bool, reason: Skip
-) -> None:
+def test_incomplete_sound_is_not_kept(core: Cache, content_type: str, body: bytes, ended: bool, reason: Skip) -> None:
     plan = core.plan(Request("https://api.example/v1", "/audio/speech", (), {}, b'{"input": "a"}'))
     skipped = core.judge(plan, Response(200, {"content-type": content_type}, body, 1.0, ended=ended), NOW)
     assert isinstance(skipped, Skipped)

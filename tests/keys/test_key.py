@@ -465,7 +465,7 @@ def body(value: Any, draw: Draw) -> bytes:
 
 
 def meaning(value: Any) -> object:
-    """What a value is, told slowly: exact, and of a type that equals no other."""
+    """The meaning of a value, computed slowly: exact, and of a type that equals no other."""
     match value:
         case Number():
             return "number", Fraction(value.coefficient) * Fraction(10) ** value.exponent

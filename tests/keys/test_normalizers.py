@@ -358,7 +358,7 @@ def test_no_text_makes_a_rule_slow() -> None:
     assert canonical("s/(x+x+)+y/z/,s/(a*)*b/z/", asking("x" * 100_000 + "a" * 100_000))
 
 
-def test_a_lone_surrogate_is_no_fault() -> None:
+def test_a_lone_surrogate_is_not_a_fault() -> None:
     body = asking(f"\ud800 {ONE}")
     assert canonical(",".join(set(NAMES) - {"image-pixels"}), body) == canonical_json.canonical(body)
 

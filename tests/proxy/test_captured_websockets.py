@@ -18,6 +18,7 @@ from computer_use_cache.formats import sse
 from computer_use_cache.formats.responses import Responses
 from computer_use_cache.models import Skipped
 from computer_use_cache.proxy.captures import read_flow_file, read_har
+from computer_use_cache.proxy.http.websocket import handshake_response
 from computer_use_cache.settings import Settings
 from computer_use_cache.transfer.recordings import Recording
 
@@ -92,13 +93,14 @@ def har_entry(flow: http.HTTPFlow) -> dict[str, Any]:
     """As Chrome and mitmproxy write it."""
     assert flow.websocket
     headers = [{"name": name, "value": value} for name, value in flow.request.headers.items()]
+    given = [{"name": name, "value": value} for name, value in flow.response.headers.items()] if flow.response else []
     return {
         "startedDateTime": "2023-11-14T22:13:20Z",
         "time": 1,
         "timings": {},
         "serverIPAddress": "127.0.0.1",
         "request": {"method": "GET", "url": flow.request.url, "httpVersion": "HTTP/1.1", "headers": headers},
-        "response": {"status": 101, "statusText": "", "httpVersion": "HTTP/1.1", "headers": [], "content": {}},
+        "response": {"status": 101, "statusText": "", "httpVersion": "HTTP/1.1", "headers": given, "content": {}},
         "_webSocketMessages": [
             {"type": kind, "time": one.timestamp, "opcode": 1, "data": one.text}
             for one in flow.websocket.messages
@@ -107,17 +109,20 @@ def har_entry(flow: http.HTTPFlow) -> dict[str, Any]:
     }
 
 
+def read(flow: http.HTTPFlow, kind: str, folder: Path) -> list[Any]:
+    """What is found in a capture of this flow."""
+    path = folder / f"capture.{kind}"
+    if kind == "har":
+        path.write_text(json.dumps({"log": {"entries": [har_entry(flow)]}}))
+        return list(read_har(path, SETTINGS))
+    with path.open("wb") as file:
+        FlowWriter(file).add(flow)
+    return list(read_flow_file(path, SETTINGS))
+
+
 @pytest.mark.parametrize("kind", ["flow", "har"])
 def test_each_answered_message_is_the_request_that_it_means(tmp_path: Path, kind: str) -> None:
-    path = tmp_path / f"capture.{kind}"
-    if kind == "flow":
-        with path.open("wb") as file:
-            FlowWriter(file).add(DIALOGUE)
-        found = list(read_flow_file(path, SETTINGS))
-    else:
-        path.write_text(json.dumps({"log": {"entries": [har_entry(DIALOGUE)]}}))
-        found = list(read_har(path, SETTINGS))
-    *calls, last = found
+    *calls, last = read(DIALOGUE, kind, tmp_path)
     assert last == Skipped("not answered, or broken off")
     heard = []
     for call in calls:
@@ -134,9 +139,39 @@ def test_each_answered_message_is_the_request_that_it_means(tmp_path: Path, kind
     assert heard == [(["Warm up.", "Hello."], "Hi."), (["In another."], "B."), (["In a lane."], "A.")]
 
 
-def test_a_websocket_of_another_route_is_no_call(tmp_path: Path) -> None:
+def test_a_websocket_of_another_route_is_not_a_call(tmp_path: Path) -> None:
     flow = connection((True, asks("Hello.")), *said_by_provider(answers("resp_1", "Hi.")))
     flow.request.path = "/v1/realtime"
-    with (tmp_path / "flows").open("wb") as file:
-        FlowWriter(file).add(flow)
-    assert list(read_flow_file(tmp_path / "flows", SETTINGS)) == [Skipped("not a call of a cached API")]
+    assert read(flow, "flow", tmp_path) == [Skipped("not a call of a cached API")]
+
+
+@pytest.mark.parametrize("kind", ["flow", "har"])
+def test_what_a_cache_answered_is_no_recording(tmp_path: Path, kind: str) -> None:
+    flow = connection((True, asks("Hello.")), *said_by_provider(answers("resp_1", "Hi.")))
+    opened = {"sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==", "sec-websocket-version": "13"}
+    flow.request.headers.update(opened)
+    flow.response = handshake_response(flow.request)
+    assert read(flow, kind, tmp_path) == [Skipped("answered by a cache")]
+
+
+@pytest.mark.parametrize("kind", ["flow", "har"])
+@pytest.mark.parametrize("place", ["type", "line", "text", "member"])
+def test_an_odd_text_costs_no_call_of_the_connection(tmp_path: Path, kind: str, place: str) -> None:
+    half = "\ud83d"
+    odd = {
+        "type": {"type": half},
+        "line": {"type": "error\n\ndata: {}"},
+        "text": {"type": "response.output_text.delta", "delta": half},
+        "member": {"type": "response.output_text.delta", half: half},
+    }[place]
+    first, last = answers("resp_1", "Hi.")
+    flow = connection(
+        (True, asks("Hello.")),
+        *said_by_provider([first, odd, last]),
+        (True, asks("Half " + half)),
+        *said_by_provider(answers("resp_2", "Half " + half)),
+        (True, asks("Bye.")),
+        *said_by_provider(answers("resp_3", "Bye.")),
+    )
+    found = [one for one in read(flow, kind, tmp_path) if isinstance(one, Recording)]
+    assert [len(list(sse.parse(one.response.body))) for one in found] == [3, 2, 2]

@@ -204,7 +204,7 @@ def test_a_page_is_let_in_by_its_origin(settings: Settings, origin: str | None, 
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "anything new"])
-def test_a_page_that_sends_no_origin_is_known_by_what_the_browser_tells_of_it(site: str) -> None:
+def test_a_page_that_sends_no_origin_is_recognised_by_other_headers_of_the_browser(site: str) -> None:
     """An image or a script of a page: the browser sends a GET without Origin."""
     with pytest.raises(RequestError, match="another site") as caught:
         check_origin("GET", "/v1/models", {"sec-fetch-site": site}, PAGES)

@@ -106,7 +106,7 @@ def test_a_hit_says_what_it_saved(seconds: float, usd: float | None, saved: str)
         (Share, 0.0042, "COALESCED <>"),
     ],
 )
-def test_what_was_saved_is_said_of_hits_and_without_the_time_of_stale_ones(
+def test_savings_are_shown_for_hits_and_without_time_for_stale_answers(
     ending: Callable[[Entry, list[bytes]], Answer], usd: float | None, comment: str, tmp_path: Path
 ) -> None:
     settings = Settings.load({"UPSTREAM_BASE_URL": "https://api.example/v1", "CACHE_DIR": str(tmp_path)})
@@ -137,7 +137,7 @@ def test_a_filter_finds_the_flows_of_a_run_once_they_are_recorded(named: str, sh
         assert not flows[0].metadata.keys() & {"cache_run", "cache_step"}, "it is asked again"
 
 
-def test_a_flow_that_the_cache_told_nothing_of_is_left_alone() -> None:
+def test_a_flow_without_a_report_is_left_alone() -> None:
     seen = tflow.tflow(resp=True)
     annotate(seen)
     assert (seen.marked, seen.comment) == ("", "")
@@ -280,5 +280,5 @@ def test_geminis_array_is_assembled() -> None:
 @pytest.mark.parametrize(
     ("path", "status"), [("/v1/files", 200), (CHAT, 429)], ids=["another route's body", "an error"]
 )
-def test_what_is_no_models_answer_has_the_usual_view(path: str, status: int) -> None:
+def test_anything_but_a_models_answer_has_the_usual_view(path: str, status: int) -> None:
     assert shown(REQUEST, b'{"error": {}}', JSON, path, status)[1][0] == "JSON"

@@ -52,10 +52,28 @@ SAMPLES = {
         "ai-sdk/openai/3.0.1",
         CHAT,
         (
-            "Accessibility Tree: \n[0-5] scrollable\n  [0-18372] button: Buy 0-5 pieces",
-            "Accessibility Tree: \n[0-7] scrollable\n  [0-204] button: Buy 0-5 pieces",
+            "DOM: [0-5] RootWebArea\n  [0-18372] button: Buy 0-5 pieces\n    [34] StaticText: [34]",
+            "DOM: [0-7] RootWebArea\n  [0-204] button: Buy 0-5 pieces\n    [38] StaticText: [34]",
         ),
         prompt="You are helping the user automate the browser by finding elements based on what action the user wants",
+    ),
+    "stagehand-agent": Sample(
+        "ai-sdk/openai/3.0.1",
+        CHAT,
+        (
+            "Accessibility Tree:\n[0-5] RootWebArea\n  [0-18372] button",
+            "Accessibility Tree:\n[0-7] RootWebArea\n  [0-204] button",
+        ),
+        prompt="You are a web automation assistant using browser automation tools to accomplish the user's goal.",
+    ),
+    "playwright-mcp": Sample(
+        "Agents/Python 0.24.0",
+        CHAT,
+        (
+            '- textbox "Name" [ref=e5]\n- button "Buy e12 now" [active] [ref=f1e12]:\n  - ref=e3 [unchanged]',
+            '- textbox "Name" [ref=e7]\n- button "Buy e12 now" [active] [ref=f1e15]:\n  - ref=e4 [unchanged]',
+        ),
+        prompt="Capture accessibility snapshot of the current page, this is better than screenshot",
     ),
 }
 BODIES = {
@@ -120,6 +138,14 @@ def test_another_question_has_another_template(sample: Sample) -> None:
         ("browser-use", '{"done": {"text": "Thank you."}}', '{"done": {"text": "Thank you."}}'),
         ("stagehand", '{"elementId":"0-18372","method":"click"}', '{"elementId":"0-204","method":"click"}'),
         ("stagehand", '{"elementId":"0-18372","description":"of [0-5]"}', None),
+        ("stagehand", '{"elementId":34,"method":"click"}', '{"elementId":38,"method":"click"}'),
+        ("stagehand", '{"elementId":"0-18372","arguments":["34"]}', None),
+        ("stagehand", r'{"sources":"\n[34] Lovelace, A."}', None),
+        ("stagehand", '{"score":"1-5","pageUrl":"0-18372"}', '{"score":"1-5","pageUrl":"0-204"}'),
+        ("stagehand", '{"score":"0-5","pageUrl":"0-18372"}', None),
+        ("playwright-mcp", '{"target":"f1e12","element":"Buy"}', '{"target":"f1e15","element":"Buy"}'),
+        ("playwright-mcp", '{"startRef":"e5","endRef":"f1e12"}', '{"startRef":"e7","endRef":"f1e15"}'),
+        ("playwright-mcp", '{"target":"f1e12","element":"e5"}', None),
     ],
 )
 def test_an_element_is_renamed_where_it_is_named_and_refused_elsewhere(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
@@ -18,9 +17,9 @@ ONE, TWO, OTHER = ("key-" + letter * 3 + "4f9/" + letter.upper() * 8 + "+7x" for
 LINES = "BEGIN key\n" + "\n".join("key-" + letter * 20 for letter in "xyz") + "\nEND key"
 
 
-def find(text: str) -> Iterator[tuple[int, int, str]]:
-    for found in re.finditer(r"BEGIN key(?:\n|\\+n)[\w\n\\-]+END key|key-[\w/+-]{10,}", text):
-        yield (*found.span(), "key")
+def find(text: str) -> list[tuple[int, int, str]]:
+    found = re.finditer(r"BEGIN key(?:\n|\\+n)[\w\n\\-]+END key|key-[\w/+-]{10,}", text)
+    return [(*each.span(), "key") for each in found]
 
 
 def concealed(body: Json) -> Concealed:

@@ -242,7 +242,7 @@ def test_what_agents_send_becomes_neither_markup_nor_script(store: DiskStore, te
     assert [tag for tag, _ in after.seen].count("script") == 1
 
 
-def test_a_picture_that_is_none_is_not_embedded(store: DiskStore) -> None:
+def test_data_that_is_not_a_picture_is_not_embedded(store: DiskStore) -> None:
     data = "A" * 3000
     steps_ = [("Look", {"type": "click", "x": 1, "y": 2}, data)]
     run = made_runs.add_run(store, "run", made_runs.conversation(steps_))

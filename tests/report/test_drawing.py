@@ -40,6 +40,6 @@ def test_an_action_without_a_place_is_not_drawn(arguments: Any) -> None:
     assert drawing.shapes(actions.of_call("computer", arguments), PICTURE, None) == ()
 
 
-def test_what_was_typed_and_pressed_is_told() -> None:
+def test_typed_text_and_pressed_keys_are_shown() -> None:
     done = [*actions.of_call("type", {"text": "oat milk"}), *actions.of_call("keypress", {"keys": ["CTRL", "C"]})]
     assert drawing.keys(done) == "oat milk CTRL+C"

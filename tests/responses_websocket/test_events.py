@@ -40,7 +40,7 @@ def test_the_events_of_a_stream_pass_unchanged_wherever_it_is_cut() -> None:
         assert Responses().assemble(answer.to_continue) == ANSWER
 
 
-def test_what_is_no_event_of_the_api_is_left_out() -> None:
+def test_events_that_the_api_does_not_have_are_left_out() -> None:
     noise = b": ping\n\ndata: [DONE]\n\ndata: 7\n\ndata: {}\n\n"
     assert told(noise + STREAM + noise) == [json.loads(event.data) for event in EVENTS]
 
@@ -82,7 +82,7 @@ def test_an_http_error_becomes_an_error_event(status: int, body: Any, error: Any
     assert event["error"] | error == event["error"]
 
 
-def test_an_error_that_is_no_json_is_quoted() -> None:
+def test_an_error_that_is_not_json_is_quoted() -> None:
     [event] = told(b"<html>Bad gateway" + b"x" * 5000, 502, {"content-type": "text/html"}, lane="a")
     assert event["stream_id"] == "a"
     assert event["error"]["message"].startswith("<html>Bad gateway")
@@ -98,7 +98,7 @@ def test_an_answer_without_an_end_is_an_error(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"id": "resp_1"}'])
-def test_a_success_that_is_no_response_is_an_error(body: bytes) -> None:
+def test_a_success_that_is_not_a_response_is_an_error(body: bytes) -> None:
     [event] = told(body, headers=JSON)
     assert (event["type"], event["status"]) == ("error", 502)
 

@@ -69,7 +69,7 @@ def test_a_flood_is_a_hundred_lines_and_one_that_counts_the_rest(house: House) -
     assert lines[-1] == "and 1,905 more calls"
 
 
-def test_a_reader_that_left_stops_the_lines_and_nothing_else(house: House) -> None:
+def test_a_reader_that_has_left_stops_the_lines_and_nothing_else(house: House) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with contextlib.suppress(BrokenPipeError), open(writer, "w", encoding="utf-8") as out:  # closing it fails, too

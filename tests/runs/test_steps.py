@@ -43,7 +43,7 @@ def test_a_step_has_what_was_asked_and_answered_and_what_is_new(house: House) ->
     assert second.answer == (Item("assistant", Kind.TEXT, "Done"),)
 
 
-def test_items_that_were_changed_and_cut_are_told_apart(house: House) -> None:
+def test_changed_items_and_removed_items_are_distinguished(house: House) -> None:
     chats(house, said("a", "b", "c", "d", "e"), RUN)
     chats(house, said("a", "B", "c", "e", "f"), RUN)
     delta = loaded(house)[1].delta

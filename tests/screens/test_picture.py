@@ -42,20 +42,20 @@ def test_short_texts_are_not_remembered() -> None:
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     known = picture._Known()
-    monkeypatch.setattr(picture, "_MOST_CHARS", 4 * LONG)
+    monkeypatch.setattr(picture, "_MOST_BYTES", 8 * LONG)
     texts = [letter * LONG for letter in "abcdef"]
     first = [known.picture(text) for text in texts]
     assert known.picture(texts[-1]) is first[-1]
     assert known.picture(texts[0]) is not first[0]
-    assert sum(len(kept.text) for kept in known._pictures.values()) <= 4 * LONG
-    assert known._chars == sum(len(kept.text) for kept in known._pictures.values())
+    held = sum(len(kept.text) + len(kept.written) - len('""') for kept in known._pictures.values())
+    assert held == known._bytes <= 8 * LONG
 
 
 def test_a_picture_larger_than_the_memory_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     known = picture._Known()
-    monkeypatch.setattr(picture, "_MOST_CHARS", LONG)
+    monkeypatch.setattr(picture, "_MOST_BYTES", LONG)
     assert known.picture("a" * 2 * LONG).text == "a" * 2 * LONG
-    assert known._chars == len(known._pictures) == 0
+    assert known._bytes == len(known._pictures) == 0
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from made import entry, record
 from valkey_cluster import ValkeyCluster
 
 redis_outages = pytest.importorskip("computer_use_cache.store.redis_outages", reason="the redis package is missing")
+key_slot = pytest.importorskip("redis.crc").key_slot
 
 NUMBER = 3
 """The number of an entry on the first primary, which has a replica."""
@@ -232,6 +233,37 @@ def test_while_one_primary_is_down_the_others_answer(
         store_cluster.wait_until_whole()
     assert found
     assert len(found) < len(SOME)
+
+
+@pytest.mark.parametrize("is_known_to", ["its server", "all"])
+def test_a_slot_that_nobody_serves_is_no_outage_of_the_others(
+    make: Any, store_cluster: ValkeyCluster, is_known_to: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_outages, "_REST_SECONDS", 3600.0)
+    store, owner = make(), store_cluster.servers[1].client()
+    for each in SOME:
+        store.put(each, None)
+    name = next(name for name in owner.keys("*") if b":entry:" in name).decode()
+    slot = key_slot(name.encode())
+    for client in store_cluster.primaries() if is_known_to == "all" else (owner,):
+        client.execute_command("CLUSTER", "DELSLOTS", slot)
+    try:
+        reader = make()
+        for _ in range(2):
+            with pytest.raises(StoreDown):
+                reader.get(name.rpartition(":")[2])
+        others = [each for each in SOME if key_slot(reader._entry(each.key).encode()) != slot]
+        assert [reader.get(each.key) for each in others] == others
+        its_parts_are_everywhere = record(NUMBER, *range(20), part_of(slot))
+        assert reader.put(entry(NUMBER, body=b"new"), None, its_parts_are_everywhere) is True
+    finally:
+        owner.execute_command("CLUSTER", "ADDSLOTS", slot)
+        store_cluster.wait_until_whole()
+
+
+def part_of(slot: int) -> int:
+    """A part of a request that is kept in this slot."""
+    return next(part for part in range(10**6) if key_slot(f"computer-use-cache:1:part:{part:x}".encode()) == slot)
 
 
 def test_a_cluster_that_is_down_stops_no_start_and_is_named(make: Any) -> None:

@@ -1,4 +1,4 @@
-"""An entry survives as bytes; damaged bytes are no entry."""
+"""An entry survives as bytes; damaged bytes are not decoded."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ def test_an_entry_survives_as_bytes(entry: Entry) -> None:
 
 
 @pytest.mark.parametrize("size", range(len(encode(ENTRY))))
-def test_a_truncated_entry_is_none(size: int) -> None:
+def test_a_truncated_entry_cannot_be_read(size: int) -> None:
     assert decode(encode(ENTRY)[:size]) is None
 
 
 @pytest.mark.parametrize("position", range(len(encode(ENTRY))))
-def test_a_flipped_byte_makes_no_entry(position: int) -> None:
+def test_an_entry_with_a_flipped_byte_cannot_be_read(position: int) -> None:
     data = bytearray(encode(ENTRY))
     data[position] ^= 0xFF
     assert decode(bytes(data)) is None
@@ -116,7 +116,7 @@ def framed(payload: bytes) -> bytes:
         b"\x01\x28\xb5\x2f\xfd\xe4" + (2**62).to_bytes(8, "little") + b"\0\0\0\0\0",
     ],
 )
-def test_what_this_version_did_not_write_is_none(data: bytes) -> None:
+def test_bytes_of_other_versions_cannot_be_read(data: bytes) -> None:
     assert decode(data) is None
 
 

@@ -22,7 +22,7 @@ from computer_use_cache.cli import main
 from computer_use_cache.errors import SettingError, StoreDown, StoreError
 from computer_use_cache.models import Entry, Shape
 from computer_use_cache.settings import Settings
-from computer_use_cache.store import opening
+from computer_use_cache.store import codec, opening
 from computer_use_cache.store.base import Store
 from tls import certificate, tls_front
 
@@ -122,6 +122,30 @@ def test_ones_own_changes_are_seen_at_once(make: Any) -> None:
     assert store.get(KEY) is None
 
 
+@pytest.mark.parametrize(
+    ("change", "left"),
+    [
+        pytest.param(lambda store: store.delete(KEY), None, id="deleted"),
+        pytest.param(lambda store: store.clear(), None, id="cleared"),
+        pytest.param(lambda store: store.put(entry(b"2"), None), entry(b"2"), id="replaced"),
+    ],
+)
+def test_a_read_that_began_before_a_change_leaves_no_copy_of_what_it_read(
+    make: Any, monkeypatch: pytest.MonkeyPatch, change: Any, left: Any
+) -> None:
+    store = make()
+    store.put(entry(b"1"), None)
+
+    def decode_late(data: bytes) -> Any:
+        monkeypatch.undo()
+        change(store)
+        return codec.decode(data)
+
+    monkeypatch.setattr(codec, "decode", decode_late)
+    assert store.get(KEY) == entry(b"1")
+    assert store.get(KEY) == left
+
+
 def test_changes_of_another_proxy_are_seen_when_the_copy_is_too_old(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     mine, theirs = make(), make()
     theirs.put(entry(b"1"), None)
@@ -192,7 +216,7 @@ def test_a_server_that_is_down_is_reported_once_and_then_left_alone(
     assert [record.getMessage() for record in caplog.records if "answers again" in record.getMessage()] != []
 
 
-def test_connections_from_before_a_restart_of_the_server_are_no_failure(make: Any, store_server: Any) -> None:
+def test_connections_from_before_a_restart_of_the_server_are_replaced(make: Any, store_server: Any) -> None:
     store = make()
     store.put(entry(), None)
     store_server.stop()
@@ -274,7 +298,7 @@ def test_a_server_that_became_a_replica_is_down_until_the_address_leads_to_a_pri
     assert len([record for record in caplog.records if record.name == redis_outages.__name__]) == 2
 
 
-def test_a_refusal_says_what_the_server_said_and_is_no_outage(make: Any, client: Any) -> None:
+def test_a_refusal_quotes_the_server_and_is_not_an_outage(make: Any, client: Any) -> None:
     store = make()
     client.set("computer-use-cache:1:counters", "not a table")
     with pytest.raises(StoreError, match="WRONGTYPE") as caught:

@@ -674,7 +674,7 @@ def test_the_oldest_pictures_go_when_they_are_too_much_and_their_requests_stay(t
 
 
 @pytest.mark.parametrize("size", [1000, 100_000])
-def test_a_harmed_picture_is_none(tmp_path: Path, disk: DiskStore, size: int) -> None:
+def test_a_damaged_picture_is_not_returned(tmp_path: Path, disk: DiskStore, size: int) -> None:
     digest = digest_of(picture(1, size))
     disk.put(entry(1), None, showing(1, size=size))
     assert disk.media(digest) == picture(1, size)

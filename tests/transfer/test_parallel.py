@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import pytest
@@ -75,3 +79,46 @@ def test_a_killed_process_is_reported_and_what_was_read_before_is_kept(cache: Ca
         os.kill(child.pid or 0, signal.SIGKILL)
     with pytest.raises(FormatError, match="cannot be read to its end"):
         list(found)
+
+
+def test_an_interrupt_while_a_process_starts_leaves_no_process_behind(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = SpawnProcess.start
+
+    def start_interrupted(process: SpawnProcess) -> None:
+        start(process)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(SpawnProcess, "start", start_interrupted)
+    path = written(tmp_path / "export", HEADING, *map(line, range(100)))
+    with pytest.raises(KeyboardInterrupt):
+        list(parallel.read(path, cache, ENVIRON))
+    left = multiprocessing.active_children()
+    for child in left:
+        child.kill()
+    assert left == []
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from computer_use_cache.settings import Settings
+from computer_use_cache.transfer import parallel
+from computer_use_cache.transfer.recordings import importing_cache
+parallel._LARGE, parallel._BATCH_BYTES, parallel.cores = 0, 4096, lambda: 2
+found = parallel.read(Path(sys.argv[1]), importing_cache(Settings.load({}), None, loopback=True), {})
+next(found)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_processes_end_with_an_import_that_is_killed(tmp_path: Path) -> None:
+    path = written(tmp_path / "export", HEADING, *map(line, range(100)))
+    killed = subprocess.Popen([sys.executable, "-c", KILLED, path], stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        assert killed.communicate(timeout=30)[0] == b"", "all that hold the pipe have ended"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(killed.pid, signal.SIGKILL)
+    assert killed.returncode == -signal.SIGKILL

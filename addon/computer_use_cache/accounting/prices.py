@@ -50,7 +50,7 @@ def cost_of(answer: Answer, upstream: str, model: str, *, seconds: float, now: f
         asked, answered = int(usage.reported_value("input_tokens")), int(usage.reported_value("output_tokens"))
         if not (0 <= asked <= _MOST_TOKENS and 0 <= answered <= _MOST_TOKENS):
             return Cost(seconds=seconds)
-        priced = _priced(upstream, (whole.get("model"), whole.get("modelVersion"), model))
+        priced = _priced(upstream, (format.model_of_answer(whole), model))
         usd = _usd(format, usage, priced, whole, now) if priced else None
         is_listed = usd is not None and priced is not None and priced.is_listed
         return Cost(asked, answered, usd, seconds, is_listed)

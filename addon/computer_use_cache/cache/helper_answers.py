@@ -9,11 +9,10 @@ import msgspec
 
 from computer_use_cache.cache import policy
 from computer_use_cache.cache.cache import Cache
-from computer_use_cache.cache.judging import is_kept
 from computer_use_cache.cache.policy import Controls
 from computer_use_cache.credentials import caller, places
 from computer_use_cache.errors import FormatError
-from computer_use_cache.formats import helper_routes
+from computer_use_cache.formats import KEPT_HEADERS, helper_routes
 from computer_use_cache.formats.base import load_object
 from computer_use_cache.keys import canonical_json, key
 from computer_use_cache.models import Entry, Request, Response, Shape
@@ -77,7 +76,7 @@ def record(cache: Cache, method: str, request: Request, response: Response, now:
         shape=Shape.JSON,
         model="",
         namespace=controls.namespace,
-        headers=tuple((name, value) for name, value in sorted(response.headers.items()) if is_kept(name)),
+        headers=tuple((name, value) for name, value in sorted(response.headers.items()) if name in KEPT_HEADERS),
         body=response.body,
         created_at=now,
         expires_at=now + ttl if ttl else None,

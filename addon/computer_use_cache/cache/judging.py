@@ -10,22 +10,13 @@ from computer_use_cache.cache.concealing import concealed_answer
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.credentials import detection
 from computer_use_cache.errors import FormatError
-from computer_use_cache.formats import aws_events, expiry
+from computer_use_cache.formats import KEPT_HEADERS, aws_events, expiry
 from computer_use_cache.formats.answer import Answer
 from computer_use_cache.formats.base import Format, load_object
 from computer_use_cache.models import Bypass, Entry, Response, Shape, Skip, Skipped
 from computer_use_cache.rebinding import Refusal
 from computer_use_cache.setting_values import Scope
 from computer_use_cache.settings import Settings
-
-_KEPT_HEADERS = (
-    *("content-type", "request-id", "x-request-id", "x-generation-id", "apim-request-id"),
-    *("x-amzn-requestid", "x-amzn-bedrock-content-type", "x-amzn-bedrock-invocation-latency"),
-    *("x-amzn-bedrock-input-token-count", "x-amzn-bedrock-output-token-count"),
-)
-
-_KEPT_OPENAI_HEADERS = ("openai-model", "openai-processing-ms", "openai-version")
-"""Recorded and replayed like `_KEPT_HEADERS`. OpenAI's other headers name the caller's organisation and project."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +56,7 @@ def judge(plan: Plan, response: Response, settings: Settings, now: float) -> Jud
         shape=answer.shape,
         model=plan.model,
         namespace=plan.verdict.namespace,
-        headers=tuple(item for item in sorted(response.headers.items()) if is_kept(item[0])),
+        headers=tuple(item for item in sorted(response.headers.items()) if item[0] in KEPT_HEADERS),
         body=answer.body,
         created_at=now,
         expires_at=min(ends, default=None),
@@ -82,11 +73,6 @@ def judge(plan: Plan, response: Response, settings: Settings, now: float) -> Jud
     return Judged(entry.costing(cost), answer)
 
 
-def is_kept(header: str) -> bool:
-    """Whether a response header (lower-case name) is recorded and replayed."""
-    return header in _KEPT_HEADERS or header in _KEPT_OPENAI_HEADERS
-
-
 def is_failure(status: int) -> bool:
     """Whether this status means that the upstream is failing, and a stale entry is better than its answer."""
     return status == 429 or status >= 500
@@ -101,6 +87,8 @@ _STREAMS = {
 }
 _RAW = re.compile(r"(audio|video)/.+|application/(octet-stream|x-subrip)|text/(plain|vtt|srt)")
 """Content types of sound and of subtitles."""
+_PLAIN = ("", "text/plain")
+"""What small servers send with a JSON answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +161,8 @@ def shape_of(content_type: str, wanted: Shape) -> Shape | None:
     kind = content_type.partition(";")[0].strip().lower()
     if kind in _STREAMS:
         return _STREAMS[kind]
-    if kind == "application/json" or kind.endswith("+json"):
+    if wanted is Shape.RAW and _RAW.fullmatch(kind):
+        return Shape.RAW
+    if kind in ("application/json", "text/json") or kind.endswith("+json"):
         return Shape.ARRAY if wanted is Shape.ARRAY else Shape.JSON
-    return Shape.RAW if wanted is Shape.RAW and _RAW.fullmatch(kind) else None
+    return wanted if kind in _PLAIN and wanted is Shape.JSON else None

@@ -1,7 +1,14 @@
-"""Keys of requests that were met before, found without hashing their pictures again."""
+"""Keys of requests that were met before, found without hashing their pictures again.
+
+A body is written with a mark in place of each picture. Its key is remembered by a digest of that. For a new key the
+pictures are hashed where their marks are: writing them into the body would take as long again as parsing it.
+"""
 
 from __future__ import annotations
 
+import re
+import secrets
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -9,10 +16,14 @@ import orjson
 
 from computer_use_cache.formats.base import Format, Json
 from computer_use_cache.keys import key
-from computer_use_cache.screens.picture import map_pictures, picture_of, without_metadata
+from computer_use_cache.keys.canonical_json import canonical
+from computer_use_cache.screens.picture import Picture, map_pictures, picture_of
 from computer_use_cache.store.memory import BoundedMemory
 
 _MOST_KEYS = 8192
+_NONCE = secrets.token_hex(16)
+"""No client can know the marks, and so write one into a text."""
+_MARK = re.compile(f"<{_NONCE} ([0-9]+)>".encode())
 
 
 class KnownKeys:
@@ -23,21 +34,33 @@ class KnownKeys:
 
     def key(self, beginning: Any, format: Format, body: Json, counted: str) -> str:
         """`key.finish` of a body whose pictures still have their metadata. Raises FormatError."""
-        pictures: list[str] = []
-        numbered = map_pictures(format, body, partial(_numbered, pictures))
+        pictures: dict[int, Picture] = {}
+        marked = canonical(map_pictures(format, body, partial(_marked, pictures)))
+        name = key.finish_written(beginning, [marked], counted)
         if not pictures:
-            return key.finish(beginning, body, counted)
-        name = key.finish(beginning, numbered, counted) if numbered is not body else ""
-        found = self._keys.get(name) if name else None
+            return name
+        found = self._keys.get(name)
         if found is None:
-            found = key.finish(beginning, map_pictures(format, body, without_metadata), counted)
-            if name:
-                self._keys.put(name, found)
+            found = key.finish_written(beginning, list(_with_pictures(marked, pictures)), counted)
+            self._keys.put(name, found)
         return found
 
 
-def _numbered(pictures: list[str], text: str) -> Any:
-    """What stands for a picture, which is appended to `pictures`. It is no JSON, so no other body can hold it."""
-    pictures.append(text)
-    number = picture_of(text).number
-    return text if number is None else orjson.Fragment(f"<{number}>".encode())
+def _marked(pictures: dict[int, Picture], text: str) -> Any:
+    """The mark of a remembered picture, which is added to `pictures`; any other text as it enters a key."""
+    picture = picture_of(text)
+    if picture.number is None:
+        return text if picture.key_text is picture.text else picture.key_text
+    pictures[picture.number] = picture
+    return orjson.Fragment(f"<{_NONCE} {picture.number}>".encode())
+
+
+def _with_pictures(marked: bytes, pictures: dict[int, Picture]) -> Iterator[bytes]:
+    """The canonical form in pieces, with the pictures in the places of their marks."""
+    done = 0
+    for mark in _MARK.finditer(marked):
+        picture = pictures[int(mark[1])]
+        yield marked[done : mark.start()]
+        yield picture.key_written or canonical(picture.key_text)
+        done = mark.end()
+    yield marked[done:]

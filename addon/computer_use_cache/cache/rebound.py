@@ -224,5 +224,6 @@ def recorded_bindings(entry: Entry) -> Bindings:
 
 
 def needs_state(plan: Plan) -> bool:
-    """Whether the provider would keep a rebound answer under its id, with the other run's history."""
-    return plan.format.keeps_answer(plan.body) and plan.route.controls.upstream
+    """Whether a later call could name a rebound answer by its id, under which the provider keeps the other run's
+    history."""
+    return plan.format.keeps_answer(plan.body) and plan.route.controls.upstream and not _profile(plan).one_shot

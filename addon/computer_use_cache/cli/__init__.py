@@ -54,6 +54,17 @@ class _Commands(click.Group):
         command: click.Command = getattr(importlib.import_module(f"{__name__}.{module}"), name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from computer_use_cache.cli.misspelt import meant  # noqa: PLC0415  # only a mistake waits for it
+
+            hint = meant(args[0], _COMMANDS)
+            raise click.UsageError(f"{error.message} Did you mean {hint!r}?", ctx) if hint else error from None
+
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def commands() -> None:

@@ -19,10 +19,12 @@ from rich.console import Console
 from rich.table import Table
 
 from computer_use_cache.cli import client, reach, trust
+from computer_use_cache.cli.misspelt import meant
 from computer_use_cache.errors import CacheError, SettingError
 from computer_use_cache.launch import authority, launcher
+from computer_use_cache.setting_declaration import Declaration
 from computer_use_cache.setting_values import Mode
-from computer_use_cache.settings import Declaration, Settings
+from computer_use_cache.settings import Settings
 from computer_use_cache.store.opening import open_store
 
 
@@ -64,11 +66,18 @@ def _checks() -> Iterator[_Check]:
         # Nothing below can be said without settings.
         yield _Check("settings", False, str(error))
         return
-    yield _Check("settings", True, "every value is allowed")
+    yield _Check("settings", True, f"every value is allowed{_misspelt()}")
     yield _port(settings)
     yield _store(settings)
     yield _upstream(settings)
     yield _key(settings)
+
+
+def _misspelt() -> str:
+    """Names variables that are almost those of settings. They may be another program's, so they are no failure."""
+    known = [name for item in Settings.declarations() for name in item.variables]
+    found = ((name, meant(name, known)) for name in os.environ if name.startswith("CACHE_") and name not in known)
+    return "".join(f"; {name} is not a setting: did you mean {hint}?" for name, hint in found if hint)
 
 
 def _mitmproxy() -> _Check:

@@ -9,7 +9,8 @@ import click
 
 from computer_use_cache.cli import client
 from computer_use_cache.launch.environment import base_urls
-from computer_use_cache.settings import Settings, Surface
+from computer_use_cache.setting_declaration import Surface
+from computer_use_cache.settings import Settings
 
 _SET = {
     "bash": "export {name}='{value}'",

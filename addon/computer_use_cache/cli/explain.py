@@ -154,15 +154,8 @@ def _request(body: bytes, path: str | None, headers: tuple[str, ...], settings: 
 
 
 def _guessed_path(body: bytes) -> str:
-    match sent := canonical_json.parse_body(body):
-        case {"messages": _, "model": str(model)} if "system" in sent or model.startswith("claude-"):
-            return "/v1/messages"
-        case {"messages": _}:
-            return "/v1/chat/completions"
-        case {"prompt": _}:
-            return "/v1/completions"
-        case {"input": _}:
-            return "/v1/responses"
+    if route := formats.guessed_route(canonical_json.parse_body(body)):
+        return "/v1" + route
     raise click.UsageError("cannot tell the API from the request's body; give its route with --path")
 
 

@@ -8,8 +8,11 @@ from typing import Any
 
 import click
 
+from computer_use_cache.cli.misspelt import meant
+from computer_use_cache.errors import SettingError
 from computer_use_cache.launch import environment
-from computer_use_cache.settings import Settings, Surface
+from computer_use_cache.setting_declaration import Surface
+from computer_use_cache.settings import Settings
 
 _SHORT_FLAGS = {"upstream_base_url": "--upstream"}
 """Flags of the original tool that are not named after the variable."""
@@ -56,6 +59,9 @@ def given(
         name, equals, text = pair.partition("=")
         if name in names and equals:
             options[name] = text
+        elif name.startswith("cache_"):
+            hint = meant(name, filter(None, names))
+            raise SettingError(f"--set {pair}: " + (f"did you mean {hint}=…?" if hint else "there is no such option"))
         else:
             own += ["--set", pair]
     for item in Settings.declarations():

@@ -11,7 +11,8 @@ from computer_use_cache.cli import call_lines, client, options
 from computer_use_cache.errors import SettingError
 from computer_use_cache.launch import launcher
 from computer_use_cache.run_models import CALL_LINES
-from computer_use_cache.settings import Settings, is_own_address
+from computer_use_cache.setting_declaration import is_own_address
+from computer_use_cache.settings import Settings
 from computer_use_cache.store.opening import open_store
 
 

@@ -16,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from computer_use_cache.accounting import units
 from computer_use_cache.accounting.ledger import Ledger
 from computer_use_cache.accounting.statistics import Book, Hour, ModelStatistics, Statistics
 from computer_use_cache.accounting.units import dollars, duration
@@ -87,8 +88,9 @@ def _shown(counted: Statistics) -> RenderableType:
 
 def _totals(counted: Statistics) -> Table:
     table = Table(show_header=False, box=None)
-    outcomes = ", ".join(f"{getattr(counted, name):,} {name}" for name in ("hits", "misses", "stale", "coalesced"))
-    table.add_row("hit rate", f"{counted.hit_rate:.1%} ({outcomes})")
+    hits, misses = units.counted(counted.hits, "hit", "hits"), units.counted(counted.misses, "miss", "misses")
+    others = f"{counted.stale:,} stale, {counted.coalesced:,} coalesced"
+    table.add_row("hit rate", f"{counted.hit_rate:.1%} ({hits}, {misses}, {others})")
     for book in _BOOKS:
         total = _total(counted.models.values(), book)
         tokens = f"{total.input_tokens:,} tokens in, {total.output_tokens:,} out"

@@ -7,10 +7,11 @@ import re
 from collections.abc import Mapping
 
 from computer_use_cache.credentials import aws
+from computer_use_cache.formats import FORMATS
 from computer_use_cache.models import QUERY_CREDENTIALS, Query
 
-CARRIERS = ("authorization", "x-api-key", "x-goog-api-key", "api-key")
-"""Headers in which clients send their credential."""
+CARRIERS = tuple(dict.fromkeys(("authorization", *(format.credential_header for format in FORMATS), "api-key")))
+"""Headers in which clients send their credential; the last one is Azure's."""
 
 
 def of_caller(headers: Mapping[str, str], query: Query) -> str:

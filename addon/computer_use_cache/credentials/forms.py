@@ -52,15 +52,20 @@ _FORMS = (
     ("Google refresh token", "1//0", r"[A-Za-z0-9_-]{40,}"),
     ("Grafana API key", "eyJrIjoi", r"[A-Za-z0-9+/]{40,}={0,2}"),
     ("HubSpot token", "pat-(?:na|eu|ap)", rf"[0-9]-{_UUID}"),
+    ("Jina API key", "jina_", r"[A-Za-z0-9_-]{40,}"),
     ("LaunchDarkly key", "(?:sdk|api)-[0-9a-f]{8}-", _UUID.partition("-")[2]),
     ("Mailgun API key", "key-[0-9a-f]{8}", "[0-9a-f]{24}"),
     ("Microsoft Entra client secret", r"[A-Za-z0-9_~.-]{3}[78]Q~[A-Za-z0-9_~.-]{8}", "[A-Za-z0-9_~.-]{23,29}"),
+    ("Neon API key", "napi_", "[a-z0-9]{40,}"),
     ("Notion token", "secret_[A-Za-z0-9]{12}", "[A-Za-z0-9]{31}"),
     ("Notion token", "ntn_", r"[A-Za-z0-9]{40,50}"),
     ("NuGet API key", "oy2", r"[a-z0-9]{43}"),
+    ("OpenAI API key", "sk-(?:proj|svcacct|admin)-", r"[A-Za-z0-9_-]{40,}"),
     ("Plaid token", "access-(?:sandbox|development|production)-", _UUID),
     ("PlanetScale token", "pscale_(?:tkn|pw|oauth)_", r"[A-Za-z0-9=._-]{32,}"),
     ("Prefect API key", "pn[ub]_", r"[A-Za-z0-9]{36}"),
+    ("Render API key", "rnd_[A-Za-z0-9]{12}", "[A-Za-z0-9]{16,}"),
+    ("Sentry token", "sntry[su]_", r"[A-Za-z0-9+/=_-]{40,}"),
     ("Shippo API token", "shippo_(?:live|test)_", r"[0-9a-f]{40}"),
     ("Shopify token", "shp(?:at|ca|pa|ss|tka|ua)_", r"[0-9a-fA-F]{32}"),
     ("Slack webhook", r"https://hooks\.slack\.com/", r"(?:services|workflows|triggers)/[A-Za-z0-9+/]{30,}"),
@@ -70,7 +75,9 @@ _FORMS = (
     ("Terraform Cloud token", r"[A-Za-z0-9]{14}\.atlasv1\.", r"[A-Za-z0-9_=-]{60,}"),
     ("Twilio API key", "SK[0-9a-f]{8}", "[0-9a-f]{24}"),
     ("Typeform token", "tfp_", r"[A-Za-z0-9._=-]{44,}"),
+    ("Vercel token", "vercel_blob_rw_", r"[A-Za-z0-9]{8,}_[A-Za-z0-9]{20,}"),
     ("Vault token", r"s\.[A-Za-z0-9]{12}", "[A-Za-z0-9]{12}"),
+    ("key of a model's provider", "sk-[A-Za-z0-9]{12}", "[A-Za-z0-9]{20,}"),
     (
         "prefixed key",
         r"[a-z][a-z0-9]{1,9}[_-](?:live|test|prod|api|key|token|secret|sk|pat|tkn|admin|v[0-9])[_-][A-Za-z0-9]{12}",
@@ -79,7 +86,7 @@ _FORMS = (
 )
 """Kind, beginning and rest. RE2 searches for all beginnings at once; the rest is only compared there."""
 
-_SHARED_FORMS = frozenset(("Vault token", "prefixed key"))
+_SHARED_FORMS = frozenset(("Vault token", "Render API key", "key of a model's provider", "prefixed key"))
 """Identifiers in code have these forms too, unless what follows the beginning looks random."""
 _PUBLIC = "pk_"
 """Stripe and others use this name for keys that are meant for web pages."""
@@ -98,6 +105,7 @@ _LABELS = (
     (r"\bauthorization[\"']{0,3}[ \t]*:", r"[ \t]*[\"']{0,3}(?:token[ \t]+)?([A-Za-z0-9._~+/-]{20,}=*)", looks_random),
     (r"\bbasic[ \t]", r"[ \t]*([A-Za-z0-9+/]{12,}={0,2})", is_basic_auth),
     (r"\"auth\"{1,2}[ \t]*:", r"[ \t]*\"{1,2}([A-Za-z0-9+/]{12,}={0,2})", is_basic_auth),
+    (r"\b(?:set-)?cookie[\"']{0,3}[ \t]*:", r"[^\n]*?(?i:sess|sid|auth|token)[\w.-]*=([^\s;\"']{20,})", looks_random),
     (r"\w://([^\s/?#@\"'`<>]*:[^\s/?#@\"'`<>]+)@", "", is_login),
     (r"[ \t](?:-u|--user)\b", r"[ =]?['\"]?([\w.@-]+:[^\s'\"]{8,})", is_login),
     (r"[?&;](?:sig|signature|x-(?:amz|goog)-signature)=", r"([A-Za-z0-9%/+]{40,}={0,2})", looks_random),

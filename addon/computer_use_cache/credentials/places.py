@@ -1,7 +1,7 @@
 """Finds credentials by their place in a request's body. Whatever their form, they go upstream and nowhere else.
 
 MCP servers, connectors and search tools get their credentials in the body, under names that differ between providers.
-A member is recognised by the object that holds it and by the end of its name; the tables below apply to every API. The
+A member is recognised by the object that holds it and by the end of its name, in the spellings of all APIs. The
 schemas of functions are never searched, because a parameter called `token` is part of the question. Neither is the
 conversation: credentials in its texts are found by their form (detection.py).
 """
@@ -16,27 +16,12 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from computer_use_cache.credentials.caller import digest, without_scheme
 from computer_use_cache.credentials.randomness import looks_random
-from computer_use_cache.formats import walking
+from computer_use_cache.formats import FORMATS, members, walking
+from computer_use_cache.formats.base import Json
 
-type Json = dict[str, Any]
-
-_HOLDERS = frozenset(
-    (
-        *("tools", "tool_config", "toolConfig", "tool_resources", "mcp_servers", "mcpServers"),
-        *("data_sources", "dataSources", "plugins", "connectors"),
-    )
-)
-"""Members of a body that hold tools, their servers and sources of data."""
-_NESTED = "request"
-"""Code Assist wraps Gemini's body in it."""
-_LEFT_ALONE = frozenset(
-    (
-        *("function", "functionDeclarations", "function_declarations", "parameters", "parametersJsonSchema"),
-        *("input_schema", "inputSchema", "schema", "format"),
-    )
-)
-"""The schemas of functions."""
-_FUNCTION = frozenset(("type", "name", "description", "strict", "cache_control")) | _LEFT_ALONE
+_HOLDERS = frozenset[str]().union(*(format.tool_members for format in FORMATS))
+_ENVELOPES = frozenset(format.envelope for format in FORMATS if format.envelope)
+_FUNCTION = frozenset(("type", "name", "description", "strict", "cache_control")) | members.SCHEMAS
 """Members of a function. Most tools have no others and need not be searched."""
 
 _CREDENTIAL = re.compile(
@@ -73,7 +58,7 @@ def _clean_body(body: Json, taken: list[str]) -> Json:
     for name, value in body.items():
         if name in _HOLDERS:
             clean[name] = _clean_holder(value, taken)
-        elif name == _NESTED and isinstance(value, dict):
+        elif name in _ENVELOPES and isinstance(value, dict):
             clean[name] = _clean_body(value, taken)
         elif not (_is_credential_at_top(name) and _take(value, taken)):
             clean[name] = value
@@ -85,9 +70,9 @@ def _clean_holder(value: Any, taken: list[str]) -> Any:
         if _FUNCTION.issuperset(value):
             return value
         return {
-            name: item if name in _LEFT_ALONE else _clean_holder(item, taken)
+            name: item if name in members.SCHEMAS else _clean_holder(item, taken)
             for name, item in value.items()
-            if name in _LEFT_ALONE or not (_is_credential(name) and _take(item, taken))
+            if name in members.SCHEMAS or not (_is_credential(name) and _take(item, taken))
         }
     if isinstance(value, list):
         return [_clean_holder(item, taken) for item in value]

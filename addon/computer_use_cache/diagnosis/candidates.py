@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 
 from computer_use_cache.diagnosis.differences import differences, value_at
-from computer_use_cache.formats.base import EXACT_MEMBERS, Format, Json
+from computer_use_cache.formats.base import Format, Json
 from computer_use_cache.rebinding.bindings import FOLDERS
 
 _MOST = 500
@@ -60,17 +60,17 @@ def _is_field(format: Format, pointer: str) -> bool:
         case [record, *_] if _RECORDS.search(record):
             return True
         case [name]:
-            return _names_the_run(name)
+            return _names_the_run(format, name)
         case [conversation, "*", name] if conversation == format.conversation:
-            return _names_the_run(name) or name in ("id", "uuid")
+            return _names_the_run(format, name) or name in ("id", "uuid")
         case [conversation, "*", record, *_] if conversation == format.conversation:
             return bool(_RECORDS.search(record))
     return False
 
 
-def _names_the_run(name: str) -> bool:
+def _names_the_run(format: Format, name: str) -> bool:
     words = [word.lower() for word in _WORDS.findall(name)]
-    return name not in EXACT_MEMBERS and (
+    return name not in format.exact_members and (
         name in _NAMES or (not _ABOUT.isdisjoint(words) and (len(words) == 1 or words[-1] in _WHAT))
     )
 

@@ -47,7 +47,6 @@ CHANGED = "the question itself changed"
 _REPEATED = "the recorded answer repeats what moved"
 _REBOUND = "rebinding answers it by now"
 _TYPED = "what looks like a text cursor may be a typed letter"
-_CHAIN = "previous_response_id"
 FOLLOWS = "an earlier miss began another chain of responses"
 _UNSAFE = (Cause.COMPUTED, Cause.SIGNED, Cause.TRACE)
 """Refusals of rebinding that say that the answer depends on the values that moved."""
@@ -111,7 +110,7 @@ def _of_pictures(
     Call ids differ after a miss, and are equal once that is a hit. Requests that continue other chains of responses may
     be other steps, so their pictures say nothing.
     """
-    if asked.body.get(_CHAIN) != stored.body.get(_CHAIN):
+    if asked.body.get(plan.format.chain) != stored.body.get(plan.format.chain):
         return Cure(reason=FOLLOWS)
     setting = "; ".join(map(str, cache.screens.masks))
     suggestion = suggest([PictureMiss(cache.run, pairs)], pictures.finder(cache.store, asked.record), setting)

@@ -11,7 +11,7 @@ import msgspec
 from computer_use_cache.diagnosis.near_miss import Near
 from computer_use_cache.errors import RequestError
 from computer_use_cache.flights.flight import Flight, Stream
-from computer_use_cache.models import Absent, Bypass, Entry, Response, Skipped
+from computer_use_cache.models import Absent, Bypass, Entry, Response, Skip, Skipped
 
 type Kinds = tuple[tuple[str, int], ...]
 """The kinds of values that were put into a recorded answer, and how many of each; empty for an exact hit."""
@@ -146,6 +146,10 @@ class Fail:
     """There is no answer."""
 
     skipped: Skipped
+
+
+FAULT = Fail(Skipped(Skip.FAULT, Skip.FAULT))
+"""The cache itself failed."""
 
 
 type Answer = Serve | Join | Share | ShareError | ServeStale | Refuse

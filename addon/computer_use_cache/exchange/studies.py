@@ -1,9 +1,10 @@
 """When misses are studied: at once while the proxy has time for it, else in a quieter moment.
 
-The streams that run come first. A study is put off if several others wait already, or if the event loop is late while
-many calls are under way. Once the loop is on time again, the study is made up for: without pauses while the proxy is
-idle, else in a small share of the time. The near miss is logged with its own time, even if the nearest entry was stored
-meanwhile: the two would have shared an answer. Only the newest studies that were put off are kept.
+The streams that run come first, because a study takes the interpreter from them. It is put off if several others wait
+already, if many calls are under way, or if the event loop is late with some. Once the loop is on time, it is made
+up for: without pauses while the proxy is idle, else in a small share of the time. The near miss is logged with its own
+time, even if the nearest entry was stored meanwhile: the two would have shared an answer. Only the newest studies that
+were put off are kept.
 """
 
 from __future__ import annotations
@@ -25,13 +26,16 @@ logger = logging.getLogger(__name__)
 
 _MOST_WAITING = 4
 """Studies that may wait for the only thread that runs them: answers wait for theirs before they are stored."""
-_MANY_CALLS = 8
+_MANY_CALLS = 16
+"""Calls under way that leave no time for studies."""
+_SOME_CALLS = 8
+"""Calls under way that leave no time for studies if the event loop is late."""
 _LATE_SECONDS = 0.005
 _MOST_PUT_OFF = 2000
 _MOST_BYTES = 16 * 1024 * 1024
 """Of the bodies of the requests whose studies were put off."""
 _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 1.0
-_SHARE = 0.2
+_SHARE = 0.05
 """The share of the time that making up for studies takes at most, unless the proxy is idle."""
 
 
@@ -59,8 +63,9 @@ class Studies:
 
     async def study(self, plan: Plan, late: float) -> Study | None:
         """The study of a miss, None if it is put off. `late` is by how many seconds the event loop is late."""
-        is_late = late > _LATE_SECONDS and len(self._flights) > _MANY_CALLS
-        if is_late or self._waiting >= _MOST_WAITING:
+        calls = len(self._flights)
+        is_busy = calls > _MANY_CALLS or (late > _LATE_SECONDS and calls > _SOME_CALLS)
+        if is_busy or self._waiting >= _MOST_WAITING:
             return None
         self._waiting += 1
         try:

@@ -1,11 +1,10 @@
-"""The APIs whose answers are cached, one file each. An API is added by one file, and its name in `FORMATS`."""
+"""The APIs whose answers are cached. An API is added by a file of its own, and its name in `FORMATS`."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 
-from computer_use_cache.formats.base import Format
+from computer_use_cache.formats.base import Format, Json
 from computer_use_cache.formats.bedrock_converse import BedrockConverse
 from computer_use_cache.formats.bedrock_invoke import BedrockInvoke, BedrockMessages
 from computer_use_cache.formats.chat_completions import ChatCompletions
@@ -32,17 +31,8 @@ from computer_use_cache.formats.pictures_and_sound import (
 from computer_use_cache.formats.responses import Responses
 from computer_use_cache.formats.token_counts import BedrockTokens, GeminiTokens, MessageTokens, ResponseTokens
 
-_GEMINI = re.compile(r"/(?:models|tunedModels|cachedContents)\b.*:\w+$|^/v1(?:(?:beta|alpha)/|internal:)")
-"""Google's custom methods (`models/m:countTokens`), and its versions."""
-
-_BEDROCK = re.compile(r"^/model/.+/[a-z-]+$")
-"""Bedrock's operations on a model, those that are not cached too (`async-invoke`)."""
-
-_ANTHROPIC = re.compile(r"/messages(?:/|$)|^/api/(?:hello|claude|event_logging|oauth)")
-"""The routes of Messages, and what Claude Code asks besides."""
-
 FORMATS: tuple[Format, ...] = (
-    *(ChatCompletions(), Completions(), Fim(), Embeddings(), Responses(), Messages()),
+    *(Messages(), ChatCompletions(), Completions(), Fim(), Embeddings(), Responses()),
     *(Gemini(), GeminiEmbeddings(), CodeAssist()),
     *(BedrockConverse(), BedrockMessages(), BedrockInvoke()),
     *(OllamaChat(), OllamaGenerate(), OllamaEmbed(), OllamaEmbeddings()),
@@ -51,6 +41,10 @@ FORMATS: tuple[Format, ...] = (
     *(Moderations(), Rerank(), VoyageEmbeddings(), ContextualizedEmbeddings()),
     *(Images(), ImageEdits(), ImageVariations(), Speech(), Transcriptions(), Translations()),
 )
+"""Where several claim a body (`guessed_route`), the first one has it."""
+
+KEPT_HEADERS = frozenset[str]().union(*(format.kept_headers for format in FORMATS))
+"""Response headers, with lower-case names, that are recorded and replayed, whichever API sent them."""
 
 
 def match(path: str) -> tuple[Format, str] | None:
@@ -60,16 +54,17 @@ def match(path: str) -> tuple[Format, str] | None:
 
 
 def of_client(path: str, below: str, headers: Collection[str]) -> Format:
-    """The API whose errors the client reads that asked for a path, `below` its API's base, with headers of these names
-    (in lower case); its answer need not be cached. OpenAI's where nothing tells."""
+    """The API that a client speaks, and so the form in which it reads errors, by its request's path, the path `below`
+    the API's base and the lower-case names of the headers. OpenAI's if they do not show it. The path need not be one
+    that is cached."""
     if found := match(below):
         return found[0]
-    if _BEDROCK.search(below):
-        return by_name("bedrock-converse")
-    if "anthropic-version" in headers or _ANTHROPIC.search(path):
-        return by_name("messages")
-    is_gemini = "/openai/" not in path and ("x-goog-api-key" in headers or _GEMINI.search(path))
-    return by_name("gemini" if is_gemini else "chat_completions")
+    return next((format for format in FORMATS if format.speaks(path, below, headers)), by_name("chat_completions"))
+
+
+def guessed_route(body: Json) -> str:
+    """The route, below an API's base, of a request with this body; "" if the body does not show it."""
+    return next(filter(None, (format.guessed_route(body) for format in FORMATS)), "")
 
 
 def by_name(name: str) -> Format:

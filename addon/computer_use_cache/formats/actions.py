@@ -22,7 +22,7 @@ _LONGEST_TEXT = 60
 _GRID = (1000, 1000)
 """Gemini names places on a grid that is laid over any screen."""
 _LARGEST = 1_000_000
-"""No screen is larger. A model may write any number, and none that is too large for a float can be shown."""
+"""No screen is larger. A model may write any number, even one that no float can hold."""
 
 
 class Gesture(StrEnum):
@@ -63,7 +63,7 @@ _BUTTONS = ("right", "middle", "wheel", "back", "forward")
 _PAIRS = (("x", "y"), ("coordinate_x", "coordinate_y"), ("start_x", "start_y"), ("startX", "startY"), ("x1", "y1"))
 _END_PAIRS = (("destination_x", "destination_y"), ("end_x", "end_y"), ("endX", "endY"), ("x2", "y2"))
 _POINTS = ("start_coordinate", "from", "start", "coordinate", "coordinates", "position", "point", "to", "end")
-"""Members that hold one point, those first where a drag begins."""
+"""Members that hold one point. Those where a drag begins come first."""
 _TEXTS = {
     Gesture.TYPE: ("text", "value", "content"),
     Gesture.KEY: ("keys", "key", "text"),
@@ -73,7 +73,7 @@ _TEXTS = {
     Gesture.MOVE: ("element", "selector", "ref", "index"),
     Gesture.WAIT: ("duration", "seconds", "time", "text"),
 }
-"""The member that says what is typed, pressed, opened or meant, by preference."""
+"""Members that say what is typed, pressed, opened or meant. The first one that is present counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Action:
 
 
 def of_call(name: str, arguments: object) -> tuple[Action, ...]:
-    """What a call of the tool `name` does on a screen, in its order."""
+    """What a call of the tool `name` does on a screen, in the order in which it is done."""
     return tuple(_of_call(name, arguments))
 
 

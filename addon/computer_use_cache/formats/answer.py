@@ -1,4 +1,4 @@
-"""An answer, read once for all who look at it: the judge, the search for credentials, the price, the log of calls."""
+"""An answer, parsed once for everything that looks at it: judging, the search for credentials, prices, the call log."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class Answer:
 
     @cached_property
     def events(self) -> Sequence[Event]:
-        """The events, if it is a stream."""
+        """The events of a stream."""
         return self.format.split_stream(self.body, self.shape)
 
     @cached_property
     def joined(self) -> Sequence[Event]:
-        """Fewer events that say the same."""
+        """The events, with runs that only add to one text joined: fewer, and they say the same."""
         delta = self.format.text_delta
         return deltas.joined(self.events, delta) if delta else self.events
 
     @cached_property
     def whole(self) -> Json:
-        """It as one JSON object."""
+        """The answer as one JSON object."""
         match self.shape:
             case Shape.JSON:
                 return load_object(self.body)
@@ -44,5 +44,5 @@ class Answer:
 
     @cached_property
     def searchable(self) -> bytes:
-        """Its body, with everything that it says as text: frames of AWS may hold base64."""
+        """The body as bytes in which every text of the answer can be found: AWS frames may hold base64."""
         return self.body if self.shape is not Shape.AWS else b"\n".join(event.data for event in self.events)

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, NoReturn
 import msgspec
 
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats import lines, sse, state
+from computer_use_cache.formats import lines, members, sse, state
 from computer_use_cache.formats.deltas import TextDelta
 from computer_use_cache.formats.findings import Findings
 from computer_use_cache.models import Event, Query, Shape, Skip
@@ -25,35 +25,6 @@ Json = dict[str, Any]
 
 _QUICK_DECODER = msgspec.json.Decoder()
 """Five times as fast as `json`: thousands of events are read before the client of a stream gets its end."""
-
-EXACT_MEMBERS = frozenset(
-    (
-        *("model", "models", "previous_response_id", "cachedContent", "cached_content", "file_id"),
-        *("url", "image_url", "video_url", "file_url", "server_url", "fileUri", "file_uri"),
-        *(
-            "data",
-            "bytes",
-            "file_data",
-            "redactedContent",
-            "signature",
-            "encrypted_content",
-            "thoughtSignature",
-            "thought_signature",
-        ),
-    )
-)
-"""Members of a request that name something elsewhere (the date in a model's name is not one of the run's), or that hold
-no text."""
-REFERENCE_TYPES = ("item_reference", "image_generation_call")
-"""Items whose id names something that the provider stores."""
-VOLATILE = frozenset(
-    (
-        *("id", "call_id", "tool_call_id", "request_id", "previous_response_id", "item_id"),
-        *("created", "created_at", "completed_at", "expires_at", "usage", "timings", "x_groq"),
-        *("system_fingerprint", "service_tier", "provider", "signature", "encrypted_content"),
-    )
-)
-"""The `volatile_members` of most APIs."""
 
 
 def dump(value: object) -> bytes:
@@ -112,7 +83,6 @@ class Format(ABC):
     """Top-level fields of the request that do not change the answer."""
     operation: ClassVar[str] = "chat"
     """What the model does: `gen_ai.operation.name` in OpenTelemetry's conventions, if they have a word for it."""
-
     routes: ClassVar[tuple[str, ...]] = ()
     """The API's paths below its base, if they are fixed ones."""
     origin_routes: ClassVar[tuple[str, ...]] = ()
@@ -127,7 +97,19 @@ class Format(ABC):
     """Whether a stream is whole once its terminal event was seen, even if the connection breaks right after it."""
     credential_header: ClassVar[str] = "authorization"
     """The header that carries the operator's key if the caller sent none."""
-
+    offline_status: ClassVar[int] = 404
+    """The status for what is not recorded and may not go upstream: one after which agents that speak this API do not
+    ask again. Most retry 408, 409, 429 and all 5xx; litellm also 400 but not 404, Codex all but 400."""
+    key_headers: ClassVar[tuple[str, ...]] = ()
+    """Request headers, in lower case, that change the answer. They enter the key in this order: only append to it."""
+    kept_headers: ClassVar[Collection[str]] = ("content-type", "request-id", "x-request-id", "x-generation-id")
+    """Response headers, in lower case, that are recorded and replayed."""
+    account_headers: ClassVar[tuple[str, ...]] = ()
+    """Request headers, in lower case, that name the caller's account without being credentials."""
+    envelope: ClassVar[str] = ""
+    """The request's field around the request of another API, if this API wraps one."""
+    chain: ClassVar[str] = ""
+    """The request's field that names an earlier answer to continue from, if the provider keeps answers."""
     conversation: ClassVar[str] = "messages"
     """The request's field that holds what was said so far."""
     instructions: ClassVar[tuple[str, ...]] = ()
@@ -142,22 +124,30 @@ class Format(ABC):
     """Where an answer or an event holds its usage; the first place is that of a whole answer."""
     usage_flavor: ClassVar[UsageFlavor]
     """How that usage is to be read."""
-    volatile_members: ClassVar[frozenset[str]] = VOLATILE
+    exact_members: ClassVar[frozenset[str]] = members.EXACT
+    """Members of a request, at any depth, in which no value is replaced: they name something elsewhere or hold data."""
+    tool_members: ClassVar[frozenset[str]] = members.TOOLS
+    """The request's fields in which tools and servers, and so credentials for them, are named."""
+    volatile_members: ClassVar[frozenset[str]] = members.VOLATILE
     """Members of an answer that differ between two calls that say the same."""
+    written_members: ClassVar[frozenset[str]] = members.WRITTEN_BY_API
+    """Members of an answer whose text the API wrote and not the model."""
+    position_members: ClassVar[frozenset[str]] = members.POSITIONS
+    """Members of an answer that count characters or tokens of a text, which therefore must not change."""
     text_delta: ClassVar[TextDelta | None] = None
-    """What events look like that do nothing but add to a text."""
+    """The pattern of events that only add to a text."""
     foreign_history: ClassVar[tuple[str, ...]] = ()
     """Texts in a provider's error that mean: this conversation contains something issued to another account."""
     call_id_places: ClassVar[tuple[str, ...]] = ()
     """Where a request holds the ids of calls and items."""
     argument_objects: ClassVar[frozenset[str]] = frozenset()
     """Members that hold a tool's arguments as JSON, where they are not JSON inside a string."""
+    reference_types: ClassVar[tuple[str, ...]] = ()
+    """The `type` of items whose id refers to something that the provider stores, and so is their content."""
     answers_in_text: ClassVar[bool] = True
     """Whether a value of the request that the answer repeats can be found in it."""
-
     client_ids: ClassVar[tuple[str, ...]] = ()
-    """Where a request names the client's account, project, session or installation: these are forwarded, but neither
-    part of the key nor stored."""
+    """Where a request names the client's account, project or session. Forwarded, but neither hashed nor stored."""
 
     def match(self, path: str) -> str | None:
         """For a path below the API's base (`/chat/completions`, no query): the part of it that belongs to the
@@ -173,11 +163,6 @@ class Format(ABC):
         model = body.get("model")
         return model if isinstance(model, str) else resource
 
-    offline_status: ClassVar[int] = 404
-    """The status for what is not recorded and may not go upstream: no agent that speaks this API asks again after it.
-    Most retry 408, 409, 429 and all 5xx. Mini SWE Agent (litellm) retries 400 but not 404, Codex every status but 400,
-    and Claude Code asks once more after a 404."""
-
     def wanted_shape(self, body: Json, path: str, query: Query) -> Shape:
         """The shape in which the client wants its answer."""
         return Shape.SSE if body.get("stream") is True else Shape.JSON
@@ -190,20 +175,46 @@ class Format(ABC):
         """The part of the request that decides the answer (a new object; `body` is left alone)."""
         return {name: value for name, value in body.items() if name not in self.key_excluded}
 
+    def speaks(self, path: str, below: str, headers: Collection[str]) -> bool:
+        """Whether a path that is not cached, `below` the API's base, or the lower-case names of the headers show that
+        the client speaks this API."""
+        return False
+
+    def guessed_route(self, body: Json) -> str:
+        """The route, below the API's base, of a request with this body; "" if the body is not clearly this API's."""
+        return ""
+
     def opened_request(self, body: Json) -> Json:
         """A request without the envelope that some APIs put around that of another (Code Assist around Gemini's)."""
         return body
 
+    def messages_of(self, body: Json) -> list[Any]:
+        """The conversation in an opened request, one item for each message; [] if the API has none."""
+        messages = body.get(self.conversation)
+        return messages if isinstance(messages, list) else []
+
+    def is_answer(self, message: Json) -> bool:
+        """Whether the model said this message of a conversation."""
+        return message.get("role") == "assistant"
+
+    def is_instruction(self, message: Json) -> bool:
+        """Whether this message of a conversation is part of the system prompt."""
+        return message.get("role") in ("system", "developer")
+
     def opened_answer(self, answer: Json) -> Json:
         """An answer, or one object of a stream, without that envelope."""
         return answer
+
+    def model_of_answer(self, answer: Json) -> Any:
+        """What an opened answer names as its model."""
+        return answer.get("model")
 
     def bypass_reason(self, body: Json) -> str | None:
         """Why this request must not be cached (state on the provider's side), or None."""
         return state.handle(body)
 
     def keeps_answer(self, body: Json) -> bool:
-        """Whether the provider keeps the answer, so that a later request can name it by its id."""
+        """Whether the provider keeps the answer and a later request may name it by its id."""
         return False
 
     def signed_members(self, part: Json) -> Collection[str]:
@@ -221,8 +232,7 @@ class Format(ABC):
         error, everything finished, and the terminal event seen, or else `ended` as in `Response`."""
 
     def check_bytes(self, answer: bytes, *, ended: bool) -> Findings:
-        """What was found in an answer that is not JSON. Raises FormatError if it is not good and whole; `ended` is as
-        in `Response`."""
+        """The same for an answer that is neither JSON nor a stream of events."""
         raise FormatError("the answer is not JSON", Skip.NOT_JSON)
 
     @abstractmethod

@@ -5,6 +5,7 @@ Rules: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_Operations_Am
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar
 from urllib.parse import quote, unquote
@@ -23,6 +24,9 @@ _ERROR_TYPES = {
     504: "ModelTimeoutException",
 }
 
+_OPERATION = re.compile(r"^/model/.+/[a-z-]+$")
+"""Any operation on a model, including those that are not cached (`async-invoke`)."""
+
 
 class Bedrock(Format):
     """One pair of operations on a model: `POST /model/{id}/{operation}`. The id may be an ARN, encoded or not."""
@@ -31,9 +35,20 @@ class Bedrock(Format):
     operations: ClassVar[tuple[str, str]]
     """The operation that answers in JSON, and the one that streams."""
     credential_header = "authorization"
+    key_headers: ClassVar[tuple[str, ...]] = (
+        *("x-amzn-bedrock-guardrailidentifier", "x-amzn-bedrock-guardrailversion", "x-amzn-bedrock-trace"),
+    )
+    kept_headers: ClassVar[Collection[str]] = (
+        *("content-type", "x-amzn-requestid"),
+        *("x-amzn-bedrock-content-type", "x-amzn-bedrock-invocation-latency"),
+        *("x-amzn-bedrock-input-token-count", "x-amzn-bedrock-output-token-count"),
+    )
 
     def match(self, path: str) -> str | None:
         return model_of(path, self.operations)
+
+    def speaks(self, path: str, below: str, headers: Collection[str]) -> bool:
+        return _OPERATION.search(below) is not None
 
     def model(self, body: Json, resource: str) -> str:
         """The id, without the part before it in an ARN."""

@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from computer_use_cache.errors import FormatError
-from computer_use_cache.formats import findings
-from computer_use_cache.formats.base import VOLATILE, Json, UsageFlavor, dump, load_object
+from computer_use_cache.formats import findings, members
+from computer_use_cache.formats.base import Json, UsageFlavor, dump, load_object
 from computer_use_cache.formats.bedrock import Bedrock
 from computer_use_cache.formats.findings import Findings
 from computer_use_cache.formats.messages import Messages
@@ -21,7 +21,7 @@ from computer_use_cache.formats.partial_json import load_cut
 from computer_use_cache.models import Event, Skip
 
 _PADDING = "p"
-"""Every event has some, so that its length does not tell what it says. No JSON answer has any."""
+"""Random text in every event, so that its length does not reveal what it says. JSON answers have none."""
 _AT_STOP = ("stopReason", "additionalModelResponseFields")
 """The members of an answer that come with messageStop; all others but the message come with metadata."""
 _MESSAGE = "output"
@@ -41,7 +41,7 @@ class BedrockConverse(Bedrock):
         f"messages/*/content/*/{place}/source/bytes" for place in ("image", "toolResult/content/*/image")
     )
     usage_flavor = UsageFlavor("aws", "default")
-    volatile_members = VOLATILE | {"metrics", "toolUseId"}
+    volatile_members = members.VOLATILE | {"metrics", "toolUseId"}
     foreign_history = Messages.foreign_history
     call_id_places = ("messages/*/content/*/toolUse/toolUseId", "messages/*/content/*/toolResult/toolUseId")
     argument_objects = frozenset({"input"})
@@ -147,7 +147,7 @@ class _Block:
         self._text: dict[str, list[str]] = {}
         self._citations: list[Any] = []
         self._result: list[Any] = []
-        """What a tool of the provider's gave."""
+        """The result of a tool that the provider ran."""
 
     def add(self, delta: Json) -> None:
         match delta:

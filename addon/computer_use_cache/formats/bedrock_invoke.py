@@ -21,7 +21,7 @@ from computer_use_cache.formats.messages import Messages
 from computer_use_cache.models import Event, Shape, Skip
 
 _ENDINGS = frozenset({"stop_reason", "stopReason", "finish_reason", "finishReason", "completionReason"})
-"""Why a model ended, as Anthropic, Meta, Mistral, Amazon, Cohere and AI21 spell it."""
+"""The member that says why a model stopped, as Anthropic, Meta, Mistral, Amazon, Cohere and AI21 spell it."""
 _GUARDRAIL = "amazon-bedrock-guardrailAction"
 """Where a guardrail blocks a request, the model is not asked and has no reason to end."""
 _KEPT_APART = re.compile(r"cohere\.command-(?:light-)?text")
@@ -31,7 +31,7 @@ _UNSPOKEN = _ENDINGS | {METRICS, "stop", "finish_reasons"}
 _OWN_TYPES = frozenset({"application/json", "application/*", "*/*", "application/vnd.amazon.eventstream"})
 """The API's own media types: an `Accept` that names one of them asks for nothing else."""
 _OLD_CLAUDE = re.compile(r"\.claude-(?:v\d|instant)")
-"""Models that are asked for a completion, and answer with one."""
+"""Models from before the Messages API, which complete a prompt."""
 _VECTORS = frozenset({"embedding", "embeddings", "embeddingsByType"})
 
 
@@ -80,7 +80,7 @@ class BedrockInvoke(_Chunks):
         return super().model(body, resource.partition(" ")[0])
 
     def wanted_type(self, headers: Mapping[str, str]) -> str:
-        """A model that draws may give its picture alone."""
+        """A model that draws can be asked for the bare picture instead of JSON."""
         wanted = headers.get("x-amzn-bedrock-accept") or headers.get("accept", "")
         types = {item.partition(";")[0].strip().lower() for item in wanted.split(",")} - {""}
         return "" if types & _OWN_TYPES else ",".join(sorted(types))

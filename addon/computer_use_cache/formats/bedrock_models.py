@@ -1,7 +1,7 @@
-"""How the models that Bedrock serves spell an answer and the events of its stream, and how each is made of the other.
+"""How the models that Bedrock serves spell an answer and the events of its stream, and how to convert between them.
 
-InvokeModel passes on what the model's maker has defined. A model may hide behind an ARN, so the maker is told by the
-members of what it sent, not by its name. Whatever is not in `_DIALECTS` cannot be converted: Cohere's Command (not
+InvokeModel passes on what the model's maker has defined. An ARN hides the model's name, so the maker is recognised by
+the members of what the model sent. Whatever is not in `_DIALECTS` cannot be converted: Cohere's Command (not
 Command R), whose stream lacks ids and prompt, AI21's Jurassic, pictures, and embeddings, which are not streamed at all.
 
 Rules: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html
@@ -24,12 +24,12 @@ from computer_use_cache.models import Event
 METRICS = "amazon-bedrock-invocationMetrics"
 """Bedrock adds it to the last event of every model. No answer has it."""
 _BEDROCKS_OWN = "amazon-bedrock-"
-"""How the names of members begin that Bedrock adds to what the model said: what a guardrail did."""
+"""Begins the names of members that Bedrock adds to the model's own, about what a guardrail did."""
 _TEXTS = frozenset({"generation", "completion", "text", "content"})
 """Strings that grow from event to event."""
 
 _OF_TITAN = frozenset({"inputTextTokenCount", "totalOutputTextTokenCount", "completionReason"})
-"""What an event of Titan has beside its text and its number."""
+"""Members that an event of Titan has beside its text and its index."""
 
 _COMPLETION, _CHUNK = "chat.completion", "chat.completion.chunk"
 """The kinds of a whole answer and of an event, where a model names them as OpenAI does."""
@@ -39,7 +39,7 @@ type _Explode = Callable[[Json], list[Json]]
 
 
 class _Dialect(NamedTuple):
-    """One way to spell an answer. `streamed` and `whole` tell it by an event, and by an answer."""
+    """One way to spell an answer. `streamed` recognises it by an event, `whole` by an answer."""
 
     streamed: Callable[[Json], bool]
     whole: Callable[[Json], bool]
@@ -48,7 +48,7 @@ class _Dialect(NamedTuple):
 
 
 def assemble(payloads: Sequence[Json]) -> Json:
-    """The answer that these events make together. Raises FormatError if nothing here knows them."""
+    """The answer that these events add up to. Raises FormatError if no dialect fits them."""
     added = {
         name: value
         for payload in payloads
@@ -64,7 +64,7 @@ def assemble(payloads: Sequence[Json]) -> Json:
 
 
 def explode(answer: Json) -> list[Json]:
-    """The events that say what this answer does. Raises FormatError if nothing here knows it."""
+    """The events of a stream with the content of this answer. Raises FormatError if no dialect fits it."""
     said = _without_added(answer)
     for dialect in _DIALECTS:
         if dialect.whole(said):
@@ -76,7 +76,7 @@ def explode(answer: Json) -> list[Json]:
 
 @contextlib.contextmanager
 def _refusing(message: str) -> Iterator[None]:
-    """Raise FormatError for what only looks as if it were spelled in a dialect."""
+    """Turn errors about what only looked like this dialect into FormatError."""
     try:
         yield
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
@@ -100,8 +100,8 @@ def _spoken_as(format: Format) -> tuple[_Assemble, _Explode]:
 
 
 def _grown(known: Any, value: Any, name: str = "") -> Any:
-    """What two events give together: texts go on, the only choice of both is joined, the last number holds, and what
-    says nothing changes nothing. Raises FormatError for two different values of anything else."""
+    """Two events added up. Texts are appended, the only choice of each is merged, the last number counts, and a value
+    that says nothing is ignored. Raises FormatError if anything else has two different values."""
     match known, value:
         case _, None | "" | []:
             return value if known is None else known
@@ -128,7 +128,7 @@ def _join(events: Sequence[Json]) -> Json:
 
 
 def _alone(answer: Json) -> list[Json]:
-    """A stream of one event, where an event is an answer with a part of the text."""
+    """A stream of one event, for models whose events are answers with a part of the text."""
     return [answer]
 
 
@@ -197,7 +197,10 @@ def _explode_titan(answer: Json) -> list[Json]:
     for index, result in enumerate(answer["results"]):
         count = {"totalOutputTextTokenCount": result.get("tokenCount")}
         said = {name: value for name, value in result.items() if name != "tokenCount"}
-        events.append(head | said | count | {"index": index})
+        added = head | count | {"index": index}
+        if not added.keys().isdisjoint(said):
+            raise FormatError("a result of Titan has a member that would be lost in an event")
+        events.append(said | added)
     return events
 
 

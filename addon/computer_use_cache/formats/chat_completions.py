@@ -1,4 +1,4 @@
-"""Chat completions: what the deltas of a stream make together is the message of the answer.
+"""Chat completions: the deltas of a stream add up to the message of the answer.
 
 Text grows, labels such as `role` and `id` stay, objects and lists are joined member by member; this holds
 for fields that the API does not define as well.
@@ -20,20 +20,20 @@ from computer_use_cache.formats.openai_choices import ChoiceFormat, join_extras,
 from computer_use_cache.models import Event
 
 _LABELS = frozenset({"role", "id", "type", "name", "format"})
-"""Strings that come whole. Some servers repeat them in every delta, so they must not grow."""
+"""Strings that arrive whole. Some servers repeat them in every delta, so they must not be appended."""
 _TEXTS = ("reasoning", "reasoning_content", "content", "refusal")
 """Strings of a message that get a delta of their own, in the order in which a model writes them."""
 _COMMENTS = frozenset({"role", "name", "annotations", "citations", "provider_specific_fields"})
 """Members of a message that say nothing by themselves."""
 _JOINED = frozenset(("index", "delta", "message", "text"))
-"""Members of a choice that are read otherwise, or repeat others: Perplexity sends the message so far beside each delta,
-Together the delta's own text."""
+"""Members of a choice that are handled elsewhere, or only repeat others: beside each delta, Perplexity sends the
+message so far, and Together the delta's text."""
 _TEXT_DELTA = TextDelta.of(
     rb'\{[^][{}]*"choices": ?\[\{[^][{}]*"delta": ?\{(?:"role": ?"assistant", ?)?'
     rb'"(?:content|reasoning_content)": ?"',
     rb'(?P<end>"\}[^][{}]*\}\][^][{}]*?)(?:, ?"(?:obfuscation|p)": ?"[^"\\\x00-\x1f\x80-\xff]*")?\}',
 )
-"""No list or object beside these: those would grow with every chunk."""
+"""No other list or object may be in the event: joining chunks would make it grow."""
 
 
 class ChatCompletions(ChoiceFormat):
@@ -47,6 +47,9 @@ class ChatCompletions(ChoiceFormat):
     image_places = ("messages/*/content/*/image_url/url", "messages/*/content/*/file/file_data")
     call_id_places = ("messages/*/tool_calls/*/id", "messages/*/tool_call_id")
 
+    def guessed_route(self, body: Json) -> str:
+        return self.routes[0] if "messages" in body else ""
+
     def signed_members(self, part: Json) -> Collection[str]:
         match part:
             case {"signature": str()} | {"type": "reasoning.encrypted"}:
@@ -56,7 +59,7 @@ class ChatCompletions(ChoiceFormat):
         return ()
 
     def key_body(self, body: Json) -> Json:
-        """Leaves out Anthropic's `cache_control` of content parts too, which OpenRouter takes: it is about billing."""
+        """Leaves out `cache_control` of content parts too (Anthropic's, for OpenRouter): it only changes billing."""
         key = super().key_body(body)
         if isinstance(key.get("messages"), list):
             key["messages"] = [_uncontrolled(message) for message in key["messages"]]
@@ -149,7 +152,7 @@ def _whole_call(call: Json) -> Json:
 
 
 def _told_apart(entries: list[Any]) -> list[Any]:
-    """The entries numbered anew if an `index` comes twice: SDKs join those, a summary and its encrypted form too."""
+    """The entries, renumbered if an `index` occurs twice: SDKs merge those, even a summary and its encrypted form."""
     indices = [entry["index"] for entry in entries if isinstance(entry, dict) and "index" in entry]
     if all(indices.count(index) == 1 for index in indices):
         return entries
@@ -157,7 +160,7 @@ def _told_apart(entries: list[Any]) -> list[Any]:
 
 
 def _one_base64(data: str) -> str:
-    """Base64 as one, of pieces that may each end in padding."""
+    """One base64 text from pieces that may each end in padding."""
     pieces = re.findall("[^=]+=*", data)
     if len(pieces) < 2:
         return data
@@ -172,7 +175,7 @@ def _joined_object(known: Json, delta: Json) -> Json:
 
 
 def _joined(name: str, known: Any, value: Any) -> Any:
-    """What two deltas give for the field `name` together."""
+    """The value of the field `name` after two deltas."""
     if value is None:
         return known
     if name == "content" and (isinstance(known, list) or isinstance(value, list)):
@@ -213,7 +216,7 @@ def _content_chunks(content: Any) -> list[Any]:
 
 
 def _joined_list(known: list[Any], more: list[Any], same: Callable[[Json, Json], bool]) -> list[Any]:
-    """The list with each new entry joined to the last one that it continues, else put at the end."""
+    """The list with each new entry merged into the last one that it continues, or else appended."""
     entries = list(known)
     for entry in more:
         for place in reversed(range(len(entries))):

@@ -22,12 +22,14 @@ class CodeAssist(Gemini):
     """`generateContent`, `streamGenerateContent` and `countTokens` of `/v1internal`."""
 
     name = "code_assist"
+    offline_status = 400  # after a 404 Gemini CLI asks another model
     key_excluded = Gemini.key_excluded | {"enabled_credit_types"}
     client_ids = (
         *("project", "user_prompt_id", "requestId", "request_id"),
         *("request/session_id", "request/sessionId"),
     )
     origin_paths = ("/v1internal:",)
+    envelope = "request"
     credential_header = "authorization"
     usage_places = ("usageMetadata", "response/usageMetadata")
     """The first one is that of an opened answer."""
@@ -51,7 +53,7 @@ class CodeAssist(Gemini):
         return super().bypass_reason(self.opened_request(body))
 
     def opened_request(self, body: Json) -> Json:
-        return _opened(body, "request")
+        return _opened(body, self.envelope)
 
     def opened_answer(self, answer: Json) -> Json:
         return _opened(answer, "response")

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats import findings
-from computer_use_cache.formats.base import VOLATILE, Format, Json, UsageFlavor, dump, load_objects
+from computer_use_cache.formats import findings, members
+from computer_use_cache.formats.base import Format, Json, UsageFlavor, dump, load_objects
 from computer_use_cache.formats.findings import Findings
 from computer_use_cache.models import Event, Skip
 
@@ -25,7 +25,7 @@ class Cohere(Format):
 
     key_excluded = frozenset({"stream", "cache_control", "metadata"})
     usage_flavor = UsageFlavor("cohere", "default", ("default",))
-    volatile_members = VOLATILE | {"generation_id", "response_id", "meta"}
+    volatile_members = members.VOLATILE | {"generation_id", "response_id", "meta"}
 
     def error(self, error: RequestError) -> Json:
         return {"message": error.message}
@@ -88,7 +88,7 @@ def _folded(payloads: Iterable[Json]) -> Json:
         elif kind == "message-end":
             answer |= delta
         elif member and isinstance(said, dict):
-            _grow(parts.setdefault(member, {}).setdefault(int(payload.get("index") or 0), {}), said.get(member))
+            _grow(parts.setdefault(member, {}).setdefault(_index(payload), {}), said.get(member))
         else:
             _grow(message, said)
     for member in _PARTS.values():
@@ -101,8 +101,15 @@ def _folded(payloads: Iterable[Json]) -> Json:
     return answer | {"message": message}
 
 
+def _index(payload: Json) -> int:
+    index = payload.get("index") or 0
+    if not isinstance(index, int):
+        raise FormatError("the index of a part is not an integer")
+    return index
+
+
 def _grow(whole: Json, piece: Any) -> None:
-    """Add a delta to what came before: texts go on, other values come whole."""
+    """Add a delta to what came before: texts are appended, other values replace."""
     for name, value in piece.items() if isinstance(piece, dict) else ():
         known = whole.get(name)
         if isinstance(known, dict) and isinstance(value, dict):
@@ -128,14 +135,17 @@ def _payloads(answer: Json) -> Iterator[Json]:
     if message.get("tool_plan"):
         yield {"type": "tool-plan-delta", "delta": {"message": {"tool_plan": message["tool_plan"]}}}
     for owner, member in _PARTS.items():
-        for index, part in enumerate(message.get(member) or ()):
+        parts = message.get(member) or []
+        if not isinstance(parts, list):
+            raise FormatError(f"`{member}` is not a list")
+        for index, part in enumerate(parts):
             yield from _part(owner, member, index, part)
     end = {name: value for name, value in answer.items() if name not in ("id", "message")}
     yield {"type": "message-end", "id": answer.get("id"), "delta": end}
 
 
 def _part(owner: str, member: str, index: int, part: Json) -> Iterator[Json]:
-    """The events of one part: it opens with its texts empty, which follow in a delta."""
+    """The events of one part: an opening one in which its texts are empty, and a delta with them."""
 
     def event(step: str, piece: Json) -> Json:
         return {"type": f"{owner}-{step}", "index": index, "delta": {"message": {member: piece}}}

@@ -39,6 +39,12 @@ class CohereChatV1(Cohere):
     def wanted_shape(self, body: Json, path: str, query: Query) -> Shape:
         return Shape.LINES if body.get("stream") is True else Shape.JSON
 
+    def is_answer(self, message: Json) -> bool:
+        return message.get("role") == "CHATBOT"
+
+    def is_instruction(self, message: Json) -> bool:
+        return message.get("role") == "SYSTEM"
+
     def bypass_reason(self, body: Json) -> str | None:
         if body.get("conversation_id"):
             return "conversation_id names a conversation that Cohere keeps"

@@ -22,6 +22,9 @@ class Completions(ChoiceFormat):
     answer_object = "text_completion"
     chunk_object = "text_completion"
 
+    def guessed_route(self, body: Json) -> str:
+        return self.routes[0] if "prompt" in body else ""
+
     def text_choice(self, text: str) -> Json:
         return {"text": text}
 

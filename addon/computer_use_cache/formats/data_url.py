@@ -1,4 +1,4 @@
-"""Data URLs (RFC 2397), the one pattern for all who look for pictures, sounds and files inside a body."""
+"""Data URLs (RFC 2397): the one pattern for everything that looks for pictures, sounds and files in a body."""
 
 from __future__ import annotations
 

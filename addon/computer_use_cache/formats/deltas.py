@@ -1,7 +1,7 @@
 """Joins the events of a stream that only add to one text.
 
-Most events of most streams do, and differ in nothing but the piece of text. One event with all the text says the same,
-and is read in a fraction of the time.
+Most events of most streams do nothing else, and differ only in their piece of text. One event with all of the text
+says the same, and is read in a fraction of the time.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ _PIECE = rb'(?P<text>[^"\\\x00-\x1f]*)'
 
 
 class TextDelta(NamedTuple):
-    """What the data of such an event looks like: all before the piece of text, and the piece with all after it. Only
-    the group `end` of the latter must be the same in all events that are joined."""
+    """The patterns of such an event's data: what comes before the piece of text, and the piece with what follows. Of
+    what follows, only the group `end` must be the same in all events that are joined."""
 
     before: re.Pattern[bytes]
     rest: re.Pattern[bytes]

@@ -1,4 +1,4 @@
-"""Embeddings: a request may be a batch, and a batch is nothing but its single inputs side by side.
+"""Embeddings: a request may be a batch, which is just its single inputs side by side.
 
 So every input is one entry: a batch asks upstream only for inputs not seen before, and its answer is joined
 from single ones. `encoding_format` is a shape, floats or base64 of the same numbers as little-endian float32.
@@ -32,8 +32,8 @@ _SMALLEST_NORMAL = 2.0**-126
 class Embeddings(OpenAI, Format):
     """The embeddings API, with the methods that take a batch apart and put it together.
 
-    For a batch: `inputs`, then per input the key of `single`; `subset` is forwarded for those not seen,
-    `split` gives their answers, `join` the whole one.
+    `inputs` are those of a batch, and `single` is the request for one of them, which has a key. `subset` is the request
+    for those that are not stored; `split` cuts its answer into single ones, and `join` makes the whole answer.
     """
 
     name = "embeddings"
@@ -45,6 +45,9 @@ class Embeddings(OpenAI, Format):
     usage_flavor = UsageFlavor("openai", "embeddings", ("embeddings",))
     answers_in_text = False
     _openai_fields = key_excluded | {"model", "input", "dimensions", "encoding_format"}
+
+    def guessed_route(self, body: Json) -> str:
+        return self.routes[0] if "input" in body and "embed" in str(body.get("model")) else ""
 
     def wanted_shape(self, body: Json, path: str, query: Query) -> Shape:
         return Shape.JSON
@@ -83,7 +86,7 @@ class Embeddings(OpenAI, Format):
         raise FormatError("embeddings are not streamed")
 
     def unasked_form(self, answer: bytes, request: Json) -> str:
-        """Such an answer is replayed unchanged: base64 that nobody asked for may hold any numbers, not only float32."""
+        """Base64 that nobody asked for may hold other numbers than float32, so such an answer is replayed unchanged."""
         return _wanted(request) if self.adapts_answer(answer, request) else ""
 
     def adapts_answer(self, answer: bytes, request: Json) -> bool:
@@ -116,13 +119,13 @@ class Embeddings(OpenAI, Format):
     def inputs(self, request: Json) -> list[Input]:
         """The single inputs of a batch of at least two, in order; empty for every other request.
 
-        Jina's `late_chunking` embeds each input in the light of the others, so there is nothing to take apart.
+        Jina's `late_chunking` embeds each input in the context of the others, so such a batch is one input.
         """
         inputs = _inputs(request)
         return inputs if len(inputs) > 1 and not request.get("late_chunking") else []
 
     def single(self, request: Json, one: Input) -> Json:
-        """The request for one input of a batch; its `key_body` is that of a client asking for it alone."""
+        """The request for one input of a batch. Its `key_body` is that of a client's request for this input alone."""
         return request | {"input": one}
 
     def subset(self, request: Json, inputs: Sequence[Input]) -> Json:
@@ -153,7 +156,7 @@ class Embeddings(OpenAI, Format):
         return answers[0] | {"data": data} | usage
 
     def _is_recodable(self, request: Json) -> bool:
-        """Whether floats and base64 are two shapes of one answer.
+        """Whether floats and base64 are two forms of one answer.
 
         Other providers' fields may ask for other numbers (`output_dtype`, `embedding_type`, ...), whose
         base64 is not that of float32; then `encoding_format` stays in the key and answers stay as they are.
@@ -241,7 +244,7 @@ def _share(whole: int | float, weights: Sequence[int]) -> list[int | float]:
 
 
 def _add_usage(left: Json, right: Json) -> Json:
-    """The sum of two usages: numbers are added, also inside objects; of everything else the left one's counts."""
+    """The sum of two usages: numbers are added, also inside objects; anything else is taken from the left one."""
     total = dict(left)
     for name, value in right.items():
         before = total.get(name)

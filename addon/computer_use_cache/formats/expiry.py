@@ -1,10 +1,11 @@
-"""When what an answer hands out expires at the provider: containers, spoken answers, links that are signed for a time.
+"""When things that an answer names expire at the provider: containers, spoken answers, signed links.
 
 Such an answer must not be replayed afterwards: its next turn would name something that is gone.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,15 +18,15 @@ _NOT_HANDED_OUT = frozenset(
         *("parameters", "input_schema", "function"),
     )
 )
-"""Members in which the request is repeated, or in which the model writes."""
+"""Members that repeat the request, or that the model wrote."""
 _HINTS = (b"xpir", b"se=")
-"""One of these is in every JSON text that has a time of expiry."""
-_EARLIEST = 1e9
-"""A smaller number is no time in Unix seconds."""
+"""Every JSON text with a time of expiry contains one of these."""
+_EARLIEST, _LATEST = 1e9, 1e15
+"""Numbers beyond these are no times in Unix seconds."""
 
 
 def may_expire(body: bytes) -> bool:
-    """False if nothing in a JSON text can have a time of expiry: most answers need not be searched."""
+    """False if a JSON text cannot have a time of expiry, so that most answers need not be searched."""
     return any(hint in body for hint in _HINTS)
 
 
@@ -55,7 +56,7 @@ def _time(value: Any) -> Iterator[float]:
     match value:
         case bool():
             return
-        case int() | float() if value >= _EARLIEST:
+        case int() | float() if _EARLIEST <= value <= _LATEST:
             yield float(value)
         case str():
             try:
@@ -77,7 +78,7 @@ def _signed_until(url: str) -> Iterator[float]:
             yield (signed + timedelta(seconds=int(query[f"{signer}-expires"]))).timestamp()
         except (LookupError, ValueError, OverflowError):
             continue
-    if query.get("expires", "").isdecimal():
+    if re.fullmatch("[0-9]{1,12}", query.get("expires", "")):
         yield from _time(int(query["expires"]))
     if "sig" in query:
         yield from _time(query.get("se"))

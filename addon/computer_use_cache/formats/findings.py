@@ -1,7 +1,7 @@
-"""What all formats share in judging an answer: how the words of its ending are read, and whether it says anything.
+"""What all formats share in judging an answer: what its finish reason means, and whether it says anything.
 
-Gateways pass the finish reasons of one API on in another, so the words are one table for all. A word that is not in it
-is taken for a good ending.
+Gateways pass on the finish reasons of one API in another, so one table serves all. A reason that is not in it counts as
+a good ending.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _LABELS = frozenset({"type", "id", "index", "role", "object", "format", "status"
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What was found in a good answer: it is silent without text, call, reasoning, refusal, sound or other item."""
+    """What was found in a good answer. It is silent without any text, call, reasoning, refusal, sound or other item."""
 
     is_silent: bool = False
     endings: frozenset[Ending] = frozenset()

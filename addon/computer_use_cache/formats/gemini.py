@@ -15,9 +15,8 @@ from typing import Any, ClassVar
 from urllib.parse import quote, unquote
 
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats import findings
+from computer_use_cache.formats import findings, members
 from computer_use_cache.formats.base import (
-    VOLATILE,
     Format,
     Json,
     UsageFlavor,
@@ -32,6 +31,8 @@ from computer_use_cache.models import Ending, Event, Query, Shape, Skip
 _STREAMED = ":streamGenerateContent"
 _PLACE = "(?:projects/[^/]+/locations/[^/]+/)?(?:publishers/google/)?"
 _ROUTE = re.compile(rf"/(?P<resource>{_PLACE}(?:models|tunedModels)/.+):(?P<method>\w+)")
+_ANY_METHOD = re.compile(r"/(?:models|tunedModels|cachedContents)\b.*:\w+$|^/v1(?:(?:beta|alpha)/|internal:)")
+"""Google's custom methods (`models/m:countTokens`), and the versions that only Google's paths have."""
 _CONTINUED = frozenset({"citations", "citationSources", "topCandidates", "chosenCandidates"})
 """Lists that continue in every chunk: citations, and log probabilities by decoding step."""
 
@@ -78,7 +79,7 @@ class Gemini(Format):
     )
     usage_places: ClassVar[tuple[str, ...]] = ("usageMetadata",)
     usage_flavor = UsageFlavor("google", "default")
-    volatile_members = VOLATILE | {"responseId", "createTime", "usageMetadata", "modelVersion"}
+    volatile_members = members.VOLATILE | {"responseId", "createTime", "usageMetadata", "modelVersion"}
     foreign_history = ("hought signature", "hought_signature", "CachedContent not found")
     terminal_is_final = False  # some versions send a finishReason with every chunk
     credential_header = "x-goog-api-key"
@@ -100,6 +101,15 @@ class Gemini(Format):
         """`models/<name>` or `tunedModels/<name>` for both methods, so that they share a key; with the project and
         the location of Vertex AI."""
         return resource_of(path, "generateContent", "streamGenerateContent")
+
+    def speaks(self, path: str, below: str, headers: Collection[str]) -> bool:
+        return "/openai/" not in path and ("x-goog-api-key" in headers or _ANY_METHOD.search(path) is not None)
+
+    def is_answer(self, message: Json) -> bool:
+        return message.get("role") == "model"
+
+    def model_of_answer(self, answer: Json) -> object:
+        return answer.get("modelVersion")
 
     def model(self, body: Json, resource: str) -> str:
         return re.sub(f"^{_PLACE}(?:models/)?", "", resource)
@@ -126,8 +136,8 @@ class Gemini(Format):
         return Shape.SSE if alt.startswith("sse") else Shape.ARRAY
 
     def check_answer(self, answer: Json) -> Findings:
-        """Without candidates, as a blocked prompt is answered, an answer is not good: Google may decide otherwise the
-        next time."""
+        """An answer without candidates, as to a blocked prompt, is not good: Google may decide otherwise the next
+        time."""
         return _check([answer])
 
     def check_events(self, events: Sequence[Event], *, ended: bool = False) -> Findings:
@@ -138,8 +148,8 @@ class Gemini(Format):
         return _check(load_objects(events))
 
     def assemble(self, events: Sequence[Event]) -> Json:
-        """The chunks added up: lists of parts, citations, sources and log probabilities go on, of other fields the
-        last value counts."""
+        """The chunks added up: lists of parts, citations, sources and log probabilities are continued; of any other
+        field the last value counts."""
         head: Json = {}
         candidates: dict[int, Json] = {}
         for event in events:
@@ -236,10 +246,10 @@ def _add(whole: Json, piece: Json) -> None:
 
 
 def _continued_sources(known: Json, piece: Json) -> Json:
-    """The sources so far and the supports that point at them, which count from the first source of their own piece."""
+    """The sources so far, and the supports that point at them by number. Each piece numbers its own sources."""
     sources, more_sources = _objects(known, "groundingChunks"), _objects(piece, "groundingChunks")
     supports, more_supports = _objects(known, "groundingSupports"), _objects(piece, "groundingSupports")
-    if more_sources[: len(sources)] != sources:  # else the piece tells all anew
+    if more_sources[: len(sources)] != sources:  # else the piece repeats all of them
         if more_sources:
             more_supports = [_shifted(support, len(sources)) for support in more_supports]
         more_sources = sources + more_sources
@@ -264,7 +274,7 @@ def _shifted(support: Json, by: int) -> Json:
 
 
 def _add_parts(parts: list[Any], more: list[Any]) -> None:
-    """Append the parts of the next chunk; text that goes on across the border of two chunks becomes one part.
+    """Append the parts of the next chunk. Text that continues from one chunk into the next becomes one part.
 
     Only bare text does: a part with a signature must go back to the model unchanged.
     """

@@ -1,4 +1,4 @@
-"""A picture, sound or file inside a request or an answer, and what is said of it: type, bytes, pixels.
+"""A picture, sound or file inside a request or an answer, and its description: type, bytes, pixels.
 
 Only the head of its data is decoded, and none of it is shown: a screenshot has a million characters.
 """
@@ -91,7 +91,7 @@ def pixel_size(data: str) -> tuple[int, int] | None:
 
     try:
         width, height = imagesize.get(io.BytesIO(head))
-    except Exception:  # what a client sends may break off anywhere
+    except Exception:  # a client may send a damaged file
         return None
     return (width, height) if width > 0 and height > 0 else None
 

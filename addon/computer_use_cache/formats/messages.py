@@ -1,19 +1,19 @@
-"""Anthropic Messages: an answer is folded from, and cut into, the events of one streamed message.
+"""Anthropic Messages: which answers are good, and which part of a request decides them. message_events.py has streams.
 
-Rules: https://docs.anthropic.com/en/api/messages-streaming
+Rules: https://docs.anthropic.com/en/api/messages
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import re
+from collections.abc import Collection, Sequence
 from typing import Any, ClassVar
 
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats import cache_control, findings, vertex
-from computer_use_cache.formats.base import Format, Json, UsageFlavor, dump, load_object, load_objects
+from computer_use_cache.formats import cache_control, findings, message_events, vertex
+from computer_use_cache.formats.base import Format, Json, UsageFlavor, dump, load_objects
 from computer_use_cache.formats.deltas import TextDelta
 from computer_use_cache.formats.findings import Findings
-from computer_use_cache.formats.partial_json import load_cut
 from computer_use_cache.models import Event, Query, Shape, Skip
 
 # https://docs.anthropic.com/en/api/errors
@@ -27,28 +27,8 @@ _ERROR_TYPES = {
     504: "timeout_error",
     529: "overloaded_error",
 }
-# The fields of a block that travel as deltas, in Anthropic's order. All others are in content_block_start.
-_STREAMED = {
-    "text": ("citations", "text"),
-    "thinking": ("thinking", "signature"),
-    "tool_use": ("input",),
-    "server_tool_use": ("input",),
-}
-# The events that hold a part of the message.
-_TOLD = ("message_start", "content_block_start", "content_block_delta", "message_delta")
-# Fields that are known only when the message ends, and are null at its start.
-_ENDING = ("stop_reason", "stop_sequence", "stop_details", "container")
-# The parts of usage that message_delta gives; the late ones are not in message_start.
-_LATE_TOTALS = ("server_tool_use", "output_tokens_details")
-_TOTALS = (
-    "input_tokens",
-    "cache_creation_input_tokens",
-    "cache_read_input_tokens",
-    "output_tokens",
-    "iterations",
-    "fallback_credit",
-    *_LATE_TOTALS,
-)
+_OTHER_ROUTES = re.compile(r"/messages(?:/|$)|^/api/(?:hello|claude|event_logging|oauth)")
+"""Routes below Messages, and the other routes that Claude Code uses."""
 _TEXT_DELTA = TextDelta.of(
     rb'\{"type": ?"content_block_delta", ?"index": ?[0-9]+, ?"delta": ?'
     rb'\{"type": ?(?:"text_delta", ?"text"|"thinking_delta", ?"thinking"): ?"',
@@ -63,6 +43,7 @@ class Messages(Format):
     offline_status = 400
     credential_header = "x-api-key"
     key_excluded = frozenset({"stream", "cache_control", "metadata"})
+    key_headers: ClassVar[tuple[str, ...]] = ("anthropic-version", "anthropic-beta")
     client_ids = ("metadata/user_id",)
     """Claude Code names account, installation and session in it."""
     routes: ClassVar[tuple[str, ...]] = ("/messages",)
@@ -81,7 +62,14 @@ class Messages(Format):
     argument_objects = frozenset({"input"})
 
     def match(self, path: str) -> str | None:
-        return vertex.claude(path) or super().match(path)
+        return super().match(path) if path in self.routes else vertex.claude(path)
+
+    def speaks(self, path: str, below: str, headers: Collection[str]) -> bool:
+        return "anthropic-version" in headers or _OTHER_ROUTES.search(path) is not None
+
+    def guessed_route(self, body: Json) -> str:
+        is_ours = "system" in body or str(body.get("model")).startswith("claude-")
+        return self.routes[0] if "messages" in body and is_ours else ""
 
     def model(self, body: Json, resource: str) -> str:
         return resource.rpartition("/")[2] or super().model(body, resource)
@@ -152,32 +140,10 @@ class Messages(Format):
         return _findings(stop_reason, is_silent=is_silent)
 
     def assemble(self, events: Sequence[Event]) -> Json:
-        """The message of a complete stream; FormatError for an event or delta that could not be kept."""
-        message: Json = {}
-        blocks: dict[int, _Block] = {}
-        for payload in load_objects(events):
-            match payload:
-                case {"type": "message_start", "message": dict(start)}:
-                    message = start
-                case {"type": "content_block_start", "index": int(index), "content_block": dict(block)}:
-                    blocks[index] = _Block(block)
-                    match block:
-                        # Another model took over; a JSON answer names only that one.
-                        case {"type": "fallback", "to": {"model": model}}:
-                            message["model"] = model
-                case {"type": "content_block_delta", "index": int(index), "delta": dict(delta)} if index in blocks:
-                    blocks[index].add(delta)
-                case {"type": "message_delta", "delta": dict(delta), **rest}:
-                    usage = _updated(_usage(message), _usage(rest))
-                    message = _updated(message, delta | rest) | {"usage": usage}
-                case {"type": str(kind)} if kind not in _TOLD:
-                    pass  # a ping, a stop, or one that is new: "code should handle unknown event types gracefully"
-                case _:
-                    raise FormatError(f"the event {payload.get('type')!r} is malformed")
-        return message | {"content": [block.finished() for block in blocks.values()]}
+        return message_events.folded(load_objects(events))
 
     def explode(self, answer: Json, *, with_usage: bool) -> list[Event]:
-        return [Event(payload["type"], dump(payload)) for payload in _stream(answer)]
+        return [Event(payload["type"], dump(payload)) for payload in message_events.payloads(answer)]
 
     def error(self, error: RequestError) -> Json:
         """Anthropic's error object. https://docs.anthropic.com/en/api/errors"""
@@ -201,103 +167,3 @@ def _refuse_error(owner: Json) -> None:
 def _says(block: Json) -> bool:
     """Whether a block says anything: text and thinking only if there is some, and any other block by being there."""
     return block.get("type") not in ("text", "thinking") or findings.says(block)
-
-
-class _Block:
-    """One content block while its deltas arrive."""
-
-    def __init__(self, start: Json) -> None:
-        self._block = start
-        self._pieces: dict[str, list[str]] = {}
-
-    def add(self, delta: Json) -> None:
-        """Take in one delta; any undocumented field of it becomes the block's."""
-        match delta:
-            case {"type": "text_delta", "text": str(piece), **rest}:
-                self._pieces.setdefault("text", []).append(piece)
-            case {"type": "thinking_delta", "thinking": str(piece), **rest}:
-                self._pieces.setdefault("thinking", []).append(piece)
-                # A progress hint, which no JSON answer has.
-                rest.pop("estimated_tokens", None)
-            case {"type": "input_json_delta", "partial_json": str(piece), **rest}:
-                self._pieces.setdefault("input", []).append(piece)
-            case {"type": "citations_delta", "citation": citation, **rest}:
-                self._block["citations"] = self._block.get("citations") or []
-                self._block["citations"].append(citation)
-            case {"type": "signature_delta" | "compaction_delta", **rest}:
-                pass
-            case _:
-                raise FormatError(f"the delta {delta.get('type')!r} is unknown or malformed")
-        self._block.update(rest)
-
-    def finished(self) -> Json:
-        """The whole block. A tool's input may have been cut at max_tokens; FormatError if it is no JSON object."""
-        for field, pieces in self._pieces.items():
-            value = "".join(pieces)
-            if field != "input":
-                self._block[field] = (self._block.get(field) or "") + value
-            elif value:
-                self._block[field] = _input(value)
-        return self._block
-
-
-def _input(text: str) -> Json:
-    try:
-        return load_object(text.encode("utf-8", "surrogatepass"))
-    except FormatError:
-        return load_cut(text)
-
-
-def _usage(owner: Json) -> Json:
-    usage = owner.get("usage") or {}
-    if not isinstance(usage, dict):
-        raise FormatError("`usage` is not an object")
-    return usage
-
-
-def _updated(known: Json, news: Json) -> Json:
-    """The `known` fields, updated with the `news`; a null does not replace a known field."""
-    return known | {name: value for name, value in news.items() if value is not None or name not in known}
-
-
-def _stream(answer: Json) -> Iterator[Json]:
-    """The events' objects for a message."""
-    usage = _usage(answer)
-    start = {**answer, "content": [], **{name: None for name in _ENDING if name in answer}}
-    start["usage"] = {name: value for name, value in usage.items() if name not in _LATE_TOTALS}
-    if "output_tokens" in usage:
-        start["usage"]["output_tokens"] = 1
-    yield {"type": "message_start", "message": start}
-    for index, block in enumerate(answer["content"]):
-        opened = dict(block)
-        deltas = []
-        for field in _STREAMED.get(str(block.get("type")), ()):
-            if found := _deltas(field, block.get(field)):
-                opened[field] = type(block[field])()
-                deltas += found
-        yield {"type": "content_block_start", "index": index, "content_block": opened}
-        for delta in deltas:
-            yield {"type": "content_block_delta", "index": index, "delta": delta}
-        yield {"type": "content_block_stop", "index": index}
-    end = {
-        "type": "message_delta",
-        "delta": {name: answer[name] for name in _ENDING if name in answer},
-        "usage": {name: usage[name] for name in _TOTALS if name in usage},
-    }
-    if "context_management" in answer:
-        end["context_management"] = answer["context_management"]
-    yield end
-    yield {"type": "message_stop"}
-
-
-def _deltas(field: str, value: Any) -> list[Json]:
-    """The deltas of a block's field; none when it is empty or of a type that is not the API's."""
-    match field, value:
-        case "text" | "thinking" | "signature", str() if value:
-            return [{"type": f"{field}_delta", field: value}]
-        case "citations", list():
-            return [{"type": "citations_delta", "citation": citation} for citation in value]
-        case "input", dict() if value:
-            return [{"type": "input_json_delta", "partial_json": dump(value).decode()}]
-        case _:
-            return []

@@ -1,7 +1,7 @@
 """Ollama's own API. A stream, which is the default, is a line of JSON for each piece of the answer.
 
-Every line repeats the model and the time; the last one has `done: true` and the counts. What the other lines say makes
-up the answer that `stream: false` gets.
+Every line repeats the model and the time; the last one has `done: true` and the counts. The other lines add up to the
+answer that `stream: false` gets.
 Rules: https://github.com/ollama/ollama/blob/main/docs/api.md
 """
 
@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats import findings
-from computer_use_cache.formats.base import VOLATILE, Format, Json, UsageFlavor, dump, load_objects
+from computer_use_cache.formats import findings, members
+from computer_use_cache.formats.base import Format, Json, UsageFlavor, dump, load_objects
 from computer_use_cache.formats.findings import Findings
 from computer_use_cache.formats.one_shape import OneShape
 from computer_use_cache.models import Event, Query, Shape, Skip
@@ -33,7 +33,7 @@ class Ollama(Format):
     offline_status = 400  # after a 404 some clients try to pull the model
     usage_places = _COUNTS
     usage_flavor = UsageFlavor("openai", "chat")
-    volatile_members = VOLATILE | {*_COUNTS, *_DURATIONS, "context"}
+    volatile_members = members.VOLATILE | {*_COUNTS, *_DURATIONS, "context"}
 
     def error(self, error: RequestError) -> Json:
         return {"error": error.message}
@@ -50,11 +50,11 @@ class _Talk(Ollama):
 
     @abstractmethod
     def line(self, piece: Json) -> Json:
-        """The members of a line that says this."""
+        """The members of a line with this piece."""
 
     @abstractmethod
     def text_piece(self, text: str) -> Json:
-        """What an answer says that consists of this text."""
+        """The piece that an answer with this text consists of."""
 
     def text_answer(self, text: str, model: str) -> Json:
         head = {"model": model, "created_at": "1970-01-01T00:00:00Z"}
@@ -74,7 +74,7 @@ class _Talk(Ollama):
         is_silent = True
         for last in lines:
             findings.refuse_error(last, "answer")
-            is_silent = is_silent and not findings.says(list(self.piece(last).values()))
+            is_silent = is_silent and not findings.says(self.piece(last))
         if last.get("done") is not True:
             raise FormatError("the answer never got to `done`", Skip.UNFINISHED)
         return Findings(is_silent, frozenset(findings.endings((last.get("done_reason"),))))
@@ -89,7 +89,7 @@ class _Talk(Ollama):
         return answer | self.line(said)
 
     def explode(self, answer: Json, *, with_usage: bool) -> list[Event]:
-        """One line with all that is said, and the last one."""
+        """One line with the whole answer, and the last line."""
         said = self.piece(answer)
         head = {name: answer[name] for name in ("model", "created_at") if name in answer}
         first = head | self.line(said) | {"done": False}
@@ -161,7 +161,7 @@ class OllamaEmbed(Ollama, OneShape):
 class OllamaEmbeddings(Ollama, OneShape):
     """`POST /api/embeddings`, which came before `/api/embed` and takes one text.
 
-    It is no `origin_routes`: below an upstream with a base path it has always been an alias of OpenAI's embeddings.
+    Not one of `origin_routes`: below an upstream with a base path it has always been an alias of OpenAI's embeddings.
     """
 
     name = "ollama_embeddings"

@@ -1,6 +1,6 @@
 """Calls whose answer has one shape, which the request alone decides: it is replayed byte for byte.
 
-A row of this kind names its routes and what a good answer holds. `stream` and the like are part of its key.
+A subclass names its routes and the members of a good answer. `stream` and the like are part of the key.
 """
 
 from __future__ import annotations

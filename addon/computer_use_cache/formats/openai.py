@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import ClassVar
 from urllib.parse import quote
 
 from computer_use_cache.errors import RequestError
-from computer_use_cache.formats.base import Json
+from computer_use_cache.formats.base import Format, Json
 
 EXCLUDED = frozenset(
     {
@@ -34,6 +35,13 @@ class OpenAI:
     """OpenAI's error object, and Azure's paths, which name the model as a deployment."""
 
     origin_paths: ClassVar[tuple[str, ...]] = (_AZURE,)
+    key_headers: ClassVar[tuple[str, ...]] = ("openai-beta",)
+    kept_headers: ClassVar[Collection[str]] = (
+        *Format.kept_headers,
+        *("openai-model", "openai-processing-ms", "openai-version", "apim-request-id"),
+    )
+    """The last one is Azure's. OpenAI's other headers name the caller's organisation and project."""
+    account_headers: ClassVar[tuple[str, ...]] = ("openai-organization", "openai-project")
     client_ids: ClassVar[tuple[str, ...]] = CLIENT_IDS
     foreign_history: ClassVar[tuple[str, ...]] = (
         *("invalid_encrypted_content", "encrypted content"),
@@ -54,7 +62,7 @@ class OpenAI:
         return deployment[1] if deployment else ""
 
     def with_model(self, upstream: str, path: str, model: str) -> tuple[str, str]:
-        """Azure's deployment."""
+        """Azure names the model as a deployment in the base URL."""
         return _DEPLOYMENT.sub(lambda _: _AZURE + quote(model, safe=""), upstream), path
 
     def error(self, error: RequestError) -> Json:

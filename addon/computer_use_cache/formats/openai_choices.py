@@ -1,4 +1,4 @@
-"""What chat and legacy completions share: an answer is a head and choices, a stream is chunks of the same two.
+"""What chat and legacy completions share: an answer is a head and choices, and so is each chunk of a stream.
 
 Every chunk repeats the head (id, created, model, ...) beside a part of one or more choices; `[DONE]` ends the
 stream. Fields that the API does not define are carried like those that it does.
@@ -21,7 +21,7 @@ from computer_use_cache.models import Ending, Event, Skip
 
 _DONE = b"[DONE]"
 _NOT_HEAD = frozenset(("choices", "obfuscation", "p"))
-"""The last two are random text with which OpenAI and Mistral hide the length of a chunk. No JSON answer has it."""
+"""Not part of the head. The last two are random text that hides a chunk's length; JSON answers have none."""
 
 
 _REASONS = ("finish_reason", "native_finish_reason")
@@ -68,7 +68,7 @@ class ChoiceFormat(OpenAI, Format):
 
     def check_answer(self, answer: Json) -> Findings:
         _refuse_error(answer)
-        # Some providers give no finish reasons at all; null is what an answer has that never finished.
+        # Some providers give no finish reasons at all. A null means that the answer never finished.
         return self._check_parts(_choices(answer), is_whole=True)
 
     def check_events(self, events: Sequence[Event], *, ended: bool = False) -> Findings:
@@ -167,7 +167,7 @@ def _grown(known: Any, value: Any) -> Any:
 
 
 def _join_head(head: Json, chunk: Json) -> None:
-    """Add a chunk's head to the answer's. Names and numbers stay as first given; lists and objects may come fuller."""
+    """Add a chunk's head to the answer's. The first text or number counts; a later list or object may be fuller."""
     for name, value in chunk.items():
         if name in _NOT_HEAD:
             continue

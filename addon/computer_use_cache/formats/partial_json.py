@@ -24,8 +24,8 @@ def load_cut(text: str) -> Json:
 
 
 def _closed(text: str) -> list[str]:
-    """The text up to each of its last two values, closed: the last may be half a number or word. None of a text that
-    was not cut."""
+    """The text up to its last value and up to the one before, each with its brackets closed: the last value may be half
+    a number or word. Empty if the text was not cut."""
     open_: list[str] = []
     ends: deque[tuple[int, str]] = deque(maxlen=2)
     before = ""

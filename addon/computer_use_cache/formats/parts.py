@@ -42,7 +42,7 @@ def of_message(message: Json) -> Iterator[Item]:
 
 
 def _pictures(images: object) -> Iterator[Media]:
-    """Ollama's, which are base64 alone."""
+    """Ollama's pictures, which are bare base64."""
     return (Media("image", data) for data in (images if isinstance(images, list) else ()) if isinstance(data, str))
 
 

@@ -15,7 +15,7 @@ _TEXT_FORMATS = ("text", "srt", "vtt")
 
 
 def _is_streamed(body: Json) -> bool:
-    """Whether a stream is asked for. Forms have texts only, which servers read as generously as Pydantic does."""
+    """Whether a stream is asked for. A form's values are texts, which servers read as leniently as Pydantic does."""
     return str(body.get("stream")).lower() in ("true", "1", "yes", "on", "t", "y")
 
 

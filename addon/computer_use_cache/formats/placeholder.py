@@ -1,4 +1,4 @@
-"""What a recorded request holds in place of a long base64 text, which the store keeps once, under its digest."""
+"""The placeholder of a long base64 text in a recorded request. The store keeps the text once, under its digest."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import re
 _MODEL = re.compile(rb'"(?:model|modelId)"\s*:\s*"')
 _PROMPT = re.compile(rb'"(?:messages|input|contents|prompt)"\s*:')
 _LONGEST = 64
-"""More bytes than a name takes with the white space around it."""
+"""Bytes that are searched again with the next piece: more than a name and the white space after it take."""
 
 
 class Scan:

@@ -1,4 +1,4 @@
-"""OpenAI Responses: the terminal event holds the whole answer, which the events before it give piece by piece.
+"""OpenAI Responses: the terminal event holds the whole answer, and the events before it bring it piece by piece.
 
 Rules: https://platform.openai.com/docs/api-reference/responses-streaming
 """
@@ -63,7 +63,7 @@ _WORKING = {
 
 
 _UNFINISHED = ("in_progress", "queued", "searching", "interpreting", "generating")
-"""The status of an item on which the provider was still at work."""
+"""The status of an item that was not finished."""
 
 
 class Responses(OpenAI, Format):
@@ -74,6 +74,7 @@ class Responses(OpenAI, Format):
     key_excluded = EXCLUDED
     routes = ("/responses",)
     has_websocket = True
+    chain = "previous_response_id"
     conversation = "input"
     instructions = ("instructions",)
     answered = "output"
@@ -90,8 +91,26 @@ class Responses(OpenAI, Format):
         *("input/*/pending_safety_checks/*/id", "input/*/acknowledged_safety_checks/*/id"),
     )
 
+    reference_types = ("item_reference", "image_generation_call")
+
+    def guessed_route(self, body: Json) -> str:
+        return self.routes[0] if "input" in body else ""
+
+    def messages_of(self, body: Json) -> list[Any]:
+        """A conversation may be a bare text, which is the user's."""
+        match body.get(self.conversation):
+            case str(text):
+                return [{"role": "user", "content": text}]
+        return super().messages_of(body)
+
+    def is_answer(self, message: Json) -> bool:
+        """Tool calls and reasoning have no role."""
+        if role := message.get("role"):
+            return bool(role == "assistant")
+        return str(message.get("type")).endswith(("_call", "reasoning"))
+
     def keeps_answer(self, body: Json) -> bool:
-        return body.get("store") is not False
+        return body.get("store") is not False and not _repeats_answers(body)
 
     def signed_members(self, part: Json) -> Collection[str]:
         is_picture = part.get("type") == "image_generation_call"  # drawn from the prompt that it repeats
@@ -154,6 +173,27 @@ class Responses(OpenAI, Format):
         return events
 
 
+def _repeats_answers(body: Json) -> bool:
+    """Whether a request holds earlier answers in full and names none by its id. A client that carries the conversation
+    by itself will not name this answer later, either."""
+    items = body.get("input")
+    if body.get("previous_response_id") or not isinstance(items, list):
+        return False
+    objects = [item for item in items if isinstance(item, dict)]
+    return any(map(_is_answered, objects)) and not any(map(_is_reference, objects))
+
+
+def _is_answered(item: Json) -> bool:
+    """Whether an item of a request is from an earlier answer. A message that the client made up has no id."""
+    is_message = item.get("type", "message") == "message" and item.get("role") == "assistant"
+    return str(item.get("type")).endswith("_call") or (is_message and bool(item.get("id")))
+
+
+def _is_reference(item: Json) -> bool:
+    kind = item.get("type") or ("message" if "role" in item else "item_reference")
+    return bool(kind == "item_reference")
+
+
 def _check_item(item: Json) -> None:
     findings.refuse_error(item, "item")
     status = item.get("status")
@@ -184,7 +224,7 @@ def _objects(owner: Json, name: str) -> list[Json]:
 
 
 def _folded(payloads: Sequence[Json]) -> Json:
-    """The final response, with the items that ended on the way where the provider left them out of it."""
+    """The final response. If the provider left items out of it, those that ended during the stream are put in."""
     final: Json | None = None
     items: dict[int, Json | None] = {}
     for payload in payloads:
@@ -205,7 +245,7 @@ def _folded(payloads: Sequence[Json]) -> Json:
 
 
 def _opened(whole: Json, blanks: Json) -> Json:
-    """What an opening event shows: the whole with its fields of `blanks` not filled yet."""
+    """What an opening event shows: the whole, with the values of `blanks` for the fields that are filled later."""
     return {name: blanks[name] if name in blanks and value is not None else value for name, value in whole.items()}
 
 
@@ -258,10 +298,10 @@ def _text_steps(place: Json, owner: Json, field: str, event: str) -> Iterator[_S
     if not isinstance(text, str):
         return
     extra: Json = {}
-    annotations: list[Any] = []
+    annotations: list[Json] = []
     if event == "output_text":
         extra = {"logprobs": owner.get("logprobs") or []}
-        annotations = owner.get("annotations") or []
+        annotations = _objects(owner, "annotations")
     if text:
         yield f"{event}.delta", {**place, "delta": text, **extra}
     for number, annotation in enumerate(annotations):

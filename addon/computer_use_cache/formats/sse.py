@@ -19,8 +19,8 @@ line's end, and the LF is later read as one more blank line, which changes nothi
 def parse(body: bytes) -> Iterator[Event]:
     """The events of a whole stream, in order; comments, `id` and `retry` are passed over.
 
-    A last event without its blank line is given too: some servers close right after `data: [DONE]`,
-    and whether the stream is complete is for the API's terminal event to say.
+    The last event may lack its blank line, because some servers close right after `data: [DONE]`. Only the API's
+    terminal event shows whether the stream is complete.
     """
     text = body.removeprefix(_BOM).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     for block in text.split(b"\n\n"):

@@ -1,6 +1,6 @@
-"""Handles to state at the provider in a request: what they name may change between two calls with the same body.
+"""Finds handles to state at the provider in a request. That state may change between two calls with the same body.
 
-A container that the provider makes for the call alone (`auto`) is no such handle.
+A container that the provider makes for this call only (`auto`) is not such a handle.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _REASONS = {
     ),
     **dict.fromkeys(("container_id", "container_reference"), _CONTAINER),
 }
-"""Members of a request or of a tool that are handles, when they hold anything."""
+"""Members of a request or of a tool that are handles, unless they are empty."""
 _SCHEMAS = frozenset(
     (
         *("parameters", "input_schema", "schema", "parametersJsonSchema", "functionDeclarations"),

@@ -1,8 +1,8 @@
-"""Counting the tokens of a request that is not made, as Anthropic, Amazon, Google and OpenAI offer it."""
+"""Counting the tokens of a request without making it, as Anthropic, Amazon, Google and OpenAI offer."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from computer_use_cache.errors import RequestError
 from computer_use_cache.formats import bedrock, gemini
@@ -15,7 +15,7 @@ from computer_use_cache.formats.responses import Responses
 
 _SHARED = (
     *("key_excluded", "client_ids", "conversation", "instructions", "image_places", "call_id_places"),
-    *("origin_paths", "credential_header", "offline_status"),
+    *("chain", "reference_types", "origin_paths", "credential_header", "offline_status"),
 )
 
 
@@ -37,6 +37,12 @@ class TokenCount(OneShape):
 
     def model(self, body: Json, resource: str) -> str:
         return self.api.model(body, resource)
+
+    def messages_of(self, body: Json) -> list[Any]:
+        return self.api.messages_of(body)
+
+    def is_answer(self, message: Json) -> bool:
+        return self.api.is_answer(message)
 
     def error(self, error: RequestError) -> Json:
         return self.api.error(error)

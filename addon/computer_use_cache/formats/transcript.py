@@ -21,7 +21,7 @@ _MOST_VALUES = 100
 
 
 def of_request(format: Format, body: Json) -> str:
-    """The conversation of a request: its settings, its tools in a line each, its turns numbered from 0."""
+    """A request as text: its settings, one line for each tool, and its turns, numbered from 0."""
     body = format.opened_request(body)
     hidden = {format.conversation, *format.instructions, *format.last_message, "tools", "toolConfig"}
     lines = [f"{name}: {_short(value)}" for name, value in body.items() if name not in hidden]
@@ -87,7 +87,7 @@ def _answered_call(item: Item) -> str | None:
 
 
 def _spoken(call_id: str | None, parts: Iterable[Item]) -> Iterator[str]:
-    """Items in a row that answer one call, or none."""
+    """Consecutive items that answer the same call, or no call."""
     if call_id is None:
         yield from map(_shown, parts)
         return

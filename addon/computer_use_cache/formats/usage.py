@@ -1,4 +1,4 @@
-"""Answers without their usage, for clients that bill by it: a hit cost nothing."""
+"""Answers with zero usage, for clients that bill by it: a hit cost nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def zeroed(format: Format, body: bytes, shape: Shape) -> list[bytes]:
     """The pieces of an answer in `shape` with zero for every number of its usage. Raises FormatError."""
     if shape is Shape.JSON:
         return [_zeroed(format, body)]
-    if shape is Shape.RAW:  # sound and subtitles have none, though they may hold the word
+    if shape is Shape.RAW:  # sound and subtitles have no usage, though they may contain the word
         return [body]
     events: Sequence[Event] = format.split_stream(body, shape)
     member = format.usage_places[0].encode()

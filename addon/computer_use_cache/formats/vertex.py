@@ -1,4 +1,4 @@
-"""Paths of Vertex AI that name a model of another maker, whose own API the bodies follow.
+"""Paths of Vertex AI that name another maker's model. Their bodies are those of that maker's API.
 
 https://docs.anthropic.com/en/api/claude-on-vertex-ai
 """
@@ -31,5 +31,5 @@ def with_model(path: str, model: str) -> str:
 
 
 def is_streamed(path: str) -> bool:
-    """Whether this is the method for streams."""
+    """Whether a path names the method that streams."""
     return unquote(path).endswith(_STREAMED)

@@ -9,7 +9,7 @@ from typing import Any
 type Tree = dict[str, "Tree"]
 type Place = tuple[str | int, ...]
 type Node = tuple["Node", str | int] | None
-"""A place as a linked list, because few of the places that are walked over are ever asked for."""
+"""A place as a linked list, which is cheap to extend: few of the places walked over are ever asked for."""
 _ABSENT = object()
 
 
@@ -93,8 +93,7 @@ def _at(value: Any, tree: Tree, change: Callable[[Any], Any], leave: Collection[
 
 @cache
 def tree_of(places: tuple[str, ...]) -> Tree:
-    """Places (`messages/*/tool_call_id`) by their first part, in the order of their names; a place ends where the tree
-    does."""
+    """Places (`messages/*/tool_call_id`) as a tree of their parts, sorted by name. A place ends at a leaf."""
     tree: Tree = {}
     for place in sorted(places):
         below = tree

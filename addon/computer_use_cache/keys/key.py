@@ -7,10 +7,11 @@ sorted, arrays keep their order, numbers compare by value and strings by code po
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
+from computer_use_cache.formats import FORMATS
 from computer_use_cache.keys.canonical_json import canonical
 from computer_use_cache.models import QUERY_CREDENTIALS, Query
 
@@ -18,12 +19,12 @@ SCHEMA = "1"
 """Part of every key. Raise it when the meaning of a key changes: entries with older keys are then never found."""
 
 RELEVANT_HEADERS = (
-    *("anthropic-version", "anthropic-beta", "openai-beta"),
-    *("x-amzn-bedrock-guardrailidentifier", "x-amzn-bedrock-guardrailversion", "x-amzn-bedrock-trace"),
+    *dict.fromkeys(name for format in FORMATS for name in format.key_headers),
     *("azureml-model-deployment", "extra-parameters", "helicone-target-url"),
     *("x-portkey-provider", "x-portkey-config", "x-portkey-virtual-key", "x-portkey-custom-host"),
 )
-"""Request headers that change the answer. Those of Azure and of gateways name the model or provider that answers."""
+"""Request headers that change the answer, in the order in which they enter a key: those of the APIs, then those with
+which Azure and gateways are told the model or provider."""
 
 _DIGESTED = ("x-portkey-config", "x-portkey-virtual-key")
 """Headers that may hold credentials. Stored requests keep the relevant headers, so a digest replaces these values."""
@@ -95,8 +96,15 @@ def begin(
 def finish(beginning: Any, body: object, credentials: str = "") -> str:
     """The key in hex. `body` is the result of `Cache.key_body`; `credentials` is what the credentials that were taken
     out of the body add to the key, "" for nothing. Raises FormatError if the body has no canonical form."""
+    return finish_written(beginning, [canonical(body)], credentials)
+
+
+def finish_written(beginning: Any, canonical_body: Sequence[bytes], credentials: str = "") -> str:
+    """`finish` of a body whose canonical form is given in pieces: joining screenshots would copy megabytes."""
     digest = beginning.copy()
-    _add(digest, canonical(body))
+    digest.update(sum(map(len, canonical_body)).to_bytes(8, "big"))
+    for piece in canonical_body:
+        digest.update(piece)
     if credentials:
         _add(digest, credentials.encode())
     return str(digest.hexdigest())

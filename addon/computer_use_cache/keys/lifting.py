@@ -52,7 +52,7 @@ def _lift(body: bytes, texts: dict[str, str]) -> bytes:
         end = body.find(b'"', start)
         if end < 0:
             break
-        if picture := known_picture(body, start, end):
+        if picture := known_picture(body, start - 1, end + 1):
             name = f"{_NONCE} {len(texts)}"
             texts[name] = picture.text
             pieces += (body[done:start], name.encode())

@@ -15,7 +15,7 @@ from typing import Any
 import re2
 
 from computer_use_cache.formats import walking
-from computer_use_cache.formats.base import EXACT_MEMBERS, REFERENCE_TYPES, Format
+from computer_use_cache.formats.base import Format
 from computer_use_cache.screens.picture import map_pictures, picture_of
 from computer_use_cache.screens.pixels import can_decode
 
@@ -49,8 +49,8 @@ def _pattern(text: str) -> Any:
         raise ValueError(error.args[0].decode("utf-8", "replace")) from None
 
 
-def _texts(body: Json, change: Callable[[str], str]) -> Json:
-    """Apply `change` to every string in `body` except member names and `EXACT_MEMBERS`."""
+def _texts(format: Format, body: Json, change: Callable[[str], str]) -> Json:
+    """Apply `change` to every string in `body` except member names and values of exact members."""
 
     def changed(text: str) -> str:
         try:
@@ -59,7 +59,7 @@ def _texts(body: Json, change: Callable[[str], str]) -> Json:
             return text
 
     # Sorted, because numbering must not depend on the order of members.
-    written: Json = walking.map_texts(body, changed, leave=EXACT_MEMBERS, order=sorted)
+    written: Json = walking.map_texts(body, changed, leave=format.exact_members, order=sorted)
     return written
 
 
@@ -67,13 +67,13 @@ def _replace(patterns: Iterable[tuple[str, str]]) -> Change:
     """Replace the matches of each pattern with its text, in which `\\1` stands for group 1."""
     compiled = [(_pattern(pattern), text) for pattern, text in patterns]
 
-    def apply(_: Format, body: Json, blanked: list[str]) -> Json:
+    def apply(format: Format, body: Json, blanked: list[str]) -> Json:
         def change(found: str) -> str:
             for pattern, text in compiled:
                 found = pattern.sub(lambda match, text=text: _expanded(match, text, blanked), found)
             return found
 
-        return _texts(body, change)
+        return _texts(format, body, change)
 
     return apply
 
@@ -97,7 +97,7 @@ def _number(pattern: str, name: str) -> Change:
     """Number the distinct values that group 1 of the pattern matches, ignoring case."""
     compiled = _pattern(pattern)
 
-    def apply(_: Format, body: Json, blanked: list[str]) -> Json:
+    def apply(format: Format, body: Json, blanked: list[str]) -> Json:
         number = _numbers(name)
 
         def rewritten(found: Any) -> str:
@@ -105,7 +105,7 @@ def _number(pattern: str, name: str) -> Change:
             blanked.append(found[1])
             return whole.replace(found[1], number(found[1].lower()))
 
-        return _texts(body, lambda text: str(compiled.sub(rewritten, text)))
+        return _texts(format, body, lambda text: str(compiled.sub(rewritten, text)))
 
     return apply
 
@@ -150,7 +150,7 @@ _TMP_PATH = (
 
 def _at_call_ids(format: Format, body: Json, change: Callable[[str], str]) -> Json:
     """Apply `change` to call ids, except in references to stored items, whose id is their content."""
-    written: Json = walking.map_texts_at(body, format.call_id_places, change, leave=REFERENCE_TYPES)
+    written: Json = walking.map_texts_at(body, format.call_id_places, change, leave=format.reference_types)
     return written
 
 

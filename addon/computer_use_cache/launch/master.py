@@ -12,11 +12,18 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from mitmproxy import addonmanager
+from mitmproxy.addonmanager import AddonManager, safecall
+from mitmproxy.exceptions import AddonHalt
+from mitmproxy.hooks import Hook
+from mitmproxy.proxy import mode_servers
 from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
 from mitmproxy.tools import cmdline, main
 from mitmproxy.tools.dump import DumpMaster
 
+from computer_use_cache.launch.piece_reader import PieceReader
 from computer_use_cache.proxy.addon import ComputerUseCache
+from computer_use_cache.proxy.connection_handler import CacheConnectionHandler
 from computer_use_cache.proxy.fast_path.protocol import FastPathProtocol
 
 _CACHE = ComputerUseCache.__name__.lower()
@@ -53,6 +60,19 @@ _NOT_IN_REVERSE_MODE = ("dnsresolver", "onboarding", "stripdnshttpsrecords")
 """Addons for clients that were set up to use a proxy, and for DNS."""
 
 
+class LeanAddons(AddonManager):
+    """mitmproxy's addons. An event is only offered to those that have a method for it."""
+
+    async def trigger_event(self, event: Hook) -> None:
+        for addon in self.chain:
+            if hasattr(addon, event.name) or hasattr(addon, "addons"):  # scripts bring addons of their own
+                try:
+                    with safecall():
+                        await self.invoke_addon(addon, event)
+                except AddonHalt:
+                    return
+
+
 class LeanMaster(DumpMaster):
     """The Master of mitmdump, which drops idle addons before it listens."""
 
@@ -87,14 +107,21 @@ class LeanMaster(DumpMaster):
             idle += _NOT_IN_REVERSE_MODE
         return idle
 
-    async def _create_own_server(self, factory: Callable[[], asyncio.Protocol], *place: Any, **given: Any) -> Any:
+    async def _create_own_server(
+        self, factory: Callable[[], asyncio.StreamReaderProtocol], *place: Any, **given: Any
+    ) -> Any:
         """mitmproxy's server with the fast path in front of it."""
         given["backlog"] = _BACKLOG
         if self.shares_port:
             given["reuse_port"] = True
+
+        def mitmproxy() -> asyncio.Protocol:
+            callback = factory()._client_connected_cb  # type: ignore[attr-defined]
+            return asyncio.StreamReaderProtocol(PieceReader(), callback)
+
         if self._is_alone() and self._is_reverse():
-            return await self._create_server(lambda: self._protocol(factory), *place, **given)
-        return await self._create_server(factory, *place, **given)
+            return await self._create_server(lambda: self._protocol(mitmproxy), *place, **given)
+        return await self._create_server(mitmproxy, *place, **given)
 
     def _protocol(self, factory: Callable[[], asyncio.Protocol]) -> asyncio.Protocol:
         """For one connection: the script that brings the cache is loaded after the server was created."""
@@ -112,6 +139,8 @@ class SharingMaster(LeanMaster):
 
 def mitmdump(line: Sequence[str], *, shares_port: bool) -> None:
     """Run mitmdump with this command line until it ends; raises SystemExit as mitmdump does."""
+    addonmanager.AddonManager = LeanAddons  # type: ignore[misc]
+    mode_servers.ProxyConnectionHandler = CacheConnectionHandler  # type: ignore[misc]
     main.run(SharingMaster if shares_port else LeanMaster, cmdline.mitmdump, line, _filters)
 
 

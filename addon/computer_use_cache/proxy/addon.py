@@ -121,6 +121,8 @@ class ComputerUseCache:
     async def _end(self) -> None:
         self._ending = True
         await drain(self.connections)
+        if self._session:
+            await self._session.exchanges.keeping.ended()
         self._close()
 
     def _close(self) -> None:
@@ -236,6 +238,11 @@ class ComputerUseCache:
             answer = await session.local.answer(flow)
         except RequestError as error:
             responses.refuse(flow, error, session.settings)
+            return True
+        except Exception:  # it is for nobody else: it may hold the cache's own token
+            logger.exception("the cache failed to answer a request to itself")
+            failure = RequestError(500, "The cache failed to answer; see its log.")
+            responses.refuse(flow, failure, session.settings)
             return True
         if answer:
             flows.answer(flow, answer)

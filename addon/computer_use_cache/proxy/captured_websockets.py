@@ -55,7 +55,7 @@ def recordings_of(
             if sent := _read(conversation, said, message.timestamp):
                 waiting.append(sent)
         elif waiting:
-            waiting[0].events.append(Event(str(said.get("type", "")), dump(said)))
+            waiting[0].events.append(Event(_name(said.get("type")), dump(said)))
             if said.get("type") in ENDS:
                 done = waiting.pop(0)
                 conversation.answered(done.turn, done.events)
@@ -76,6 +76,11 @@ def _read(conversation: Conversation, said: Json, now: float) -> _Asked | None:
     if is_warm_up:
         return _Asked(None, replace(reaction.turn, is_kept=False), now)
     return _Asked(reaction.body, reaction.turn, now)
+
+
+def _name(kind: Any) -> str:
+    """The name of an event of this type; none for a type that cannot be written in one line of UTF-8."""
+    return kind if isinstance(kind, str) and kind.isprintable() else ""
 
 
 def of_har(entry: Any) -> WebSocketData | None:

@@ -111,6 +111,8 @@ def recordings_of(found: flow.Flow, settings: Settings, *, ended: bool = False) 
     matched = formats.match(below)
     if matched is None or (found.websocket and not matched[0].has_websocket):
         return [_NO_CALL]
+    if found.websocket and found.response and "x-computer-use-cache" in found.response.headers:
+        return [Skipped("answered by a cache")]
     if found.websocket:
         messages = found.websocket.messages
         return list(captured_websockets.recordings_of(found.request, messages, base, below, upstream.query_of(query)))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
@@ -17,6 +19,7 @@ from computer_use_cache.cache import judging
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.errors import RequestError
 from computer_use_cache.exchange.decisions import (
+    FAULT,
     Answer,
     Ending,
     Fail,
@@ -30,6 +33,7 @@ from computer_use_cache.exchange.decisions import (
 )
 from computer_use_cache.exchange.exchange import Exchange
 from computer_use_cache.exchange.forking import Forking
+from computer_use_cache.exchange.keeping import Keeping
 from computer_use_cache.exchange.report import Report
 from computer_use_cache.exchange.shared import Shared
 from computer_use_cache.flights.flight import Stream
@@ -43,15 +47,12 @@ from computer_use_cache.models import (
     Request,
     Response,
     Shape,
-    Skip,
-    Skipped,
 )
 from computer_use_cache.proxy import cache_headers, flows, forwarding, responses
 from computer_use_cache.proxy.http.owner import CLIENT_FAULT, UPSTREAM_FAULT, Feed
 from computer_use_cache.proxy.replayer import Replayer
 from computer_use_cache.proxy.tee import decoder, tee
 
-_FAULT = Fail(Skipped(Skip.FAULT, Skip.FAULT))
 _UNKNOWN = Report(Outcome.BYPASS, fwd=Fwd.BYPASS)
 """The report of a flow that bypasses the cache and whose upstream broke off in the middle of its answer."""
 
@@ -74,6 +75,7 @@ class FlowExchanges:
         self._shared = shared
         self._settings = shared.cache.settings
         self._replayer = Replayer(self._settings)
+        self.keeping = Keeping(time.time)
         self._running: dict[str, _Running] = {}
         self._passing: dict[str, Bypass] = {}
         """Flows that bypass the cache and so have no exchange, and the reason."""
@@ -152,14 +154,14 @@ class FlowExchanges:
         if plan.forward != request.body:
             flow.request.content = plan.forward
         cache_headers.name_run(flow, plan.route.controls.run or self._shared.own_run)
-        loop = asyncio.get_running_loop()
+        loop, client, shown = asyncio.get_running_loop(), flow.client_conn, weakref.ref(flow)
         return Exchange(
             self._shared,
             step.restrict(plan) if step else plan,
-            lambda: flow.client_conn.connected,
+            lambda: client.connected,
             joins=not flow.is_replay,
             step=step,
-            on_recorded=lambda run, number: loop.call_soon_threadsafe(cache_headers.note_step, flow, run, number),
+            on_recorded=lambda run, number: loop.call_soon_threadsafe(_note_step, shown, run, number),
         )
 
     def _answer(self, flow: http.HTTPFlow, exchange: Exchange, answer: Answer, now: float) -> None:
@@ -259,7 +261,7 @@ class FlowExchanges:
         cache_headers.tell(flow, response, report, self._settings)
 
     async def response(self, flow: http.HTTPFlow) -> None:
-        """Keep a complete answer and settle its exchange, even if that fails."""
+        """Keep a complete answer, and settle its exchange even if that fails."""
         running = self._running.get(flow.id)
         if running is None or flow.response is None:
             return
@@ -267,13 +269,15 @@ class FlowExchanges:
             if recorder := running.exchange.recorder:
                 flow.response.data.content = recorder.body
                 answer = replace(_response(flow.response, running), ended=running.marks_end)
-                kept = await running.exchange.on_response(answer)
-                cache_headers.note(flow, running.exchange.settle(kept, time.time()))
+                await self.keeping.keep(running.exchange, answer, functools.partial(cache_headers.note, flow))
             else:
                 await self._answer_whole(flow, flow.response, running)
+        except BaseException:
+            running.exchange.settle(FAULT, time.time())
+            raise
         finally:
             self._running.pop(flow.id, None)
-            running.exchange.settle(_FAULT, time.time())
+            flow.response.stream = True  # no longer the tee, which refers to the flow: a cycle
 
     async def _answer_whole(self, flow: http.HTTPFlow, response: http.Response, running: _Running) -> None:
         exchange = running.exchange
@@ -319,7 +323,7 @@ class FlowExchanges:
         finally:
             self._running.pop(flow.id, None)
             if running:
-                running.exchange.settle(_FAULT, time.time())
+                running.exchange.settle(FAULT, time.time())
             status = flow.metadata.get(UPSTREAM_FAULT)
             if status and flow.response is None and flow.error:
                 self._answer_error(flow, responses.upstream_error(flow, status, flow.error.msg), report)
@@ -350,6 +354,13 @@ class FlowExchanges:
             running.exchange.settle(running.exchange.on_client_left(), time.time())
         self._running.clear()
         self._shared.leases.close()
+
+
+def _note_step(shown: weakref.ref[http.HTTPFlow], run: str, number: int | None) -> None:
+    """Note the step of a flow, unless nothing shows it any more. Calls are recorded once a second; until then, a strong
+    reference would keep the flow with all its screenshots."""
+    if (flow := shown()) is not None:
+        cache_headers.note_step(flow, run, number)
 
 
 def _client_fault(flow: http.HTTPFlow) -> RequestError:

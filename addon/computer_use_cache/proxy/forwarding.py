@@ -7,6 +7,7 @@ from mitmproxy import http
 from computer_use_cache.cache import policy
 from computer_use_cache.credentials import aws, caller
 from computer_use_cache.errors import RequestError
+from computer_use_cache.formats import FORMATS
 from computer_use_cache.keys import upstream
 from computer_use_cache.models import QUERY_CREDENTIALS
 from computer_use_cache.proxy.flows import format_of, is_addressed_to_proxy, lower_headers, path_and_query
@@ -26,7 +27,10 @@ _HOP_BY_HOP = frozenset((b"connection", b"upgrade", b"keep-alive", b"proxy-conne
 _CREDENTIALS = frozenset(name.encode() for name in (*caller.CARRIERS, aws.TOKEN_HEADER))
 
 _CALLERS_OWN = frozenset(
-    (b"cookie", b"openai-organization", b"openai-project", b"proxy-authorization", b"x-cache-admin-token")
+    (
+        *(b"cookie", b"proxy-authorization", b"x-cache-admin-token"),
+        *(name.encode() for format in FORMATS for name in format.account_headers),
+    )
 )
 """Headers about the caller that no flow keeps once it has its answer."""
 

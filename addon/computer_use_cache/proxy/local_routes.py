@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable
 from itertools import islice
@@ -19,6 +20,7 @@ from computer_use_cache.accounting.statistics import Statistics
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.errors import RequestError, StoreError
 from computer_use_cache.exchange.rendering import CACHE_NAME
+from computer_use_cache.formats import FORMATS
 from computer_use_cache.formats.base import Json
 from computer_use_cache.models import Entry
 from computer_use_cache.proxy import flows, guard, responses
@@ -42,11 +44,7 @@ _FIXED = {
     _ENTRIES: "GET",
 }
 _ENDPOINTS = (
-    "/v1/chat/completions",
-    "/v1/completions",
-    "/v1/embeddings",
-    "/v1/responses",
-    "/v1/messages",
+    *(f"/v1{route}" for format in FORMATS for route in format.routes),
     "/v1beta/models/{model}:generateContent",
     "/v1/models",
     "/healthz",
@@ -187,7 +185,7 @@ class LocalRoutes:
 
     async def _list(self, flow: http.HTTPFlow) -> http.Response:
         limit = flow.request.query.get("limit", "100")
-        if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit) <= _MOST_ENTRIES:
+        if not re.fullmatch("[0-9]{1,9}", limit) or not 1 <= int(limit) <= _MOST_ENTRIES:
             raise RequestError(400, f"limit: {limit!r} is not a number from 1 to {_MOST_ENTRIES}.", param="limit")
         after = flow.request.query.get("after", "")
         found = await self._write(self._page, int(limit), after)
@@ -254,7 +252,7 @@ def _wanted(flow: http.HTTPFlow) -> dict[str, Any]:
 def _seconds(value: object) -> float:
     try:
         seconds = float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else -1.0
-    except ValueError:
+    except (ValueError, OverflowError):
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
         raise RequestError(400, "older_than: give a number of seconds, 0 or more.", param="older_than")

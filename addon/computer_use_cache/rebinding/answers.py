@@ -19,34 +19,6 @@ from computer_use_cache.rebinding import traces
 from computer_use_cache.rebinding.moves import Move, Moves
 from computer_use_cache.rebinding.refusal import Cause, Refusal
 
-_LABELS = frozenset(
-    (
-        *("id", "call_id", "responseId", "type", "role", "object", "status", "name", "index", "toolUseId"),
-        *(
-            "finish_reason",
-            "stop_reason",
-            "stopReason",
-            "finishReason",
-            "model",
-            "modelVersion",
-            "system_fingerprint",
-            "service_tier",
-        ),
-    )
-)
-"""Members of an answer that the API writes and not the model; a call's id is the answer's own."""
-_DATA = frozenset(
-    ("data", "bytes", "redactedContent", "encrypted_content", "signature", "thoughtSignature", "thought_signature")
-)
-"""Members whose text cannot be read."""
-_POSITIONS = frozenset(
-    (
-        *("logprobs", "logprobsResult", "token_ids", "start_index", "startIndex", "start_char_index"),
-        *("end_index", "endIndex", "end_char_index"),
-    )
-)
-"""Members that count or repeat the tokens or characters of a text. That text must not change."""
-
 
 @dataclass(frozen=True, slots=True)
 class Rebound:
@@ -122,7 +94,7 @@ class _Writer:
         if is_argument and (element := self._element(name, value)) is not None:
             return element
         if isinstance(value, str):
-            return value if name in _DATA | _LABELS and not is_argument else self._text(value)
+            return value if name in self._format.written_members and not is_argument else self._text(value)
         if isinstance(value, dict):
             return self._object(value, is_argument=is_argument)
         if isinstance(value, list):
@@ -134,7 +106,7 @@ class _Writer:
         written = {}
         for name, member in value.items():
             key = self._text(name) if is_argument else name
-            self.has_positions |= name in _POSITIONS and bool(member) and not is_argument
+            self.has_positions |= name in self._format.position_members and bool(member) and not is_argument
             if name in signed:
                 self._check_signed(name, member)
                 written[key] = member

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -24,7 +24,7 @@ from computer_use_cache.rebinding.moves import SPECIAL, Move, Moves
 from computer_use_cache.rebinding.refusal import Cause, Refusal
 from computer_use_cache.rebinding.template import Value
 
-type Finder = Callable[[str], Iterable[tuple[int, int, str]]]
+type Finder = Callable[[str], Sequence[tuple[int, int, str]]]
 """Where credentials are in a text: start, end and kind of each, in order, none inside another."""
 
 _MARK = re.compile(r"<secret \d+[^>]{0,20}>")
@@ -94,7 +94,7 @@ def _holds_secret(body: Json, find: Finder) -> bool:
     while pending:
         match pending.pop():
             case str() as text:
-                if any(True for _ in find(text)):
+                if find(text):
                     return True
             case list() as items:
                 pending += items

@@ -14,7 +14,7 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from computer_use_cache.formats.base import EXACT_MEMBERS, REFERENCE_TYPES, Format, Json
+from computer_use_cache.formats.base import Format, Json
 from computer_use_cache.formats.walking import tree_of
 from computer_use_cache.keys.key import remove_pointers
 from computer_use_cache.rebinding.bindings import CONSTANT, Bindings
@@ -63,7 +63,7 @@ class _Span(NamedTuple):
 
 def template_of(format: Format, body: Json, bindings: Bindings, profile: Profile = NONE) -> Template:
     """The template of a request; `body` is the part that enters the key (`Format.key_body`), and is left alone."""
-    texts = _Texts(tree_of(format.call_id_places), format.argument_objects)
+    texts = _Texts(format)
     without_pictures, pictures = blanked(format, remove_pointers(body, profile.leave_out))
     copy = texts.copied(without_pictures)
     blob = _MARK.join(texts.pieces)
@@ -77,22 +77,23 @@ def template_of(format: Format, body: Json, bindings: Bindings, profile: Profile
 class _Texts:
     """The texts of a request in a fixed order, each with its place in the copy of the request."""
 
-    def __init__(self, call_ids: Json, argument_objects: frozenset[str]) -> None:
+    def __init__(self, format: Format) -> None:
         self.pieces: list[bytes] = []
         self._owners: list[tuple[Any, Any]] = []
         self._calls: list[int] = []
         self._has_mark = False
-        self._call_ids = call_ids
-        self._argument_objects = argument_objects
+        self._format = format
+        self._reference_types = format.reference_types
+        self._argument_objects = format.argument_objects
 
     def copied(self, body: Json) -> Json:
-        copy: Json = self._copied(body, self._call_ids, EXACT_MEMBERS)
+        copy: Json = self._copied(body, tree_of(self._format.call_id_places), self._format.exact_members)
         return copy
 
     def _copied(self, value: Any, tree: Json | None, exact: frozenset[str]) -> Any:
         """A copy of `value`, which `fill` changes later. Members named in `exact` are left unchanged."""
         if isinstance(value, dict):
-            if value.get("type") in REFERENCE_TYPES:
+            if value.get("type") in self._reference_types:
                 return value
             copy = {}
             for name in sorted(value):

@@ -42,7 +42,7 @@ class Album:
         return self.picture(media, alt, shapes=shapes, keys=drawing.keys(actions))
 
     def _kept(self, media: Media) -> tuple[str, Size | None]:
-        """The digest under which the page has a picture, "" if it has not, and the picture's size."""
+        """The digest under which the page has this picture ("" if the page has not got it), and the picture's size."""
         digest = media.digest
         if digest and digest not in self._sizes:
             self._sizes[digest] = self._keep(digest, media.data)

@@ -16,7 +16,7 @@ _FORMS = {
 }
 _DIRECTIONS = {"down": (0, 1), "up": (0, -1), "right": (1, 0), "left": (-1, 0)}
 _SCROLLED, _HEAD = 0.12, 0.025
-"""The lengths of a scroll's arrow and of an arrow's head, as a part of the picture's longer side."""
+"""How long the arrow of a scroll and the head of any arrow are, as shares of the picture's longer side."""
 
 
 def shapes(actions: Iterable[Action], picture: Size, screen: Size | None) -> tuple[Shape, ...]:
@@ -45,7 +45,7 @@ def _shapes(action: Action, picture: Size, screen: Size) -> Iterator[Shape]:
 
 
 def _arrow(path: list[Point], longer: int) -> Shape:
-    """An arrow along a path. Its head points where the path ends, seen from the last point that is not too near."""
+    """An arrow along a path. Its head has the direction from the last point that is not too near the end to the end."""
     end_x, end_y = path[-1]
     length = _HEAD * longer
     start_x, start_y = next((point for point in reversed(path) if math.dist(point, path[-1]) >= length), path[0])

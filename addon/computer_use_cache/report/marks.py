@@ -11,7 +11,7 @@ _WORD = re.compile(r"\w+|\s+|[^\w\s]")
 _SHOWN = 160
 """Characters of what both sides share that are shown on each side of a difference."""
 _MOST_WORDS = 4000
-"""Comparing is quadratic; longer texts differ from the first differing word to the last."""
+"""Comparing takes quadratic time, so longer texts are marked from the first differing word to the last."""
 
 type Pieces = tuple[Piece, ...]
 
@@ -42,7 +42,7 @@ def _shared_ends(left: str, right: str) -> tuple[int, int]:
 
 
 def _words(left: str, right: str) -> list[tuple[bool, str, str]]:
-    """(whether both are equal, the one text, the other) of each stretch."""
+    """Each stretch as (whether both sides are equal, the left text, the right text)."""
     words, others = _WORD.findall(left), _WORD.findall(right)
     if len(words) + len(others) > _MOST_WORDS:
         return [(False, left, right)]

@@ -39,8 +39,8 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Something drawn on a picture, in the picture's pixels: at a point, an arrow along a path, whose `head` is drawn
-    through these points, or a box by two corners."""
+    """Something drawn on a picture, in the picture's pixels. `points` are a point, the path of an arrow, or two corners
+    of a box; `head` are the points of an arrow's head."""
 
     form: Form
     points: tuple[Point, ...]
@@ -119,7 +119,7 @@ class Run:
     name: str
     facts: tuple[str, ...]
     totals: tuple[tuple[str, str, str], ...]
-    """Label, value, and what explains it."""
+    """Label, value and explanation of each."""
 
 
 @dataclass(frozen=True, slots=True)

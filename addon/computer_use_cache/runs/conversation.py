@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
-from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from computer_use_cache.credentials.redaction import redacted
-from computer_use_cache.formats import walking
+from computer_use_cache.formats import items, walking
 from computer_use_cache.formats.base import Format, Json
+from computer_use_cache.formats.item import Kind
 from computer_use_cache.rebinding import Bindings, template_of
 
-_ANSWERING_ROLES = ("assistant", "model", "CHATBOT")
-_SYSTEM_ROLES = ("system", "developer")
 _COUNTED_CHARS = 65_536
 """At most this much of each text is hashed, so that a screenshot is not hashed whole."""
 _TITLE_CHARS = 60
@@ -48,25 +45,15 @@ class Opening(NamedTuple):
 def head_of(format: Format, body: Json) -> Head | None:
     """The head of a request's conversation; None if its API has none, or it cannot be read. Quick."""
     request = format.opened_request(body)
-    said = request.get(format.conversation)
-    if isinstance(said, str) and format.call_id_places:
-        said = [{"content": said}]  # OpenAI's Responses take a text in place of a conversation
-    if not (isinstance(said, list) and said and isinstance(said[0], dict)):
+    said = format.messages_of(request)
+    if not (said and isinstance(said[0], dict)):
         return None
     first = 0
-    while first < len(said) and not _is_answer(said[first]):
+    while first < len(said) and not (isinstance(said[first], dict) and format.is_answer(said[first])):
         first += 1
     head = {name: request[name] for name in format.instructions if name in request}
     head[format.conversation] = said[:first]
     return Head(format, head, first == len(said))
-
-
-def _is_answer(item: Any) -> bool:
-    """Whether an item of a conversation comes from the model. Tool calls of OpenAI's Responses have no role."""
-    if not isinstance(item, dict):
-        return False
-    role = item.get("role")
-    return role in _ANSWERING_ROLES if role else str(item.get("type")).endswith(("_call", "reasoning"))
 
 
 def opening_of(head: Head) -> Opening:
@@ -88,21 +75,13 @@ def _hashed(format: Format, body: Json) -> blake2b:
 
 
 def _title(head: Head) -> str:
-    """The beginning of the first message that is not the system's."""
-    items = head.body[head.format.conversation]
-    asked = next((item for item in items if not (isinstance(item, dict) and item.get("role") in _SYSTEM_ROLES)), None)
-    words = redacted(" ".join(chain.from_iterable(text.split() for text in _shown(asked))))
+    """The beginning of the first message that is not the system's, without its pictures."""
+    format, messages = head.format, head.body[head.format.conversation]
+    asked = [one for one in messages if not (isinstance(one, dict) and format.is_instruction(one))]
+    said = (
+        item.text[:_SEARCHED_CHARS]
+        for item in items.of_request(format, {format.conversation: asked[:1]})
+        if item.kind is Kind.TEXT
+    )
+    words = redacted(" ".join(" ".join(said).split()))
     return words if len(words) <= _TITLE_CHARS else words[: _TITLE_CHARS - 1] + "\u2026"
-
-
-def _shown(item: Any) -> Iterator[str]:
-    """The texts of a message, without names of types and roles and without pictures."""
-    match item:
-        case str():
-            yield item[:_SEARCHED_CHARS]
-        case list():
-            for each in item:
-                yield from _shown(each)
-        case dict():
-            for name in ("text", "content", "parts", "message"):
-                yield from _shown(item.get(name))

@@ -1,7 +1,7 @@
 """What is known about a picture in a request, found out once: a conversation repeats its screenshots in every step.
 
 A picture met before is recognised by a few of its characters, and then compared as a whole, which takes a tenth of the
-time of a digest. The texts met last are kept, up to 64 MiB of them, and once more as bytes if they are met again.
+time of a digest. The pictures met last are kept, as text and as JSON, in at most 128 MiB.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ from collections import OrderedDict
 from collections.abc import Callable
 from functools import cached_property
 
+import orjson
+
 from computer_use_cache.formats import data_url, media, walking
-from computer_use_cache.formats.base import REFERENCE_TYPES, Format, Json
+from computer_use_cache.formats.base import Format, Json
 from computer_use_cache.screens import metadata, pixels
 from computer_use_cache.screens.base64_text import Base64Text, encoded
 
 LONG = 1024
 """No screenshot has fewer characters; shorter texts are not worth remembering."""
-_MOST_CHARS = 64 * 2**20
+_MOST_BYTES = 128 * 2**20
 _SAMPLES = 64
 _PNG_HEAD = 128
 """Characters in which a PNG tells its size; other files are searched for it, which takes milliseconds."""
@@ -60,8 +62,13 @@ class Picture:
 
     @cached_property
     def written(self) -> bytes:
-        """The text as it stands in JSON; b"" if it is not base64, and might be escaped there."""
-        return self.text.encode("utf-8", "surrogatepass") if self.is_base64 else b""
+        """The text as JSON, in quotes; b"" if it is not valid Unicode."""
+        return _json(self.text)
+
+    @cached_property
+    def key_written(self) -> bytes:
+        """The text that enters a key, likewise."""
+        return self.written if self.key_text is self.text else _json(self.key_text)
 
     @cached_property
     def digest(self) -> str:
@@ -95,7 +102,7 @@ class _Known:
 
     def __init__(self) -> None:
         self._pictures: OrderedDict[tuple[int, str], Picture] = OrderedDict()
-        self._chars = 0
+        self._bytes = 0
         self._numbers = itertools.count()
         self._lock = threading.Lock()
 
@@ -109,14 +116,14 @@ class _Known:
         with self._lock:
             self._forget(fingerprint)
             self._pictures[fingerprint] = picture
-            self._chars += _weight(picture)
-            while self._chars > _MOST_CHARS:
+            self._bytes += _weight(picture)
+            while self._bytes > _MOST_BYTES:
                 self._forget(next(iter(self._pictures)))
         return picture
 
     def written_in(self, body: bytes, start: int, end: int) -> Picture | None:
-        samples = body[start : end : (end - start) // _SAMPLES]
-        known = self._get((end - start, samples.decode("latin-1")))
+        samples = body[start + 1 : end - 1 : (end - start - 2) // _SAMPLES]
+        known = self._get((end - start - 2, samples.decode("latin-1")))
         return known if known and known.written and body.startswith(known.written, start) else None
 
     def _get(self, fingerprint: tuple[int, str]) -> Picture | None:
@@ -128,11 +135,19 @@ class _Known:
 
     def _forget(self, fingerprint: tuple[int, str]) -> None:
         if (picture := self._pictures.pop(fingerprint, None)) is not None:
-            self._chars -= _weight(picture)
+            self._bytes -= _weight(picture)
 
 
 def _weight(picture: Picture) -> int:
-    return len(picture.text) + (0 if picture.key_text is picture.text else len(picture.key_text))
+    """Each text counts twice: as it is, and as JSON once that has been asked for."""
+    return 2 * (len(picture.text) + (0 if picture.key_text is picture.text else len(picture.key_text)))
+
+
+def _json(text: str) -> bytes:
+    try:
+        return orjson.dumps(text)
+    except TypeError:  # a lone surrogate
+        return b""
 
 
 _known = _Known()
@@ -140,7 +155,7 @@ _known = _Known()
 
 def map_pictures(format: Format, body: Json, change: Callable[[str], str]) -> Json:
     """`body` with the texts changed that stand where its API has pictures; `body` itself if none changes."""
-    mapped: Json = walking.map_texts_at(body, format.image_places, change, leave=REFERENCE_TYPES)
+    mapped: Json = walking.map_texts_at(body, format.image_places, change, leave=format.reference_types)
     return mapped
 
 
@@ -156,5 +171,5 @@ def picture_of(text: str) -> Picture:
 
 
 def known_picture(body: bytes, start: int, end: int) -> Picture | None:
-    """The remembered picture that is written in these bytes of a JSON text, if there is one."""
-    return None if end - start < LONG else _known.written_in(body, start, end)
+    """The remembered picture that is written from `start` to `end` of a JSON text, quotes included, if there is one."""
+    return None if end - start - 2 < LONG else _known.written_in(body, start, end)

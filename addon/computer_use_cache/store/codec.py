@@ -88,8 +88,8 @@ def decoded_size(data: bytes) -> int:
 
 
 def encode_media(text: str) -> bytes | None:
-    """The bytes that a base64 text encodes, in either alphabet, padded or not; None if the text could not be restored
-    exactly."""
+    """The bytes that a base64 text encodes, in either alphabet, padded or not; None if they would not give back exactly
+    this text."""
     try:
         data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_")
     except binascii.Error:

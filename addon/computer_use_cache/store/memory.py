@@ -12,8 +12,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 MOST_SEEN = 32_768
-"""How many keys to remember for telling one that is asked for again from one that is asked for once, as most steps of
-a long run are: only the former is worth memory."""
+"""How many keys to remember in order to tell which are asked for again. Only those are worth memory: most steps of a
+long run are asked for once."""
 
 
 class Seen[Key]:

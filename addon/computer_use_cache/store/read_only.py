@@ -1,4 +1,5 @@
-"""Databases in a folder that cannot be written, as on a read-only mount. They are read; writing to them fails."""
+"""Databases in a folder that cannot be written, as on a read-only mount. They are read; writing to them fails. One that
+is missing is empty."""
 
 from __future__ import annotations
 
@@ -6,32 +7,82 @@ import os
 import sqlite3
 import threading
 from pathlib import Path
+from typing import NamedTuple
 
 import diskcache
 
 from computer_use_cache.store.raw_disk import RawDisk
 
+_SETTINGS = diskcache.DEFAULT_SETTINGS | diskcache.core.METADATA
+_EMPTY_CACHE = f"""
+CREATE TABLE Settings (key TEXT NOT NULL UNIQUE, value);
+CREATE TABLE Cache (
+    rowid INTEGER PRIMARY KEY, key BLOB, raw INTEGER, store_time REAL, expire_time REAL, tag BLOB, size INTEGER,
+    mode INTEGER, filename TEXT, value BLOB
+);
+INSERT INTO Settings VALUES {", ".join(f"({name!r}, {value!r})" for name, value in _SETTINGS.items())};
+"""  # noqa: S608
+"""What diskcache reads in a new folder."""
+
 
 def can_only_be_read(path: Path) -> bool:
-    """Whether there is a file in a folder that cannot be written."""
-    return path.exists() and not os.access(path.parent, os.W_OK)
+    """Whether the folder of a file, or the one in which its folders would be created, cannot be written."""
+    folder = next(above for above in path.absolute().parents if above.exists())
+    return not os.access(folder, os.W_OK)
 
 
-def _state(path: Path) -> tuple[int, int, bool]:
+class _State(NamedTuple):
     """What changes when a process that can write to the folder uses the database."""
-    found = path.stat()
-    return found.st_mtime_ns, found.st_size, path.with_name(path.name + "-wal").exists()
+
+    changed_at: int
+    size: int
+    is_in_use: bool
+    """Whether there is a write-ahead log, which is there only while a process that can write has the file open."""
 
 
-def connect(path: Path, *, check_same_thread: bool = True) -> sqlite3.Connection:
-    """Open a database that can only be read.
+_MISSING = _State(0, 0, is_in_use=False)
+"""The state of a file that was not created yet, or has only just been."""
 
-    SQLite itself writes beside a database with a write-ahead log, even to read it, unless it is promised that nobody
-    changes the file. The log is there only while somebody does.
-    """
+
+def _state(path: Path) -> _State:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return _MISSING
     is_in_use = path.with_name(path.name + "-wal").exists()
-    address = f"{path.resolve().as_uri()}?mode=ro{'' if is_in_use else '&immutable=1'}"
-    return sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=check_same_thread)
+    return _State(found.st_mtime_ns, found.st_size, is_in_use) if found.st_size or is_in_use else _MISSING
+
+
+class Reader:
+    """The connection of one thread, or of several that take turns, to a database that can only be read. The script
+    `tables` makes the empty one that stands for a missing file."""
+
+    def __init__(self, path: Path, tables: str) -> None:
+        self._path = path
+        self._tables = tables
+        self._opened: tuple[_State, sqlite3.Connection] | None = None
+
+    def connection(self) -> sqlite3.Connection:
+        """The connection, opened anew if the file has changed."""
+        state = _state(self._path)
+        if self._opened and self._opened[0] != state:
+            self._opened[1].close()
+            self._opened = None
+        if self._opened is None:
+            self._opened = state, self._open(state)
+        return self._opened[1]
+
+    def _open(self, state: _State) -> sqlite3.Connection:
+        """SQLite itself writes beside a database with a write-ahead log, even to read it, unless it is promised that
+        nobody changes the file."""
+        address = f"{self._path.resolve().as_uri()}?mode=ro{'' if state.is_in_use else '&immutable=1'}"
+        if state == _MISSING:
+            address = "file::memory:"
+        connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
+        if state == _MISSING:
+            connection.executescript(self._tables)
+            connection.execute("PRAGMA query_only = ON")
+        return connection
 
 
 class ReadOnlyCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
@@ -49,11 +100,11 @@ class ReadOnlyCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no 
 
     @property
     def _con(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "con", None)
-        state = _state(self._path)
-        if connection is None or self._local.state != state:
-            if connection:
-                connection.close()
-            self._local.state, connection = state, connect(self._path)
-            self._local.con = connection
-        return connection
+        reader: Reader | None = getattr(self._local, "con", None)
+        if reader is None:
+            reader = self._local.con = Reader(self._path, _EMPTY_CACHE)
+        return reader.connection()
+
+    def close(self) -> None:
+        """Release the file."""
+        self._con.close()

@@ -3,9 +3,9 @@
 The servers expire them. Each change of an entry and of the tables about it is one script (redis_scripts.py), which a
 cluster runs on one server: an entry and its tables have a prefix whose hash tag gives them one slot.
 
-Where replicas are read, they only save the primaries the sending of entries. The primary says which number an entry was
-stored with, and a replica's entry is taken only if the replica knows at least that number. So an entry that was deleted
-or replaced is not served from a replica that lags.
+If replicas are read, they only take over the sending of entries. The primary says under which number an entry was
+stored, and a replica's copy is used only if the replica has that number too. An entry that was deleted or replaced is
+therefore never served from a replica that lags.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,7 +20,7 @@ from computer_use_cache.errors import StoreDown
 from computer_use_cache.models import Entry, RequestRecord
 from computer_use_cache.store import base, codec, redis_scripts
 from computer_use_cache.store.base import LEAST_FOR_RUNS, RUNS_SHARE, Choice, NewEntry, Size, Slow, weigh
-from computer_use_cache.store.memory import BoundedMemory
+from computer_use_cache.store.redis_copies import Copies
 from computer_use_cache.store.redis_leases import RedisLeases
 from computer_use_cache.store.redis_runs import RedisRuns
 from computer_use_cache.store.redis_scripts import PREFIX, TABLES
@@ -31,17 +30,13 @@ _PART = PREFIX + "part:"
 _MISSES = PREFIX + "misses"
 _COUNTERS = PREFIX + "counters"
 _ORDER, _EXPIRY, _SIZES, _TOTALS, _TEMPLATES = "order", "expiry", "sizes", "totals", "templates"
-"""Tables under each prefix. Sorted sets of keys, by the number of their storing and by the millisecond at which they
-expire; the bytes of each key; the sum of these bytes, with the last number given; and the template of each key that has
-one."""
+"""The tables under each prefix: keys in the order in which they were stored (each storing has a number), keys by the
+millisecond at which they expire, the bytes of each key, the sum of these bytes with the last number given, and the
+template of each key that has one."""
 _ENTRY, _REQUEST, _TEMPLATE = "entry:", "request:", "template:"
 
 _PART_MILLISECONDS = 90 * 24 * 3600 * 1000
 """How long near misses can find an entry that never expires."""
-_COPY_SECONDS = 1.0
-"""How long a copy in memory may hide another proxy's clear, delete or replacement: short for a person who clears the
-cache, but long enough for agents that take the same step together."""
-_COPIES_BYTES = 32 * 1024 * 1024
 
 _KEYS_PER_PIECE = 500
 _ENTRIES_PER_PIECE = 20
@@ -62,7 +57,7 @@ class RedisStore:
         self._size_limit = size_limit
         self.run_log = RedisRuns(self._servers, max(int(size_limit * RUNS_SHARE), LEAST_FOR_RUNS))
         self.leases = RedisLeases(self._servers)
-        self._copies = BoundedMemory[str, Entry](_COPIES_BYTES, lambda entry: len(entry.body))
+        self._copies = Copies()
 
     def _entry(self, key: str) -> str:
         return self._servers.prefix(key) + _ENTRY + key
@@ -70,19 +65,20 @@ class RedisStore:
     # -- entries
 
     def get(self, key: str) -> Entry | None:
-        if copy := self._copies.get(key, time.monotonic()):
+        if copy := self._copies.get(key):
             return copy
-        data = self._from_replica(key) if self._servers.reads_replicas else None
-        if data is None:
-            with self._servers.at(self._entry(key)) as server:
-                data = server.get(self._entry(key))
-        entry = codec.decode(data) if data is not None else None
-        if entry is not None and entry.key == key:
-            self._copies.put(key, entry, time.monotonic() + _COPY_SECONDS)
+        with self._copies.reading(key) as read:
+            data = self._from_replica(key) if self._servers.reads_replicas else None
+            if data is None:
+                with self._servers.at(self._entry(key)) as server:
+                    data = server.get(self._entry(key))
+            entry = codec.decode(data) if data is not None else None
+            if entry is not None and entry.key == key:
+                read.append(entry)
         return entry
 
     def _from_replica(self, key: str) -> bytes | None:
-        """An entry that a replica has, unless the primary knows a newer one or none."""
+        """The entry as a replica has it; None if the primary has a newer one, or has none."""
         order = self._servers.prefix(key) + _ORDER
         with self._servers.at(order) as primary:
             newest = primary.zscore(order, key)
@@ -90,14 +86,14 @@ class RedisStore:
             return None
         with contextlib.suppress(StoreDown), self._servers.at_replica(order) as pipeline:
             pipeline.readonly()
-            pipeline.zscore(order, key)  # first, so that the entry is not older than it says
+            pipeline.zscore(order, key)  # asked first: the entry is then at least as new as the answer says
             pipeline.get(self._entry(key))
             _, number, data = pipeline.execute()
             return data if number is not None and number >= newest else None
         return None
 
     def get_quickly(self, key: str) -> Entry | Slow:
-        return self._copies.get(key, time.monotonic()) or Slow.SLOW
+        return self._copies.get(key) or Slow.SLOW
 
     def put(self, entry: Entry, keep_seconds: float | None, record: RequestRecord | None = None) -> bool:
         return self._store([NewEntry(entry, keep_seconds, record)])[entry.key]
@@ -106,7 +102,7 @@ class RedisStore:
         self._store(batch)
 
     def _store(self, batch: Sequence[NewEntry]) -> dict[str, bool]:
-        """Store entries, with what near misses find them by; says of each key whether it replaced another."""
+        """Store entries, and the parts by which near misses find them. Says for each key whether it replaced one."""
         by_name = {self._entry(new.entry.key): new for new in batch}
         holders: dict[str, list[NewEntry]] = {}
         for new in by_name.values():
@@ -122,8 +118,7 @@ class RedisStore:
         try:
             answers = self._servers.ask_each([*by_name, *holders], put, dispensable=holders.keys())
         finally:
-            for new in batch:
-                self._copies.drop(new.entry.key)
+            self._copies.drop(new.entry.key for new in batch)
         return {new.entry.key: bool(answers[name]) for name, new in by_name.items()}
 
     def _put(self, pipeline: Any, name: str, new: NewEntry) -> None:
@@ -194,9 +189,10 @@ class RedisStore:
             names = [kind + key for kind in (_ENTRY, _REQUEST) for key in chosen]
             _change(pipeline, redis_scripts.DELETE, prefix, names, *chosen)
 
-        deleted = self._servers.ask_each(by_prefix, delete, is_confirmed=is_confirmed)
-        for key in itertools.chain.from_iterable(by_prefix.values()):
-            self._copies.drop(key)
+        try:
+            deleted = self._servers.ask_each(by_prefix, delete, is_confirmed=is_confirmed)
+        finally:
+            self._copies.drop(itertools.chain.from_iterable(by_prefix.values()))
         return sum(deleted.values())
 
     def entries(self) -> Iterator[Entry]:
@@ -210,7 +206,7 @@ class RedisStore:
             yield [entry for name in names if (data := found[name]) and (entry := codec.decode(data)) is not None]
 
     def _newest(self, prefix: str) -> Iterator[tuple[float, str]]:
-        """(number of its storing, key) of the entries with that prefix, newest first."""
+        """The entries with that prefix as (number under which it was stored, key), newest first."""
         below, order = "+inf", prefix + _ORDER
         while True:
             with self._servers.at(order) as server:

@@ -1,4 +1,4 @@
-"""Leases on the servers of a shared store. A failover may lose one: then two proxies make the same call."""
+"""Leases on the servers of a shared store. If a failover loses one, two proxies make the same call."""
 
 from __future__ import annotations
 

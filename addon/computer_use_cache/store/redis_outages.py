@@ -19,8 +19,8 @@ _REST_SECONDS = 3.0
 
 
 class Outages:
-    """The outages among the servers of `place`, whose names `members` returns; `consequence` says what happens
-    meanwhile."""
+    """The outages among the servers of `place`. `members` returns their names; `consequence` says, for the log, what
+    happens during an outage."""
 
     def __init__(self, place: str, consequence: str, members: Callable[[], Collection[str]]) -> None:
         self._place = place
@@ -40,13 +40,14 @@ class Outages:
             return True
 
     def begin(self, server: str, error: Exception) -> StoreDown:
-        """Leave a server alone that failed, unless another has replaced it already; returns the error to raise."""
+        """Leave a failed server alone for a while, unless it has been replaced. Returns the error to raise."""
         is_member = server in self._members()
         with self._lock:
             is_first = is_member and not self._down_until
             if is_member:
                 self._down_until[server] = time.monotonic() + _REST_SECONDS
-        why = f"{self._place} does not answer: {error}; check it, CACHE_STORE_URL and CACHE_STORE_PASSWORD"
+        reason = str(error).rstrip(".")
+        why = f"{self._place} does not answer: {reason}; check it, CACHE_STORE_URL and CACHE_STORE_PASSWORD"
         if is_first:
             logger.warning("%s; until it does, %s", why, self._consequence)
         return StoreDown(why)

@@ -1,6 +1,7 @@
 """Runs and their calls on a Redis server. Each run is a hash, and its calls are a list.
 
-A cluster keeps all runs on one server, as one step may concern several. They take `RUNS_SHARE` of the space at most.
+A cluster keeps all runs on one server, because one script may change several. They take at most `RUNS_SHARE` of the
+space.
 """
 
 from __future__ import annotations

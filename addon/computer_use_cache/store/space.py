@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _RESERVED_BYTES = 1024 * 1024
-"""Several times what a transaction writes that deletes `_ROWS_DELETED_IF_SCARCE` rows."""
+"""Several times the bytes that deleting `_ROWS_DELETED_IF_SCARCE` rows in one transaction writes."""
 _SCARCE_BYTES = 64 * 1024 * 1024
 _ROWS_DELETED, _ROWS_DELETED_IF_SCARCE = 5000, 200
 
@@ -59,7 +59,7 @@ class Reserve:
 
     @contextlib.contextmanager
     def lent(self) -> Iterator[None]:
-        """The space is free to use inside the `with`, and set aside again afterwards."""
+        """Frees the space inside the `with`, and sets it aside again afterwards."""
         self.release()
         try:
             yield

@@ -66,7 +66,7 @@ class State(NamedTuple):
 
 
 class Use:
-    """One use of a diskcache, for `with`. A class because every repeated hit makes one, and a generator-based context
+    """One use of a diskcache, for `with`. Every repeated hit makes one, so it is a class: a generator-based context
     manager takes three times as long."""
 
     __slots__ = ("_cache", "_failed")
@@ -92,7 +92,9 @@ class Database:
         self._tagged = tagged
         self._settings = settings
         self._lock = threading.Lock()
-        # In random order, so that even proxies that run for minutes cover all places between them.
+        self._number = 0
+        """That of the file, if it can be written."""
+        # In random order, so that proxies which run only for minutes still visit every folder between them.
         self._places = cycle(f"{number:02x}" for number in random.sample(range(256), 256))
         with failures(folder):
             if (folder.exists() and not folder.is_dir()) or (folder / _FILE).is_dir():
@@ -108,7 +110,6 @@ class Database:
     def _open(self) -> Any:
         file = self._folder / _FILE
         if can_only_be_read(file):
-            self._number = file.stat().st_ino
             return ReadOnlyCache(self._folder, _FILE)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         make_private(file)
@@ -131,7 +132,7 @@ class Database:
     # -- reading
 
     def read_row(self, key: str) -> tuple[Any, Any] | None:
-        """A key's value, None if it has a file of its own, and until when it is kept (Unix seconds, None: forever).
+        """A key's value (None if it has a file of its own) and when it expires (Unix seconds; None: never).
 
         Faster than diskcache's `get`.
         """
@@ -228,7 +229,7 @@ class Database:
         return len(rows)
 
     def remove_orphans(self) -> None:
-        """Remove files without a row, which a killed process leaves behind: in one place of 256 at each call."""
+        """Remove files without a row, which a killed process leaves behind. Each call looks into one of 256 folders."""
         limit = time.time() - _ORPHAN_SECONDS  # the clock of the files' times
         for path in (self._folder / next(self._places)).glob("*/*-*.val"):
             with self.use() as cache:

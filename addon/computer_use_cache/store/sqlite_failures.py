@@ -26,7 +26,7 @@ def is_corrupt(error: BaseException) -> bool:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """What diskcache hides behind its Timeout, or behind a rollback that was no longer needed."""
+    """The error that diskcache hides behind its Timeout, or behind a rollback that failed after it."""
     while isinstance(error.__context__, (OSError, sqlite3.Error)):
         error = error.__context__
     return error

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from computer_use_cache.errors import StoreError
-from computer_use_cache.store.read_only import can_only_be_read, connect
+from computer_use_cache.store.read_only import Reader, can_only_be_read
 from computer_use_cache.store.space import trim_log
 from computer_use_cache.store.sqlite import make_private
 from computer_use_cache.store.sqlite_failures import is_corrupt
@@ -33,6 +33,7 @@ class SqliteFile:
         self._tables = tables
         self._content = content
         self._lock = threading.RLock()
+        self._reader = Reader(path, tables) if can_only_be_read(path) else None
         with self._lock, self._failures():
             try:
                 self._database = self._open()
@@ -42,8 +43,8 @@ class SqliteFile:
                 self._replace(error)
 
     def _open(self) -> sqlite3.Connection:
-        if can_only_be_read(self._path):
-            return connect(self._path, check_same_thread=False)
+        if self._reader:
+            return self._reader.connection()
         make_private(self._path)
         database = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         deadline = time.monotonic() + _BUSY_SECONDS
@@ -80,6 +81,8 @@ class SqliteFile:
     def _use(self) -> Iterator[sqlite3.Connection]:
         with self._lock, self._failures():
             try:
+                if self._reader:
+                    self._database = self._reader.connection()
                 yield self._database
             except sqlite3.DatabaseError as error:
                 if is_corrupt(error):
@@ -89,7 +92,7 @@ class SqliteFile:
 
     @contextlib.contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:
-        """One transaction; inside another one, a part of that."""
+        """One transaction, or a part of the one that is under way."""
         with self._use() as database:
             if database.in_transaction:
                 yield database
@@ -98,7 +101,9 @@ class SqliteFile:
             try:
                 yield database
             except BaseException:
-                with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back already, on a full disk for one
+                with contextlib.suppress(
+                    sqlite3.Error
+                ):  # SQLite may have rolled back already, for example on a full disk
                     database.execute("ROLLBACK")
                 raise
             database.execute("COMMIT")

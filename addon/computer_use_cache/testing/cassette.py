@@ -28,15 +28,15 @@ from computer_use_cache.transfer.recordings import Damaged, Exported, importing_
 from computer_use_cache.transfer.run_lines import ExportedRun
 
 _REBINDING = {"CACHE_REBIND": "on", "CACHE_SAMPLES": "ordered"}
-"""A cassette recorded at home is played elsewhere, and on another day."""
+"""A cassette is played on other machines and days than it was recorded on."""
 _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
 _POLL_SECONDS = 0.02
 _MISS = "offline miss: "
-"""How the proxy's log begins a request that it refused."""
+"""How the message begins that the proxy logs for a request it refused."""
 _PACKAGES = str(Path(__file__).parents[2])
 _KEPT_VARIABLES = ("UPSTREAM_API_KEY",)
-"""Not OPENAI_API_KEY: the client sends its own, and the upstream may not be OpenAI."""
+"""Variables that reach the proxy. OPENAI_API_KEY does not: clients send it, and the upstream may not be OpenAI."""
 
 
 class CassetteError(CacheError):
@@ -73,7 +73,7 @@ class Player:
                 _fill(importing_cache(self._settings, store, loopback=True), path)
 
     def _begin_run(self) -> None:
-        """Have the running proxy count the samples of a request from 1 again, which it does when it is cleared."""
+        """Make the running proxy count samples from 1 again, which it does after a clear."""
         headers = {"content-type": "application/json", "x-cache-admin-token": self._settings.admin_token}
         if self._settings.client_token:
             headers["authorization"] = f"Bearer {self._settings.client_token[0][1]}"

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import base64
 import itertools
-import math
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +23,7 @@ from computer_use_cache.cache.cache import Cache
 from computer_use_cache.credentials import places
 from computer_use_cache.diagnosis import similarity
 from computer_use_cache.errors import FormatError, RequestError
-from computer_use_cache.formats import helper_routes, walking
+from computer_use_cache.formats import KEPT_HEADERS, helper_routes, walking
 from computer_use_cache.formats.base import Format, Json, dump, load_object
 from computer_use_cache.keys import canonical_json, key
 from computer_use_cache.models import Entry, RequestRecord, Response, Shape, Skipped
@@ -36,12 +35,14 @@ from computer_use_cache.transfer.recordings import EXPORT_MARK, Damaged, Exporte
 _VERSION = 1
 _HEADING_OF_ANOTHER_VERSION = re.compile(rf'\s*{{\s*"{EXPORT_MARK}"\s*:(?!\s*{_VERSION}\s*[,}}])'.encode())
 _TEMPLATE = re.compile(r"[!-~]{1,200}")
+_MOST_SECONDS = 2**53
+"""Larger integers are no exact floats, and their milliseconds are too many for a Redis server."""
 _LINE_PER_BODY = 8
-"""How much longer a line may be than the largest request and answer: JSON may escape a byte as six characters."""
+"""A line may have this many times the bytes of the largest request and answer: JSON escapes a byte with up to six."""
 
 
 def lines(store: Store, chosen: Callable[[Entry], bool], now: float) -> Iterator[bytes]:
-    """The export of the chosen entries that are fresh at `now` (Unix seconds): a heading, then a line per entry.
+    """The chosen entries that are fresh at `now` (Unix seconds) as an export: a heading, then one line per entry.
 
     Raises StoreError.
     """
@@ -130,11 +131,11 @@ class Line(NamedTuple):
     where: str
     data: bytes
     is_cut: bool = False
-    """Whether it is longer than any line that could be accepted, and `data` only its beginning."""
+    """True if the line is too long to be accepted; `data` is then only its beginning."""
 
 
 def split(path: Path, settings: Settings) -> Iterator[Line]:
-    """The lines of an export, counted from 1, up to one that is cut or begins another version."""
+    """The lines of an export, counted from 1. Stops after a line that is cut, or the heading of another version."""
     longest = _LINE_PER_BODY * (settings.max_input_chars + settings.max_response_chars)
     with path.open("rb") as file:
         for number in itertools.count(1):
@@ -171,7 +172,7 @@ def _entry(line: Json, into: Cache) -> Exported | Skipped:
         shape=_shape(line.get("shape")),
         model=_checked(line, "model", str),
         namespace=_checked(line, "namespace", str, policy.NAMESPACE),
-        headers=_headers(line, judging.is_kept),
+        headers=_headers(line, KEPT_HEADERS),
         body=_body(line),
         created_at=_seconds(line, "created_at"),
         expires_at=None if line.get("expires_at") is None else _seconds(line, "expires_at"),
@@ -228,7 +229,7 @@ def _record(request: Json, entry: Entry, format: Format, into: Cache) -> Request
         upstream=_checked(request, "upstream", str),
         path=path,
         query=_checked(request, "query", str),
-        headers=_headers(request, key.RELEVANT_HEADERS.__contains__),
+        headers=_headers(request, key.RELEVANT_HEADERS),
         body=data,
         parts=similarity.parts(format, group, into.key_body(format, parsed)),
     )
@@ -257,17 +258,17 @@ def _shape(name: object) -> Shape:
 
 def _seconds(line: Json, name: str) -> float:
     value: Any = line.get(name)
-    if type(value) not in (int, float) or not (math.isfinite(value) and value >= 0):
+    if type(value) not in (int, float) or not 0 <= value <= _MOST_SECONDS:
         raise FormatError(f"{name} is not a number of seconds")
     seconds: float = value
     return seconds
 
 
-def _headers(line: Json, is_known: Callable[[str], bool]) -> tuple[tuple[str, str], ...]:
+def _headers(line: Json, known: Collection[str]) -> tuple[tuple[str, str], ...]:
     """Checked strictly because they are sent to clients: a value must not be able to end a header line."""
     headers = _checked(line, "headers", dict)
     for name, value in headers.items():
-        if not is_known(name) or not isinstance(value, str) or not re.fullmatch(r"[\t -~]*", value):
+        if name not in known or not isinstance(value, str) or not re.fullmatch(r"[\t -~]*", value):
             raise FormatError(f"header {name!r} is not a recorded one, or its value is malformed")
     return tuple(sorted(headers.items()))
 

@@ -1,7 +1,7 @@
 """Reads the stores of the original tool of this name; it never writes to them.
 
 The Python tool kept a SQLite file (table `completions`), the npm tool a folder with a JSON file per answer. Their keys
-are useless here, so ours are computed from the requests. They name no upstream, so the current one is assumed.
+are useless here, so keys are computed from the requests. These name no upstream, so the current one is assumed.
 """
 
 from __future__ import annotations

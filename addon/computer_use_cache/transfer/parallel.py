@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -22,12 +24,12 @@ from computer_use_cache.transfer.jsonl import Line
 from computer_use_cache.transfer.recordings import Read, importing_cache
 
 _LARGE = 32 * 1024 * 1024
-"""From this size on the time is well above the second in which a process starts."""
+"""Bytes. A smaller file is read before the processes have started, which takes a second."""
 _BATCH_BYTES = 512 * 1024
 _NICENESS = 5
-"""The importing process writes while others are waiting for the store."""
+"""The reading processes give way to the importing one: others wait for the store while it writes."""
 _BATCHES_AHEAD = 8
-"""For each process, so that all have work while the importing one writes."""
+"""For each process, so that none is idle while the importing process writes."""
 
 
 def read(path: Path, into: Cache, environ: Mapping[str, str]) -> Iterator[Read]:
@@ -36,11 +38,13 @@ def read(path: Path, into: Cache, environ: Mapping[str, str]) -> Iterator[Read]:
     if number == 1 or path.stat().st_size < _LARGE:
         yield from jsonl.read(path, into)
         return
-    pool = ProcessPoolExecutor(number, multiprocessing.get_context("spawn"), _begin, (dict(environ),))
+    with _uninterrupted():
+        pool = ProcessPoolExecutor(number, multiprocessing.get_context("spawn"), _begin, (dict(environ),))
     waiting = deque[Future[list[Read]]]()
     try:
         for batch in _batches(jsonl.split(path, into.settings)):
-            waiting.append(pool.submit(_read, batch))
+            with _uninterrupted():
+                waiting.append(pool.submit(_read, batch))
             if len(waiting) > number * _BATCHES_AHEAD:
                 yield from waiting.popleft().result()
         while waiting:
@@ -48,7 +52,27 @@ def read(path: Path, into: Cache, environ: Mapping[str, str]) -> Iterator[Read]:
     except BrokenProcessPool:
         raise FormatError(f"{path} cannot be read to its end: a process that reads it was ended") from None
     finally:
-        pool.shutdown(cancel_futures=True)
+        with _uninterrupted():
+            pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl+C takes effect after the block, and does not reach the processes that start in it.
+
+    The pool would not know a process whose start was interrupted, and nobody would end that one. One that has only just
+    started needs what the pool takes away when it ends.
+    """
+    came = list[int]()
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
+        signal.signal(signal.SIGINT, before)
+    if came:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _batches(lines: Iterator[Line]) -> Iterator[list[Line]]:
@@ -70,9 +94,18 @@ _cache: Cache
 def _begin(environ: Mapping[str, str]) -> None:
     global _cache  # noqa: PLW0603  # the pool has no other place for what its calls share
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the importing process handles it
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.nice(_NICENESS)
     no_store = cast("Store", None)  # checking a line reads no store
     _cache = importing_cache(Settings.load(environ), no_store, loopback=True)
+
+
+def _end_with_parent() -> None:
+    """If the importing process is killed, nobody tells the pool's processes that there is no more work."""
+    parent = multiprocessing.parent_process()
+    assert parent
+    parent.join()
+    os._exit(1)
 
 
 def _read(batch: list[Line]) -> list[Read]:

@@ -27,8 +27,8 @@ EXPORT_MARK = "computer_use_cache_export"
 """The only field in an export's first line."""
 
 _CLOCKS_DIFFER = 86400.0
-"""Seconds by which clocks may differ. A recording from further in the future has a damaged time, and would expire as
-much too late."""
+"""How many seconds into the future a recording's time may lie: clocks differ. A later time is damaged, and would keep
+the entry past its TTL."""
 _ENTRIES_AT_ONCE, _BYTES_AT_ONCE = 400, 8 * 1024 * 1024
 """A batch is written when it reaches either limit."""
 
@@ -70,7 +70,7 @@ class Summary:
 
 
 type Read = Recording | Exported | ExportedRun | Skipped | Damaged
-"""What is read from a source."""
+"""Everything that may be found in a file or folder of recordings."""
 
 
 class Kind(StrEnum):
@@ -83,7 +83,7 @@ class Kind(StrEnum):
 
 
 def kind_of(path: Path) -> Kind:
-    """The kind of recordings in a file or folder, judged by its first bytes. Raises FormatError for an unknown kind."""
+    """The kind of recordings in a file or folder, as its first bytes show. Raises FormatError if it is unknown."""
     if path.is_dir():
         return Kind.ORIGINAL
     try:

@@ -19,12 +19,12 @@ from computer_use_cache.run_models import Call, Run
 from computer_use_cache.store.base import CALLS_OF_RUN, RunLog
 
 MEMBER = "run"
-"""The member that tells the line of a run from that of an entry."""
+"""The member that only the line of a run has; the line of an entry does not."""
 _ID = re.compile(r"[0-9a-z]{1,40}")
 _PARENT = re.compile(r"[0-9a-z]{0,40}")
 _KEY = re.compile(r"([0-9a-f]{64})?")
 _LARGEST = 2**53
-"""Every reader of JSON knows integers up to here."""
+"""The largest integer that every reader of JSON reads exactly."""
 _LAST_TIME = 253_402_300_799.0
 """The end of the year 9999."""
 
@@ -99,7 +99,7 @@ def _numbers(run: Run, calls: Iterable[Call]) -> Iterator[float]:
 
 
 def _is_argument(text: str) -> bool:
-    """Whether the system takes a text as a path or as a word of a command line."""
+    """Whether the operating system accepts a text as a path or as an argument of a command."""
     try:
         return b"\0" not in os.fsencode(text)
     except UnicodeEncodeError:

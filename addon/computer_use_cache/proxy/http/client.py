@@ -29,7 +29,7 @@ from mitmproxy.proxy.layers.http import (
 from computer_use_cache.network import Proxies
 
 _CHUNK = re.compile(rb"\r\n([0-9A-Fa-f]{1,16})\r\n")
-"""The end of a chunk and the head of the next one."""
+"""The line end after a chunk's data, and the head of the next chunk."""
 _CHUNK_HEAD = re.compile(rb"([0-9A-Fa-f]{1,16})\r\n")
 _INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)[0-9][0-9][ \r\n]")
 """The beginning of an interim response; 101 is final for HTTP/1 (RFC 9110, section 15.2.2)."""

@@ -5,6 +5,7 @@ Chosen in the `next_layer` hook; everything else is left to mitmproxy's own laye
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
 from typing import Any
@@ -47,6 +48,13 @@ def with_cache_layer(layer: Layer, make: Callable[[Context, HTTPMode], CacheHttp
     return layer
 
 
+def _forked(context: Context) -> Context:
+    """`context.fork()` without the server that mitmproxy makes for each and throws away."""
+    forked = copy.copy(context)
+    forked.layers = context.layers.copy()
+    return forked
+
+
 def _unconnected(server: Server) -> Server:
     """Another server that is reached in the same way."""
     other = Server(address=server.address, transport_protocol=server.transport_protocol)
@@ -75,7 +83,7 @@ class CacheHttpLayer(HttpLayer):
 
     def make_stream(self, stream_id: int) -> CommandGenerator[None]:
         self.streams[stream_id] = CacheStream(
-            self.context.fork(), stream_id, self._owner, self._proxies, self._make_websocket
+            _forked(self.context), stream_id, self._owner, self._proxies, self._make_websocket
         )
         yield from self.event_to_child(self.streams[stream_id], events.Start())
 
@@ -91,7 +99,7 @@ class CacheHttpLayer(HttpLayer):
         return CacheHttp1Server(self.context.fork())
 
     def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
-        piece = self._passed_on(event) if isinstance(event, events.DataReceived) else None
+        piece = self.passed_on(event.connection, event.data) if isinstance(event, events.DataReceived) else None
         if piece is not None:
             if piece:
                 yield commands.SendData(self.context.client, piece)
@@ -114,18 +122,20 @@ class CacheHttpLayer(HttpLayer):
             yield from self.event_to_child(above, events.Start())
         yield from super().register_connection(command)
 
-    def _passed_on(self, event: events.DataReceived) -> bytes | None:
+    def passed_on(self, upstream: Connection, received: bytes) -> bytes | None:
         """What to send to the client for chunks of a streamed answer; None for everything that is not plain chunks.
 
         A chunk would otherwise be twelve events and commands on its way through mitmproxy's layers.
         """
-        client, server = self._clients.get(event.connection), self.connections.get(self.context.client)
-        if client is None or client.stream_id is None or type(server) is not CacheHttp1Server or server._paused:
+        client = self._clients.get(upstream)
+        if client is None or client.stream_id is None or self._paused:
             return None
-        stream = self.streams.get(client.stream_id)
-        if not isinstance(stream, CacheStream) or not self.context.client.state & ConnectionState.CAN_WRITE:
+        server, stream = self.connections.get(self.context.client), self.streams.get(client.stream_id)
+        if type(server) is not CacheHttp1Server or server._paused or not isinstance(stream, CacheStream):
             return None
-        data = client.whole_chunks(event.data)
+        if self.context.client.state is not ConnectionState.OPEN:
+            return None
+        data = client.whole_chunks(received)
         piece = None if data is None else stream.passed_on(data)
         return server.chunk(piece) if piece else piece
 

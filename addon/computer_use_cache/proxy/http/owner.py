@@ -1,4 +1,4 @@
-"""What mitmproxy's layers and the addon tell and ask each other about an exchange."""
+"""How mitmproxy's layers and the addon talk to each other about an exchange: hooks, metadata, and a protocol."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLIENT_FAULT = "cache_client_fault"
 """In a flow's metadata when this proxy has refused what the client sent: why."""
 
 FOREIGN = "cache_foreign"
-"""In the metadata of a flow that is not the cache's business: no time-out applies to it."""
+"""In the metadata of a flow that the cache has nothing to do with: no time-out applies to it."""
 
 
 @dataclass(slots=True)

@@ -41,7 +41,7 @@ _UNSAFE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 def fault(request: http.Request, *, over_http1: bool) -> str | None:
-    """Why a request's head is refused, None for a sound one."""
+    """Why a request's head is refused; None if there is nothing wrong with it."""
     data = request.data
     if over_http1 and data.http_version not in (b"HTTP/1.0", b"HTTP/1.1"):
         return "Only HTTP/1.0 and HTTP/1.1 are spoken here."
@@ -105,7 +105,7 @@ class CacheHttp1Server(Http1Server):
 
     def read_headers(self, event: events.ConnectionEvent) -> CommandGenerator[None]:
         if isinstance(event, events.ConnectionClosed):
-            # mitmproxy would log what came of the head, the client's credential too.
+            # mitmproxy would log the part of the head that has arrived, with the client's credential in it.
             yield commands.CloseConnection(self.conn)
             return
         for command in super().read_headers(event):
@@ -155,7 +155,7 @@ class CacheHttp1Server(Http1Server):
             yield commands.SendData(self.conn, http1.assemble_response_head(interim))
 
     def _give_up(self, status: int, message: str) -> CommandGenerator[None]:
-        """Refuse what came, and what it belongs to."""
+        """Refuse the message that is arriving, and end the exchange that it belongs to."""
         yield from self._refuse(status, message)
         yield ReceiveHttp(RequestProtocolError(self.stream_id, message, ErrorCode.GENERIC_CLIENT_ERROR))
 

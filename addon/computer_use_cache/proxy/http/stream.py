@@ -307,6 +307,8 @@ class CacheStream(HttpStream):
         assert self.flow.response
         if self.flow.response.status_code != 101 or not flows.is_own_answer(self.flow):
             yield from super().flow_done()
+            if self.child_layer is None:
+                self._let_go()
             return
         assert self._handshake
         self.flow.live = False
@@ -315,3 +317,14 @@ class CacheStream(HttpStream):
         self._handle_event = self.passthrough  # type: ignore[method-assign]
         yield from self.child_layer.handle_event(events.Start())
         yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
+
+    def _let_go(self) -> None:
+        """Break the reference cycles of an exchange that has ended. Without this, its flow would stay in memory, with
+        megabytes of screenshots, until the garbage collector looks at it: after dozens of further requests."""
+        self.client_state = self.server_state = _ended
+        self.context.layers.remove(self)
+
+
+def _ended(_: events.Event) -> CommandGenerator[None]:
+    """The state of an exchange that has ended. mitmproxy's states are methods, which refer to their exchange."""
+    yield from ()

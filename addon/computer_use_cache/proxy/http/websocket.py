@@ -1,7 +1,7 @@
 """The server's end of a websocket for OpenAI's Responses, in the place of mitmproxy's HTTP server.
 
 Where that one reads requests from a connection, this one reads messages and makes each `response.create` a request of
-its own, with hooks and a flow of its own. Upstreams are asked over HTTP.
+its own, with its own hooks and flow. Upstreams are asked over HTTP.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ def handshake_response(handshake: http.Request) -> http.Response:
         raise RequestError(400, "Sec-WebSocket-Key is missing.")
     token = generate_accept_token(key.encode())
     opened = {"upgrade": "websocket", "connection": "Upgrade", "sec-websocket-accept": token.decode()}
+    opened["x-computer-use-cache"] = "WEBSOCKET"  # messages have no headers; a capture must show who answered them
     response = http.Response.make(101, b"", opened)
     del response.headers["content-length"]
     return response
@@ -203,7 +204,7 @@ class WebsocketServer(HttpConnection):
         yield ReceiveHttp(RequestEndOfMessage(stream_id))
 
     def _disconnect(self) -> CommandGenerator[None]:
-        """The client is gone, or is sent away: nobody waits for the answers."""
+        """The client has left or is disconnected: nobody waits for the answers."""
         self._has_left = True
         yield commands.CloseConnection(self.conn)
         self._waiting.clear()

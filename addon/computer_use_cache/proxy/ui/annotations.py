@@ -69,7 +69,7 @@ class Inspector:
 
     def _trim(self) -> None:
         session, view = self._session(), ctx.master.addons.get("view")
-        if session and session.settings.max_flows and view is not None:  # one that shows no flow is false
+        if session and session.settings.max_flows and view is not None:  # a view without flows is falsy
             trim(view, session.settings.max_flows)
 
 

@@ -1,0 +1,61 @@
+"""Stores streamed answers that have passed to their clients.
+
+The end of a stream waits until its answer is stored, so that what the client does next finds it there. If several
+answers wait to be stored already, their clients do not wait too: until then, an identical request follows the call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from computer_use_cache.exchange.decisions import FAULT
+from computer_use_cache.exchange.exchange import Exchange
+from computer_use_cache.exchange.report import Report
+from computer_use_cache.models import Response
+
+logger = logging.getLogger(__name__)
+
+_FEW, _MANY = 4, 500
+"""How many answers wait to be stored when clients no longer wait for theirs, and when they wait again."""
+
+
+class Keeping:
+    """The answers of one proxy that wait to be stored."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        """`now` returns Unix seconds."""
+        self._now = now
+        self._waiting = 0
+        self._left_alone: set[asyncio.Task[None]] = set()
+        """Those that no client waits for."""
+
+    async def keep(self, exchange: Exchange, answer: Response, on_settled: Callable[[Report], None]) -> None:
+        """Keep a complete answer and settle its exchange, even if that fails. Returns early if the client need not
+        wait."""
+        if _FEW <= self._waiting < _MANY:
+            task = asyncio.create_task(self._keep_alone(exchange, answer, on_settled))
+            self._left_alone.add(task)
+            task.add_done_callback(self._left_alone.discard)
+        else:
+            await self._keep(exchange, answer, on_settled)
+
+    async def _keep(self, exchange: Exchange, answer: Response, on_settled: Callable[[Report], None]) -> None:
+        self._waiting += 1
+        try:
+            on_settled(exchange.settle(await exchange.on_response(answer), self._now()))
+        finally:
+            self._waiting -= 1
+            exchange.settle(FAULT, self._now())
+
+    async def _keep_alone(self, exchange: Exchange, answer: Response, on_settled: Callable[[Report], None]) -> None:
+        try:
+            await self._keep(exchange, answer, on_settled)
+        except Exception:
+            logger.exception("the cache failed; the answer was not recorded")
+
+    async def ended(self) -> None:
+        """Wait until all answers are stored."""
+        while self._left_alone:
+            await asyncio.wait(self._left_alone)

@@ -1,0 +1,108 @@
+"""mitmproxy's handler of one client's connections, with a shorter way for what upstreams send.
+
+mitmproxy wakes a task for each piece that a socket receives. While that task waits, a piece is handled in the callback
+that receives it, and chunks of a streamed answer are written to the client without passing through mitmproxy's layers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from asyncio import StreamReader, StreamWriter
+from typing import cast
+
+from mitmproxy.connection import Connection
+from mitmproxy.proxy import events
+from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
+
+from computer_use_cache.proxy.http.layer import CacheHttpLayer
+
+_MOST_UNSENT = 64 * 1024
+"""Bytes that may wait for a slow client to read them. With more, the upstream is read at the client's pace."""
+
+
+class CacheConnectionHandler(ProxyConnectionHandler):
+    """Takes mitmproxy's place in `start` and `run`."""
+
+    async def server_event(self, event: events.Event) -> None:
+        if isinstance(event, events.OpenConnectionCompleted) and event.reply is None:
+            self._receive_directly(event.command.connection)
+        await super().server_event(event)
+
+    def _receive_directly(self, upstream: Connection) -> None:
+        client, to_upstream = self.transports[self.client].writer, self.transports[upstream].writer
+        reader = self.transports[upstream].reader
+        # Datagrams have streams of mitmproxy's own.
+        if (
+            isinstance(client, StreamWriter)
+            and isinstance(to_upstream, StreamWriter)
+            and isinstance(reader, StreamReader)
+        ):
+            transport = to_upstream.transport
+            following = cast(asyncio.Protocol, transport.get_protocol())
+            transport.set_protocol(_Upstream(self, upstream, reader, client.transport, following))
+
+    @property
+    def is_free(self) -> bool:
+        """Whether no event is being handled or waits to be."""
+        return not self._server_event_lock.locked() and not self._server_event_lock._waiters
+
+    def receive(self, upstream: Connection, data: bytes) -> None:
+        """Handle data from an upstream at once; only while the handler `is_free`."""
+        with contextlib.suppress(StopIteration):  # the coroutine awaits nothing but the lock, which nothing holds
+            self.server_event(events.DataReceived(upstream, data)).send(None)
+
+    def find_layer(self) -> CacheHttpLayer | None:
+        """The HTTP layer that handles the client's requests, if nothing has to be encrypted or decrypted for it."""
+        layers = () if self.client.tls else self.layer.context.layers
+        return next((layer for layer in layers if isinstance(layer, CacheHttpLayer)), None)
+
+
+class _Upstream(asyncio.Protocol):
+    """Receives from an upstream, in front of the protocol that fills mitmproxy's `reader`."""
+
+    def __init__(
+        self,
+        handler: CacheConnectionHandler,
+        upstream: Connection,
+        reader: StreamReader,
+        client: asyncio.WriteTransport,
+        following: asyncio.Protocol,
+    ) -> None:
+        self._handler = handler
+        self._upstream = upstream
+        self._reader = reader
+        self._client = client
+        self._following = following
+        self._layer = None if upstream.tls else handler.find_layer()
+
+    def data_received(self, data: bytes) -> None:
+        if not self._is_awaited or self._client.is_closing() or self._client.get_write_buffer_size() > _MOST_UNSENT:
+            self._following.data_received(data)
+            return
+        piece = self._layer.passed_on(self._upstream, data) if self._layer else None
+        if piece is not None:
+            self._handler.timeout_watchdog.register_activity()
+            self._client.write(piece)
+        elif self._handler.is_free:
+            self._handler.receive(self._upstream, data)
+        else:
+            self._following.data_received(data)
+
+    @property
+    def _is_awaited(self) -> bool:
+        """Whether everything received before has been handled."""
+        waiter = self._reader._waiter  # type: ignore[attr-defined]
+        return waiter is not None and not waiter.done()
+
+    def eof_received(self) -> bool | None:
+        return self._following.eof_received()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._following.connection_lost(error)
+
+    def pause_writing(self) -> None:
+        self._following.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._following.resume_writing()

@@ -1,0 +1,103 @@
+"""A client waits until its stream is stored, unless others wait for that already. Nothing is lost either way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from computer_use_cache.exchange import exchange as exchanges
+from computer_use_cache.exchange import keeping
+from computer_use_cache.exchange.decisions import Forward
+from computer_use_cache.exchange.exchange import Exchange
+from computer_use_cache.exchange.keeping import Keeping
+from computer_use_cache.exchange.report import Report
+from computer_use_cache.models import Outcome, Response
+from exchange.house import EVENTS, STREAM, House
+
+ANSWER = Response(200, {"content-type": "text/event-stream"}, b"".join(EVENTS), 1.0)
+AWAITED = 2
+"""Answers that clients wait for."""
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    monkeypatch.setattr(keeping, "_FEW", AWAITED)
+    made = House(tmp_path / "store")
+    yield made
+    made.shared.studies.close()
+    made.store.close()
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Nothing is stored until it is set."""
+    gate, keep = threading.Event(), exchanges.keep
+
+    def gated(*arguments: Any, **named: Any) -> Any:
+        assert gate.wait(30)
+        return keep(*arguments, **named)
+
+    monkeypatch.setattr(exchanges, "keep", gated)
+    return gate
+
+
+async def streamed(house: House, note: str) -> Exchange:
+    """An exchange whose stream has passed."""
+    exchange = house.asks(user_note=note, stream=True)
+    assert isinstance(await exchange.resolve(), Forward)
+    await exchange.begin_stream(200, 0.0, STREAM)
+    for event in (*EVENTS, b""):
+        exchange.feed(event, 1.0)
+    return exchange
+
+
+async def awaited_elsewhere(house: House, kept: Keeping, reports: list[Report]) -> list[asyncio.Task[None]]:
+    """Clients that wait until their answers are stored."""
+    asked = [await streamed(house, f"awaited {number}") for number in range(AWAITED)]
+    waits = [asyncio.create_task(kept.keep(exchange, ANSWER, reports.append)) for exchange in asked]
+    await asyncio.sleep(0)
+    return waits
+
+
+def test_a_client_does_not_wait_if_others_do_and_its_next_request_finds_the_answer(
+    house: House, gate: threading.Event
+) -> None:
+    async def live() -> None:
+        kept, reports = Keeping(lambda: house.now), list[Report]()
+        waits = await awaited_elsewhere(house, kept, reports)
+        await kept.keep(await streamed(house, "left alone"), ANSWER, reports.append)
+        assert not reports
+        repeated = asyncio.create_task(house.lived(house.asks(user_note="left alone", stream=True)))
+        gate.set()
+        await asyncio.gather(*waits, kept.ended())
+        assert [str(report.storing) for report in reports] == ["stored"] * (AWAITED + 1)
+        assert (await repeated).outcome is Outcome.HIT
+
+    asyncio.run(live())
+    counted = house.counted()
+    assert (counted.misses, counted.hits, counted.stored) == (AWAITED + 1, 1, AWAITED + 1)
+
+
+def test_an_answer_that_cannot_be_kept_while_no_client_waits_is_logged_and_counted(
+    house: House, gate: threading.Event, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def live() -> None:
+        kept, reports = Keeping(lambda: house.now), list[Report]()
+        waits = await awaited_elsewhere(house, kept, reports)
+        exchange = await streamed(house, "left alone")
+        monkeypatch.setattr(exchange, "on_response", None)
+        with caplog.at_level(logging.ERROR):
+            await kept.keep(exchange, ANSWER, reports.append)
+            gate.set()
+            await asyncio.gather(*waits, kept.ended())
+        assert len(reports) == AWAITED
+
+    asyncio.run(live())
+    assert "the answer was not recorded" in caplog.text
+    assert house.counted().misses == AWAITED + 1

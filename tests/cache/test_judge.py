@@ -128,16 +128,16 @@ def test_a_good_answer_is_stored(api: str, body: bytes) -> None:
     "content_type",
     [
         *("application/json; charset=utf-8", "Application/JSON", "application/vnd.api+json"),
-        *("text/json", "text/plain", ""),
+        *("text/json", "text/plain"),
     ],
 )
 def test_a_good_answer_is_known_by_what_it_says(content_type: str) -> None:
-    answer = Response(200, {"content-type": content_type} if content_type else {}, chat({"content": "hi"}), 1.0)
+    answer = Response(200, {"content-type": content_type}, chat({"content": "hi"}), 1.0)
     found = judging.judge_answer(formats.by_name("chat_completions"), answer, Shape.JSON, Settings.load({}))
     assert isinstance(found, Storable)
 
 
-@pytest.mark.parametrize("content_type", ["text/html", "image/png", "application/xml"])
+@pytest.mark.parametrize("content_type", ["text/html", "image/png", "application/xml", ""])
 def test_a_page_is_no_answer(content_type: str) -> None:
     answer = Response(200, {"content-type": content_type}, chat({"content": "hi"}), 1.0)
     found = judging.judge_answer(formats.by_name("chat_completions"), answer, Shape.JSON, Settings.load({}))

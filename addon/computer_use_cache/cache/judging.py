@@ -87,8 +87,8 @@ _STREAMS = {
 }
 _RAW = re.compile(r"(audio|video)/.+|application/(octet-stream|x-subrip)|text/(plain|vtt|srt)")
 """Content types of sound and of subtitles."""
-_PLAIN = ("", "text/plain")
-"""What small servers send with a JSON answer."""
+_JSON = ("application/json", "text/json", "text/plain")
+"""Content types that servers send with a JSON answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +163,6 @@ def shape_of(content_type: str, wanted: Shape) -> Shape | None:
         return _STREAMS[kind]
     if wanted is Shape.RAW and _RAW.fullmatch(kind):
         return Shape.RAW
-    if kind in ("application/json", "text/json") or kind.endswith("+json"):
+    if kind in _JSON or kind.endswith("+json"):
         return Shape.ARRAY if wanted is Shape.ARRAY else Shape.JSON
-    return wanted if kind in _PLAIN and wanted is Shape.JSON else None
+    return None

@@ -34,8 +34,11 @@ UNKNOWN = Server("unknown", None)
 
 
 class ServerMap(Protocol):
-    """Finds the server of a name. All names that begin with one of `prefixes` are on one server, and so is everything about
-    an entry, as its names share a prefix. The names of runs are on one server too."""
+    """Finds the server of a name.
+
+    All names that begin with one of `prefixes` are on one server, and so is everything about an entry, as its names
+    share a prefix. The names of runs are on one server too.
+    """
 
     prefixes: Sequence[str]
     prefix_of_runs: str

@@ -123,3 +123,23 @@ def test_the_next_run_waits_for_an_answer_that_rebinding_can_give_it(house: Hous
         assert (await next_run).outcome is Outcome.HIT
 
     asyncio.run(live())
+
+
+def test_a_client_waits_if_the_answers_left_alone_hold_too_much(
+    house: House, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "_MOST_BYTES", 2 * len(ANSWER.body))
+
+    async def live() -> None:
+        kept, results = Keeping(lambda: house.now, house.shared.unstored), list[Result]()
+        waits = await awaited_elsewhere(house, kept, results)
+        await kept.keep(await streamed(house, "left alone"), ANSWER, results.append)
+        full = asyncio.create_task(kept.keep(await streamed(house, "another"), ANSWER, results.append))
+        await asyncio.sleep(0)
+        assert not full.done()
+        gate.set()
+        await asyncio.gather(*waits, full, kept.ended())
+        await kept.keep(await streamed(house, "afterwards"), ANSWER, results.append)
+        assert len(results) == AWAITED + 3
+
+    asyncio.run(live())

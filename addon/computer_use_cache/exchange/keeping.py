@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 _FEW, _MANY = 4, 500
 """How many answers wait to be stored when clients no longer wait for theirs, and when they wait again."""
+_MOST_BYTES = 64 * 1024 * 1024
+"""Of the requests and answers that no client waits for. With a slow store, screenshots would fill the memory."""
 
 
 class Keeping:
@@ -33,12 +35,14 @@ class Keeping:
         self._waiting = 0
         self._left_alone: set[asyncio.Task[None]] = set()
         """Those that no client waits for."""
+        self._bytes_left_alone = 0
 
     async def keep(self, exchange: Exchange, answer: Response, on_settled: Callable[[Result], None]) -> None:
         """Keep a complete answer and settle its exchange, even if that fails. Returns early if the client need not
         wait."""
-        if _FEW <= self._waiting < _MANY:
-            task = asyncio.create_task(self._keep_alone(exchange, answer, on_settled))
+        held = len(exchange.plan.forward) + len(answer.body)
+        if _FEW <= self._waiting < _MANY and self._bytes_left_alone + held <= _MOST_BYTES:
+            task = asyncio.create_task(self._keep_alone(exchange, answer, on_settled, held))
             self._left_alone.add(task)
             task.add_done_callback(self._left_alone.discard)
             self._unstored.add(exchange.plan, task)
@@ -53,11 +57,16 @@ class Keeping:
             self._waiting -= 1
             exchange.settle(FAULT, self._now())
 
-    async def _keep_alone(self, exchange: Exchange, answer: Response, on_settled: Callable[[Result], None]) -> None:
+    async def _keep_alone(
+        self, exchange: Exchange, answer: Response, on_settled: Callable[[Result], None], held: int
+    ) -> None:
+        self._bytes_left_alone += held
         try:
             await self._keep(exchange, answer, on_settled)
         except Exception:
             logger.exception("the cache failed; the answer was not recorded")
+        finally:
+            self._bytes_left_alone -= held
 
     async def ended(self) -> None:
         """Wait until all answers are stored."""

@@ -21,6 +21,7 @@ from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
 from mitmproxy.tools import cmdline, main
 from mitmproxy.tools.dump import DumpMaster
 
+from computer_use_cache.launch.acceptor import Acceptor
 from computer_use_cache.launch.piece_reader import PieceReader
 from computer_use_cache.proxy.addon import ComputerUseCache
 from computer_use_cache.proxy.connection_handler import CacheConnectionHandler
@@ -119,9 +120,10 @@ class LeanMaster(DumpMaster):
             callback = factory()._client_connected_cb  # type: ignore[attr-defined]
             return asyncio.StreamReaderProtocol(PieceReader(), callback)
 
-        if self._is_alone() and self._is_reverse():
-            return await self._create_server(lambda: self._protocol(mitmproxy), *place, **given)
-        return await self._create_server(mitmproxy, *place, **given)
+        has_fast_path = self._is_alone() and self._is_reverse()
+        acceptor = Acceptor((lambda: self._protocol(mitmproxy)) if has_fast_path else mitmproxy)
+        acceptor.server = await self._create_server(acceptor.accept, *place, **given)
+        return acceptor.server
 
     def _protocol(self, factory: Callable[[], asyncio.Protocol]) -> asyncio.Protocol:
         """For one connection: the script that brings the cache is loaded after the server was created."""

@@ -12,10 +12,10 @@ from computer_use_cache.cache.plan import Plan
 from computer_use_cache.credentials import detection, places
 from computer_use_cache.formats.answer import Answer
 from computer_use_cache.formats.base import dump
+from computer_use_cache.memory import BoundedMemory
 from computer_use_cache.models import Shape
 from computer_use_cache.rebinding import Cause, Refusal, conceal_answer
 from computer_use_cache.screens.picture import LONG, picture_of
-from computer_use_cache.store.memory import BoundedMemory
 
 type Spans = tuple[tuple[int, int, str], ...]
 """Start, end and kind of each."""

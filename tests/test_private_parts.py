@@ -60,6 +60,7 @@ CALLABLES = {
     f"{HTTP}:Http1Server.read_headers": "self event",
     f"{HTTP}:Http1Server.read_body": "self event",
     f"{HTTP}:Http1Server.send": "self event",
+    "mitmproxy.http:MessageData.__post_init__": "self",
     "mitmproxy.certs:dummy_cert": "privkey cacert commonname sans organization crl_url",
     "asyncio.transports:BaseTransport.set_protocol": "self protocol",
 }

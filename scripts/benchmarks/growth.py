@@ -1,4 +1,4 @@
-"""How the store grows: lookups, upkeep and bulk work beside a running event loop, and size on disk."""
+"""What a growing store costs: lookups, upkeep and bulk work beside a running event loop, and size on disk."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from computer_use_cache.transfer import parallel
 from computer_use_cache.transfer.recordings import EXPORT_MARK, importing_cache, keep_all
 
 _FILLED_PER_SECOND = 5000
-"""Entries a second, less than any machine reaches: it sets the second in which all entries of a store expire."""
+"""Entries a second, fewer than any machine stores: those that expire together must all be stored before."""
 _WRITTEN_AT_ONCE = 10_000
 _ADD_ROW = """
 INSERT INTO Cache (key, raw, store_time, expire_time, access_time, access_count, tag, size, mode, filename, value)

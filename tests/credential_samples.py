@@ -28,6 +28,11 @@ def made(*form: str) -> str:
     return _PIECE.sub(lambda found: "".join(_CHANCE.choices(_alphabet(found[1]), k=int(found[2]))), "".join(form))
 
 
+def token(four: str) -> str:
+    """A GitHub token that repeats these four characters."""
+    return "ghp_" + four * 9
+
+
 def _alphabet(spelled: str) -> str:
     ranges = re.findall(r"B32|.-.|.", spelled)
     return "".join(_CLASSES.get(each, each) for each in ranges)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "addon" / "computer_use_cache"
-VALUES = {"errors", "models", "run_models", "setting_values", "setting_declaration", "store_url"}
+VALUES = {"errors", "memory", "models", "run_models", "setting_values", "setting_declaration", "store_url"}
 BELOW_CACHE = VALUES | {
     "screens",
     "formats",
@@ -30,6 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "__main__": {"cli"},
     "errors": {"models"},
+    "memory": set(),
     "models": set(),
     "run_models": {"models"},
     "setting_values": {"errors", "store_url"},

@@ -20,6 +20,7 @@ import pytest
 from mitmproxy.flow import Flow
 from mitmproxy.proxy.layer import Layer
 from mitmproxy.proxy.layers.http import HttpLayer, HttpStream
+from mitmproxy.proxy.server import ConnectionHandler
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PINNED = {"h11": "<", "diskcache": "<", "mitmproxy": "<13", "cryptography": ""}
@@ -61,7 +62,12 @@ CALLABLES = {
     f"{HTTP}:Http1Server.read_body": "self event",
     f"{HTTP}:Http1Server.send": "self event",
     "mitmproxy.certs:dummy_cert": "privkey cacert commonname sans organization crl_url",
+    "mitmproxy.addonmanager:AddonManager.trigger_event": "self event",
+    "mitmproxy.addonmanager:AddonManager.invoke_addon": "self addon event",
+    "mitmproxy.proxy.mode_servers:ProxyConnectionHandler.__init__": "self master r w options mode",
+    "mitmproxy.proxy.server:ConnectionHandler.server_event": "self event",
     "asyncio.transports:BaseTransport.set_protocol": "self protocol",
+    "asyncio.transports:BaseTransport.get_protocol": "self",
 }
 """Each with its parameters: we call it, or override it."""
 ATTRIBUTES: dict[str, tuple[Callable[..., Any], str]] = {
@@ -73,6 +79,9 @@ ATTRIBUTES: dict[str, tuple[Callable[..., Any], str]] = {
     "mitmproxy's Flow": (Flow, "_backup"),
     "asyncio's StreamReaderProtocol": (asyncio.StreamReaderProtocol, "_client_connected_cb"),
     "mitmproxy's Layer": (Layer, "_paused _paused_event_queue"),
+    "mitmproxy's ConnectionHandler": (ConnectionHandler, "transports timeout_watchdog layer _server_event_lock"),
+    "asyncio's StreamReader": (asyncio.StreamReader, "_waiter"),
+    "asyncio's Lock": (asyncio.Lock, "_waiters"),
 }
 """Classes, and the attributes of their instances that we read or set."""
 

@@ -11,7 +11,7 @@ import ipaddress
 import os
 import re
 import ssl
-from collections.abc import Collection, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -174,15 +174,21 @@ def certificates_in(text: bytes) -> list[bytes]:
 
 
 def write_authorities(environment: Mapping[str, str], folder: Path) -> Path:
-    """The authorities as a file in `folder`, named after its content so that processes which trust the same share it.
-
-    Raises OSError.
-    """
+    """The authorities as a file in `folder`, for all processes that trust the same. Raises OSError."""
     text = authorities(environment)
-    file = folder / f"authorities-{hashlib.sha256(text).hexdigest()[:16]}.pem"
+    return write_once(named_after("authorities", text, folder), lambda: text)
+
+
+def named_after(kind: str, content: bytes, folder: Path) -> Path:
+    """The PEM file in `folder` that is named after its content."""
+    return folder / f"{kind}-{hashlib.sha256(content).hexdigest()[:16]}.pem"
+
+
+def write_once(file: Path, content: Callable[[], bytes]) -> Path:
+    """Write a file unless it exists already; the file. Readers never see a part of it. Raises OSError."""
     if not file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f"{file.name}.{os.getpid()}"
-        partial.write_bytes(text)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_name(f"{file.name}.{os.getpid()}")
+        partial.write_bytes(content())
         partial.replace(file)
     return file

@@ -36,7 +36,7 @@ class Agents:
 
 @dataclass(frozen=True)
 class Answered:
-    """Answers, the seconds in which they came, and the latencies of their first byte and of the whole, in seconds."""
+    """How many answers came in how many seconds, and for each the seconds to its first and to its last byte."""
 
     answers: int
     seconds: float

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import sys
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -154,3 +157,12 @@ def comparison(rates: dict[str, dict[str, list[float]]]) -> str:
         'font-size="13"><rect width="100%" height="100%" fill="white"/>'
     )
     return "\n".join((head, *parts, "</svg>"))
+
+
+@contextlib.contextmanager
+def progress(name: str) -> Iterator[None]:
+    """Say on standard error what is being measured, and how long it took."""
+    begun = time.monotonic()
+    print(f"measuring {name} …", file=sys.stderr)
+    yield
+    print(f"measured {name} in {time.monotonic() - begun:.0f} s", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""How the store grows: lookups, upkeep and bulk work beside a running event loop, and size on disk."""
+"""What a growing store costs: lookups, upkeep and bulk work beside a running event loop, and size on disk."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import itertools
 import random
 import shutil
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,16 +16,23 @@ from statistics import median
 import orjson
 
 from benchmarks import traffic
-from benchmarks.figures import Run
+from benchmarks.figures import Run, progress
 from computer_use_cache.settings import Settings
-from computer_use_cache.store.base import Choice, NewEntry
+from computer_use_cache.store import codec
+from computer_use_cache.store.base import Choice
 from computer_use_cache.store.disk import DiskStore
+from computer_use_cache.store.sqlite import Database
 from computer_use_cache.transfer import parallel
 from computer_use_cache.transfer.recordings import EXPORT_MARK, importing_cache, keep_all
 
-_FILLED_PER_SECOND = 2000
-"""Entries a second, less than any machine reaches: it sets the second in which all entries of a store expire."""
-_WRITTEN_AT_ONCE = 1000
+_FILLED_PER_SECOND = 5000
+"""Entries a second, fewer than any machine stores: those that expire together must all be stored before."""
+_WRITTEN_AT_ONCE = 10_000
+_ADD_ROW = """
+INSERT INTO Cache (key, raw, store_time, expire_time, access_time, access_count, tag, size, mode, filename, value)
+VALUES (?, 1, ?, ?, ?, 0, NULL, 0, 1, NULL, ?)
+"""
+"""What diskcache executes to store a small value under a new key."""
 _READ, _TIMED, _BATCH = 30_000, 900, 100
 """How many entries are read, how many of those are timed, and in batches of how many."""
 _URL = "http://127.0.0.1:9/v1"
@@ -32,18 +40,26 @@ _URL = "http://127.0.0.1:9/v1"
 
 def measure(bench: Run) -> None:
     """Add the rows."""
-    _lookups(bench)
-    _upkeep(bench)
-    _bulk(bench)
-    _size(bench)
+    for part in (_lookups, _upkeep, _bulk, _size):
+        with progress(part.__name__.removeprefix("_")):
+            part(bench)
 
 
 def _filled(folder: Path, number: int, until: float | None = None) -> DiskStore:
-    """A store with `number` entries that all expire in the second before `until` (Unix seconds)."""
+    """A store with `number` entries that all expire in the second before `until` (Unix seconds).
+
+    The rows are those that the store would write, but it would look for an older entry with each key first, which takes
+    minutes for a million.
+    """
     store = DiskStore(folder, 2**40)
     for batch in itertools.batched(enumerate(traffic.entries(range(number)), 1), _WRITTEN_AT_ONCE):
-        now = time.time()
-        store.put_all([NewEntry(entry, until and until - item / number - now) for item, entry in batch])
+        now, rows = time.time(), defaultdict[Database, list[tuple[object, ...]]](list)
+        for item, entry in batch:
+            expires_at = until and until - item / number
+            rows[store._shard(entry.key)].append((entry.key, now, expires_at, now, codec.encode(entry)))
+        for shard, of_shard in rows.items():
+            with shard.use() as cache, cache.transact():
+                cache._con.executemany(_ADD_ROW, of_shard)
     return store
 
 
@@ -51,7 +67,8 @@ def _lookups(bench: Run) -> None:
     """Times lookups of entries that the process has not read yet, after many lookups of others."""
     sizes = (1000, 5000, 20_000) if bench.quick else (1000, 100_000, 1_000_000)
     for size in sizes:
-        _filled(_grown(bench, size), size).close()
+        with progress(f"filling with {size:,} entries"):
+            _filled(_grown(bench, size), size).close()
     seconds: list[list[float]] = [[] for _ in sizes]
     chance = random.Random(1)
     for _ in range(2 if bench.quick else 5):
@@ -86,17 +103,22 @@ def _grown(bench: Run, size: int) -> Path:
 def _upkeep(bench: Run) -> None:
     number = 3000 if bench.quick else 100_000
     for name, work in (("expire", DiskStore.maintain), ("clear", DiskStore.clear), ("evict", _evict)):
-        folder = bench.folder / name
-        until = time.time() + number / _FILLED_PER_SECOND + 1 if name == "expire" else None
-        store = _filled(folder, number, until)
-        time.sleep(max(until - time.time(), 0) if until else 0)
-        before = store.size().entries
-        worst, idle, took = asyncio.run(_worst_stall(store, work))
-        left = store.size().entries
-        detail = f"{took:.1f} s, {before} entries before, {left} after; {idle:.1f} ms with nothing to do"
-        bench.add(f"longest stall during {name} of {number:,} entries", worst, "ms", "<= 20", detail)
-        store.close()
-        shutil.rmtree(folder)
+        with progress(f"{name} of {number:,} entries"):
+            _measure_upkeep(bench, name, work, number)
+
+
+def _measure_upkeep(bench: Run, name: str, work: Callable[[DiskStore], object], number: int) -> None:
+    folder = bench.folder / name
+    until = time.time() + number / _FILLED_PER_SECOND + 1 if name == "expire" else None
+    store = _filled(folder, number, until)
+    time.sleep(max(until - time.time(), 0) if until else 0)
+    before = store.size().entries
+    worst, idle, took = asyncio.run(_worst_stall(store, work))
+    left = store.size().entries
+    detail = f"{took:.1f} s, {before} entries before, {left} after; {idle:.1f} ms with nothing to do"
+    bench.add(f"longest stall during {name} of {number:,} entries", worst, "ms", "<= 20", detail)
+    store.close()
+    shutil.rmtree(folder)
 
 
 def _evict(store: DiskStore) -> None:
@@ -158,17 +180,18 @@ def _bulk(bench: Run) -> None:
         ("brought under a tenth of their size", 60, lambda store: _shrink(store, store.size().bytes // 10)),
     )
     for name, goal, work in works:
-        place = folder / name
-        if filled.exists():
-            shutil.copytree(filled, place)
-        store = DiskStore(place, 2**40)
-        worst, idle, took = asyncio.run(_worst_stall(store, work))
-        left = store.size().entries
-        store.close()
-        detail = f"{left:,} entries after it; {number / took:,.0f} entries a second"
-        bench.add(f"{number:,} entries {name}", took, "s", f"<= {goal * number / 100_000:g}", detail)
-        detail = f"{idle:.1f} ms with nothing to do"
-        bench.add(f"longest wait of a hit while {number:,} are {name}", worst, "ms", "<= 20", detail)
+        with progress(f"{number:,} entries {name}"):
+            place = folder / name
+            if filled.exists():
+                shutil.copytree(filled, place)
+            store = DiskStore(place, 2**40)
+            worst, idle, took = asyncio.run(_worst_stall(store, work))
+            left = store.size().entries
+            store.close()
+            detail = f"{left:,} entries after it; {number / took:,.0f} entries a second"
+            bench.add(f"{number:,} entries {name}", took, "s", f"<= {goal * number / 100_000:g}", detail)
+            detail = f"{idle:.1f} ms with nothing to do"
+            bench.add(f"longest wait of a hit while {number:,} are {name}", worst, "ms", "<= 20", detail)
     shutil.rmtree(folder)
     export.unlink()
 

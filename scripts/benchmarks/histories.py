@@ -1,6 +1,6 @@
 """Computer-use histories: requests with 1, 5 and 20 screenshots, whose last message is new each time.
 
-The upstream answers at once, so a miss shows everything that the cache adds.
+The upstream answers at once, so a miss takes no longer than what the cache adds to it.
 """
 
 from __future__ import annotations

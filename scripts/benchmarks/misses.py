@@ -1,4 +1,4 @@
-"""Misses under load: many agents at once, and each asks a new streamed question of 40 chunks in a second.
+"""Misses under load: many agents at once, each asking new questions whose answers are 40 chunks within a second.
 
 Shows what the agents see, and the CPU that a server spends on each answer, which holds on a busy machine too.
 """

@@ -21,7 +21,7 @@ from computer_use_cache.store.disk import DiskStore
 
 _NORMALIZERS = "uuids,timestamps,dates,tmp-paths,tool-call-ids"
 _UPSTREAM_SECONDS = 0.03
-"""Few models answer faster, and the search runs while the upstream works."""
+"""How long the upstream takes. Few models answer faster, and the search runs meanwhile."""
 
 
 def measure(bench: Run) -> None:

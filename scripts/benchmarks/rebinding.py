@@ -1,6 +1,6 @@
 """Rebinding: what it adds to an exact hit and to a miss, and how much longer a rebound hit takes than an exact one.
 
-All of it is measured in one process, as the core decides it. Every request has a text that was not seen before.
+All is measured in one process, by calling the core. Every request has a text that was not seen before.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class Server:
         return int(found[1]) / 1000
 
     def cpu_seconds(self) -> float:
-        """Seconds of CPU that it has used: its user's and the kernel's."""
+        """The seconds of CPU that it has used, in its own code and in the kernel."""
         after_name = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return sum(map(int, after_name[11:13])) / os.sysconf("SC_CLK_TCK")
 

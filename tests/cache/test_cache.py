@@ -37,6 +37,7 @@ from computer_use_cache.models import (
 )
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore
+from credential_samples import token
 from pictures import coded
 
 NOW = 2_000_000_000.0
@@ -420,11 +421,6 @@ def test_deep_nesting_is_planned_or_bypassed(store: DiskStore, path: str, member
     body = "{" + required + ", " + member.replace("@", deep) + "}"
     plan = cache(store).plan(replace(chat(), path=path, body=body.encode()))
     assert plan.key or isinstance(plan.verdict, Bypass)
-
-
-def token(four: str) -> str:
-    """A credential that is assembled here, so that no file holds one."""
-    return "ghp_" + four * 9
 
 
 def asking(text: str) -> Request:

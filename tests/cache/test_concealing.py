@@ -6,13 +6,9 @@ import pytest
 
 from computer_use_cache.cache.concealing import Finder
 from computer_use_cache.credentials import detection
+from credential_samples import token
 
 LONG = "a line of prose that holds nothing\n" * 100
-
-
-def token(four: str) -> str:
-    """A credential that is assembled here, so that no file holds one."""
-    return "ghp_" + four * 9
 
 
 TEXTS = {

@@ -15,7 +15,8 @@ from msgspec.structs import replace
 import commands
 from computer_use_cache.cli import main
 from computer_use_cache.runs.new_run import new_run
-from exchange.house import House, failure, token
+from credential_samples import token
+from exchange.house import House, failure
 from runs.chats import answering, calling, chats, recorded, said
 from screenshots import coded, png, screen
 

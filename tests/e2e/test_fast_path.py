@@ -9,9 +9,12 @@ import contextlib
 import http.client
 import itertools
 import json
+import os
 import random
 import re
+import signal
 import socket
+import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -349,3 +352,16 @@ def until_aged(told: Iterator[Any], seconds: int) -> Iterator[Any]:
         yield headers
         if int(headers["age"]) >= seconds:
             return
+
+
+def test_a_client_that_is_gone_before_it_is_accepted_leaves_nothing_behind(ways: dict[str, Proxy]) -> None:
+    for name, proxy in ways.items():
+        os.kill(proxy.process.pid, signal.SIGSTOP)
+        try:
+            for _ in range(3):
+                with socket.create_connection(("127.0.0.1", proxy.port)) as client:
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # reset it
+        finally:
+            os.kill(proxy.process.pid, signal.SIGCONT)
+        assert proxy.chat(headers={"authorization": f"Bearer {FAKE_KEY}"}).status == 200
+        assert not [line for line in proxy.log if "Traceback" in line or "rror" in line], name

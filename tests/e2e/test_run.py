@@ -147,3 +147,12 @@ def test_what_cannot_be_run_or_cannot_start_is_said() -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert "the proxy did not start" in done.stderr
     assert "a-file" in done.stderr
+
+
+def test_a_command_is_ended_if_its_proxy_does_not_start(folder: Path) -> None:
+    assert run_around("--", sys.executable, "-c", "").returncode == 0
+    (folder / "home" / ".mitmproxy" / "config.yaml").write_text("tcp_timeout: soon\n")
+    done = run_around("--", sys.executable, "-c", "import time; time.sleep(600)")
+    assert done.returncode == 1
+    assert "the proxy did not start" in done.stderr
+    assert "tcp_timeout" in done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import http.client
+import itertools
 import json
 import socket
 import time
@@ -15,6 +16,7 @@ import brotli
 import pytest
 import zstandard
 
+from forked import lean_mitmdump
 from support import (
     STREAM_HEAD,
     Asked,
@@ -23,6 +25,7 @@ from support import (
     Send,
     Upstream,
     always,
+    answer_chat,
     chat_events,
     chat_request,
     chunk,
@@ -57,6 +60,37 @@ def test_a_streamed_miss_arrives_while_the_upstream_is_still_sending(proxy: Prox
     assert answer.read(len(EVENTS[0])) == EVENTS[0]
     gate.open()
     assert answer.read() == b"".join(EVENTS[1:])
+
+
+def test_start_passes_on_each_piece_when_it_arrives_and_no_more_than_the_client_reads(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    piece, pieces, sent = b"x" * 131_072, 256, itertools.count()
+    gates = [upstream.new_event() for _ in EVENTS]
+
+    async def handler(asked: Asked, send: Send) -> None:
+        if asked.json()["messages"][0]["content"] != "ping":
+            await answer_chat(asked, send)
+            return
+        await send(STREAM_HEAD)
+        for event, gate in zip(EVENTS, gates, strict=True):
+            await send(chunk(event))
+            await gate.wait()
+        for _ in range(pieces):
+            await send(chunk(piece))
+            next(sent)
+        await send(chunk(b""))
+
+    upstream.handler = handler
+    with running_proxy(tmp_path, upstream.url, program=lean_mitmdump) as proxy:
+        answer = proxy.stream()
+        for event, gate in zip(EVENTS, gates, strict=True):
+            assert answer.read(len(event)) == event
+            gate.open()
+        for number in range(3):  # meanwhile, all pieces would have arrived
+            assert proxy.chat(f"pong {number}").cache == "MISS"
+        assert next(sent) < pieces
+        assert answer.read() == piece * pieces
 
 
 @pytest.mark.parametrize("size", [1, 7, 4096])

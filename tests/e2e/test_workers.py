@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -13,7 +14,7 @@ import pytest
 
 import commands
 from process_log import ProcessLog
-from support import Answer, Proxy, Upstream
+from support import Answer, Proxy, Upstream, chat_request
 
 if not hasattr(socket, "SO_REUSEPORT"):
     pytest.skip("this system cannot share a port between processes", allow_module_level=True)
@@ -79,6 +80,17 @@ def test_all_workers_serve_one_store_and_make_one_call_for_identical_requests(
     with ThreadPoolExecutor(8) as threads:
         assert {answer.cache for answer in threads.map(ask, range(40))} == {"HIT"}
     assert len(upstream.asked) == 1, workers.log
+
+
+def test_a_client_that_leaves_before_its_call_begins_holds_up_no_other(workers: Proxy, upstream: Upstream) -> None:
+    with ThreadPoolExecutor(6) as threads:
+        for number in range(8):
+            body = json.dumps(chat_request(str(number))).encode()
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n\r\n"
+            with socket.create_connection(("127.0.0.1", workers.port)) as leaver:
+                leaver.sendall(head.encode() + body)
+            answers = [threads.submit(workers.chat, str(number)) for _ in range(6)]
+            assert {answer.result(timeout=20).status for answer in answers} == {200}
 
 
 def test_a_worker_that_is_killed_is_replaced_and_the_others_go_on(workers: Proxy, upstream: Upstream) -> None:

@@ -12,7 +12,7 @@ from computer_use_cache.accounting.statistics import Statistics
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.exchange.decisions import Forward
 from computer_use_cache.exchange.exchange import Exchange
-from computer_use_cache.exchange.report import Report
+from computer_use_cache.exchange.result import Result
 from computer_use_cache.exchange.runners import Runners
 from computer_use_cache.exchange.shared import Shared
 from computer_use_cache.flights.flight import Stream
@@ -26,11 +26,6 @@ START = 1_700_000_000.0
 GOOD = Response(200, {"content-type": "application/json"}, json.dumps(completion("pong")).encode(), 2.0)
 EVENTS = chat_events("po", "ng")
 STREAM = Stream(Shape.SSE, False, (("content-type", "text/event-stream"),))
-
-
-def token(four: str) -> str:
-    """A credential that is assembled here, so that no file holds one."""
-    return "ghp_" + four * 9
 
 
 def failure(status: int) -> Response:
@@ -62,20 +57,20 @@ class House:
         plan = self.cache.plan(Request(UPSTREAM, path, (), headers, json.dumps(body).encode()))
         return Exchange(self.shared, plan, lambda: is_here)
 
-    async def answered(self, exchange: Exchange, response: Response = GOOD) -> Report:
-        """The report of a request that goes upstream and gets this answer."""
+    async def answered(self, exchange: Exchange, response: Response = GOOD) -> Result:
+        """The result of a request that goes upstream and gets this answer."""
         assert isinstance(await exchange.resolve(), Forward)
         return exchange.settle(await exchange.on_response(response), self.now)
 
-    async def lived(self, exchange: Exchange, response: Response = GOOD, *, seconds: float = 0.0) -> Report:
-        """The report of a request after `seconds`; it gets this answer if it goes upstream."""
+    async def lived(self, exchange: Exchange, response: Response = GOOD, *, seconds: float = 0.0) -> Result:
+        """The result of a request after `seconds`; it gets this answer if it goes upstream."""
         answer = await exchange.resolve()
         self.now += seconds
         ending = await exchange.on_response(response) if isinstance(answer, Forward) else answer
         return exchange.settle(ending, self.now)
 
-    async def resolved(self, exchange: Exchange) -> Report:
-        """The report of a request that is answered without a call of its own."""
+    async def resolved(self, exchange: Exchange) -> Result:
+        """The result of a request that is answered without a call of its own."""
         answer = await exchange.resolve()
         assert not isinstance(answer, Forward)
         return exchange.settle(answer, self.now)

@@ -29,11 +29,12 @@ from computer_use_cache.exchange.decisions import (
     Updated,
 )
 from computer_use_cache.exchange.exchange import _NEXT, Exchange, State
-from computer_use_cache.exchange.report import Storing
+from computer_use_cache.exchange.result import Storing
 from computer_use_cache.flights.flight import StreamCut
 from computer_use_cache.models import Entry, Fwd, Outcome, Reason, Response, Skip, Skipped
 from computer_use_cache.store.disk import DiskStore
-from exchange.house import EVENTS, GOOD, STREAM, House, failure, token
+from credential_samples import token
+from exchange.house import EVENTS, GOOD, STREAM, House, failure
 
 
 @pytest.fixture
@@ -68,33 +69,33 @@ async def followed(house: House, number: int = 1, **fields: Any) -> tuple[Exchan
 
 
 async def miss_then_hit(house: House) -> None:
-    report = await house.answered(house.asks())
-    assert (report.outcome, report.fwd, report.status, report.storing) == (
+    result = await house.answered(house.asks())
+    assert (result.outcome, result.fwd, result.status, result.storing) == (
         Outcome.MISS,
         Fwd.URI_MISS,
         200,
         Storing.STORED,
     )
     house.now += 5
-    report = await house.resolved(house.asks())
-    assert (report.outcome, report.age, report.ttl, report.fwd) == (Outcome.HIT, 5, 2_592_000 - 5, None)
-    report = await house.resolved(house.asks(stream=True))
-    assert report.outcome is Outcome.HIT
+    result = await house.resolved(house.asks())
+    assert (result.outcome, result.age, result.ttl, result.fwd) == (Outcome.HIT, 5, 2_592_000 - 5, None)
+    result = await house.resolved(house.asks(stream=True))
+    assert result.outcome is Outcome.HIT
 
 
 async def an_expired_entry_is_asked_for_again(house: House) -> None:
     await house.answered(house.asks({"x-cache-ttl": "10"}))
     house.now += 10
-    report = await house.answered(house.asks())
-    assert (report.fwd, report.storing) == (Fwd.STALE, Storing.UPDATED)
+    result = await house.answered(house.asks())
+    assert (result.fwd, result.storing) == (Fwd.STALE, Storing.UPDATED)
 
 
 async def a_client_that_wants_no_stored_answer(house: House) -> None:
     await house.answered(house.asks())
     house.now += 10
     for control in ("no-cache", "max-age=5"):
-        report = await house.answered(house.asks({"cache-control": control}))
-        assert (report.outcome, report.fwd, report.said) == (Outcome.MISS, Fwd.REQUEST, f"Cache-Control: {control}")
+        result = await house.answered(house.asks({"cache-control": control}))
+        assert (result.outcome, result.fwd, result.said) == (Outcome.MISS, Fwd.REQUEST, f"Cache-Control: {control}")
         house.now += 10
 
 
@@ -109,15 +110,15 @@ async def a_bypass(house: House) -> None:
 async def a_bypass_whose_upstream_fails(house: House) -> None:
     exchange = house.asks({"x-cache-bypass": "1"})
     await exchange.resolve()
-    report = exchange.settle(await exchange.on_failure(), house.now)
-    assert (report.outcome, report.storing) == (Outcome.BYPASS, None)
+    result = exchange.settle(await exchange.on_failure(), house.now)
+    assert (result.outcome, result.storing) == (Outcome.BYPASS, None)
 
 
 async def a_credential_that_cannot_be_replaced(house: House) -> None:
     exchange = house.asks(text=f"my token is {token('a1B2')}, not <secret 1>")
     assert isinstance(await exchange.resolve(), Forward)
-    report = exchange.settle(await exchange.on_response(GOOD), house.now)
-    assert (report.outcome, report.key, report.bypass and report.bypass.reason) == (
+    result = exchange.settle(await exchange.on_response(GOOD), house.now)
+    assert (result.outcome, result.key, result.bypass and result.bypass.reason) == (
         Outcome.BYPASS,
         "",
         Reason.CREDENTIAL,
@@ -126,13 +127,13 @@ async def a_credential_that_cannot_be_replaced(house: House) -> None:
 
 async def followers_share_an_answer(house: House) -> None:
     leader, tasks = await followed(house, 3)
-    report = leader.settle(await leader.on_response(GOOD), house.now)
-    assert report.outcome is Outcome.MISS
+    result = leader.settle(await leader.on_response(GOOD), house.now)
+    assert result.outcome is Outcome.MISS
     for task in tasks:
         share = await task
         assert isinstance(share, Share)
-        report = task.exchange.settle(share, house.now)  # type: ignore[attr-defined]
-        assert (report.outcome, report.collapsed, report.fwd) == (Outcome.COALESCED, True, Fwd.URI_MISS)
+        result = task.exchange.settle(share, house.now)  # type: ignore[attr-defined]
+        assert (result.outcome, result.collapsed, result.fwd) == (Outcome.COALESCED, True, Fwd.URI_MISS)
     assert house.counted().models["gpt-test"].saved.input_tokens == 3 * 5
 
 
@@ -141,14 +142,14 @@ async def followers_share_an_error(house: House) -> None:
     leader.settle(await leader.on_response(failure(429)), house.now)
     error = await follower
     assert isinstance(error, ShareError)
-    report = follower.exchange.settle(error, house.now)  # type: ignore[attr-defined]
-    assert (report.outcome, report.status, report.collapsed) == (Outcome.COALESCED, 429, True)
+    result = follower.exchange.settle(error, house.now)  # type: ignore[attr-defined]
+    assert (result.outcome, result.status, result.collapsed) == (Outcome.COALESCED, 429, True)
 
 
 async def a_leader_whose_upstream_fails_leaves_each_follower_to_itself(house: House) -> None:
     leader, tasks = await followed(house, 2)
-    report = leader.settle(await leader.on_failure(), house.now)
-    assert report.storing == Skipped(Skip.UPSTREAM, Skip.UPSTREAM)
+    result = leader.settle(await leader.on_failure(), house.now)
+    assert result.storing == Skipped(Skip.UPSTREAM, Skip.UPSTREAM)
     for task in tasks:
         assert isinstance(await task, Forward)
         exchange = task.exchange  # type: ignore[attr-defined]
@@ -157,8 +158,8 @@ async def a_leader_whose_upstream_fails_leaves_each_follower_to_itself(house: Ho
 
 async def a_leader_whose_client_leaves_is_succeeded_by_one_follower(house: House) -> None:
     leader, tasks = await followed(house, 3)
-    report = leader.settle(leader.on_client_left(), house.now)
-    assert (report.outcome, report.storing) == (Outcome.MISS, Skipped(Skip.CLIENT, Skip.CLIENT))
+    result = leader.settle(leader.on_client_left(), house.now)
+    assert (result.outcome, result.storing) == (Outcome.MISS, Skipped(Skip.CLIENT, Skip.CLIENT))
     done, waiting = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     (successor,) = done
     assert isinstance(successor.result(), Forward)
@@ -174,8 +175,8 @@ async def a_leader_that_the_cache_fails_releases_its_followers(house: House) -> 
     leader, (follower,) = await followed(house)
     leader.fault()
     assert isinstance(await follower, Forward)
-    report = leader.settle(await leader.on_response(GOOD), house.now)
-    assert (report.outcome, report.bypass and report.bypass.reason) == (Outcome.BYPASS, Reason.FAULT)
+    result = leader.settle(await leader.on_response(GOOD), house.now)
+    assert (result.outcome, result.bypass and result.bypass.reason) == (Outcome.BYPASS, Reason.FAULT)
     exchange = follower.exchange  # type: ignore[attr-defined]
     exchange.settle(await exchange.on_response(GOOD), house.now)
 
@@ -183,8 +184,8 @@ async def a_leader_that_the_cache_fails_releases_its_followers(house: House) -> 
 async def a_stream_is_joined_while_it_runs(house: House) -> None:
     leader = house.asks(stream=True)
     await leader.resolve()
-    report = await leader.begin_stream(200, 0.0, STREAM)
-    assert (report.outcome, report.storing) == (Outcome.MISS, Storing.PENDING)
+    result = await leader.begin_stream(200, 0.0, STREAM)
+    assert (result.outcome, result.storing) == (Outcome.MISS, Storing.PENDING)
     leader.feed(EVENTS[0], 0.1)
     follower = house.asks(stream=True)
     join = await follower.resolve()
@@ -256,8 +257,8 @@ async def a_batch_that_cannot_be_joined(house: House) -> None:
     await exchange.resolve()
     failed = await exchange.join(vectors(5))
     assert isinstance(failed, Fail)
-    report = exchange.settle(failed, house.now)
-    assert (report.outcome, isinstance(report.storing, Skipped) and report.storing.reason) == (Outcome.MISS, Skip.BATCH)
+    result = exchange.settle(failed, house.now)
+    assert (result.outcome, isinstance(result.storing, Skipped) and result.storing.reason) == (Outcome.MISS, Skip.BATCH)
 
 
 def vectors(number: int) -> Response:
@@ -273,19 +274,19 @@ async def an_answer_that_is_not_stored(house: House) -> None:
         (Response(200, GOOD.headers, b"{}", 1.0), Skip.MALFORMED),
         (Response(200, GOOD.headers, b" " * 20_000_000, 1.0), Skip.TOO_LARGE),
     ):
-        report = await house.answered(house.asks(), response)
-        assert isinstance(report.storing, Skipped)
-        assert report.storing.reason is skip
-    report = await house.answered(house.asks({"cache-control": "no-store"}))
-    assert report.storing == Skipped("Cache-Control: no-store forbids storing", Skip.FORBIDDEN)
+        result = await house.answered(house.asks(), response)
+        assert isinstance(result.storing, Skipped)
+        assert result.storing.reason is skip
+    result = await house.answered(house.asks({"cache-control": "no-store"}))
+    assert result.storing == Skipped("Cache-Control: no-store forbids storing", Skip.FORBIDDEN)
 
 
 async def a_refusal(house: House) -> None:
     refusal = await house.asks({"cache-control": "only-if-cached"}).resolve()
     assert isinstance(refusal, Refuse)
     house.begun -= 1
-    report = await house.resolved(house.asks({"cache-control": "only-if-cached"}))
-    assert (report.outcome, report.fwd) == (Outcome.REFUSED, None)
+    result = await house.resolved(house.asks({"cache-control": "only-if-cached"}))
+    assert (result.outcome, result.fwd) == (Outcome.REFUSED, None)
 
 
 async def a_second_settling_changes_nothing(house: House) -> None:
@@ -344,13 +345,13 @@ def test_an_expired_entry_stands_in_for_an_upstream_that_fails(tmp_path: Path, r
         leader, (follower,) = await followed(house)
         stale = await leader.on_failure(response)
         assert isinstance(stale, ServeStale)
-        report = leader.settle(stale, house.now)
-        assert (report.outcome, report.ttl, report.collapsed) == (Outcome.STALE, -10, False)
-        assert report.status == (response.status if response else None)
+        result = leader.settle(stale, house.now)
+        assert (result.outcome, result.ttl, result.collapsed) == (Outcome.STALE, -10, False)
+        assert result.status == (response.status if response else None)
         stale = await follower
         assert isinstance(stale, ServeStale)
-        report = follower.exchange.settle(stale, house.now)  # type: ignore[attr-defined]
-        assert (report.outcome, report.collapsed) == (Outcome.STALE, True)
+        result = follower.exchange.settle(stale, house.now)  # type: ignore[attr-defined]
+        assert (result.outcome, result.collapsed) == (Outcome.STALE, True)
 
     asyncio.run(asyncio.wait_for(live(), 30))
     counted = house.counted()
@@ -380,9 +381,9 @@ def test_where_nothing_is_stored_a_miss_names_the_nearest_entry_too(tmp_path: Pa
 
     async def live() -> None:
         await online.answered(online.asks(text=text))
-        report = await readonly.answered(readonly.asks(text=text.replace("Basel", "Bern")))
-        assert report.near
-        assert report.storing == Skipped("CACHE_MODE=readonly forbids storing", Skip.FORBIDDEN)
+        result = await readonly.answered(readonly.asks(text=text.replace("Basel", "Bern")))
+        assert result.near
+        assert result.storing == Skipped("CACHE_MODE=readonly forbids storing", Skip.FORBIDDEN)
 
     asyncio.run(live())
     for house in (online, readonly):
@@ -405,8 +406,8 @@ def test_a_store_that_fails_is_a_miss_and_the_followers_still_share_the_answer(t
 
     async def live() -> None:
         leader, (follower,) = await followed(house)
-        report = leader.settle(await leader.on_response(GOOD), house.now)
-        assert report.storing == Skipped(Skip.STORE, Skip.STORE)
+        result = leader.settle(await leader.on_response(GOOD), house.now)
+        assert result.storing == Skipped(Skip.STORE, Skip.STORE)
         assert isinstance(await follower, Share)
 
     asyncio.run(asyncio.wait_for(live(), 30))

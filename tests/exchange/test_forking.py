@@ -13,7 +13,7 @@ import pytest
 from computer_use_cache.exchange.decisions import Forward, Refuse, Serve
 from computer_use_cache.exchange.exchange import Exchange
 from computer_use_cache.exchange.forking import Forking, with_model
-from computer_use_cache.exchange.report import Report
+from computer_use_cache.exchange.result import Result
 from computer_use_cache.models import NOTHING, Outcome, Request, Response
 from computer_use_cache.run_models import Fork
 from exchange.house import GOOD, UPSTREAM, House, failure
@@ -45,13 +45,13 @@ class Agent:
         exchange.settle(answer, self.house.now)
         return answer
 
-    async def gets(self, text: str, response: Response = GOOD, **fields: Any) -> tuple[Report, str, bytes]:
-        """The report of a call, the model that it was made to, and the answer. `response` is the upstream's."""
+    async def gets(self, text: str, response: Response = GOOD, **fields: Any) -> tuple[Result, str, bytes]:
+        """The result of a call, the model that it was made to, and the answer. `response` is the upstream's."""
         exchange = self.asks(text, **fields)
         answer = await exchange.resolve()
         if isinstance(answer, Forward):
-            report = exchange.settle(await exchange.on_response(response), self.house.now)
-            return report, json.loads(exchange.plan.forward)["model"], response.body
+            result = exchange.settle(await exchange.on_response(response), self.house.now)
+            return result, json.loads(exchange.plan.forward)["model"], response.body
         assert isinstance(answer, Serve)
         return exchange.settle(answer, self.house.now), exchange.plan.model, b"".join(answer.pieces)
 
@@ -76,15 +76,15 @@ def test_a_fork_leaves_the_recorded_run_as_it_was(house: House) -> None:
         agent = Agent(house, Forking([AT_3], is_new=True))
         before = [(await agent.gets(text))[0].outcome for text in ("one", "two")]
         assert before == [Outcome.HIT, Outcome.HIT]
-        report, model, _ = await agent.gets("three", BETTER)
-        assert (report.outcome, model) == (Outcome.MISS, "gpt-test")
+        result, model, _ = await agent.gets("three", BETTER)
+        assert (result.outcome, model) == (Outcome.MISS, "gpt-test")
         assert (await agent.gets("four", BETTER))[0].outcome is Outcome.MISS
 
     async def replay(forking: Forking | None, *answers: bytes) -> None:
         agent = Agent(house, forking)
         for text, answer in zip(("one", "two", "three", "four"), answers, strict=False):
-            report, _, body = await agent.gets(text)
-            assert (report.outcome, body) == (Outcome.HIT, answer), text
+            result, _, body = await agent.gets(text)
+            assert (result.outcome, body) == (Outcome.HIT, answer), text
 
     asyncio.run(fork())
     house.cache.samples.forget()
@@ -126,8 +126,8 @@ def test_an_answer_is_given_once_in_the_shape_that_was_asked_for(house: House, g
         agent = Agent(house, Forking([AT_3], is_new=True, answer=given))
         for text in ("one", "two"):
             await agent.gets(text)
-        report, _, body = await agent.gets("three", stream=True)
-        assert (report.outcome, report.saved) == (Outcome.HIT, NOTHING)
+        result, _, body = await agent.gets("three", stream=True)
+        assert (result.outcome, result.saved) == (Outcome.HIT, NOTHING)
         chunks = [json.loads(line.removeprefix(b"data: ")) for line in body.split(b"\n\n")[:-2]]
         assert "".join(choice["delta"].get("content") or "" for one in chunks for choice in one["choices"]) == said
         assert (await agent.gets("four"))[0].outcome is Outcome.MISS
@@ -154,7 +154,7 @@ def test_a_fork_of_a_fork_takes_the_same_ways_before_its_own(house: House) -> No
         again = Agent(house, Forking([first, Fork(after=2, run="b", model="third")], is_new=True))
         house.cache.samples.forget()
         found = [await again.gets(text) for text in ("one", "two", "three")]
-        assert [(report.outcome, model) for report, model, _ in found] == [
+        assert [(result.outcome, model) for result, model, _ in found] == [
             (Outcome.HIT, "gpt-test"),
             (Outcome.HIT, "second"),
             (Outcome.MISS, "third"),

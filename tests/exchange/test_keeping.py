@@ -16,7 +16,7 @@ from computer_use_cache.exchange import keeping
 from computer_use_cache.exchange.decisions import Forward
 from computer_use_cache.exchange.exchange import Exchange
 from computer_use_cache.exchange.keeping import Keeping
-from computer_use_cache.exchange.report import Report
+from computer_use_cache.exchange.result import Result
 from computer_use_cache.models import Outcome, Response
 from exchange.house import EVENTS, STREAM, House
 
@@ -57,10 +57,10 @@ async def streamed(house: House, note: str) -> Exchange:
     return exchange
 
 
-async def awaited_elsewhere(house: House, kept: Keeping, reports: list[Report]) -> list[asyncio.Task[None]]:
+async def awaited_elsewhere(house: House, kept: Keeping, results: list[Result]) -> list[asyncio.Task[None]]:
     """Clients that wait until their answers are stored."""
     asked = [await streamed(house, f"awaited {number}") for number in range(AWAITED)]
-    waits = [asyncio.create_task(kept.keep(exchange, ANSWER, reports.append)) for exchange in asked]
+    waits = [asyncio.create_task(kept.keep(exchange, ANSWER, results.append)) for exchange in asked]
     await asyncio.sleep(0)
     return waits
 
@@ -69,14 +69,14 @@ def test_a_client_does_not_wait_if_others_do_and_its_next_request_finds_the_answ
     house: House, gate: threading.Event
 ) -> None:
     async def live() -> None:
-        kept, reports = Keeping(lambda: house.now), list[Report]()
-        waits = await awaited_elsewhere(house, kept, reports)
-        await kept.keep(await streamed(house, "left alone"), ANSWER, reports.append)
-        assert not reports
+        kept, results = Keeping(lambda: house.now), list[Result]()
+        waits = await awaited_elsewhere(house, kept, results)
+        await kept.keep(await streamed(house, "left alone"), ANSWER, results.append)
+        assert not results
         repeated = asyncio.create_task(house.lived(house.asks(user_note="left alone", stream=True)))
         gate.set()
         await asyncio.gather(*waits, kept.ended())
-        assert [str(report.storing) for report in reports] == ["stored"] * (AWAITED + 1)
+        assert [str(result.storing) for result in results] == ["stored"] * (AWAITED + 1)
         assert (await repeated).outcome is Outcome.HIT
 
     asyncio.run(live())
@@ -88,15 +88,15 @@ def test_an_answer_that_cannot_be_kept_while_no_client_waits_is_logged_and_count
     house: House, gate: threading.Event, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def live() -> None:
-        kept, reports = Keeping(lambda: house.now), list[Report]()
-        waits = await awaited_elsewhere(house, kept, reports)
+        kept, results = Keeping(lambda: house.now), list[Result]()
+        waits = await awaited_elsewhere(house, kept, results)
         exchange = await streamed(house, "left alone")
         monkeypatch.setattr(exchange, "on_response", None)
         with caplog.at_level(logging.ERROR):
-            await kept.keep(exchange, ANSWER, reports.append)
+            await kept.keep(exchange, ANSWER, results.append)
             gate.set()
             await asyncio.gather(*waits, kept.ended())
-        assert len(reports) == AWAITED
+        assert len(results) == AWAITED
 
     asyncio.run(live())
     assert "the answer was not recorded" in caplog.text

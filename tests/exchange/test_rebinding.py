@@ -15,10 +15,10 @@ import pytest
 from computer_use_cache.exchange.decisions import Answer, Forward, Refuse, Serve, Share
 from computer_use_cache.exchange.exchange import Exchange, State
 from computer_use_cache.exchange.rendering import cache_status, log_line, reason
-from computer_use_cache.exchange.report import Report
+from computer_use_cache.exchange.result import Result
 from computer_use_cache.models import Outcome, Reason, Response, Skip, Skipped
-from credential_samples import TEXTS, VALUES
-from exchange.house import GOOD, House, failure, token
+from credential_samples import TEXTS, VALUES, token
+from exchange.house import GOOD, House, failure
 from support import chat_events, completion
 
 ON = {"x-cache-rebind": "on"}
@@ -46,8 +46,8 @@ def content(body: bytes) -> str:
     return "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks if chunk["choices"])
 
 
-async def reports(house: House, exchange: Exchange, answer: Response = GOOD) -> Report:
-    """The report of a request, which gets this answer if it goes upstream."""
+async def results(house: House, exchange: Exchange, answer: Response = GOOD) -> Result:
+    """The result of a request, which gets this answer if it goes upstream."""
     decision = await exchange.resolve()
     if isinstance(decision, Forward):
         return exchange.settle(await exchange.on_response(answer), house.now)
@@ -71,14 +71,14 @@ def run[T](folder: Path, life: Callable[[House], Awaitable[T]], **environment: s
 def test_an_answer_is_served_with_the_present_values(tmp_path: Path, recorded: str, asked: str) -> None:
     async def life(house: House) -> None:
         answer = saying(f"wrote {FIRST}/a") if recorded == "json" else streaming("wrote /tmp/tmp.k3", "J9xQ2aLm/a")
-        await reports(house, house.asks(ON, text=f"use {FIRST}", stream=recorded == "stream"), answer)
+        await results(house, house.asks(ON, text=f"use {FIRST}", stream=recorded == "stream"), answer)
         exchange = house.asks(ON, text=f"use {SECOND}", stream=asked == "stream")
         answer_now = await exchange.resolve()
         assert content(served(answer_now)) == f"wrote {SECOND}/a"
-        report = exchange.settle(answer_now, house.now)  # type: ignore[arg-type]
-        assert (report.outcome, report.rebound) == (Outcome.HIT, (("tmp", 1),))
-        assert cache_status(report).endswith("; detail=rebound")
-        assert "rebound tmp 1" in log_line(report)
+        result = exchange.settle(answer_now, house.now)  # type: ignore[arg-type]
+        assert (result.outcome, result.rebound) == (Outcome.HIT, (("tmp", 1),))
+        assert cache_status(result).endswith("; detail=rebound")
+        assert "rebound tmp 1" in log_line(result)
         assert (house.counted().rebound_hits, house.counted().rebound) == (1, {"tmp": 1})
 
     run(tmp_path, life)
@@ -87,7 +87,7 @@ def test_an_answer_is_served_with_the_present_values(tmp_path: Path, recorded: s
 def test_an_answer_without_a_moved_value_is_replayed_byte_for_byte(tmp_path: Path) -> None:
     async def life(house: House) -> None:
         recorded = streaming("do", "ne")
-        await reports(house, house.asks(ON, text=f"use {FIRST}", stream=True), recorded)
+        await results(house, house.asks(ON, text=f"use {FIRST}", stream=True), recorded)
         exchange = house.asks(ON, text=f"use {SECOND}", stream=True)
         answer = await exchange.resolve()
         assert served(answer) == recorded.body
@@ -114,18 +114,18 @@ def test_rebinding_is_asked_for_and_heeds_the_controls(
     tmp_path: Path, headers: dict[str, str], environment: dict[str, str], outcome: Outcome
 ) -> None:
     async def life(house: House) -> None:
-        await reports(house, house.asks(text=f"use {FIRST}"))
+        await results(house, house.asks(text=f"use {FIRST}"))
         house.now += 10
-        assert (await reports(house, house.asks(headers, text=f"use {SECOND}"))).outcome is outcome
+        assert (await results(house, house.asks(headers, text=f"use {SECOND}"))).outcome is outcome
 
     run(tmp_path, life, **environment)
 
 
 def test_an_expired_entry_is_not_rebound(tmp_path: Path) -> None:
     async def life(house: House) -> None:
-        await reports(house, house.asks(ON | {"x-cache-ttl": "10"}, text=f"use {FIRST}"))
+        await results(house, house.asks(ON | {"x-cache-ttl": "10"}, text=f"use {FIRST}"))
         house.now += 10
-        assert (await reports(house, house.asks(ON, text=f"use {SECOND}"))).outcome is Outcome.MISS
+        assert (await results(house, house.asks(ON, text=f"use {SECOND}"))).outcome is Outcome.MISS
 
     run(tmp_path, life)
 
@@ -133,12 +133,12 @@ def test_an_expired_entry_is_not_rebound(tmp_path: Path) -> None:
 def test_a_refusal_is_a_miss_with_its_reason(tmp_path: Path) -> None:
     async def life(house: House) -> None:
         question = "It is {}. When is the deadline?"
-        await reports(
+        await results(
             house, house.asks(ON, text=question.format("2026-11-24T07:54:38Z")), saying("tomorrow, 25 November")
         )
-        report = await reports(house, house.asks(ON, text=question.format("2026-12-01T07:54:38Z")))
-        assert report.outcome is Outcome.MISS
-        assert reason(report).startswith("not rebound: a time or date is computed")
+        result = await results(house, house.asks(ON, text=question.format("2026-12-01T07:54:38Z")))
+        assert result.outcome is Outcome.MISS
+        assert reason(result).startswith("not rebound: a time or date is computed")
         assert house.counted().not_rebound == {"a time or date is computed": 1}
 
     run(tmp_path, life)
@@ -147,7 +147,7 @@ def test_a_refusal_is_a_miss_with_its_reason(tmp_path: Path) -> None:
 def test_the_newest_answer_of_a_template_is_served(tmp_path: Path) -> None:
     async def life(house: House) -> None:
         for name in ("one", "two"):
-            await reports(house, house.asks(text=f"use /tmp/tmp.{name}K3J9xQ2"), saying(name))
+            await results(house, house.asks(text=f"use /tmp/tmp.{name}K3J9xQ2"), saying(name))
             house.now += 1
         exchange = house.asks(ON, text=f"use {SECOND}")
         assert content(served(await exchange.resolve())) == "two"
@@ -175,10 +175,10 @@ def test_an_answer_that_the_provider_keeps_is_not_rebound(
         item = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "done"}]}
         body = {"id": "resp_1", "object": "response", "status": "completed", "model": "m", "output": [item]}
         answer = Response(200, {"content-type": "application/json"}, json.dumps(body).encode(), 1.0)
-        await reports(house, asks(FIRST, ON), answer)
-        report = await reports(house, asks(SECOND, ON | headers), answer)
-        assert (report.outcome is Outcome.HIT) is is_hit
-        assert is_hit or "the provider keeps the answer" in reason(report)
+        await results(house, asks(FIRST, ON), answer)
+        result = await results(house, asks(SECOND, ON | headers), answer)
+        assert (result.outcome is Outcome.HIT) is is_hit
+        assert is_hit or "the provider keeps the answer" in reason(result)
 
     run(tmp_path, life)
 
@@ -188,7 +188,7 @@ def test_what_is_known_about_a_run_is_bound(tmp_path: Path) -> None:
         def asks(folder: str) -> Exchange:
             return house.asks(ON | {"x-cache-bind": f"cwd={folder}"}, text=f"The project is {folder}/app.")
 
-        await reports(house, asks("/home/anna/shop"), saying("see /home/anna/shop/app/main.py"))
+        await results(house, asks("/home/anna/shop"), saying("see /home/anna/shop/app/main.py"))
         answer = await asks("/builds/7/shop-ci").resolve()
         assert content(served(answer)) == "see /builds/7/shop-ci/app/main.py"
 
@@ -197,7 +197,7 @@ def test_what_is_known_about_a_run_is_bound(tmp_path: Path) -> None:
 
 def test_offline_says_why_an_answer_was_not_rebound(tmp_path: Path) -> None:
     async def life(house: House) -> None:
-        await reports(house, house.asks(text="use /tmp/build"))
+        await results(house, house.asks(text="use /tmp/build"))
         answer = await house.asks(ON | {"x-cache-mode": "offline"}, text="use /tmp/deploy").resolve()
         assert isinstance(answer, Refuse)
         assert "not rebound: names differ in words" in answer.error.message
@@ -229,8 +229,8 @@ def test_a_normalised_value_is_rebound_or_refused_and_never_served_stale(
     tmp_path: Path, rules: str, first: str, second: str, answer: str, expected: str | None
 ) -> None:
     async def life(house: House) -> None:
-        await reports(house, house.asks(text=f"{first}, go"), saying(answer))
-        assert (await reports(house, house.asks(text=f"{first}, go"))).rebound == ()
+        await results(house, house.asks(text=f"{first}, go"), saying(answer))
+        assert (await results(house, house.asks(text=f"{first}, go"))).rebound == ()
         found = await house.asks(text=f"{second}, go").resolve()
         assert (content(served(found)) if expected else type(found)) == (expected or Forward)
 
@@ -246,8 +246,8 @@ def test_a_conversation_with_a_credential_hits_and_each_caller_gets_its_own(tmp_
     async def life(house: House) -> None:
         for shape in (False, True):
             answer = streaming("use ghp_", one[4:]) if shape else saying(f"use {one}")
-            report = await reports(house, house.asks(text=f"it is {one}", stream=shape, seed=int(shape)), answer)
-            assert report.outcome is Outcome.MISS
+            result = await results(house, house.asks(text=f"it is {one}", stream=shape, seed=int(shape)), answer)
+            assert result.outcome is Outcome.MISS
             for secret in (one, other):
                 found = await house.asks(text=f"it is {secret}", stream=shape, seed=int(shape)).resolve()
                 assert content(served(found)) == f"use {secret}"
@@ -288,11 +288,11 @@ def test_an_answer_that_holds_a_credential_in_another_form_is_not_stored(tmp_pat
     encoded = base64.b64encode(secret.encode()).decode()
 
     async def life(house: House) -> None:
-        report = await reports(house, house.asks(text=f"encode {secret}"), saying(encoded))
-        assert isinstance(report.storing, Skipped)
-        assert report.storing.reason is Skip.CREDENTIAL
-        assert secret not in reason(report)
-        assert encoded not in reason(report)
+        result = await results(house, house.asks(text=f"encode {secret}"), saying(encoded))
+        assert isinstance(result.storing, Skipped)
+        assert result.storing.reason is Skip.CREDENTIAL
+        assert secret not in reason(result)
+        assert encoded not in reason(result)
         assert house.store.size().entries == 0
 
     run(tmp_path, life)
@@ -305,12 +305,12 @@ def test_no_credential_is_left_in_store_and_log_and_its_conversation_hits(
     async def life(house: House) -> None:
         answer = saying(f"The value is {VALUES[kind]} and that is all.")
         assert (
-            await reports(house, house.asks(ON, text=f"It is {FIRST}: {TEXTS[kind]}"), answer)
+            await results(house, house.asks(ON, text=f"It is {FIRST}: {TEXTS[kind]}"), answer)
         ).outcome is Outcome.MISS
         for text in (f"It is {FIRST}: {TEXTS[kind]}", f"It is {SECOND}: {TEXTS[kind]}"):
-            report = await reports(house, house.asks(ON, text=text))
-            assert report.outcome is Outcome.HIT
-        await reports(house, house.asks(ON, text=f"It is like {FIRST}: {TEXTS[kind]}"), answer)
+            result = await results(house, house.asks(ON, text=text))
+            assert result.outcome is Outcome.HIT
+        await results(house, house.asks(ON, text=f"It is like {FIRST}: {TEXTS[kind]}"), answer)
         kept = repr([(entry, house.store.request(entry.key)) for entry in house.store.entries()])
         assert "<secret 1" in kept
         assert VALUES[kind] not in kept
@@ -377,7 +377,7 @@ def test_a_named_sample_wins_and_does_not_count(tmp_path: Path) -> None:
 @pytest.mark.parametrize("status", [429, 500])
 def test_a_failed_call_is_not_counted_as_a_sample(tmp_path: Path, status: int) -> None:
     async def life(house: House) -> None:
-        await reports(house, house.asks(text="Name a fruit."), failure(status))
+        await results(house, house.asks(text="Name a fruit."), failure(status))
         assert await asked(house, "one", "two") == ["one", "two"]
         again(house)
         assert await asked(house, "x", "x") == ["one", "two"]
@@ -397,7 +397,7 @@ def test_a_retry_asks_for_the_same_sample(tmp_path: Path) -> None:
 def test_the_retry_of_a_call_that_failed_asks_for_its_sample(tmp_path: Path) -> None:
     async def life(house: House) -> None:
         assert await asked(house, "one") == ["one"]
-        await reports(house, house.asks(text="Name a fruit."), failure(500))
+        await results(house, house.asks(text="Name a fruit."), failure(500))
         assert await asked(house, "two", **{"x-stainless-retry-count": "1"}) == ["two"]
 
     run(tmp_path, life, **ORDERED)
@@ -420,7 +420,7 @@ def test_embeddings_have_no_samples(tmp_path: Path) -> None:
     async def life(house: House) -> None:
         body = {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.1]}], "model": "e"}
         answer = Response(200, {"content-type": "application/json"}, json.dumps(body).encode(), 1.0)
-        outcomes = [(await reports(house, house.embeds("a"), answer)).outcome for _ in range(2)]
+        outcomes = [(await results(house, house.embeds("a"), answer)).outcome for _ in range(2)]
         assert outcomes == [Outcome.MISS, Outcome.HIT]
 
     run(tmp_path, life, **ORDERED)
@@ -428,7 +428,7 @@ def test_embeddings_have_no_samples(tmp_path: Path) -> None:
 
 def test_a_request_that_holds_the_mark_of_a_credential_is_a_bypass(tmp_path: Path) -> None:
     async def life(house: House) -> None:
-        report = await reports(house, house.asks(text=f"{token('a1B2')} <secret 1>"))
-        assert (report.outcome, report.bypass and report.bypass.reason) == (Outcome.BYPASS, Reason.CREDENTIAL)
+        result = await results(house, house.asks(text=f"{token('a1B2')} <secret 1>"))
+        assert (result.outcome, result.bypass and result.bypass.reason) == (Outcome.BYPASS, Reason.CREDENTIAL)
 
     run(tmp_path, life)

@@ -14,7 +14,7 @@ pytest.importorskip("PIL", reason="Pillow, which compares pixels, is not install
 import screenshots
 from computer_use_cache.exchange.decisions import Forward
 from computer_use_cache.exchange.rendering import reason
-from computer_use_cache.exchange.report import Report
+from computer_use_cache.exchange.result import Result
 from computer_use_cache.models import Outcome
 from exchange.house import GOOD, House
 
@@ -27,10 +27,10 @@ def shown(picture: bytes) -> list[dict[str, Any]]:
     return [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]
 
 
-def second(folder: Path, first: bytes, then: bytes, headers: dict[str, str], **environment: str) -> Report:
-    """The report of a request with the screen `then`, after one with the screen `first` was answered."""
+def second(folder: Path, first: bytes, then: bytes, headers: dict[str, str], **environment: str) -> Result:
+    """The result of a request with the screen `then`, after one with the screen `first` was answered."""
 
-    async def life(house: House) -> Report:
+    async def life(house: House) -> Result:
         await house.answered(house.asks(headers, messages=shown(first)))
         asked = house.asks(headers, messages=shown(then))
         answer = await asked.resolve()
@@ -60,14 +60,14 @@ def png(**shows: Any) -> bytes:
 def test_a_screen_with_the_same_meaning_is_a_hit(
     tmp_path: Path, then: bytes, settings: dict[str, str], rebound: Any
 ) -> None:
-    report = second(tmp_path, png(), then, {}, **settings)
-    assert (report.outcome, report.rebound) == (Outcome.HIT, rebound)
+    result = second(tmp_path, png(), then, {}, **settings)
+    assert (result.outcome, result.rebound) == (Outcome.HIT, rebound)
 
 
 def test_a_screen_with_the_same_pixels_is_a_hit_where_rebinding_is_on(tmp_path: Path) -> None:
     screen = screenshots.screen()
-    report = second(tmp_path, screenshots.png(screen), screenshots.png(screen, level=1), ON)
-    assert (report.outcome, report.rebound) == (Outcome.HIT, (("image-pixels", 1),))
+    result = second(tmp_path, screenshots.png(screen), screenshots.png(screen, level=1), ON)
+    assert (result.outcome, result.rebound) == (Outcome.HIT, (("image-pixels", 1),))
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,9 @@ def test_a_screen_with_the_same_pixels_is_a_hit_where_rebinding_is_on(tmp_path: 
 )
 @pytest.mark.parametrize("headers", [{}, ON], ids=["exact", "rebinding"])
 def test_a_screen_with_another_meaning_is_a_miss(tmp_path: Path, then: bytes, headers: dict[str, str]) -> None:
-    report = second(tmp_path, png(), then, headers, CACHE_IMAGE_MASK=MASK)
-    assert report.outcome is Outcome.MISS
-    assert "picture 1" in reason(report)
+    result = second(tmp_path, png(), then, headers, CACHE_IMAGE_MASK=MASK)
+    assert result.outcome is Outcome.MISS
+    assert "picture 1" in reason(result)
 
 
 def test_a_clock_that_no_mask_names_is_a_miss(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_clock_that_no_mask_names_is_a_miss(tmp_path: Path) -> None:
 
 
 def test_masks_do_not_switch_rebinding_on(tmp_path: Path) -> None:
-    async def life(house: House) -> Report:
+    async def life(house: House) -> Result:
         moved = [{"role": "user", "content": "It is 2026-11-26T10:00:00Z."}]
         await house.answered(house.asks(messages=moved + shown(png())))
         moved = [{"role": "user", "content": "It is 2026-11-26T11:30:00Z."}]
@@ -99,8 +99,8 @@ def test_masks_do_not_switch_rebinding_on(tmp_path: Path) -> None:
 
     house = House(tmp_path / "store", CACHE_IMAGE_MASK=MASK)
     try:
-        report = asyncio.run(asyncio.wait_for(life(house), 60))
+        result = asyncio.run(asyncio.wait_for(life(house), 60))
     finally:
         house.store.close()
-    assert report.outcome is Outcome.MISS
-    assert "CACHE_REBIND is off" in reason(report)
+    assert result.outcome is Outcome.MISS
+    assert "CACHE_REBIND is off" in reason(result)

@@ -305,6 +305,15 @@ def test_a_joined_answer_counts_its_own_indexes_and_sums_every_number_of_the_usa
     assert EMBEDDINGS.join([first, other]) == answer([0.5], [0.25], id="e-1", usage=usage)
 
 
+@pytest.mark.parametrize("number", [10**400, float("inf"), -1e308], ids=["400 digits", "endless", "-1e308"])
+def test_numbers_that_cannot_be_added_are_left_as_they_are(number: float) -> None:
+    answers = [
+        {"data": [{"index": 0, "embedding": [1.0]}], "usage": {"cost": number}},
+        {"data": [{}], "usage": {"cost": 0.5}},
+    ]
+    assert EMBEDDINGS.join(answers)["usage"] == {"cost": number}
+
+
 def test_answers_without_usage_join_without_usage() -> None:
     assert EMBEDDINGS.join([answer([0.5]), answer([0.25])]) == answer([0.5], [0.25])
 

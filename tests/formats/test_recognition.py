@@ -1,9 +1,11 @@
-"""A model call is recognised in a body that passes by, however it is cut."""
+"""A model call is recognised in a body that passes by, however it is cut; and a body shows which route it is for."""
 
 from __future__ import annotations
 
 import pytest
 
+from computer_use_cache import formats
+from computer_use_cache.formats.base import Json
 from computer_use_cache.formats.recognition import Scan
 
 
@@ -27,3 +29,21 @@ def test_a_body_with_model_and_prompt_is_a_model_call_wherever_it_is_cut(body: b
         scan.feed(body[:cut])
         scan.feed(body[cut:])
         assert scan.is_model_call is is_model_call
+
+
+@pytest.mark.parametrize(
+    ("body", "route"),
+    [
+        ({"model": "gpt-5", "messages": []}, "/chat/completions"),
+        ({"model": "claude-sonnet-4-5", "messages": []}, "/messages"),
+        ({"model": "a", "system": "Be kind.", "messages": []}, "/messages"),
+        ({"model": "gpt-5", "input": "hi"}, "/responses"),
+        ({"model": "text-embedding-3-small", "input": "hi"}, "/embeddings"),
+        ({"model": "gpt-3.5-turbo-instruct", "prompt": "hi"}, "/completions"),
+        ({"contents": []}, ""),
+        ({"model": "gpt-5"}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_route_of_a_body_is_guessed_where_the_body_shows_it(body: Json, route: str) -> None:
+    assert formats.guessed_route(body) == route

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.keys.canonical_json import canonical, parse_body
-from computer_use_cache.keys.key import relevant_headers, remove_pointers
+from computer_use_cache.keys.key import RELEVANT_HEADERS, relevant_headers, remove_pointers
 from computer_use_cache.keys.upstream import query_of
 from computer_use_cache.models import Request
 from computer_use_cache.settings import Settings
@@ -590,3 +590,10 @@ def test_no_header_of_a_record_holds_a_credential_and_a_record_has_the_key_of_it
     kept = relevant_headers(sent)
     assert "opaque" not in repr(kept)
     assert relevant_headers(dict(kept)) == kept
+
+
+def test_the_apis_headers_enter_a_key_in_the_order_that_stored_entries_have() -> None:
+    assert RELEVANT_HEADERS[:6] == (
+        *("anthropic-version", "anthropic-beta", "openai-beta"),
+        *("x-amzn-bedrock-guardrailidentifier", "x-amzn-bedrock-guardrailversion", "x-amzn-bedrock-trace"),
+    )

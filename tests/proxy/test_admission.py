@@ -41,6 +41,30 @@ def test_an_intercepted_flow_is_known_by_where_it_really_goes(
     assert GATE.concerns(flow) is is_concerned
 
 
+EXTENSION = "chrome-extension://ncekpnpfdogliplb"
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_concerned"),
+    [
+        ({}, True),
+        ({"origin": "https://shop.example", "sec-fetch-site": "cross-site"}, False),
+        ({"origin": EXTENSION, "sec-fetch-site": "none"}, True),
+        ({"origin": EXTENSION, "sec-fetch-site": "cross-site"}, False),
+        ({"origin": EXTENSION}, False),
+        ({"origin": "https://chrome-extension.example", "sec-fetch-site": "none"}, False),
+    ],
+)
+def test_the_calls_of_web_pages_pass_by_and_those_of_extensions_do_not(
+    headers: dict[str, str], is_concerned: bool
+) -> None:
+    flow = tflow.tflow()
+    flow.request.host = "api.openai.com"
+    flow.client_conn.sni = None
+    flow.request.headers.update({"host": "api.openai.com", **headers})
+    assert GATE.concerns(flow) is is_concerned
+
+
 @pytest.mark.parametrize(
     ("url", "header", "is_admitted"),
     [

@@ -16,7 +16,7 @@ from mitmproxy.test import tflow
 from computer_use_cache.diagnosis.differences import Difference
 from computer_use_cache.diagnosis.near_miss import Near
 from computer_use_cache.exchange.decisions import Answer, Serve, ServeStale, Share
-from computer_use_cache.exchange.report import Report, Storing, of_ending
+from computer_use_cache.exchange.result import Result, Storing, of_ending
 from computer_use_cache.models import Bypass, Cost, Entry, Fwd, Outcome, Reason, Request, Shape, Skip, Skipped
 from computer_use_cache.proxy import cache_headers
 from computer_use_cache.proxy.replayer import Replayer
@@ -36,14 +36,14 @@ KEY = "3f2a91c0" + "0" * 56
 NEAR = Near("9b1c2d3e" + "0" * 56, (Difference("/messages/0/content", 8, "a", "b"),))
 
 
-def miss(**fields: Any) -> Report:
-    return Report(**{"outcome": Outcome.MISS, "model": "m", "key": KEY, "fwd": Fwd.URI_MISS} | fields)
+def miss(**fields: Any) -> Result:
+    return Result(**{"outcome": Outcome.MISS, "model": "m", "key": KEY, "fwd": Fwd.URI_MISS} | fields)
 
 
 @pytest.mark.parametrize(
-    ("report", "marker", "comment"),
+    ("result", "marker", "comment"),
     [
-        (Report(Outcome.HIT, "m", KEY, age=3, ttl=9), ":zap:", "HIT 3f2a91c0"),
+        (Result(Outcome.HIT, "m", KEY, age=3, ttl=9), ":zap:", "HIT 3f2a91c0"),
         (miss(storing=Storing.STORED), ":large_blue_circle:", "MISS stored · 3f2a91c0"),
         (
             miss(storing=Storing.STORED, near=NEAR),
@@ -60,19 +60,19 @@ def miss(**fields: Any) -> Report:
             ":large_blue_circle:",
             "MISS Cache-Control: no-cache · updated · 3f2a91c0",
         ),
-        (Report(Outcome.COALESCED, "m", KEY, Fwd.URI_MISS, collapsed=True), ":link:", "COALESCED 3f2a91c0"),
-        (Report(Outcome.STALE, "m", KEY, Fwd.STALE), ":hourglass_flowing_sand:", "STALE 3f2a91c0"),
+        (Result(Outcome.COALESCED, "m", KEY, Fwd.URI_MISS, collapsed=True), ":link:", "COALESCED 3f2a91c0"),
+        (Result(Outcome.STALE, "m", KEY, Fwd.STALE), ":hourglass_flowing_sand:", "STALE 3f2a91c0"),
         (
-            Report(Outcome.BYPASS, fwd=Fwd.BYPASS, bypass=Bypass(Reason.DISABLED)),
+            Result(Outcome.BYPASS, fwd=Fwd.BYPASS, bypass=Bypass(Reason.DISABLED)),
             ":white_circle:",
             "BYPASS cache disabled",
         ),
-        (Report(Outcome.REFUSED, "m", KEY, error="no"), ":no_entry:", "REFUSED no · 3f2a91c0"),
+        (Result(Outcome.REFUSED, "m", KEY, error="no"), ":no_entry:", "REFUSED no · 3f2a91c0"),
     ],
 )
-def test_a_flow_is_marked_and_commented_by_its_outcome(report: Report, marker: str, comment: str) -> None:
+def test_a_flow_is_marked_and_commented_by_its_outcome(result: Result, marker: str, comment: str) -> None:
     seen = tflow.tflow(resp=True)
-    cache_headers.note(seen, report)
+    cache_headers.note(seen, result)
     annotate(seen)
     assert (seen.marked, seen.comment) == (marker, comment)
 
@@ -88,7 +88,7 @@ def test_a_flow_is_marked_and_commented_by_its_outcome(report: Report, marker: s
 )
 def test_a_hit_says_what_it_saved(seconds: float, usd: float | None, saved: str) -> None:
     seen = tflow.tflow(resp=True)
-    cache_headers.note(seen, Report(Outcome.HIT, "m", KEY, saved=Cost(usd=usd, seconds=seconds)))
+    cache_headers.note(seen, Result(Outcome.HIT, "m", KEY, saved=Cost(usd=usd, seconds=seconds)))
     annotate(seen)
     assert seen.comment == f"HIT {saved} saved · 3f2a91c0"
     cache_headers.note(seen, miss(storing=Storing.STORED))
@@ -114,8 +114,8 @@ def test_savings_are_shown_for_hits_and_without_time_for_stale_answers(
     plan = session.cache.plan(Request("https://api.example/v1", "/chat/completions", (), {}, REQUEST))
     entry = Entry(plan.key, "chat_completions", Shape.JSON, "m", "", (), b"{}", 1.0, None, 8.123, usd=usd)
     seen = tflow.tflow()
-    report = of_ending(miss(key=plan.key), ending(entry, [b"{}"]), 2.0)
-    Replayer(settings).serve(seen, plan, entry, [b"{}"], report)
+    result = of_ending(miss(key=plan.key), ending(entry, [b"{}"]), 2.0)
+    Replayer(settings).serve(seen, plan, entry, [b"{}"], result)
     annotate(seen)
     assert seen.comment == comment.replace("<>", plan.key[:8])
     session.close()
@@ -147,7 +147,7 @@ def test_a_replayed_flow_is_annotated_anew_and_what_a_user_wrote_stays() -> None
     seen = tflow.tflow(resp=True)
     cache_headers.note(seen, miss(storing=Storing.STORED))
     annotate(seen)
-    cache_headers.note(seen, Report(Outcome.HIT, "m", KEY))
+    cache_headers.note(seen, Result(Outcome.HIT, "m", KEY))
     annotate(seen)
     assert (seen.marked, seen.comment) == (":zap:", "HIT 3f2a91c0")
     seen.marked, seen.comment = ":grapes:", "look at this"
@@ -177,7 +177,7 @@ def over(number: int, **fields: Any) -> flow.Flow:
     seen = tflow.tflow(resp=True)
     seen.timestamp_created = number
     seen.live = False
-    cache_headers.note(seen, Report(Outcome.HIT, "m", KEY))
+    cache_headers.note(seen, Result(Outcome.HIT, "m", KEY))
     annotate(seen)
     for name, value in fields.items():
         setattr(seen, name, value)

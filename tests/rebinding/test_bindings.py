@@ -32,6 +32,7 @@ def found(text: str, bindings: str = HERE) -> list[tuple[str, str, str | None]]:
         ("hostname: laptop", ("laptop", "host", "name")),
         ("Linux laptop 6.1", ("laptop", "host", "name")),
         ("/home/anna/.tmp/x1y2/z", ("/home/anna/.tmp/x1y2", "tmp", None)),
+        ("/home/anna/.tmp/out/1795791213012/z", ("/home/anna/.tmp/out/1795791213012", "tmp", None)),
     ],
 )
 def test_a_value_is_found_in_its_form(text: str, expected: tuple[str, str, str | None]) -> None:

@@ -23,6 +23,8 @@ VALUES = {
         "«/tmp/pytest-of-anna/pytest-12/test_x0»/a",
         r"«C:\Users\anna\AppData\Local\Temp\tmpa1b2»\x",
         r"out\n«/tmp/tmp.k3J9x2Lq»\n",
+        "«/tmp/playwright-mcp-output/1795791213012»/page.png",
+        "«/tmp/build»/1795791213012x",
     ],
     "time": [
         "«2026-11-26T21:23:51.959711040Z»",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from computer_use_cache.runs.new_run import new_run
-from exchange.house import token
+from credential_samples import token
 
 NOW = 1_700_000_000.0
 PRIVATE_KEY = (

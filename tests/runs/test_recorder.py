@@ -14,7 +14,8 @@ from computer_use_cache.models import Outcome
 from computer_use_cache.run_models import Call, Run
 from computer_use_cache.runs.conversation import head_of, opening_of
 from computer_use_cache.runs.recorder import MOST_JOINED, MOST_PENDING
-from exchange.house import START, House, failure, token
+from credential_samples import token
+from exchange.house import START, House, failure
 from runs.chats import SYSTEM, chats, said
 from runs.chats import recorded as runs_of
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ class Batch:
     """A request for several embeddings.
 
     `parts` are the plans of its inputs in order, `known` the entries of those that are stored, by key. `unseen` is the
-    request to send upstream for the others, None if all are known.
+    request to send upstream for the others, None if all are known, and `forward` its body, unless that is the client's.
     """
 
     format: Embeddings
@@ -29,6 +30,7 @@ class Batch:
     parts: tuple[Plan, ...]
     known: dict[str, Entry]
     unseen: Json | None
+    forward: bytes = b""
 
     @property
     def asked(self) -> dict[str, Plan]:
@@ -44,7 +46,8 @@ class Batch:
 def open_batch(cache: Cache, plan: Plan, now: float) -> Batch | None:
     """The batch of a planned request, None if it is no batch.
 
-    Computes a key and reads an entry for every input: call it off the event loop. Raises StoreError.
+    Computes a key and reads an entry for every input: call it off the event loop. Raises StoreError, and FormatError
+    if a part of the request cannot be written as the client wrote it.
     """
     if not isinstance(plan.format, Embeddings) or not (inputs := plan.format.inputs(plan.body)):
         return None
@@ -52,7 +55,8 @@ def open_batch(cache: Cache, plan: Plan, now: float) -> Batch | None:
     known = {part.key: entry for part in parts if (entry := _known(cache, part, now))}
     unseen = [one for one, part in zip(inputs, parts, strict=True) if part.key not in known]
     subset = plan.format.subset(load_object(plan.forward), unseen) if unseen else None
-    return Batch(plan.format, plan, parts, known, subset)
+    batch = Batch(plan.format, plan, parts, known, subset)
+    return batch if subset is None or batch.is_whole else dataclasses.replace(batch, forward=dump(subset))
 
 
 def _known(cache: Cache, part: Plan, now: float) -> Entry | None:

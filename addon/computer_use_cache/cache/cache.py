@@ -29,6 +29,7 @@ from computer_use_cache.formats import walking
 from computer_use_cache.formats.answer import Answer
 from computer_use_cache.formats.base import Format, Json, load_object
 from computer_use_cache.keys import canonical_json, forms, key, lifting
+from computer_use_cache.memory import Seen
 from computer_use_cache.models import (
     Absent,
     Bypass,
@@ -47,7 +48,6 @@ from computer_use_cache.screens.picture import map_pictures, without_metadata
 from computer_use_cache.setting_values import Scope
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Slow, Store
-from computer_use_cache.store.memory import Seen
 
 _QUICK_BYTES = 128 * 1024
 _BRIEF_BYTES = 16 * 1024
@@ -59,13 +59,13 @@ _LEAST_KNOWN, _MOST_KNOWN = 60.0, 86400.0
 class Cache:
     """The core of one proxy. `loopback` says whether only this machine can reach it, which decides the scope `auto`.
 
-    `run` names it among the proxies that share a store.
+    `proxy_id` names it among the proxies that share a store.
     """
 
     def __init__(self, settings: Settings, store: Store, *, loopback: bool) -> None:
         self.settings = settings
         self.store = store
-        self.run = secrets.token_hex(4)
+        self.proxy_id = secrets.token_hex(4)
         self.samples = Samples()
         self._finder = Finder()
         self._keys = KnownKeys()

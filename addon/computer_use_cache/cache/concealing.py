@@ -12,10 +12,10 @@ from computer_use_cache.cache.plan import Plan
 from computer_use_cache.credentials import detection, places
 from computer_use_cache.formats.answer import Answer
 from computer_use_cache.formats.base import dump
+from computer_use_cache.memory import BoundedMemory
 from computer_use_cache.models import Shape
 from computer_use_cache.rebinding import Cause, Refusal, conceal_answer
 from computer_use_cache.screens.picture import LONG, picture_of
-from computer_use_cache.store.memory import BoundedMemory
 
 type Spans = tuple[tuple[int, int, str], ...]
 """Start, end and kind of each."""
@@ -23,13 +23,15 @@ type Spans = tuple[tuple[int, int, str], ...]
 _OF_A_TOOL = "a tool's"
 
 _MOST_TEXTS = 32_768
+_SHORT = 128
+"""Texts up to this length are remembered themselves: that takes less time than a digest, and little memory."""
 
 
 class Finder:
     """Finds credentials by their form or label, and those of a request's tools wherever they are repeated."""
 
     def __init__(self) -> None:
-        self._known = BoundedMemory[bytes, Spans](_MOST_TEXTS)
+        self._known = BoundedMemory[bytes | str, Spans](_MOST_TEXTS)
 
     def searching_for(self, credentials: Sequence[str]) -> Callable[[str], Spans]:
         """A search that finds these credentials too. Slow for a text that is new: call it off the event loop."""
@@ -42,7 +44,7 @@ class Finder:
     def _detected(self, text: str) -> Spans:
         if len(text) < detection.SHORTEST:
             return ()
-        name = _name(text)
+        name = text if len(text) <= _SHORT else _digest(text)
         spans = self._known.get(name)
         if spans is None:
             spans = tuple((secret.start, secret.end, secret.kind) for secret in detection.find_in_text(text))
@@ -50,7 +52,7 @@ class Finder:
         return spans
 
 
-def _name(text: str) -> bytes:
+def _digest(text: str) -> bytes:
     """A digest of a text. A long one that was met before, such as a screenshot, need not be hashed again."""
     if len(text) < LONG:
         return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

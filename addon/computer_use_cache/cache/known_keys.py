@@ -17,8 +17,8 @@ import orjson
 from computer_use_cache.formats.base import Format, Json
 from computer_use_cache.keys import key
 from computer_use_cache.keys.canonical_json import canonical
+from computer_use_cache.memory import BoundedMemory
 from computer_use_cache.screens.picture import Picture, map_pictures, picture_of
-from computer_use_cache.store.memory import BoundedMemory
 
 _MOST_KEYS = 8192
 _NONCE = secrets.token_hex(16)

@@ -9,7 +9,7 @@ import threading
 from dataclasses import dataclass, field
 from itertools import count
 
-from computer_use_cache.store.memory import BoundedMemory
+from computer_use_cache.memory import BoundedMemory
 
 _MOST_REQUESTS = 100_000
 

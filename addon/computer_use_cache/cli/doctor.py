@@ -18,10 +18,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from computer_use_cache.cli import client, reach, trust
+from computer_use_cache.cli import client, reach
 from computer_use_cache.cli.misspelt import meant
 from computer_use_cache.errors import CacheError, SettingError
-from computer_use_cache.launch import authority, launcher
+from computer_use_cache.launch import authority, launcher, trust
 from computer_use_cache.setting_declaration import Declaration
 from computer_use_cache.setting_values import Mode
 from computer_use_cache.settings import Settings

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from computer_use_cache import network
 from computer_use_cache.cli import client
 from computer_use_cache.errors import CacheError
-from computer_use_cache.launch import launcher
+from computer_use_cache.launch import companion
 from computer_use_cache.setting_values import PORTS, BaseUrl
 from computer_use_cache.settings import Settings
 
@@ -30,7 +30,8 @@ def status_of_upstream(settings: Settings) -> int:
             "cache_mode": "off",
             "cache_upstream_timeout_seconds": str(_SECONDS),
         }
-        with launcher.companion(settings, options, (), base_url=True) as proxy:
+        with companion.running(settings, options, (), base_url=True) as proxy:
+            proxy.wait()
             url = f"http://127.0.0.1:{proxy.base_port}/models"
             status, answer = client.fetch(url, headers=client.authorization(settings))
     error = answer.get("error") if isinstance(answer, dict) else None

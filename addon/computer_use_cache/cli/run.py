@@ -18,9 +18,10 @@ from typing import IO
 import click
 from msgspec.structs import replace
 
-from computer_use_cache.cli import call_lines, options, run_summary
+from computer_use_cache.cli import call_lines, options
 from computer_use_cache.errors import CacheError
-from computer_use_cache.launch import environment, launcher
+from computer_use_cache.launch import companion, environment, trust
+from computer_use_cache.launch.companion import Companion
 from computer_use_cache.run_models import LineStyle, Run
 from computer_use_cache.runs import new_run
 from computer_use_cache.settings import Settings
@@ -85,25 +86,31 @@ def run_recorded(
     """Run a command behind a private proxy, which gets these settings as `launcher.arguments` takes them. Records its
     calls in `run`, and prints a summary at the end. Returns the command's exit status.
 
-    `answer` and `lines` are as in `launcher.companion`. The command writes to `stdout`, by default this process's own.
+    `answer` and `lines` are as in `companion.running`. The command writes to `stdout`, by default this process's own.
     """
-    proxied = launcher.companion(settings, texts, own, base_url=run.base_url, run=run.id, answer=answer, lines=lines)
+    proxied = companion.running(settings, texts, own, base_url=run.base_url, run=run.id, answer=answer, lines=lines)
     with proxied as proxy:
+        from computer_use_cache.cli import run_summary  # noqa: PLC0415  # takes a while: the proxy loads meanwhile
+
         before = run_summary.take(settings, run)
-        variables = dict(os.environ) | environment.proxied(proxy.port, proxy.trust, os.environ)
+        if own or before.fault or not proxy.may_be_used_at_once:
+            proxy.wait()
+        variables = dict(os.environ) | environment.proxied(proxy.port, trust.files(proxy.folder), os.environ)
         if proxy.base_port:
             variables |= environment.base_urls(f"http://127.0.0.1:{proxy.base_port}")
-        status = _run(command, variables, stdout)
-    if proxy.log:
-        click.echo(proxy.log, err=True)
+        status = _run(command, variables, stdout, proxy)
+        proxy.check()
+        log = proxy.end()
+    if log:
+        click.echo(log, err=True)
     run = replace(run, ended=time.time(), status=status)
     for line in run_summary.lines(before, run_summary.take(settings, run), run):
         click.echo(line, err=True)
     return status
 
 
-def _run(command: Sequence[str], variables: dict[str, str], stdout: IO[bytes] | None) -> int:
-    """The exit status of the command, 128 + N where signal N ended it."""
+def _run(command: Sequence[str], variables: dict[str, str], stdout: IO[bytes] | None, proxy: Companion) -> int:
+    """The exit status of the command, 128 + N where signal N ended it. It is ended if its proxy does not start."""
     try:
         process = subprocess.Popen(command, env=variables, stdout=stdout)  # noqa: S603  # it is what the user asked for
     except OSError as error:
@@ -117,6 +124,7 @@ def _run(command: Sequence[str], variables: dict[str, str], stdout: IO[bytes] | 
         number = getattr(signal, name, None)  # Windows has few
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, forward)
+    proxy.when_failed(process.terminate)
     status = process.wait()
     return 128 - status if status < 0 else status
 

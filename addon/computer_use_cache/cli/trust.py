@@ -10,8 +10,8 @@ import click
 
 from computer_use_cache.errors import CacheError
 from computer_use_cache.launch import authority
+from computer_use_cache.launch.trust import FOLDER
 
-FOLDER = Path("~/.mitmproxy")
 _BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 """The system's list as one file: Debian and Arch, Fedora."""
 

@@ -12,6 +12,7 @@ from itertools import islice
 
 from computer_use_cache.diagnosis.differences import differences, value_at
 from computer_use_cache.formats.base import Format, Json
+from computer_use_cache.keys.normalizers import shared_start
 from computer_use_cache.rebinding.bindings import FOLDERS
 
 _MOST = 500
@@ -111,7 +112,7 @@ def _rules_of(ours: list[str], theirs: list[str]) -> Iterator[str]:
 def _rules_of_line(one: str, other: str) -> Iterator[str]:
     """A rule for each value that differs, from left to right, up to the first difference without a label."""
     while one != other:
-        place = _labelled(one, _shared(one, other))
+        place = _labelled(one, shared_start(one, other))
         if place is None:
             return
         label, start = place
@@ -120,11 +121,6 @@ def _rules_of_line(one: str, other: str) -> Iterator[str]:
             return
         yield rf"s/({_escaped(label[0])}){_VALUE_PATTERN}({_AFTER_PATTERN})/\1<{label['label'].lower()}>\2/"
         one, other = (value.string[value.end() :] for value in values if value)
-
-
-def _shared(one: str, other: str) -> int:
-    """How many leading characters two texts share."""
-    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _labelled(text: str, at: int) -> tuple[re.Match[str], int] | None:
@@ -157,7 +153,7 @@ def bindings(asked: Json, recorded: Json, missing: Mapping[str, str]) -> dict[st
             continue
         for name, old in missing.items():
             start = theirs.find(old)
-            if name not in found and 0 <= start <= _shared(ours, theirs) < start + len(old):
+            if name not in found and 0 <= start <= shared_start(ours, theirs) < start + len(old):
                 rest = _path_at(theirs, start + len(old))
                 new = _path_at(ours, start).removesuffix(rest)
                 if new and name in FOLDERS:

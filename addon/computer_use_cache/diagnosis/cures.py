@@ -113,7 +113,7 @@ def _of_pictures(
     if asked.body.get(plan.format.chain) != stored.body.get(plan.format.chain):
         return Cure(reason=FOLLOWS)
     setting = "; ".join(map(str, cache.screens.masks))
-    suggestion = suggest([PictureMiss(cache.run, pairs)], pictures.finder(cache.store, asked.record), setting)
+    suggestion = suggest([PictureMiss(cache.proxy_id, pairs)], pictures.finder(cache.store, asked.record), setting)
     if suggestion is None:
         return None
     asked = replace(asked, body=pictures.with_recorded(asked.body, stored.body, pairs))

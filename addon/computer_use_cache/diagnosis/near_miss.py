@@ -187,7 +187,9 @@ def _rank(deciding: tuple[Difference, ...]) -> _Rank:
 
 def log_miss(cache: Cache, plan: Plan, near: Near, now: float) -> None:
     """Log a near miss at `now` (Unix seconds), for `misses`. Blocks; raises StoreError."""
-    cache.store.add_miss(dump({"at": now, "model": plan.model, "key": plan.key, "run": cache.run, **as_json(near)}))
+    cache.store.add_miss(
+        dump({"at": now, "model": plan.model, "key": plan.key, "run": cache.proxy_id, **as_json(near)})
+    )
 
 
 def as_json(near: Near) -> Json:

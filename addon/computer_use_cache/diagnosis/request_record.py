@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+import orjson
+
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.cache.policy import Controls
@@ -18,7 +20,7 @@ from computer_use_cache.formats import placeholder, walking
 from computer_use_cache.formats.base import Json, load_object
 from computer_use_cache.keys import canonical_json, key
 from computer_use_cache.models import RequestRecord
-from computer_use_cache.screens.picture import picture_of
+from computer_use_cache.screens.picture import Picture, picture_of
 
 _LONG = 1024
 """Shorter base64 texts stay in the request."""
@@ -28,16 +30,29 @@ _PLACEHOLDER_BYTES = re.compile(placeholder.PATTERN.pattern.encode())
 
 
 class Taken(NamedTuple):
-    """A long base64 text that was replaced: the start of its string (`data:…;base64,` or ""), its digest, the text."""
+    """A long base64 text that was replaced."""
 
-    before: str
-    digest: str
-    text: str
+    picture: Picture
+
+    @property
+    def before(self) -> str:
+        """The start of its string: `data:…;base64,` or ""."""
+        return self.picture.before
+
+    @property
+    def digest(self) -> str:
+        """The digest of the base64."""
+        return self.picture.digest
+
+    @property
+    def text(self) -> str:
+        """The base64, copied."""
+        return self.picture.data
 
     @property
     def name(self) -> str:
-        """The placeholder that replaces the text."""
-        return placeholder.make(self.digest, len(self.text))
+        """The placeholder that replaces the base64."""
+        return placeholder.make(self.digest, len(self.picture.text) - len(self.before))
 
 
 def record(cache: Cache, plan: Plan) -> RequestRecord:
@@ -83,24 +98,24 @@ def _base64(text: str) -> Taken | None:
     Written without a regular expression, which would hold the interpreter for milliseconds on a screenshot.
     """
     picture = picture_of(text)
-    data = picture.data
-    if len(data.rstrip("=")) < _LONG or not picture.is_base64:
+    length = len(text) - len(picture.before)
+    if length < _LONG or not picture.is_base64 or length - text[-2:].count("=") < _LONG:
         return None
-    return Taken(picture.before, picture.digest, data)
+    return Taken(picture)
 
 
 def bytes_without_media(body: bytes, taken: Iterable[Taken]) -> bytes | None:
     """Replace the texts in `taken`, in order, in the JSON that was sent; None if one of them is escaped there."""
     pieces, end = [], 0
     for each in taken:
-        whole = f'"{each.before}{each.text}"'.encode()
+        whole = each.picture.written
         opening = whole[:_OPENING]
-        at = body.find(opening, end)
+        at = body.find(opening, end) if whole else -1
         while at >= 0 and not body.startswith(whole, at):
             at = body.find(opening, at + 1)
         if at < 0:
             return None
-        pieces += [body[end:at], f'"{each.before}{each.name}"'.encode()]
+        pieces += [body[end:at], orjson.dumps(each.before + each.name)]
         end = at + len(whole)
     return b"".join([*pieces, body[end:]])
 

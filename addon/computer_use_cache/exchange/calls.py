@@ -1,40 +1,40 @@
-"""Turns a request's report into the call that its run keeps."""
+"""Turns a request's result into the call that its run keeps."""
 
 from __future__ import annotations
 
 from computer_use_cache.cache.plan import Plan
-from computer_use_cache.exchange.report import Report, Storing
+from computer_use_cache.exchange.result import Result, Storing
 from computer_use_cache.models import NOTHING, Cost, Skip, Skipped
 from computer_use_cache.run_models import Call
 
 
-def call_of(report: Report, plan: Plan, spent: Cost, began: float, now: float) -> Call:
+def call_of(result: Result, plan: Plan, spent: Cost, began: float, now: float) -> Call:
     """The call of a planned request that began and ended at these times (Unix seconds). `spent` is the cost of its own
     upstream call."""
-    skipped = report.storing if isinstance(report.storing, Skipped) else None
+    skipped = result.storing if isinstance(result.storing, Skipped) else None
     return Call(
         at=began,
-        outcome=report.outcome,
+        outcome=result.outcome,
         format=plan.format.name,
         path=plan.route.request.path,
-        model=report.model,
-        key=report.key if _is_stored(report) else "",
+        model=result.model,
+        key=result.key if _is_stored(result) else "",
         asked=plan.key,
         seconds=max(now - began, 0.0),
-        status=200 if report.status is None else report.status,
-        cost=(report.saved or NOTHING) if report.outcome.saves else spent,
-        reason=str(report.bypass or report.error or (skipped.detail if skipped else "")),
-        near_key=report.near.key if report.near else "",
-        near_place=str(report.near.differences[0]) if report.near else "",
-        rebound=sum(number for _, number in report.rebound),
+        status=200 if result.status is None else result.status,
+        cost=(result.saved or NOTHING) if result.outcome.saves else spent,
+        reason=str(result.bypass or result.error or (skipped.detail if skipped else "")),
+        near_key=result.near.key if result.near else "",
+        near_place=str(result.near.differences[0]) if result.near else "",
+        rebound=sum(number for _, number in result.rebound),
     )
 
 
-def _is_stored(report: Report) -> bool:
-    """Whether the store has the answer under the report's key."""
-    match report.storing:
+def _is_stored(result: Result) -> bool:
+    """Whether the store has the answer under the result's key."""
+    match result.storing:
         case Storing.STORED | Storing.UPDATED:
             return True
         case Skipped(reason=reason):
             return reason is Skip.SILENT
-    return report.outcome.saves
+    return result.outcome.saves

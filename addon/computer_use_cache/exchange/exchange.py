@@ -27,7 +27,7 @@ from computer_use_cache.cache.batches import Batch
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.diagnosis.near_miss import Study
 from computer_use_cache.errors import StoreError
-from computer_use_cache.exchange import batching, report, sample_numbers, supplied_answer
+from computer_use_cache.exchange import batching, result, sample_numbers, supplied_answer
 from computer_use_cache.exchange.decisions import (
     Again,
     Answer,
@@ -49,7 +49,7 @@ from computer_use_cache.exchange.decisions import (
 )
 from computer_use_cache.exchange.forking import ForkedCall
 from computer_use_cache.exchange.lead import Lead
-from computer_use_cache.exchange.report import Report, Storing
+from computer_use_cache.exchange.result import Result, Storing
 from computer_use_cache.exchange.sample_numbers import Turn
 from computer_use_cache.exchange.shared import Shared
 from computer_use_cache.exchange.storing import keep
@@ -254,7 +254,7 @@ class Exchange:
 
     # -- the upstream's answer
 
-    async def begin_stream(self, status: int, started: float, stream: Stream | None) -> Report:
+    async def begin_stream(self, status: int, started: float, stream: Stream | None) -> Result:
         """A streamed answer has begun. `stream` describes it to followers, None if they cannot join it.
 
         The client's headers do not wait for the study of the miss. Storing the answer does.
@@ -339,14 +339,14 @@ class Exchange:
             self._enter(State.FORWARDED)
         self._release()
 
-    def settle(self, ending: Ending, now: float) -> Report:
+    def settle(self, ending: Ending, now: float) -> Result:
         """End the exchange: count it, log it, release its followers. A second call changes nothing."""
         if self.state is State.SETTLED:
-            return self.report(ending, now)
+            return self.result(ending, now)
         self._enter(State.SETTLED)
         self._study.forgo()
         try:
-            final = self.report(ending, now)
+            final = self.result(ending, now)
             if self._turn:
                 sample_numbers.end(self._shared, self._turn, ending)
             if self._step and not sample_numbers.is_answer(ending):
@@ -360,15 +360,15 @@ class Exchange:
             self._release()
         return final
 
-    def report(self, ending: Ending, now: float) -> Report:
-        """The report of the exchange if it ends like this."""
-        return report.of_ending(self._known(), ending, now)
+    def result(self, ending: Ending, now: float) -> Result:
+        """The result of the exchange if it ends like this."""
+        return result.of_ending(self._known(), ending, now)
 
-    def _known(self) -> Report:
-        """The report so far."""
+    def _known(self) -> Result:
+        """The result so far."""
         if self.bypass:
-            return Report(Outcome.BYPASS, self.plan.model, fwd=self.bypass.fwd, status=self._status, bypass=self.bypass)
-        return Report(
+            return Result(Outcome.BYPASS, self.plan.model, fwd=self.bypass.fwd, status=self._status, bypass=self.bypass)
+        return Result(
             Outcome.MISS,
             self.plan.model,
             self.plan.key,
@@ -379,13 +379,13 @@ class Exchange:
             near=self._study.near,
         )
 
-    def _joined_stream(self, report: Report, landing: Landing) -> None:
+    def _joined_stream(self, result: Result, landing: Landing) -> None:
         """A follower of a stream paid nothing, and waited as long as its leader."""
         if isinstance(landing, Entry):
             saved = replace(landing.cost, seconds=0.0)
             self._shared.ledger.saved(self.plan.model, saved)
-            report = replace(report, saved=saved)
-        self._shared.record(report, self.plan, NOTHING, self._began, self._now(), on_recorded=self._on_recorded)
+            result = replace(result, saved=saved)
+        self._shared.record(result, self.plan, NOTHING, self._began, self._now(), on_recorded=self._on_recorded)
 
     def _will_land(self, landing: Landing) -> None:
         if self.lead:

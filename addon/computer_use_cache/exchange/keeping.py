@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from computer_use_cache.exchange.decisions import FAULT
 from computer_use_cache.exchange.exchange import Exchange
-from computer_use_cache.exchange.report import Report
+from computer_use_cache.exchange.result import Result
 from computer_use_cache.models import Response
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class Keeping:
         self._left_alone: set[asyncio.Task[None]] = set()
         """Those that no client waits for."""
 
-    async def keep(self, exchange: Exchange, answer: Response, on_settled: Callable[[Report], None]) -> None:
+    async def keep(self, exchange: Exchange, answer: Response, on_settled: Callable[[Result], None]) -> None:
         """Keep a complete answer and settle its exchange, even if that fails. Returns early if the client need not
         wait."""
         if _FEW <= self._waiting < _MANY:
@@ -41,7 +41,7 @@ class Keeping:
         else:
             await self._keep(exchange, answer, on_settled)
 
-    async def _keep(self, exchange: Exchange, answer: Response, on_settled: Callable[[Report], None]) -> None:
+    async def _keep(self, exchange: Exchange, answer: Response, on_settled: Callable[[Result], None]) -> None:
         self._waiting += 1
         try:
             on_settled(exchange.settle(await exchange.on_response(answer), self._now()))
@@ -49,7 +49,7 @@ class Keeping:
             self._waiting -= 1
             exchange.settle(FAULT, self._now())
 
-    async def _keep_alone(self, exchange: Exchange, answer: Response, on_settled: Callable[[Report], None]) -> None:
+    async def _keep_alone(self, exchange: Exchange, answer: Response, on_settled: Callable[[Result], None]) -> None:
         try:
             await self._keep(exchange, answer, on_settled)
         except Exception:

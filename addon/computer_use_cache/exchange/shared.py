@@ -14,7 +14,7 @@ from computer_use_cache.exchange.calls import call_of
 from computer_use_cache.exchange.decide import Decider
 from computer_use_cache.exchange.failure_log import FailureLog
 from computer_use_cache.exchange.rendering import log_line
-from computer_use_cache.exchange.report import Report, Storing
+from computer_use_cache.exchange.result import Result, Storing
 from computer_use_cache.exchange.runners import Runners
 from computer_use_cache.exchange.studies import Studies
 from computer_use_cache.flights.flight import Flights
@@ -72,38 +72,38 @@ class Shared:
         self.ledger.served(Outcome.HIT, plan.model, cost)
         self._recorder.hit(plan, entry.key, cost, began, self.run.now())
 
-    def conclude(self, report: Report, spent: Cost, now: float) -> None:
+    def conclude(self, result: Result, spent: Cost, now: float) -> None:
         """Count and log a request that has ended. `spent` is the cost of its own upstream call."""
-        if report.rebound:
-            self.ledger.rebound(report.rebound)
-        if report.not_rebound:
-            self.ledger.not_rebound(report.not_rebound)
-        match report.outcome:
+        if result.rebound:
+            self.ledger.rebound(result.rebound)
+        if result.not_rebound:
+            self.ledger.not_rebound(result.not_rebound)
+        match result.outcome:
             case Outcome.HIT | Outcome.STALE:
-                self.ledger.served(report.outcome, report.model, report.saved or NOTHING)
+                self.ledger.served(result.outcome, result.model, result.saved or NOTHING)
             case Outcome.MISS:
-                self.ledger.served(report.outcome, report.model, spent)
+                self.ledger.served(result.outcome, result.model, spent)
             case Outcome.COALESCED:
                 self.ledger.coalesced()
-                if report.saved:
-                    self.ledger.saved(report.model, report.saved)
+                if result.saved:
+                    self.ledger.saved(result.model, result.saved)
             case Outcome.BYPASS:
-                assert report.bypass
-                self.ledger.bypassed(report.bypass.reason)
+                assert result.bypass
+                self.ledger.bypassed(result.bypass.reason)
             case Outcome.REFUSED:
                 self.ledger.refused()
             case _:
-                assert_never(report.outcome)
-        match report.storing:
+                assert_never(result.outcome)
+        match result.storing:
             case Storing.STORED | Storing.UPDATED:
                 self.ledger.stored(now)
             case Skipped(reason=reason):
                 self.ledger.skipped(reason)
-        logger.log(self._decisions_level, "%s", log_line(report))
+        logger.log(self._decisions_level, "%s", log_line(result))
 
     def record(
         self,
-        report: Report,
+        result: Result,
         plan: Plan,
         spent: Cost,
         began: float,
@@ -112,8 +112,8 @@ class Shared:
         on_recorded: OnRecorded | None = None,
     ) -> None:
         """Record a call that has ended, in its run. The other arguments are those of `call_of`."""
-        is_inexact = any(kind in INEXACT for kind, _ in report.rebound)
-        self._recorder.add(plan, call_of(report, plan, spent, began, now), on_recorded, is_inexact=is_inexact)
+        is_inexact = any(kind in INEXACT for kind, _ in result.rebound)
+        self._recorder.add(plan, call_of(result, plan, spent, began, now), on_recorded, is_inexact=is_inexact)
 
     def flush(self, now: float, *, is_last: bool = False) -> None:
         """Move what was counted and recorded into the store at `now` (Unix seconds); after a flood, all of it only if

@@ -35,7 +35,7 @@ _MOST_PUT_OFF = 2000
 _MOST_BYTES = 16 * 1024 * 1024
 """Of the bodies of the requests whose studies were put off."""
 _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 1.0
-_SHARE = 0.05
+_SHARE = 0.02
 """The share of the time that making up for studies takes at most, unless the proxy is idle."""
 
 

@@ -76,7 +76,7 @@ class BedrockConverse(Bedrock):
 
     def check_answer(self, answer: Json) -> Findings:
         findings.refuse_error(answer, "answer")
-        return _findings(answer.get("stopReason"), is_silent=not findings.says(_content(answer)))
+        return findings.of_message(answer.get("stopReason"), is_silent=not findings.says(_content(answer)))
 
     def check_events(self, events: Sequence[Event], *, ended: bool = False) -> Findings:
         names = {event.name for event in events}
@@ -91,7 +91,7 @@ class BedrockConverse(Bedrock):
                     stop_reason = payload.get("stopReason")
                 case "contentBlockStart" | "contentBlockDelta":
                     is_silent = is_silent and not findings.says([payload.get("start"), payload.get("delta")])
-        return _findings(stop_reason, is_silent=is_silent)
+        return findings.of_message(stop_reason, is_silent=is_silent)
 
     def assemble(self, events: Sequence[Event]) -> Json:
         """The answer of a complete stream; raises FormatError for an event or delta that could not be kept."""
@@ -125,12 +125,6 @@ def _content(answer: Json) -> list[Json]:
         case {"output": {"message": {"content": list(content)}}} if all(isinstance(one, dict) for one in content):
             return content
     raise FormatError("the answer has no message with a list of content blocks")
-
-
-def _findings(stop_reason: Any, *, is_silent: bool) -> Findings:
-    if not stop_reason:
-        raise FormatError("the message never got a stop reason", Skip.UNFINISHED)
-    return Findings(is_silent, frozenset(findings.endings((stop_reason,))))
 
 
 def _without_points(blocks: Any) -> Any:

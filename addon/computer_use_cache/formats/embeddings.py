@@ -26,6 +26,8 @@ Input = str | list[int]
 
 _BASE64 = re.compile(rb'"embedding"\s*:\s*"')
 _FLOATS = re.compile(rb'"embedding"\s*:\s*\[')
+_TOO_LARGE = 1e300
+"""Larger numbers could not be added."""
 _SMALLEST_NORMAL = 2.0**-126
 
 
@@ -258,4 +260,4 @@ def _add_usage(left: Json, right: Json) -> Json:
 
 
 def _is_number(value: object) -> bool:
-    return type(value) is int or (isinstance(value, float) and math.isfinite(value))
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _TOO_LARGE

@@ -64,6 +64,14 @@ class Findings:
     endings: frozenset[Ending] = frozenset()
 
 
+def of_message(stop_reason: Any, *, is_silent: bool) -> Findings:
+    """The findings in a message that ended with this reason, as Anthropic's and Bedrock's do. Raises FormatError if it
+    has none, or one that means failure."""
+    if not stop_reason:
+        raise FormatError("the message never got a stop reason", Skip.UNFINISHED)
+    return Findings(is_silent, frozenset(endings((stop_reason,))))
+
+
 def endings(words: Iterable[Any]) -> Iterable[Ending]:
     """The endings that CACHE_SKIP can name among finish reasons; raises FormatError for one that means failure."""
     for word in words:

@@ -1,4 +1,4 @@
-"""Anthropic Messages: which answers are good, and which part of a request decides them. message_events.py has streams.
+"""Anthropic Messages: which answers are good, and which part of a request decides them. Streams: message_events.py.
 
 Rules: https://docs.anthropic.com/en/api/messages
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats import cache_control, findings, message_events, vertex
@@ -115,7 +115,7 @@ class Messages(Format):
             raise FormatError("the message has no list of content blocks")
         for block in content:
             _refuse_error(block)
-        return _findings(answer.get("stop_reason"), is_silent=not any(map(_says, content)))
+        return findings.of_message(answer.get("stop_reason"), is_silent=not any(map(_says, content)))
 
     def check_events(self, events: Sequence[Event], *, ended: bool = False) -> Findings:
         if any(event.name == "error" for event in events):
@@ -137,7 +137,7 @@ class Messages(Format):
                     stop_reason = delta.get("stop_reason") or stop_reason
         if not types >= {"message_start", "message_stop"}:
             raise FormatError("the stream does not go from message_start to message_stop", Skip.UNFINISHED)
-        return _findings(stop_reason, is_silent=is_silent)
+        return findings.of_message(stop_reason, is_silent=is_silent)
 
     def assemble(self, events: Sequence[Event]) -> Json:
         return message_events.folded(load_objects(events))
@@ -150,12 +150,6 @@ class Messages(Format):
         other = "api_error" if error.status >= 500 else "invalid_request_error"
         kind = _ERROR_TYPES.get(error.status, other)
         return {"type": "error", "error": {"type": kind, "message": error.message}}
-
-
-def _findings(stop_reason: Any, *, is_silent: bool) -> Findings:
-    if not stop_reason:
-        raise FormatError("the message never got a stop reason", Skip.UNFINISHED)
-    return Findings(is_silent, frozenset(findings.endings((stop_reason,))))
 
 
 def _refuse_error(owner: Json) -> None:

@@ -17,6 +17,8 @@ _CLAUDE = re.compile(
 
 def claude(path: str) -> str | None:
     """The project, the location and the model of a call to Claude, so that both methods share a key; else None."""
+    if not path.endswith("redict"):  # every path of every API comes here first
+        return None
     found = _CLAUDE.fullmatch(unquote(path))
     return found[1] if found else None
 

@@ -81,14 +81,14 @@ def _replace(patterns: Iterable[tuple[str, str]]) -> Change:
 def _expanded(match: Any, text: str, blanked: list[str]) -> str:
     """The replacement of a match. Adds to `blanked` the match and, if its ends stay the same, the part between them."""
     before, after = match[0], str(match.expand(text))
-    start = _alike(before, after)
-    end = _alike(before[start:][::-1], after[start:][::-1])
+    start = shared_start(before, after)
+    end = shared_start(before[start:][::-1], after[start:][::-1])
     part = before[start : len(before) - end].strip()
     blanked += dict.fromkeys(filter(None, (before, part)))
     return after
 
 
-def _alike(one: str, other: str) -> int:
+def shared_start(one: str, other: str) -> int:
     """How many leading characters two texts share."""
     return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 

@@ -42,11 +42,15 @@ KNOWN_HOSTS = (
     *("api.siliconflow.com", "api.avian.io", "llm.chutes.ai", "api.featherless.ai", "api.friendli.ai"),
     *("api.lambda.ai", "api.publicai.co", "inference.api.nscale.com", "api.doubleword.ai", "*.modal.run"),
     *("*.modal.direct", "api.inference.net", "api.parasail.io", "api-inference.modelscope.cn"),
+    *("api.synthetic.new", "api.v0.dev", "api.vultrinference.com", "api.clarifai.com"),
+    *("api.intelligence.io.solutions", "api.gmi-serving.com", "api.berget.ai", "api.ppinfra.com"),
     # gateways
     *("openrouter.ai", "api.openrouter.ai", "ai-gateway.vercel.sh", "gateway.ai.cloudflare.com", "opencode.ai"),
     *("api.cloudflare.com", "api.portkey.ai", "*.helicone.ai", "router.requesty.ai", "api.aimlapi.com"),
     *("api.poe.com", "llm.wandb.ai", "api.inference.wandb.ai", "api.venice.ai", "api.kilo.ai"),
     *("api.quicksilverpro.io", "api.typesafe.ai"),
+    *("api.llmgateway.io", "api.braintrust.dev", "nano-gpt.com", "aihubmix.com", "api.302.ai", "zenmux.ai"),
+    *("go.fastrouter.ai", "routellm.abacus.ai", "api.cortecs.ai", "gen.pollinations.ai", "api.cometapi.com"),
     # subscriptions
     *("chatgpt.com", "api.githubcopilot.com", "api.*.githubcopilot.com", "copilot-api.*.ghe.com"),
     *("*cloudcode-pa.googleapis.com", "*cloudcode-pa.sandbox.googleapis.com"),

@@ -1,4 +1,4 @@
-"""Starts mitmproxy with the addon: in this process, in several workers, or as the private proxy of another program.
+"""Starts mitmproxy with the addon: in this process, or in several workers.
 
 mitmproxy is imported only to run it: that takes half a second, which `version` and `stats` must not wait for.
 """
@@ -12,30 +12,20 @@ import dataclasses
 import functools
 import inspect
 import io
-import json
 import logging
 import os
 import socket
-import subprocess
 import sys
-import tempfile
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO
 
 import computer_use_cache
-from computer_use_cache.errors import CacheError
 from computer_use_cache.launch import workers
-from computer_use_cache.launch.environment import Trust
-from computer_use_cache.run_models import CALL_LINES, GIVEN_ANSWER, OWN_RUN, LineStyle
+from computer_use_cache.run_models import CALL_LINES, LineStyle
 from computer_use_cache.settings import Settings
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 64 * 1024 * 1024
-_END_SECONDS = 15.0
-"""The time that a companion has to end. It gives running exchanges less."""
 
 
 def entry_path() -> Path:
@@ -56,7 +46,7 @@ def arguments(settings: Settings, options: Mapping[str, str], own: Sequence[str]
         line += ["--mode", f"reverse:{upstream.origin}@{host}:{settings.port}"]
     if not web and not any(text.startswith("flow_detail=") for text in own):
         line += ["--set", "flow_detail=0"]
-    return [*line, *_set(dict(options) | {"cache_upstream_base_url": str(upstream)}), *own]
+    return [*line, *set_options(dict(options) | {"cache_upstream_base_url": str(upstream)}), *own]
 
 
 def _hosts(settings: Settings) -> list[str]:
@@ -71,7 +61,8 @@ def _hosts(settings: Settings) -> list[str]:
         return [settings.host]
 
 
-def _set(options: Mapping[str, str]) -> list[str]:
+def set_options(options: Mapping[str, str]) -> list[str]:
+    """The arguments that set mitmproxy's options to these texts."""
     return [part for name, text in options.items() for part in ("--set", f"{name}={text}")]
 
 
@@ -137,95 +128,3 @@ def keep_freed_memory() -> None:
     if os.name == "posix" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
-
-
-@dataclass(slots=True)
-class Companion:
-    """A private proxy: its loopback port, that of its reverse mode (None without one), and files that make programs
-    trust it.
-
-    `log` holds its last warnings once it has ended.
-    """
-
-    port: int
-    base_port: int | None
-    trust: Trust
-    log: str = ""
-
-
-@contextlib.contextmanager
-def companion(
-    settings: Settings,
-    options: Mapping[str, str],
-    own: Sequence[str],
-    *,
-    base_url: bool,
-    run: str = "",
-    answer: str = "",
-    lines: LineStyle = LineStyle.NONE,
-) -> Iterator[Companion]:
-    """A private proxy on free loopback ports, which ends with this context and with this process, however it ends.
-
-    It goes through the proxy that this process's environment names, if any. With `base_url` it is a reverse proxy
-    too. All of its calls belong to the run with the id `run`, if that is not "". If that run is a fork, the file
-    `answer` is the answer to its first call. The proxy's `lines` go to standard error. The other arguments are those
-    of `arguments`. Raises CacheError when it does not start.
-    """
-    upstream = settings.upstream_base_url
-    line = ["-s", str(entry_path()), "--mode", "regular@127.0.0.1:0"]
-    base_port = _free_port() if base_url else None
-    if base_port:
-        line += ["--mode", f"reverse:{upstream.origin}@127.0.0.1:{base_port}"]
-    line += ["--set", "flow_detail=0", "--set", "termlog_verbosity=warn"]
-    line += [*_set(dict(options) | {"cache_upstream_base_url": str(upstream)}), *own]
-    # -P: the folder that the program is started in must not lend the proxy its modules. A session of its own: the
-    # terminal's signals are for the program.
-    command = [sys.executable, "-P", "-m", "computer_use_cache.launch.companion_main", *line]
-    with (
-        tempfile.TemporaryFile() as log,
-        subprocess.Popen(  # noqa: S603  # ours
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            start_new_session=True,
-            env=os.environ | {OWN_RUN: run, GIVEN_ANSWER: answer, CALL_LINES: lines},
-        ) as process,
-    ):
-        assert process.stdin
-        assert process.stdout
-        try:
-            told = json.loads(process.stdout.readline() or "{}")
-            if not told:
-                process.wait()
-                raise CacheError(f"the proxy did not start: {_tail(log) or 'it said nothing'}")
-            trust = Trust(**{name: file and Path(file) for name, file in told["trust"].items()})
-            running = Companion(told["port"], base_port, trust)
-            printing = threading.Thread(target=_pass_on, args=(process.stdout,), name="call-lines", daemon=True)
-            printing.start()
-            yield running
-            process.stdin.close()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_END_SECONDS)
-                printing.join(_END_SECONDS)
-            running.log = _tail(log)
-        finally:
-            process.kill()
-
-
-def _pass_on(lines: IO[bytes]) -> None:
-    for line in lines:
-        sys.stderr.write(line.decode("utf-8", "replace"))
-        sys.stderr.flush()
-
-
-def _free_port() -> int:
-    """A free loopback port. mitmproxy rejects two modes with port 0 as the same address."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
-def _tail(log: IO[bytes]) -> str:
-    log.seek(0)
-    return b"\n".join(log.read().splitlines()[-20:]).decode("utf-8", "replace").strip()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from mitmproxy import addonmanager
 from mitmproxy.addonmanager import AddonManager, safecall
 from mitmproxy.exceptions import AddonHalt
 from mitmproxy.hooks import Hook
+from mitmproxy.options import Options
 from mitmproxy.proxy import mode_servers
 from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
 from mitmproxy.tools import cmdline, main
@@ -79,6 +81,17 @@ class LeanMaster(DumpMaster):
     shares_port = False
     """Whether other processes listen on its port too."""
 
+    def __init__(self, opts: Options) -> None:
+        super().__init__(opts)
+        self.inherited: dict[int, socket.socket] = {}
+        """Sockets that listen already, by port."""
+        self._unserved: list[asyncio.Server] = []
+
+    async def serve_inherited(self) -> None:
+        """Accept connections on the inherited sockets, now that the cache is loaded."""
+        for server in self._unserved:
+            await server.start_serving()
+
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         self._create_server = loop.create_server
@@ -114,14 +127,20 @@ class LeanMaster(DumpMaster):
         given["backlog"] = _BACKLOG
         if self.shares_port:
             given["reuse_port"] = True
+        inherited = self.inherited.pop(place[1], None)
+        if inherited:
+            place, given = (), given | {"sock": inherited, "start_serving": False}
 
         def mitmproxy() -> asyncio.Protocol:
             callback = factory()._client_connected_cb  # type: ignore[attr-defined]
             return asyncio.StreamReaderProtocol(PieceReader(), callback)
 
-        if self._is_alone() and self._is_reverse():
-            return await self._create_server(lambda: self._protocol(mitmproxy), *place, **given)
-        return await self._create_server(mitmproxy, *place, **given)
+        has_fast_path = self._is_alone() and self._is_reverse()
+        protocol = (lambda: self._protocol(mitmproxy)) if has_fast_path else mitmproxy
+        server = await self._create_server(protocol, *place, **given)
+        if inherited:
+            self._unserved.append(server)
+        return server
 
     def _protocol(self, factory: Callable[[], asyncio.Protocol]) -> asyncio.Protocol:
         """For one connection: the script that brings the cache is loaded after the server was created."""

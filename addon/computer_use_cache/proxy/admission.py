@@ -46,12 +46,14 @@ class Gate:
             return True
         if not self.knows_host(flow.request.pretty_host, flow.client_conn.sni or flow.request.host):
             return False
-        origin = flow.request.headers.get("origin")
+        headers = flows.lower_headers(flow.request.headers)
+        origin = headers.get("origin")
         return (
             origin is None
             or self._settings.mode is Mode.OFFLINE
             or guard.is_allowed_origin(origin, self._settings)
-            or guard.is_own_websocket(flows.lower_headers(flow.request.headers))
+            or guard.is_own_websocket(headers)
+            or guard.is_extension(headers)
         )
 
     def knows_host(self, host: str, proven: str) -> bool:

@@ -1,4 +1,4 @@
-"""Puts the rendering of a report on mitmproxy's responses and flows."""
+"""Puts the rendering of a result on mitmproxy's responses and flows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from mitmproxy import ctx, http
 
 from computer_use_cache.errors import FormatError
 from computer_use_cache.exchange import rendering
-from computer_use_cache.exchange.report import Report
+from computer_use_cache.exchange.result import Result
 from computer_use_cache.formats.base import dump, load_object
 from computer_use_cache.models import Outcome
 from computer_use_cache.settings import Settings
@@ -15,11 +15,11 @@ _OURS = (b"x-computer-use-cache", b"x-code-model-cache")
 """Our headers. If another of our caches is behind this one, they replace its own; its Cache-Status stays (RFC 9211)."""
 
 
-def note(flow: http.HTTPFlow, report: Report) -> None:
-    """Keep the report in the flow's metadata."""
+def note(flow: http.HTTPFlow, result: Result) -> None:
+    """Keep the result in the flow's metadata."""
     for name in ("cache_saved_seconds", "cache_saved_usd"):
         flow.metadata.pop(name, None)  # of an earlier answer: the flow may be replayed
-    flow.metadata |= rendering.metadata(report)
+    flow.metadata |= rendering.metadata(result)
 
 
 def name_run(flow: http.HTTPFlow, run: str) -> None:
@@ -36,25 +36,25 @@ def note_step(flow: http.HTTPFlow, run: str, step: int | None) -> None:
     if step is not None:
         flow.metadata["cache_step"] = step
     view = ctx.master.addons.get("view")
-    if view is not None:  # one that shows no flow is false
+    if view is not None:  # a view without flows is falsy
         view.update([flow])
 
 
-def tell(flow: http.HTTPFlow, response: http.Response, report: Report, settings: Settings) -> None:
-    """Put the report into the response headers and the flow's metadata.
+def tell(flow: http.HTTPFlow, response: http.Response, result: Result, settings: Settings) -> None:
+    """Put the result into the response headers and the flow's metadata.
 
     With INCLUDE_CACHE_METADATA, the body of a JSON answer that is not streamed has it too.
     """
-    note(flow, report)
+    note(flow, result)
     headers = response.headers
     others = (item for item in headers.fields if not item[0].lower().startswith(_OURS))
-    headers.fields = (*others, *((name.encode(), value.encode()) for name, value in rendering.headers(report)))
+    headers.fields = (*others, *((name.encode(), value.encode()) for name, value in rendering.headers(result)))
     if settings.include_metadata and response.raw_content:
-        response.content = with_metadata(response.raw_content, headers.get("content-type", ""), report, settings)
+        response.content = with_metadata(response.raw_content, headers.get("content-type", ""), result, settings)
 
 
-def with_metadata(body: bytes, content_type: str, report: Report, settings: Settings) -> bytes:
-    """The body with the report in it, if INCLUDE_CACHE_METADATA is set and it is a JSON object; else unchanged."""
+def with_metadata(body: bytes, content_type: str, result: Result, settings: Settings) -> bytes:
+    """The body with the result in it, if INCLUDE_CACHE_METADATA is set and it is a JSON object; else unchanged."""
     if not settings.include_metadata or "json" not in content_type:
         return body
     try:
@@ -62,9 +62,9 @@ def with_metadata(body: bytes, content_type: str, report: Report, settings: Sett
     except FormatError:
         return body
     metadata = {
-        "cache_hit": report.outcome in (Outcome.HIT, Outcome.STALE),
-        "cache_key": report.key or None,
-        "store_status": rendering.storing(report) or None,
-        "bypass_reason": rendering.reason(report) or None,
+        "cache_hit": result.outcome in (Outcome.HIT, Outcome.STALE),
+        "cache_key": result.key or None,
+        "store_status": rendering.storing(result) or None,
+        "bypass_reason": rendering.reason(result) or None,
     }
     return dump(answer | {"computer_use_cache": metadata, "code_model_cache": metadata})

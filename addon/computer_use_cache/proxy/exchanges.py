@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-import orjson
 from mitmproxy import http
 from msgspec.structs import replace
 
@@ -34,7 +33,7 @@ from computer_use_cache.exchange.decisions import (
 from computer_use_cache.exchange.exchange import Exchange
 from computer_use_cache.exchange.forking import Forking
 from computer_use_cache.exchange.keeping import Keeping
-from computer_use_cache.exchange.report import Report
+from computer_use_cache.exchange.result import Result
 from computer_use_cache.exchange.shared import Shared
 from computer_use_cache.flights.flight import Stream
 from computer_use_cache.models import (
@@ -53,8 +52,8 @@ from computer_use_cache.proxy.http.owner import CLIENT_FAULT, UPSTREAM_FAULT, Fe
 from computer_use_cache.proxy.replayer import Replayer
 from computer_use_cache.proxy.tee import decoder, tee
 
-_UNKNOWN = Report(Outcome.BYPASS, fwd=Fwd.BYPASS)
-"""The report of a flow that bypasses the cache and whose upstream broke off in the middle of its answer."""
+_UNKNOWN = Result(Outcome.BYPASS, fwd=Fwd.BYPASS)
+"""The result of a flow that bypasses the cache and whose upstream broke off in the middle of its answer."""
 
 
 @dataclass(slots=True)
@@ -110,9 +109,9 @@ class FlowExchanges:
             self._refused(flow, error)
 
     def _refused(self, flow: http.HTTPFlow, error: RequestError) -> None:
-        report = Report(Outcome.REFUSED, error=error.message)
-        self._shared.conclude(report, NOTHING, time.time())
-        cache_headers.note(flow, report)
+        result = Result(Outcome.REFUSED, error=error.message)
+        self._shared.conclude(result, NOTHING, time.time())
+        cache_headers.note(flow, result)
 
     # -- the request
 
@@ -165,23 +164,23 @@ class FlowExchanges:
         )
 
     def _answer(self, flow: http.HTTPFlow, exchange: Exchange, answer: Answer, now: float) -> None:
-        report = exchange.report(answer, now)
+        result = exchange.result(answer, now)
         match answer:
             case Serve(entry, pieces) | Share(entry, pieces) | ServeStale(entry, pieces):
-                self._replayer.serve(flow, exchange.plan, entry, pieces, report)
+                self._replayer.serve(flow, exchange.plan, entry, pieces, result)
             case Join(stream, flight):
-                self._replayer.serve_live(flow, stream, flight, report)
+                self._replayer.serve_live(flow, stream, flight, result)
             case ShareError(response):
-                self._replayer.serve_error(flow, response, report)
+                self._replayer.serve_error(flow, response, result)
             case Refuse(error):
-                self._answer_error(flow, error, report)
+                self._answer_error(flow, error, result)
             case _:
                 assert_never(answer)
 
-    def _answer_error(self, flow: http.HTTPFlow, error: RequestError, report: Report) -> None:
+    def _answer_error(self, flow: http.HTTPFlow, error: RequestError, result: Result) -> None:
         responses.refuse(flow, error, self._settings)
         assert flow.response
-        cache_headers.tell(flow, flow.response, report, self._settings)
+        cache_headers.tell(flow, flow.response, result, self._settings)
 
     async def _plan(self, client_id: str, request: Request) -> Plan:
         expected, plan = self._expected.pop(client_id, (None, None))
@@ -193,8 +192,8 @@ class FlowExchanges:
         return await asyncio.to_thread(cache.plan, request)
 
     def _send_upstream(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
-        if exchange.batch and not exchange.batch.is_whole:
-            flow.request.content = orjson.dumps(exchange.batch.unseen)
+        if exchange.batch and exchange.batch.forward:
+            flow.request.content = exchange.batch.forward
         forwarding.prepare_to_forward(flow, self._settings)
         if exchange.bypass is None:
             forwarding.ask_for_plain_bytes(flow)  # for the tee
@@ -215,8 +214,8 @@ class FlowExchanges:
         assert flow.response
         running, passing = self._running.get(flow.id), self._passing.pop(flow.id, None)
         if passing:
-            report = self._passed(passing, flow.response.status_code)
-            responses.pass_through(flow, flow.response, report, self._settings)
+            result = self._passed(passing, flow.response.status_code)
+            responses.pass_through(flow, flow.response, result, self._settings)
         elif running:
             running.marks_end = responses.marks_end(flow.response)
             wanted = running.exchange.plan.shape
@@ -236,10 +235,10 @@ class FlowExchanges:
             shape = judging.shape_of(response.headers.get("content-type", ""), exchange.plan.shape)
             await self._stream(flow, response, running, shape if response.status_code == 200 else None)
 
-    def _passed(self, bypass: Bypass, status: int | None) -> Report:
-        report = Report(Outcome.BYPASS, fwd=bypass.fwd, status=status, bypass=bypass)
-        self._shared.conclude(report, NOTHING, time.time())
-        return report
+    def _passed(self, bypass: Bypass, status: int | None) -> Result:
+        result = Result(Outcome.BYPASS, fwd=bypass.fwd, status=status, bypass=bypass)
+        self._shared.conclude(result, NOTHING, time.time())
+        return result
 
     async def _stream(
         self, flow: http.HTTPFlow, response: http.Response, running: _Running, shape: Shape | None
@@ -254,11 +253,11 @@ class FlowExchanges:
         stream = None
         if shape and (decode or coding is None):
             stream = Stream(shape, exchange.plan.with_usage, (("content-type", headers["content-type"]),))
-        report = await exchange.begin_stream(response.status_code, running.started, stream)
+        result = await exchange.begin_stream(response.status_code, running.started, stream)
         already = response.stream
         response.stream = tee(exchange, decode, already if callable(already) else None)
         responses.delimit(flow.request, response)
-        cache_headers.tell(flow, response, report, self._settings)
+        cache_headers.tell(flow, response, result, self._settings)
 
     async def response(self, flow: http.HTTPFlow) -> None:
         """Keep a complete answer, and settle its exchange even if that fails."""
@@ -303,7 +302,7 @@ class FlowExchanges:
         kept = await exchange.on_response(answer, parts)
         cache_headers.tell(flow, response, exchange.settle(kept, time.time()), self._settings)
 
-    def _serve_stale(self, flow: http.HTTPFlow, exchange: Exchange, stale: ServeStale) -> Report:
+    def _serve_stale(self, flow: http.HTTPFlow, exchange: Exchange, stale: ServeStale) -> Result:
         now = time.time()
         self._answer(flow, exchange, stale, now)
         return exchange.settle(stale, now)
@@ -311,13 +310,13 @@ class FlowExchanges:
     async def error(self, flow: http.HTTPFlow) -> None:
         """The upstream failed, or the client left."""
         running, passing = self._running.get(flow.id), self._passing.pop(flow.id, None)
-        report = _UNKNOWN
+        result = _UNKNOWN
         try:
             if passing:
-                report = self._passed(passing, None)
+                result = self._passed(passing, None)
             elif running:
-                report = await self._failed(flow, running)
-                cache_headers.note(flow, report)
+                result = await self._failed(flow, running)
+                cache_headers.note(flow, result)
             elif CLIENT_FAULT in flow.metadata and flow.response is None:
                 self._refused(flow, _client_fault(flow))
         finally:
@@ -326,9 +325,9 @@ class FlowExchanges:
                 running.exchange.settle(FAULT, time.time())
             status = flow.metadata.get(UPSTREAM_FAULT)
             if status and flow.response is None and flow.error:
-                self._answer_error(flow, responses.upstream_error(flow, status, flow.error.msg), report)
+                self._answer_error(flow, responses.upstream_error(flow, status, flow.error.msg), result)
 
-    async def _failed(self, flow: http.HTTPFlow, running: _Running) -> Report:
+    async def _failed(self, flow: http.HTTPFlow, running: _Running) -> Result:
         exchange = running.exchange
         if flow.response and exchange.recorder and exchange.may_be_whole:
             flow.response.data.content = exchange.recorder.body

@@ -77,6 +77,13 @@ def is_own_websocket(headers: Mapping[str, str]) -> bool:
     return is_own and headers.get("upgrade", "").lower() == "websocket"
 
 
+def is_extension(headers: Mapping[str, str]) -> bool:
+    """Whether a browser's extension makes the call by itself, and not for a web page. It may read the answer, whatever
+    that one's headers say."""
+    scheme = headers.get("origin", "").lower().partition("://")[0]
+    return scheme.endswith("-extension") and headers.get("sec-fetch-site") == "none"
+
+
 def is_allowed_origin(origin: str, settings: Settings) -> bool:
     """Whether a page of this origin may use the proxy. `*` does not include `null`."""
     return origin in settings.cors_allow_origin or ("*" in settings.cors_allow_origin and origin != "null")

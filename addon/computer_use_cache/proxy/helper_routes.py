@@ -13,7 +13,7 @@ from computer_use_cache.cache import helper_answers
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.lookup import offline_error
 from computer_use_cache.errors import FormatError, StoreError
-from computer_use_cache.exchange.report import Report
+from computer_use_cache.exchange.result import Result
 from computer_use_cache.exchange.shared import Shared
 from computer_use_cache.models import NOTHING, Outcome, Request, Response
 from computer_use_cache.proxy import cache_headers, flows, responses
@@ -62,9 +62,9 @@ class HelperRoutes:
         if entry is None:
             raise offline_error(controls.upstream_ban, f"no answer was recorded for this {flow.request.method}")
         response = http.Response.make(200, entry.body, dict(entry.headers))
-        report = Report(Outcome.HIT, _MODEL, entry.key, age=max(int(now - entry.created_at), 0), saved=NOTHING)
-        self._shared.conclude(report, NOTHING, now)
-        cache_headers.tell(flow, response, report, self._cache.settings)
+        result = Result(Outcome.HIT, _MODEL, entry.key, age=max(int(now - entry.created_at), 0), saved=NOTHING)
+        self._shared.conclude(result, NOTHING, now)
+        cache_headers.tell(flow, response, result, self._cache.settings)
         flows.answer(flow, response)
         return True
 

@@ -12,7 +12,7 @@ from computer_use_cache.cache.pacing import schedule
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.exchange.decisions import Serve
 from computer_use_cache.exchange.rendering import hit_lines
-from computer_use_cache.exchange.report import Report, of_hit
+from computer_use_cache.exchange.result import Result, of_hit
 from computer_use_cache.flights.flight import Flight, Stream, StreamCut
 from computer_use_cache.formats import aws_events
 from computer_use_cache.models import Entry, Outcome, Response, Shape
@@ -41,19 +41,19 @@ class Replayer:
         """The feed of a flow's answer, handed out once."""
         return self._feeds.pop(flow.id, None)
 
-    def serve(self, flow: http.HTTPFlow, plan: Plan, entry: Entry, pieces: Sequence[bytes], report: Report) -> None:
+    def serve(self, flow: http.HTTPFlow, plan: Plan, entry: Entry, pieces: Sequence[bytes], result: Result) -> None:
         """Answer with an entry in the shape that the plan asks for; `pieces` are the body."""
-        headers = _headers(plan, entry, report)
+        headers = _headers(plan, entry, result)
         # mitmproxy replays flows through a layer of its own. A client that waited for a failed upstream waits no more.
-        is_at_once = flow.is_replay or report.outcome is Outcome.STALE
+        is_at_once = flow.is_replay or result.outcome is Outcome.STALE
         if not is_at_once and (paced := self.paced(plan, entry, pieces)):
             if plan.shape is Shape.JSON:
                 [(wait, body)] = paced
-                paced = [(wait, cache_headers.with_metadata(body, headers["content-type"], report, self._settings))]
-            self._stream(flow, headers, report, _paced(paced))
+                paced = [(wait, cache_headers.with_metadata(body, headers["content-type"], result, self._settings))]
+            self._stream(flow, headers, result, _paced(paced))
         else:
             response = http.Response.make(200, b"".join(pieces), headers)
-            cache_headers.tell(flow, response, report, self._settings)
+            cache_headers.tell(flow, response, result, self._settings)
             flows.answer(flow, response)
 
     def paced(self, plan: Plan, entry: Entry, pieces: Sequence[bytes]) -> list[tuple[float, bytes]]:
@@ -62,42 +62,42 @@ class Replayer:
 
     def hit(self, plan: Plan, serve: Serve, now: float) -> bytes:
         """The HTTP/1.1 response of a hit that is sent at once and is no flow."""
-        report = of_hit(plan.key, plan.model, serve, now)
-        headers = _headers(plan, serve.entry, report)
-        body = cache_headers.with_metadata(b"".join(serve.pieces), headers["content-type"], report, self._settings)
+        result = of_hit(plan.key, plan.model, serve, now)
+        headers = _headers(plan, serve.entry, result)
+        body = cache_headers.with_metadata(b"".join(serve.pieces), headers["content-type"], result, self._settings)
         body = responses.without_key(body, self._settings)
         lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-        head = f"HTTP/1.1 200 OK\r\n{lines}content-length: {len(body)}\r\n{hit_lines(report)}\r\n"
+        head = f"HTTP/1.1 200 OK\r\n{lines}content-length: {len(body)}\r\n{hit_lines(result)}\r\n"
         return head.encode("utf-8", "surrogateescape") + body
 
-    def serve_live(self, flow: http.HTTPFlow, stream: Stream, flight: Flight, report: Report) -> None:
+    def serve_live(self, flow: http.HTTPFlow, stream: Stream, flight: Flight, result: Result) -> None:
         """Answer with a leader's stream: its chunks so far, then each one as it arrives."""
-        self._stream(flow, dict(stream.headers), report, flight.tail())
+        self._stream(flow, dict(stream.headers), result, flight.tail())
 
-    def serve_error(self, flow: http.HTTPFlow, response: Response, report: Report) -> None:
+    def serve_error(self, flow: http.HTTPFlow, response: Response, result: Result) -> None:
         """Answer with the error that the leader's upstream gave."""
         headers = {name: value for name, value in response.headers.items() if name in ("content-type", "retry-after")}
         shared = http.Response.make(response.status, response.body, headers)
-        cache_headers.tell(flow, shared, report, self._settings)
+        cache_headers.tell(flow, shared, result, self._settings)
         flows.answer(flow, shared)
 
     def _stream(
-        self, flow: http.HTTPFlow, headers: dict[str, str], report: Report, pieces: AsyncIterator[bytes]
+        self, flow: http.HTTPFlow, headers: dict[str, str], result: Result, pieces: AsyncIterator[bytes]
     ) -> None:
         response = http.Response.make(200, b"", headers)
         del response.headers["content-length"]
         responses.delimit(flow.request, response)
-        cache_headers.tell(flow, response, report, self._settings)
+        cache_headers.tell(flow, response, result, self._settings)
         flows.answer(flow, response)
         self._feeds[flow.id] = Feed(pieces)
 
 
-def _headers(plan: Plan, entry: Entry, report: Report) -> dict[str, str]:
+def _headers(plan: Plan, entry: Entry, result: Result) -> dict[str, str]:
     """The headers of an entry's answer, those of the cache aside."""
     headers = dict(entry.headers)
     if plan.shape is not entry.shape or "content-type" not in headers:
         headers["content-type"] = _CONTENT_TYPES[plan.shape]
-    headers["age"] = str(report.age)
+    headers["age"] = str(result.age)
     return headers
 
 

@@ -9,7 +9,7 @@ from mitmproxy import http
 from computer_use_cache import formats
 from computer_use_cache.cache.lookup import OFFLINE_MISS
 from computer_use_cache.errors import RequestError
-from computer_use_cache.exchange.report import Report
+from computer_use_cache.exchange.result import Result
 from computer_use_cache.formats.base import Json, dump
 from computer_use_cache.keys import upstream
 from computer_use_cache.proxy import cache_headers
@@ -52,9 +52,9 @@ def upstream_error(flow: http.HTTPFlow, status: int, why: str) -> RequestError:
     return RequestError(status, message, code="upstream_timeout" if status == 504 else "upstream_request_failed")
 
 
-def pass_through(flow: http.HTTPFlow, response: http.Response, report: Report, settings: Settings) -> None:
+def pass_through(flow: http.HTTPFlow, response: http.Response, result: Result, settings: Settings) -> None:
     """Let an answer bypass the cache. A large one, or one of unknown length, is streamed."""
-    cache_headers.tell(flow, response, report, settings)
+    cache_headers.tell(flow, response, result, settings)
     length = response.headers.get("content-length", "")
     if not response.stream and not (length.isdigit() and int(length) <= _LARGE):
         response.stream = True

@@ -22,7 +22,7 @@ CONSTANT = ("cwd", "home", "user", "host")
 """The bindings that have a single value in a run; paths in a temporary folder have many."""
 _COMMON_TMP = ("/tmp", "/var/tmp", "/private/tmp")  # noqa: S108 (nothing is written there)
 """The kind `tmp` finds paths in these folders by itself."""
-_ENTRY = re.compile(rb"[/\\]+[\w.+@%=~-]*\w")
+_ENTRY = re.compile(rb"[/\\]+[\w.+@%=~-]*\w(?:[/\\]+\d{10,19}\b)?")
 _SEGMENTS = re.compile(rb"[\w.+@%=~/\\-]*")
 _CLIMBED = r"(?:^|[^\w./-])((?:\.\./)*\.\.)/\.\w"
 """A relative path from the folder up to the home, followed by one of the home's hidden files."""

@@ -43,6 +43,7 @@ _TMP = (
     r"(?i:(?:/private)?(?:/var)?/tmp/|(?:/private)?/var/folders/[^/\s\x00]+/[^/\s\x00]+/[TC0]/"
     r"|[A-Z]:(?:\\+|/)Users(?:\\+|/)[^\\/\r\n\x00]+(?:\\+|/)AppData(?:\\+|/)Local(?:\\+|/)Temp(?:\\+|/))"
     r"(?:pytest-of-[\w.-]+/pytest-\d+/)?[\w.+@%=~-]*\w"
+    r"(?:(?:\\+|/)\d{10,19}\b)?"  # a folder named by the time, as playwright-mcp has it
 )
 _SEPARATOR = r"""["'\\]{0,4}\s?[:=>]?\s?["'\\]{0,4}"""
 

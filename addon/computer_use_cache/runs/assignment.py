@@ -13,9 +13,9 @@ from typing import NamedTuple
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan, Route
 from computer_use_cache.credentials.redaction import redacted
+from computer_use_cache.memory import MOST_SEEN, BoundedMemory
 from computer_use_cache.run_models import Call, Run
 from computer_use_cache.runs.conversation import Head, Opening, opening_of
-from computer_use_cache.store.memory import MOST_SEEN, BoundedMemory
 
 PAUSE_SECONDS = 1800.0
 """A longer pause ends a run, except the run of a command."""

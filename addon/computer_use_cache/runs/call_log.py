@@ -9,11 +9,11 @@ from typing import IO, NamedTuple
 from computer_use_cache import formats
 from computer_use_cache.errors import StoreError
 from computer_use_cache.formats.answer import Answer
+from computer_use_cache.memory import BoundedMemory
 from computer_use_cache.run_models import Call, LineStyle
 from computer_use_cache.runs import as_json, lines
 from computer_use_cache.runs.steps import items_of
 from computer_use_cache.store.base import EntryStore
-from computer_use_cache.store.memory import BoundedMemory
 
 _MOST = 100
 """At most this many calls of one flush get a line each."""

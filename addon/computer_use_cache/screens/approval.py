@@ -11,13 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from computer_use_cache.memory import BoundedMemory
 from computer_use_cache.screens import differences
 from computer_use_cache.screens.caret import is_caret
 from computer_use_cache.screens.differences import Difference
 from computer_use_cache.screens.masks import Mask, Size, hidden
 from computer_use_cache.screens.picture import picture_of
 from computer_use_cache.screens.pixels import COMPARABLE, Decoded, decode
-from computer_use_cache.screens.remembered import Remembered
+
+MOST_PAIRS = 8192
+"""How many pairs of pictures to remember: every later step of a conversation shows the same pairs again."""
 
 
 class Rule(StrEnum):
@@ -97,7 +100,7 @@ class Approval:
     def __init__(self, masks: Sequence[Mask] = (), *, caret: bool = False) -> None:
         self.masks = tuple(masks)
         self._caret = caret
-        self._known = Remembered[tuple[str, str], Comparison]()
+        self._known = BoundedMemory[tuple[str, str], Comparison](MOST_PAIRS)
 
     @property
     def has_rules(self) -> bool:

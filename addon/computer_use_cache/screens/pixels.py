@@ -64,7 +64,7 @@ def decode(data: str) -> Decoded | None:
             image.load()
             plain = image.convert("RGBA") if mode in ("P", "PA") or "transparency" in image.info else image.copy()
             return Decoded(plain, mode, orientation, is_lossy)
-    except Exception:  # what a client sends may break off anywhere
+    except Exception:  # a client may send a damaged file
         return None
 
 

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from computer_use_cache.memory import BoundedMemory
 from computer_use_cache.screens import differences
-from computer_use_cache.screens.approval import Comparison, Find, Rule, Same, Undecodable, compare
+from computer_use_cache.screens.approval import MOST_PAIRS, Comparison, Find, Rule, Same, Undecodable, compare
 from computer_use_cache.screens.caret import is_bar
 from computer_use_cache.screens.differences import Difference
 from computer_use_cache.screens.masks import Box, Size, masks
 from computer_use_cache.screens.pixels import Decoded, decode
-from computer_use_cache.screens.remembered import Remembered
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -37,8 +37,8 @@ _MOST_SHARE = 0.1
 type Pair = tuple[str, str]
 """The digests of a recorded and of a present picture."""
 
-_comparisons = Remembered[tuple[Pair, str, bool], Comparison]()
-_known_lines = Remembered[Pair, tuple[Difference, Sequence[Box]]]()
+_comparisons = BoundedMemory[tuple[Pair, str, bool], Comparison](MOST_PAIRS)
+_known_lines = BoundedMemory[Pair, tuple[Difference, Sequence[Box]]](MOST_PAIRS)
 
 
 @dataclass(frozen=True, slots=True)

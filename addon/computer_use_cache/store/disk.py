@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from computer_use_cache.errors import StoreError
+from computer_use_cache.memory import BoundedMemory, Seen
 from computer_use_cache.models import Entry, RequestRecord
 from computer_use_cache.store import codec
 from computer_use_cache.store.base import (
@@ -28,7 +29,6 @@ from computer_use_cache.store.base import (
 )
 from computer_use_cache.store.disk_leases import DiskLeases
 from computer_use_cache.store.media_store import Media
-from computer_use_cache.store.memory import BoundedMemory, Seen
 from computer_use_cache.store.request_log import Requests
 from computer_use_cache.store.run_log import Runs
 from computer_use_cache.store.space import Reserve

@@ -7,8 +7,8 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 
+from computer_use_cache.memory import BoundedMemory
 from computer_use_cache.models import Entry
-from computer_use_cache.store.memory import BoundedMemory
 
 _COPY_SECONDS = 1.0
 """How long a copy may hide another proxy's clear, delete or replacement: short for a person who clears the cache, but

@@ -24,6 +24,7 @@ from computer_use_cache.exchange.decisions import Decision, Postpone, Serve
 from computer_use_cache.exchange.failure_log import FailureLog
 from computer_use_cache.exchange.shared import Shared
 from computer_use_cache.keys import upstream
+from computer_use_cache.memory import BoundedMemory, Seen
 from computer_use_cache.models import Absent, Entry, Query, Request
 from computer_use_cache.proxy import local_routes
 from computer_use_cache.proxy.admission import Gate
@@ -31,7 +32,6 @@ from computer_use_cache.proxy.guard import host_of
 from computer_use_cache.proxy.replayer import Replayer
 from computer_use_cache.proxy.request_head import Head
 from computer_use_cache.store.base import Slow
-from computer_use_cache.store.memory import BoundedMemory, Seen
 
 _HEAD = re.compile(
     rb"POST (/[!\"$-~]*) HTTP/1\.1\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*\r\n)+)\r\n",

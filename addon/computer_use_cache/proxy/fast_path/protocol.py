@@ -44,10 +44,14 @@ class FastPathProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's does not inherit from it
         self._connections.add(self)
-        peer, place = (transport.get_extra_info(name)[0] for name in ("peername", "sockname"))
-        self._conversation = Conversation(Arrival(peer, place, None, ""), self._fast_path)
         self._last_heard = self._loop.time()
         self._watch = self._loop.call_later(self._idle_seconds, self._end_if_idle)
+        addresses = [transport.get_extra_info(name) for name in ("peername", "sockname")]
+        if not all(addresses):  # the client reset the connection before it was accepted
+            self._transport.abort()
+            return
+        peer, place = (address[0] for address in addresses)
+        self._conversation = Conversation(Arrival(peer, place, None, ""), self._fast_path)
         if not is_loopback(peer):  # mitmproxy decides whether to accept it
             self._hand_over(self._conversation.end())
 

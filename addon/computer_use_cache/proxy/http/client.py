@@ -7,12 +7,14 @@ piece costs a pass through all layers and a write to the client. A chunk that co
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from h11 import Data, EndOfMessage, LocalProtocolError
 from h11._readers import ChunkedReader
 from h11._receivebuffer import ReceiveBuffer
 from mitmproxy import http
+from mitmproxy.connection import Connection
 from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.context import Context
@@ -107,9 +109,20 @@ class InterimResponse(HttpEvent):
 class CacheHttp1Client(Http1Client):
     """One upstream's HTTP/1 connection, or a forward proxy's for plain HTTP."""
 
-    def __init__(self, context: Context, proxies: Proxies) -> None:
+    def __init__(
+        self, context: Context, proxies: Proxies, pass_on: Callable[[Connection, bytes], bytes | None]
+    ) -> None:
+        """`pass_on` is `CacheHttpLayer.passed_on`."""
         super().__init__(context)
         self._proxies = proxies
+        self._pass_on = pass_on
+
+    def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
+        piece = self._pass_on(self.conn, event.data) if isinstance(event, events.DataReceived) else None
+        if piece is None:
+            yield from super()._handle_event(event)
+        elif piece:
+            yield commands.SendData(self.context.client, piece)
 
     def send(self, event: HttpEvent) -> CommandGenerator[None]:
         address = self.context.server.address

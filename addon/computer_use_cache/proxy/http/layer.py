@@ -99,11 +99,6 @@ class CacheHttpLayer(HttpLayer):
         return CacheHttp1Server(self.context.fork())
 
     def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
-        piece = self.passed_on(event.connection, event.data) if isinstance(event, events.DataReceived) else None
-        if piece is not None:
-            if piece:
-                yield commands.SendData(self.context.client, piece)
-            return
         if isinstance(event, events.Start) and self.context.client.alpn not in (b"h2", b"h3"):
             self.connections[self.context.client] = self.make_server()
         if isinstance(event, events.Wakeup) and event.command is self._watch:
@@ -117,7 +112,7 @@ class CacheHttpLayer(HttpLayer):
         layers = self.connections[command.connection].context.layers
         if type(layers[-1]) is Http1Client:  # mitmproxy has just made it, and used it for nothing yet
             context, above = layers.pop().context, layers[-1]
-            client = self._clients[command.connection] = CacheHttp1Client(context, self._proxies)
+            client = self._clients[command.connection] = CacheHttp1Client(context, self._proxies, self.passed_on)
             above._handle_event = client.handle_event  # type: ignore[method-assign]
             yield from self.event_to_child(above, events.Start())
         yield from super().register_connection(command)

@@ -81,6 +81,9 @@ class CacheStream(HttpStream):
         """A copy of a request for another protocol, from before the addon points it at its upstream."""
         self.heard_upstream: float | None = None
         """When the upstream was asked or last sent something (Unix seconds); None while nothing is expected of it."""
+        self._is_forwarded = False
+        """Whether the upstream call has begun. Before that, a client that leaves takes nothing from its followers: one
+        of them makes the call. This connection could not make it any more."""
 
     def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
         if isinstance(event, (ResponseHeaders, ResponseData)) and FOREIGN not in self.flow.metadata:
@@ -155,6 +158,7 @@ class CacheStream(HttpStream):
 
     def make_server_connection(self) -> CommandGenerator[bool]:
         """As mitmproxy's, through the proxy that the environment names for this host, unless the mode names one."""
+        self._is_forwarded = True
         if FOREIGN not in self.flow.metadata:
             self.heard_upstream = time.time()
         scheme, address = self.flow.request.scheme, (self.flow.request.host, self.flow.request.port)
@@ -233,7 +237,7 @@ class CacheStream(HttpStream):
         left = [event for event in self._paused_event_queue if isinstance(event, RequestProtocolError)]
         for event in left:
             self._note_fault(event)
-        if left and not killed and self._owner.is_held(self.flow):
+        if left and not killed and self._is_forwarded and self._owner.is_held(self.flow):
             return False
         return (yield from super().check_killed(emit_error_hook))
 

@@ -32,7 +32,7 @@ _COLUMNS = ["icon", "path", "comment", "status", "size", "time"]
 
 
 def annotate(flow: http.HTTPFlow) -> None:
-    """Set the marker and the comment of a flow that has a report."""
+    """Set the marker and the comment of a flow that has a result."""
     outcome = flow.metadata.get("cache")
     if outcome is None:
         return

@@ -38,8 +38,8 @@ class Storing(StrEnum):
     UPDATED = "updated"
 
 
-class Report(msgspec.Struct, frozen=True, gc=False):
-    """Everything that is shown about one request.
+class Result(msgspec.Struct, frozen=True, gc=False):
+    """What became of one request: everything that is shown about it.
 
     `fwd` says why the store did not answer it, and is None for a hit and a refusal. `said` names the header or mode
     that is the reason, if one is. `status` is the upstream's, or that of a refusal. `age` and `ttl` are in seconds. A
@@ -65,10 +65,10 @@ class Report(msgspec.Struct, frozen=True, gc=False):
     """The message of a refusal."""
 
 
-def of_hit(key: str, model: str, serve: Serve, now: float) -> Report:
-    """The report of a hit, which the fast path makes thousands of times a second."""
+def of_hit(key: str, model: str, serve: Serve, now: float) -> Result:
+    """The result of a hit, which the fast path makes thousands of times a second."""
     entry = serve.entry
-    return Report(
+    return Result(
         Outcome.HIT,
         model,
         entry.key if serve.rebound else key,
@@ -79,8 +79,8 @@ def of_hit(key: str, model: str, serve: Serve, now: float) -> Report:
     )
 
 
-def of_ending(known: Report, ending: Ending, now: float) -> Report:
-    """The report of an exchange that ends like this; `known` is the report until then."""
+def of_ending(known: Result, ending: Ending, now: float) -> Result:
+    """The result of an exchange that ends like this; `known` is the result until then."""
     match ending:
         case Serve():
             return of_hit(known.key, known.model, ending, now)
@@ -103,7 +103,7 @@ def of_ending(known: Report, ending: Ending, now: float) -> Report:
                 saved=replace(entry.cost, seconds=0.0),  # it waited for the upstream
             )
         case Refuse(error, near):
-            return Report(Outcome.REFUSED, known.model, known.key, status=error.status, near=near, error=error.message)
+            return Result(Outcome.REFUSED, known.model, known.key, status=error.status, near=near, error=error.message)
         case Stored():
             return replace(known, storing=Storing.STORED)
         case Updated():

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from computer_use_cache.store import memory as memories
-from computer_use_cache.store.memory import BoundedMemory, Seen
+from computer_use_cache import memory as memories
+from computer_use_cache.memory import BoundedMemory, Seen
 
 
 def test_what_was_used_least_recently_goes_first() -> None:

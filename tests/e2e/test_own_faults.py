@@ -11,7 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from support import ENTRY, Asked, Send, Upstream, answer_chat, chat_events, response, running_proxy
+from forked import lean_mitmdump
+from support import (
+    ENTRY,
+    STREAM_HEAD,
+    Asked,
+    Send,
+    Upstream,
+    answer_chat,
+    chat_events,
+    chunk,
+    response,
+    running_proxy,
+)
 
 TOKEN = "-".join(("client", "token"))
 UPSTREAM_KEY = "-".join(("upstream", "key"))
@@ -182,3 +194,38 @@ def test_a_folder_that_cannot_be_used_stops_the_start_with_what_to_do(tmp_path: 
     assert done.returncode == 1
     assert f"{tmp_path}/file" in done.stdout + done.stderr
     assert "check the folder and CACHE_DIR" in done.stdout + done.stderr
+
+
+FAILING_ADDON = """
+def responseheaders(flow):
+    def fail_once(data, pieces=iter([1, 0])):
+        return data if next(pieces, 1) else data.missing
+
+    flow.response.stream = fail_once
+"""
+
+
+def test_a_failure_in_another_addons_stream_function_costs_one_piece_and_not_the_answer(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    script = tmp_path / "failing.py"
+    script.write_text(FAILING_ADDON)
+    events = chat_events("po", "ng")
+    gates = [upstream.new_event() for _ in events]
+
+    async def handler(asked: Asked, send: Send) -> None:
+        await send(STREAM_HEAD)
+        for event, gate in zip(events, gates, strict=True):
+            await send(chunk(event))
+            await gate.wait()
+        await send(chunk(b""))
+
+    upstream.handler = handler
+    with running_proxy(tmp_path, upstream.url, "-s", str(script), program=lean_mitmdump) as proxy:
+        answer = proxy.stream()
+        assert answer.read(len(events[0])) == events[0]
+        gates[0].open()
+        proxy.log.wait_for("a piece of an answer was lost")
+        for gate in gates[1:]:
+            gate.open()
+        assert answer.read() == b"".join(events[2:])

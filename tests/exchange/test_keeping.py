@@ -49,7 +49,11 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
 async def streamed(house: House, note: str) -> Exchange:
     """An exchange whose stream has passed."""
-    exchange = house.asks(user_note=note, stream=True)
+    return await passed(house.asks(user_note=note, stream=True))
+
+
+async def passed(exchange: Exchange) -> Exchange:
+    """The exchange, after its stream has passed."""
     assert isinstance(await exchange.resolve(), Forward)
     await exchange.begin_stream(200, 0.0, STREAM)
     for event in (*EVENTS, b""):
@@ -69,7 +73,7 @@ def test_a_client_does_not_wait_if_others_do_and_its_next_request_finds_the_answ
     house: House, gate: threading.Event
 ) -> None:
     async def live() -> None:
-        kept, results = Keeping(lambda: house.now), list[Result]()
+        kept, results = Keeping(lambda: house.now, house.shared.unstored), list[Result]()
         waits = await awaited_elsewhere(house, kept, results)
         await kept.keep(await streamed(house, "left alone"), ANSWER, results.append)
         assert not results
@@ -88,7 +92,7 @@ def test_an_answer_that_cannot_be_kept_while_no_client_waits_is_logged_and_count
     house: House, gate: threading.Event, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def live() -> None:
-        kept, results = Keeping(lambda: house.now), list[Result]()
+        kept, results = Keeping(lambda: house.now, house.shared.unstored), list[Result]()
         waits = await awaited_elsewhere(house, kept, results)
         exchange = await streamed(house, "left alone")
         monkeypatch.setattr(exchange, "on_response", None)
@@ -101,3 +105,21 @@ def test_an_answer_that_cannot_be_kept_while_no_client_waits_is_logged_and_count
     asyncio.run(live())
     assert "the answer was not recorded" in caplog.text
     assert house.counted().misses == AWAITED + 1
+
+
+def test_the_next_run_waits_for_an_answer_that_rebinding_can_give_it(house: House, gate: threading.Event) -> None:
+    def asks(folder: str) -> Exchange:
+        return house.asks({"x-cache-rebind": "on"}, text=f"list {folder}", stream=True)
+
+    async def live() -> None:
+        kept = Keeping(lambda: house.now, house.shared.unstored)
+        waits = await awaited_elsewhere(house, kept, [])
+        await kept.keep(await passed(asks("/tmp/tmp.k3J9xQ2aLm")), ANSWER, lambda _: None)
+        next_run = asyncio.create_task(house.lived(asks("/tmp/tmp.Zw81hTpB0c")))
+        assert isinstance(await asks("/tmp/tmp.Zw81hTpB0c and /etc").resolve(), Forward)
+        assert not next_run.done()
+        gate.set()
+        await asyncio.gather(*waits, kept.ended())
+        assert (await next_run).outcome is Outcome.HIT
+
+    asyncio.run(live())

@@ -181,6 +181,13 @@ class Exchange:
         return answer
 
     async def _decide(self) -> Decision:
+        unstored = self._shared.unstored.copy()
+        decision = await self._decide_now()
+        if isinstance(decision, Forward) and await unstored.awaited(self.plan):
+            return await self._decide_now()
+        return decision
+
+    async def _decide_now(self) -> Decision:
         decider = self._shared.decider
         at_once = Postpone.POSTPONE if self.batch else decider.decide_at_once(self.plan, self._now())
         if not isinstance(at_once, (Absent, Postpone)):

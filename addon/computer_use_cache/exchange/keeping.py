@@ -1,7 +1,8 @@
 """Stores streamed answers that have passed to their clients.
 
 The end of a stream waits until its answer is stored, so that what the client does next finds it there. If several
-answers wait to be stored already, their clients do not wait too: until then, an identical request follows the call.
+answers wait to be stored already, their clients do not wait too. Until then, an identical request follows the call,
+and one that differs in values that rebinding moves waits (unstored.py).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from computer_use_cache.exchange.decisions import FAULT
 from computer_use_cache.exchange.exchange import Exchange
 from computer_use_cache.exchange.result import Result
+from computer_use_cache.exchange.unstored import Unstored
 from computer_use_cache.models import Response
 
 logger = logging.getLogger(__name__)
@@ -24,9 +26,10 @@ _FEW, _MANY = 4, 500
 class Keeping:
     """The answers of one proxy that wait to be stored."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], unstored: Unstored) -> None:
         """`now` returns Unix seconds."""
         self._now = now
+        self._unstored = unstored
         self._waiting = 0
         self._left_alone: set[asyncio.Task[None]] = set()
         """Those that no client waits for."""
@@ -38,6 +41,7 @@ class Keeping:
             task = asyncio.create_task(self._keep_alone(exchange, answer, on_settled))
             self._left_alone.add(task)
             task.add_done_callback(self._left_alone.discard)
+            self._unstored.add(exchange.plan, task)
         else:
             await self._keep(exchange, answer, on_settled)
 

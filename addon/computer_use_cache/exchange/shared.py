@@ -17,6 +17,7 @@ from computer_use_cache.exchange.rendering import log_line
 from computer_use_cache.exchange.result import Result, Storing
 from computer_use_cache.exchange.runners import Runners
 from computer_use_cache.exchange.studies import Studies
+from computer_use_cache.exchange.unstored import Unstored
 from computer_use_cache.flights.flight import Flights
 from computer_use_cache.flights.leases import LeaseHolder
 from computer_use_cache.models import NOTHING, Cost, Entry, Outcome, Skipped
@@ -54,6 +55,7 @@ class Shared:
         self.decider = Decider(cache, self.flights)
         self.studies = Studies(cache, ledger, run, self.flights)
         self.storing = FailureLog("storing")
+        self.unstored = Unstored()
         self._recorder = Recorder(cache, ledger, own_run, spans, call_log)
         self._call_log = call_log
         self._decisions_level = logging.DEBUG if call_log else logging.INFO

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from asyncio import StreamReader, StreamWriter
 from typing import cast
 
@@ -80,7 +81,11 @@ class _Upstream(asyncio.Protocol):
         if not self._is_awaited or self._client.is_closing() or self._client.get_write_buffer_size() > _MOST_UNSENT:
             self._following.data_received(data)
             return
-        piece = self._layer.passed_on(self._upstream, data) if self._layer else None
+        try:
+            piece = self._layer.passed_on(self._upstream, data) if self._layer else None
+        except Exception:  # another addon's stream function has failed: mitmproxy logs that and drops the piece, too
+            self._handler.log("a piece of an answer was lost", logging.ERROR, exc_info=True)
+            return
         if piece is not None:
             self._handler.timeout_watchdog.register_activity()
             self._client.write(piece)

@@ -74,7 +74,7 @@ class FlowExchanges:
         self._shared = shared
         self._settings = shared.cache.settings
         self._replayer = Replayer(self._settings)
-        self.keeping = Keeping(time.time)
+        self.keeping = Keeping(time.time, shared.unstored)
         self._running: dict[str, _Running] = {}
         self._passing: dict[str, Bypass] = {}
         """Flows that bypass the cache and so have no exchange, and the reason."""

@@ -1,0 +1,42 @@
+"""Answers that wait to be stored while no client waits for them. Requests that they may answer do."""
+
+from __future__ import annotations
+
+import asyncio
+
+from computer_use_cache.cache.plan import Plan
+
+
+class Unstored:
+    """The tasks that store these answers, by what finds the answers later: the keys and templates of their requests."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def add(self, plan: Plan, task: asyncio.Task[None]) -> None:
+        """Remember the task that stores the answer to a request, until it is done."""
+        for name in _names(plan):
+            self._tasks[name] = task
+        task.add_done_callback(lambda _: self._forget(plan, task))
+
+    def _forget(self, plan: Plan, task: asyncio.Task[None]) -> None:
+        for name in _names(plan):
+            if self._tasks.get(name) is task:
+                del self._tasks[name]
+
+    def copy(self) -> Unstored:
+        """Those that wait now."""
+        copied = Unstored()
+        copied._tasks = self._tasks.copy()
+        return copied
+
+    async def awaited(self, plan: Plan) -> bool:
+        """Wait for the answers that may be those to a request. Whether there were any."""
+        tasks = {self._tasks[name] for name in _names(plan) if name in self._tasks}
+        if tasks:
+            await asyncio.wait(tasks)
+        return bool(tasks)
+
+
+def _names(plan: Plan) -> tuple[str, ...]:
+    return (plan.key, plan.template.digest) if plan.template else (plan.key,)

@@ -61,6 +61,7 @@ CALLABLES = {
     f"{HTTP}:Http1Server.read_headers": "self event",
     f"{HTTP}:Http1Server.read_body": "self event",
     f"{HTTP}:Http1Server.send": "self event",
+    "mitmproxy.http:MessageData.__post_init__": "self",
     "mitmproxy.certs:dummy_cert": "privkey cacert commonname sans organization crl_url",
     "mitmproxy.addonmanager:AddonManager.trigger_event": "self event",
     "mitmproxy.addonmanager:AddonManager.invoke_addon": "self addon event",

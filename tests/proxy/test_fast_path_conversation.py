@@ -93,6 +93,12 @@ def test_a_remembered_hit_is_counted_for_the_trace_of_each_request(
     assert [plan.route.request.headers["traceparent"] for plan in concluded] == traces
 
 
+def test_a_remembered_hit_answers_no_other_body_of_its_length(conversation: Conversation) -> None:
+    assert_answered(actions(conversation, sent(STORED) * 3), 3)
+    [found] = actions(conversation, sent(STORED.replace(b"stored", b"STORED")))
+    assert isinstance(found, HandOver)
+
+
 @pytest.mark.parametrize("follows", [b"", sent(STORED), b"GET /"], ids=["nothing", "a hit", "part of a request"])
 def test_the_first_miss_is_handed_over_with_all_that_follows(conversation: Conversation, follows: bytes) -> None:
     *answers, last = actions(conversation, sent(STORED) + sent(OTHER) + follows)

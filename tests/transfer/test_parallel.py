@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from commands import ADDON
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.errors import FormatError
 from computer_use_cache.settings import Settings
@@ -115,7 +116,12 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def test_the_processes_end_with_an_import_that_is_killed(tmp_path: Path) -> None:
     path = written(tmp_path / "export", HEADING, *map(line, range(100)))
-    killed = subprocess.Popen([sys.executable, "-c", KILLED, path], stdout=subprocess.PIPE, start_new_session=True)
+    killed = subprocess.Popen(
+        [sys.executable, "-c", KILLED, path],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        env=os.environ | {"PYTHONPATH": str(ADDON)},
+    )
     try:
         assert killed.communicate(timeout=30)[0] == b"", "all that hold the pipe have ended"
     finally:

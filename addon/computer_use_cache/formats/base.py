@@ -205,7 +205,7 @@ class Format(ABC):
         """An answer, or one object of a stream, without that envelope."""
         return answer
 
-    def model_of_answer(self, answer: Json) -> Any:
+    def model_of_answer(self, answer: Json) -> object:
         """What an opened answer names as its model."""
         return answer.get("model")
 

@@ -155,6 +155,15 @@ def test_the_newest_answer_of_a_template_is_served(tmp_path: Path) -> None:
     run(tmp_path, life)
 
 
+CALL: dict[str, Any] = {"type": "function_call", "call_id": "call_1", "name": "look", "arguments": "{}"}
+ANSWERED = {"input": [CALL, {"type": "function_call_output", "call_id": "call_1", "output": "a page"}]}
+SNAPSHOT = {
+    "type": "function",
+    "name": "browser_snapshot",
+    "description": "Capture accessibility snapshot of the current page, this is better than screenshot",
+}
+
+
 @pytest.mark.parametrize(
     ("fields", "headers", "is_hit"),
     [
@@ -162,15 +171,23 @@ def test_the_newest_answer_of_a_template_is_served(tmp_path: Path) -> None:
         ({"store": False}, {}, True),
         ({}, {"x-cache-mode": "offline"}, True),
         ({"instructions": "You are extracting content on behalf of a user."}, {}, True),
+        (ANSWERED, {}, False),
+        (ANSWERED | {"tools": [SNAPSHOT]}, {}, True),
+        ({"tools": [SNAPSHOT]}, {}, False),
+        (ANSWERED | {"tools": [SNAPSHOT], "previous_response_id": "resp_0"}, {}, False),
     ],
-    ids=["kept", "not kept", "offline", "an agent that never names one"],
+    ids=[
+        *("kept", "not kept", "offline", "an agent that asks everything at once", "a history in full"),
+        *("an agent that carries it", "its first call", "such an agent that names an answer"),
+    ],
 )
 def test_an_answer_that_the_provider_keeps_is_not_rebound(
     tmp_path: Path, fields: dict[str, Any], headers: dict[str, str], is_hit: bool
 ) -> None:
     async def life(house: House) -> None:
         def asks(folder: str, headers: dict[str, str]) -> Exchange:
-            return house.begins("/responses", {"model": "m", "input": f"use {folder}", **fields}, headers)
+            asked = [{"role": "user", "content": f"use {folder}"}, *fields.get("input", ())]
+            return house.begins("/responses", {"model": "m", **fields, "input": asked}, headers)
 
         item = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "done"}]}
         body = {"id": "resp_1", "object": "response", "status": "completed", "model": "m", "output": [item]}

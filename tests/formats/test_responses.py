@@ -626,20 +626,24 @@ RESULT: Json = {"type": "function_call_output", "call_id": "call_1", "output": "
 
 
 @pytest.mark.parametrize(
-    ("body", "is_kept"),
+    ("body", "repeats"),
     [
-        ({"input": "Add."}, True),
-        ({"input": "Add.", "store": False}, False),
-        ({"input": [QUESTION]}, True),
-        ({"input": [QUESTION, {"role": "assistant", "content": "an example, made up"}, QUESTION]}, True),
-        ({"input": [QUESTION, FUNCTION, RESULT]}, False),
-        ({"input": [QUESTION, COMPUTER]}, False),
-        ({"input": [QUESTION, MESSAGE, QUESTION]}, False),
-        ({"input": [FUNCTION, RESULT], "previous_response_id": "resp_1"}, True),
-        ({"input": [RESULT], "previous_response_id": "resp_1"}, True),
-        ({"input": [QUESTION, {"type": "item_reference", "id": "fc_1"}, RESULT, MESSAGE]}, True),
-        ({"input": [QUESTION, {"id": "msg_1"}, MESSAGE]}, True),
+        ({"input": "Add."}, False),
+        ({"input": [QUESTION]}, False),
+        ({"input": [QUESTION, {"role": "assistant", "content": "an example, made up"}, QUESTION]}, False),
+        ({"input": [QUESTION, FUNCTION, RESULT]}, True),
+        ({"input": [QUESTION, COMPUTER]}, True),
+        ({"input": [QUESTION, MESSAGE, QUESTION]}, True),
+        ({"input": [FUNCTION, RESULT], "previous_response_id": "resp_1"}, False),
+        ({"input": [RESULT], "previous_response_id": "resp_1"}, False),
+        ({"input": [QUESTION, {"type": "item_reference", "id": "fc_1"}, RESULT, MESSAGE]}, False),
+        ({"input": [QUESTION, {"id": "msg_1"}, MESSAGE]}, False),
     ],
 )
-def test_a_client_that_repeats_earlier_answers_names_none(body: Json, is_kept: bool) -> None:
-    assert FORMAT.keeps_answer(body) is is_kept
+def test_a_request_repeats_earlier_answers_if_it_holds_them_in_full(body: Json, repeats: bool) -> None:
+    assert FORMAT.repeats_answers(body) is repeats
+
+
+@pytest.mark.parametrize(("store", "is_kept"), [({}, True), ({"store": True}, True), ({"store": False}, False)])
+def test_an_answer_is_kept_unless_the_request_says_otherwise(store: Json, is_kept: bool) -> None:
+    assert FORMAT.keeps_answer({"input": [QUESTION, FUNCTION, RESULT]} | store) is is_kept

@@ -226,4 +226,7 @@ def recorded_bindings(entry: Entry) -> Bindings:
 def needs_state(plan: Plan) -> bool:
     """Whether a later call could name a rebound answer by its id, under which the provider keeps the other run's
     history."""
-    return plan.format.keeps_answer(plan.body) and plan.route.controls.upstream and not _profile(plan).one_shot
+    if not plan.format.keeps_answer(plan.body) or not plan.route.controls.upstream:
+        return False
+    profile = _profile(plan)
+    return not (profile.one_shot or (profile.carries_history and plan.format.repeats_answers(plan.body)))

@@ -63,7 +63,14 @@ class Responses(OpenAI, Format):
         return str(message.get("type")).endswith(("_call", "reasoning"))
 
     def keeps_answer(self, body: Json) -> bool:
-        return body.get("store") is not False and not _repeats_answers(body)
+        return body.get("store") is not False
+
+    def repeats_answers(self, body: Json) -> bool:
+        items = body.get("input")
+        if body.get("previous_response_id") or not isinstance(items, list):
+            return False
+        objects = [item for item in items if isinstance(item, dict)]
+        return any(map(_is_answered, objects)) and not any(map(_is_reference, objects))
 
     def signed_members(self, part: Json) -> Collection[str]:
         is_picture = part.get("type") == "image_generation_call"  # drawn from the prompt that it repeats
@@ -124,16 +131,6 @@ class Responses(OpenAI, Format):
             name = f"response.{kind}"
             events.append(Event(name, dump({"type": name, "sequence_number": number, **fields})))
         return events
-
-
-def _repeats_answers(body: Json) -> bool:
-    """Whether a request holds earlier answers in full and names none by its id. A client that carries the conversation
-    by itself will not name this answer later, either."""
-    items = body.get("input")
-    if body.get("previous_response_id") or not isinstance(items, list):
-        return False
-    objects = [item for item in items if isinstance(item, dict)]
-    return any(map(_is_answered, objects)) and not any(map(_is_reference, objects))
 
 
 def _is_answered(item: Json) -> bool:

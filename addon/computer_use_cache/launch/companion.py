@@ -25,6 +25,8 @@ from computer_use_cache.settings import Settings
 
 _END_SECONDS = 15.0
 """The time that a companion has to end. It gives running exchanges less."""
+_SAYING_SECONDS = 0.02
+"""The time in which its word that it is up is read. It gives that word before it accepts a connection."""
 _BACKLOG = 4096
 """Connections that may wait until the proxy is up."""
 _INHERITS = os.name == "posix"
@@ -90,6 +92,7 @@ class Companion:
 
     def end(self) -> str:
         """End it; its last warnings. If it is not up yet it has served nobody, and is not waited for."""
+        self._is_settled.wait(_SAYING_SECONDS)
         if not self._is_up:
             return ""
         assert self._process.stdin

@@ -88,7 +88,7 @@ def test_both_shapes_of_code_assist_come_from_one_entry(proxy: Proxy, upstream: 
     [
         ("/backend-api/codex/responses", 400, "type"),
         ("/chat/completions", 404, "type"),
-        ("/v1internal:generateContent", 404, "status"),
+        ("/v1internal:generateContent", 400, "status"),
     ],
 )
 def test_an_error_offline_has_the_form_of_the_api(proxy: Proxy, path: str, status: int, member: str) -> None:

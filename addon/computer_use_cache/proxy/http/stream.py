@@ -246,13 +246,15 @@ class CacheStream(HttpStream):
             self.flow.metadata[CLIENT_FAULT] = event.message
 
     def handle_protocol_error(self, event: RequestProtocolError | ResponseProtocolError) -> CommandGenerator[None]:
+        if self.client_state is _ended:
+            return  # the end of a connection that was given up: another error would answer the client's next request
         if isinstance(event, RequestProtocolError):
             self._note_fault(event)
             if not self._owner.is_held(self.flow):
                 yield from super().handle_protocol_error(event)
             return
         if self.server_state in (self.state_done, self.state_errored):
-            return  # the end of a connection that was given up: another error would answer the client's next request
+            return  # the client has its answer, and may still be sending the rest of its request
         self.flow.metadata.setdefault(UPSTREAM_FAULT, 502)
         unanswered = self.server_state in (
             self.state_uninitialized,

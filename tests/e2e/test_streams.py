@@ -270,18 +270,18 @@ WHERE = """
 import logging
 import threading
 
-from computer_use_cache.exchange import decide
+from computer_use_cache.cache import replay
 
-replay = decide.replay
+replayed = replay._replayed
 
 
 def told(plan, *arguments):
     is_loop = threading.current_thread() is threading.main_thread()
-    logging.getLogger("test").warning("%s replayed on the %s", plan.shape, "loop" if is_loop else "side")
-    return replay(plan, *arguments)
+    logging.getLogger("test").warning("%s converted on the %s", plan.shape, "loop" if is_loop else "side")
+    return replayed(plan, *arguments)
 
 
-decide.replay = told
+replay._replayed = told
 """
 
 
@@ -296,8 +296,6 @@ def test_only_a_large_recording_that_must_be_converted_is_replayed_off_the_event
     with running_proxy(tmp_path, upstream.url, "-s", str(script), CACHE_FAST_LANE=lane) as proxy:
         proxy.chat(stream=True)
         assert [proxy.chat(stream=stream).cache for stream in (True, False)] == ["HIT", "HIT"]
-        proxy.log.wait_for("json replayed")
-        told = [line for line in proxy.log if "replayed" in line]
-    assert ("sse replayed on the loop" in told[0], f"json replayed on the {converted}" in told[-1]) == (True, True), (
-        told
-    )
+        proxy.log.wait_for("json converted")
+        told = [line.split("] ")[1].strip() for line in proxy.log if "converted" in line]
+    assert told == [f"json converted on the {converted}"], "the recorded stream itself is not even looked at"

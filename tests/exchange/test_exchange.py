@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +35,6 @@ from computer_use_cache.models import Entry, Fwd, Outcome, Reason, Response, Ski
 from computer_use_cache.store.disk import DiskStore
 from credential_samples import token
 from exchange.house import EVENTS, GOOD, STREAM, House, failure
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    made = House(tmp_path / "store")
-    yield made
-    made.store.close()
-
 
 type Life = Callable[[House], Awaitable[None]]
 

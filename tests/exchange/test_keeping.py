@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,13 +23,9 @@ AWAITED = 2
 """Answers that clients wait for."""
 
 
-@pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeping, "_FEW", AWAITED)
-    made = House(tmp_path / "store")
-    yield made
-    made.shared.studies.close()
-    made.store.close()
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -21,14 +19,6 @@ from exchange.house import GOOD, START, House
 AT_ONCE, LATER = 4, 3
 sleep = asyncio.sleep
 """For the tests themselves: one of them replaces asyncio's."""
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    made = House(tmp_path / "store")
-    yield made
-    made.shared.studies.close()
-    made.store.close()
 
 
 @pytest.fixture

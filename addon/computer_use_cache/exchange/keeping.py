@@ -20,9 +20,11 @@ from computer_use_cache.models import Response
 logger = logging.getLogger(__name__)
 
 _FEW, _MANY = 4, 500
-"""How many answers wait to be stored when clients no longer wait for theirs, and when they wait again."""
+"""Clients do not wait for their answers to be stored while at least `_FEW` and fewer than `_MANY` others are waiting to
+be."""
 _MOST_BYTES = 64 * 1024 * 1024
-"""Of the requests and answers that no client waits for. With a slow store, screenshots would fill the memory."""
+"""The most that requests and answers may take up while no client waits for them. With a slow store, screenshots would
+fill the memory."""
 
 
 class Keeping:

@@ -27,9 +27,9 @@ logger = logging.getLogger(__name__)
 _MOST_WAITING = 4
 """Studies that may wait for the only thread that runs them: answers wait for theirs before they are stored."""
 _MANY_CALLS = 16
-"""Calls under way that leave no time for studies."""
+"""With more calls under way than this, studies wait."""
 _SOME_CALLS = 8
-"""Calls under way that leave no time for studies if the event loop is late."""
+"""With more calls under way than this, studies wait while the event loop is late."""
 _LATE_SECONDS = 0.005
 _MOST_PUT_OFF = 2000
 _MOST_BYTES = 16 * 1024 * 1024

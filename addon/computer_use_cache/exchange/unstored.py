@@ -1,4 +1,4 @@
-"""Answers that wait to be stored while no client waits for them. Requests that they may answer do."""
+"""Answers that are still being stored although their clients have them. A request that one may answer waits for it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from computer_use_cache.cache.plan import Plan
 
 
 class Unstored:
-    """The tasks that store these answers, by what finds the answers later: the keys and templates of their requests."""
+    """The tasks that store these answers, by the keys and templates under which the answers can be found later."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -25,13 +25,13 @@ class Unstored:
                 del self._tasks[name]
 
     def copy(self) -> Unstored:
-        """Those that wait now."""
+        """The tasks that are running now."""
         copied = Unstored()
         copied._tasks = self._tasks.copy()
         return copied
 
     async def awaited(self, plan: Plan) -> bool:
-        """Wait for the answers that may be those to a request. Whether there were any."""
+        """Wait until the answers that may fit a request are stored. Returns whether there were any."""
         tasks = {self._tasks[name] for name in _names(plan) if name in self._tasks}
         if tasks:
             await asyncio.wait(tasks)

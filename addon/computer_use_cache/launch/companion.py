@@ -25,8 +25,8 @@ from computer_use_cache.settings import Settings
 
 _END_SECONDS = 15.0
 """The time that a companion has to end. It gives running exchanges less."""
-_SAYING_SECONDS = 0.02
-"""The time in which its word that it is up is read. It gives that word before it accepts a connection."""
+_REPORT_SECONDS = 0.02
+"""How long it takes to read the proxy's report that it is up, which it sends before it accepts a connection."""
 _BACKLOG = 4096
 """Connections that may wait until the proxy is up."""
 _INHERITS = os.name == "posix"
@@ -85,14 +85,14 @@ class Companion:
             action()
 
     def kill(self) -> None:
-        """Have it gone at once, whatever it does."""
+        """End it at once, even if it is serving a request."""
         self._on_failure = lambda: None
         self._process.kill()
         self._reader.join(_END_SECONDS)
 
     def end(self) -> str:
-        """End it; its last warnings. If it is not up yet it has served nobody, and is not waited for."""
-        self._is_settled.wait(_SAYING_SECONDS)
+        """End it and return its last warnings. A proxy that is not up yet has served nobody, and is not waited for."""
+        self._is_settled.wait(_REPORT_SECONDS)
         if not self._is_up:
             return ""
         assert self._process.stdin

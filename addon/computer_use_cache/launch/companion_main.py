@@ -20,7 +20,7 @@ from computer_use_cache.launch.master import LeanMaster
 
 
 class _Report:
-    """An addon that has the inherited sockets served, and says so."""
+    """An addon that starts to serve the inherited sockets, and reports it."""
 
     def __init__(self, master: LeanMaster, out: TextIO) -> None:
         self._master = master

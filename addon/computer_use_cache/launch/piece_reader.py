@@ -1,4 +1,4 @@
-"""Hands on what a client sent in the pieces in which it arrived.
+"""Gives mitmproxy the bytes of a client in the pieces in which they arrived.
 
 asyncio's own reader copies every byte into a buffer and out of it, and moves the rest of the buffer each time. For a
 request of 14 MB, that takes longer than the kernel takes to hand the bytes over.

@@ -239,22 +239,23 @@ class FastPath:
             plan = self._cache.plan_body(admitted.route, body)
         except RequestError:
             return None
-        return self._hit(len(body), plan, self._shared.decider.exact(plan, now), now)
+        return self.hit(len(body), plan, self._shared.decider.exact(plan, now), now)
 
-    @_safely
-    def find_quickly(self, admitted: Admitted, body: bytes) -> Hit | Plan | Literal[Postpone.POSTPONE] | None:
-        """The same for the event loop: POSTPONE if it would take long, and `find` must be used."""
+    def plan_quickly(self, admitted: Admitted, body: bytes) -> Plan | Literal[Postpone.POSTPONE] | None:
+        """The plan of a request, made on the event loop: POSTPONE if that would take long, and `find` must be used."""
         if not self._cache.plans_quickly(len(body)):
             return Postpone.POSTPONE
-        now = time.time()
         try:
-            plan = self._cache.plan_body(admitted.route, body)
+            return self._cache.plan_body(admitted.route, body)
         except RequestError:
             return None
-        decision = self._shared.decider.decide_at_once(plan, now)
-        return decision if decision is Postpone.POSTPONE else self._hit(len(body), plan, decision, now)
 
-    def _hit(self, length: int, plan: Plan, decision: Decision | Absent | None, now: float) -> Hit | Plan:
+    def decide_quickly(self, plan: Plan, now: float) -> Decision | Absent | Literal[Postpone.POSTPONE]:
+        """What to do with the request, decided on the event loop; POSTPONE as above."""
+        return self._shared.decider.decide_at_once(plan, now)
+
+    def hit(self, length: int, plan: Plan, decision: Decision | Absent | None, now: float) -> Hit | Plan:
+        """The hit of a search that began at `now`, with a body of this length; the plan if there is no hit."""
         if not isinstance(decision, Serve) or self._replayer.paced(plan, decision.entry, decision.pieces):
             return plan
         return Hit(length, plan, decision, self._replayer.hit(plan, decision, now), now)

@@ -37,11 +37,19 @@ from computer_use_cache.proxy.ui.annotations import Inspector
 from computer_use_cache.proxy.ui.commands import Commands
 from computer_use_cache.setting_values import Samples, Switch
 from computer_use_cache.settings import Settings
+from computer_use_cache.units import counted
 
 logger = logging.getLogger(__name__)
 
 _FLUSH_SECONDS = 1.0
 _FLUSHES_PER_MAINTENANCE = 60
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Drop the traceback with which mitmproxy logs a setting that was refused: the message says what to do."""
+    if record.exc_info and isinstance(refusal := record.exc_info[1], exceptions.OptionsError):
+        record.msg, record.args, record.exc_info = f"{record.getMessage()}: {refusal}", (), None
+    return True
 
 
 class ComputerUseCache:
@@ -60,6 +68,7 @@ class ComputerUseCache:
     # -- life
 
     def load(self, loader: Loader) -> None:
+        logging.getLogger("mitmproxy.addons.script").addFilter(_without_traceback)
         for item in Settings.declarations():
             if item.option:
                 loader.add_option(item.option, str, item.text_from(os.environ), f"{item.help} ({item.variables[0]})")
@@ -109,7 +118,8 @@ class ComputerUseCache:
             logger.warning("CACHE_DB_PATH was not imported: %s", error)
         else:
             if done:
-                logger.info("imported %d entries of CACHE_DB_PATH, skipped %s", done.kept, done.skipped or "none")
+                imported = counted(done.kept, "entry", "entries")
+                logger.info("imported %s of CACHE_DB_PATH, skipped %s", imported, done.skipped or "none")
 
     def done(self) -> asyncio.Task[None] | None:
         """Close the store. When mitmproxy ends, it awaits the returned task, so running exchanges finish first."""

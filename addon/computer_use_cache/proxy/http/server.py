@@ -108,11 +108,15 @@ class CacheHttp1Server(Http1Server):
             # mitmproxy would log the part of the head that has arrived, with the client's credential in it.
             yield commands.CloseConnection(self.conn)
             return
-        for command in super().read_headers(event):
-            if isinstance(command, commands.SendData) and self.state == self.read_headers:
-                yield from self._give_up(400, "The request is not well-formed HTTP/1.1.")
-                return
-            yield command
+        unread = len(self.buf) + 1
+        # mitmproxy takes an empty line from the buffer and then waits for more, though the request may follow it.
+        while self.state == self.read_headers and 0 < len(self.buf) < unread:
+            unread = len(self.buf)
+            for command in super().read_headers(event):
+                if isinstance(command, commands.SendData) and self.state == self.read_headers:
+                    yield from self._give_up(400, "The request is not well-formed HTTP/1.1.")
+                    return
+                yield command
 
     def read_body(self, event: events.Event) -> CommandGenerator[None]:
         is_broken_off = isinstance(event, events.ConnectionClosed)

@@ -217,6 +217,10 @@ class Format(ABC):
         """Whether the provider keeps the answer and a later request may name it by its id."""
         return False
 
+    def repeats_answers(self, body: Json) -> bool:
+        """Whether a request whose answer the provider keeps holds earlier answers in full, and names none by its id."""
+        return False
+
     def signed_members(self, part: Json) -> Collection[str]:
         """The members of this object in an answer that a signature covers, the signature included: the API accepts them
         in a later request only if they are unchanged."""

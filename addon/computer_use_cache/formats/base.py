@@ -173,6 +173,8 @@ class Format(ABC):
 
     def key_body(self, body: Json) -> Json:
         """The part of the request that decides the answer (a new object; `body` is left alone)."""
+        if self.key_excluded.isdisjoint(body):
+            return body.copy()
         return {name: value for name, value in body.items() if name not in self.key_excluded}
 
     def speaks(self, path: str, below: str, headers: Collection[str]) -> bool:

@@ -35,6 +35,11 @@ class Seen[Key]:
                 self._keys.popitem(last=False)
 
 
+def trimmed(data: bytes) -> bytes:
+    """A copy that takes up no more memory than its length. What orjson writes takes up to sixteen times as much."""
+    return bytes(memoryview(data))
+
+
 def _one(_: object) -> int:
     return 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 
 import pytest
 
@@ -34,6 +35,17 @@ def test_texts_with_the_same_fingerprint_are_told_apart() -> None:
     for text in (TEXT, other, TEXT):
         assert picture_of(text).text == text
         assert picture_of(text).digest == Picture(text).digest
+
+
+def test_what_is_remembered_takes_up_no_more_memory_than_its_length() -> None:
+    text = "data:image/png;base64," + "written once " * LONG
+    tracemalloc.start()
+    try:
+        known = picture_of(text)
+        assert known.written == known.key_written == f'"{text}"'.encode()
+        assert tracemalloc.get_traced_memory()[0] < 2 * len(text)
+    finally:
+        tracemalloc.stop()
 
 
 def test_short_texts_are_not_remembered() -> None:

@@ -15,6 +15,7 @@ import orjson
 
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.base import dump
+from computer_use_cache.memory import trimmed
 
 _INT64 = range(-(2**63), 2**64)
 
@@ -116,7 +117,7 @@ def canonical(value: object) -> bytes:
 def write(body: dict[str, Any], plain: Callable[[], dict[str, Any]]) -> bytes:
     """A body from `parse_body` as JSON. `plain` returns it with Python's own numbers, for the slow encoder."""
     try:
-        return orjson.dumps(body)
+        return trimmed(orjson.dumps(body))
     except TypeError:  # an integer beyond 64 bits, a lone surrogate, deep nesting
         return dump(plain())
 

@@ -19,6 +19,7 @@ from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.formats.base import Json, dump
 from computer_use_cache.formats.responses import Responses
 from computer_use_cache.keys.canonical_json import parse_body
+from computer_use_cache.memory import trimmed
 from computer_use_cache.models import Event
 from computer_use_cache.responses_websocket.events import refusal, with_lane
 
@@ -161,7 +162,7 @@ def _has_content(item: Any) -> bool:
 
 def _written(body: Json) -> bytes:
     try:
-        return orjson.dumps(body)
+        return trimmed(orjson.dumps(body))
     except TypeError:  # an integer beyond 64 bits or a lone surrogate
         return json.dumps(body, default=_number, allow_nan=False).encode()
 

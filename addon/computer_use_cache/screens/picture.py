@@ -18,6 +18,7 @@ import orjson
 
 from computer_use_cache.formats import data_url, media, walking
 from computer_use_cache.formats.base import Format, Json
+from computer_use_cache.memory import trimmed
 from computer_use_cache.screens import metadata, pixels
 from computer_use_cache.screens.base64_text import Base64Text, encoded
 
@@ -145,7 +146,7 @@ def _weight(picture: Picture) -> int:
 
 def _json(text: str) -> bytes:
     try:
-        return orjson.dumps(text)
+        return trimmed(orjson.dumps(text))
     except TypeError:  # a lone surrogate
         return b""
 

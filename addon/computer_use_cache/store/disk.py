@@ -34,6 +34,7 @@ from computer_use_cache.store.run_log import Runs
 from computer_use_cache.store.space import Reserve
 from computer_use_cache.store.sqlite import BYTES_DELETED, Database, State
 from computer_use_cache.store.sqlite_failures import failures
+from computer_use_cache.units import counted
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +152,7 @@ class DiskStore:
             if records:
                 self._requests.put(records)
         except StoreError as error:
-            logger.warning("%d entries are stored without their requests: %s", len(records), error)
+            logger.warning("stored without their requests: %s (%s)", counted(len(records), "entry", "entries"), error)
         return replaced
 
     def with_template(self, template: str) -> list[str]:

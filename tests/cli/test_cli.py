@@ -75,6 +75,22 @@ def test_a_command_line_from_outside(arguments: list[str], status: int, output: 
     assert bool(done.stderr) == bool(status)
 
 
+def test_a_file_that_cannot_be_written_is_named(capsys: Output) -> None:
+    Path("a-file").touch()
+    assert main(["init", "--dir", "a-file/below"]) == 1
+    assert capsys.readouterr().err == "Error: a-file/below: Not a directory\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize("command", [["doctor", "--json"], ["version"], ["--help"]])
+def test_an_output_that_is_full_is_an_error_without_a_traceback(command: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "computer_use_cache", *command], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, b"Error: No space left on device\n")
+
+
 def test_every_command_says_in_one_whole_sentence_what_it_does(capsys: Output) -> None:
     assert main(["--help"]) == 0
     listed = capsys.readouterr().out.partition("Commands:\n")[2].splitlines()

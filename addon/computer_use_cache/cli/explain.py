@@ -34,6 +34,7 @@ from computer_use_cache.screens.pixels import can_decode
 from computer_use_cache.setting_values import is_loopback
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Store
+from computer_use_cache.units import counted
 
 
 @click.command("explain")
@@ -221,7 +222,9 @@ def _print_groups(groups: list[Json]) -> None:
     cure = Column("a hit with", overflow="fold")
     place = Column("differs first at", no_wrap=True, overflow="fold")  # in full, however narrow the terminal
     number = sum(group["misses"] for group in groups)
-    table = Table(place, "misses", "newest example: asked", "stored", cure, title=f"{number} near misses")
+    table = Table(
+        place, "misses", "newest example: asked", "stored", cure, title=counted(number, "near miss", "near misses")
+    )
     for group in groups:
         first = Difference(**group["example"]["differences"][0])
         table.add_row(

@@ -72,9 +72,10 @@ def _difference(comparer: Comparer, redactor: Redactor, left: Step | None, right
 
 
 def _head(run: Run, calls: Sequence[Call], redactor: Redactor) -> views.Run:
+    began = time.localtime(run.began)
     facts = [
         run.id,
-        time.strftime("%-d %B %Y, %H:%M", time.localtime(run.began)),
+        f"{began.tm_mday} {time.strftime('%B %Y, %H:%M', began)}",
         f"took {duration(run.ended - run.began)}",
     ]
     if run.status is not None:

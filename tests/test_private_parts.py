@@ -69,6 +69,7 @@ CALLABLES = {
     "mitmproxy.addonmanager:AddonManager.remove": "self addon",
     "mitmproxy.proxy.mode_servers:ProxyConnectionHandler.__init__": "self master r w options mode",
     "mitmproxy.proxy.server:ConnectionHandler.server_event": "self event",
+    "mitmproxy.proxy.server:ConnectionHandler.hook_task": "self hook",
     "asyncio.transports:BaseTransport.set_protocol": "self protocol",
     "asyncio.transports:BaseTransport.get_protocol": "self",
 }

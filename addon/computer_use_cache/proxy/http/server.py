@@ -29,6 +29,7 @@ from mitmproxy.proxy.layers.http import (
 from computer_use_cache.errors import RequestError
 from computer_use_cache.formats.openai import OpenAI
 from computer_use_cache.proxy import responses
+from computer_use_cache.proxy.http.http1 import CacheHttp1Connection
 
 _MOST_UNREAD = 256 * 1024
 """Bytes that may wait to be understood: an unfinished head or chunk line, or requests sent ahead of an answer."""
@@ -65,7 +66,7 @@ def _without_chunks(response: http.Response) -> http.Response:
     return plain
 
 
-class CacheHttp1Server(Http1Server):
+class CacheHttp1Server(CacheHttp1Connection, Http1Server):
     """One client's HTTP/1 connection."""
 
     sends_chunks = False

@@ -50,6 +50,15 @@ _BYTES_BESIDE_BODY = 2048
 
 type _Copy = tuple[State, Entry]
 
+_NAMES = ("entries", "counters", "media", "leases", "requests.db", "runs.db", "space.reserve")
+"""What a store consists of. Other names that begin with one of these are SQLite's, or were set aside."""
+
+
+def _holds_only_a_store(folder: Path) -> bool:
+    """False for a folder with other files, such as somebody's home: it keeps its mode. What the store adds to it is
+    for its owner only in any case."""
+    return all(path.name.startswith(_NAMES) for path in folder.iterdir())
+
 
 class DiskStore:
     """The default store. `size_limit` is in bytes. Several processes may use one folder.
@@ -66,7 +75,7 @@ class DiskStore:
         with failures(folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._can_be_written = os.access(folder, os.W_OK)
-            if self._can_be_written:
+            if self._can_be_written and _holds_only_a_store(folder):
                 folder.chmod(0o700)
         self.folder = folder
         self._reserve = Reserve(folder / "space.reserve")
@@ -82,6 +91,9 @@ class DiskStore:
         self._seen = Seen[str]()
 
     def _open(self, folder: Path, size_limit: int, leases: bool) -> None:
+        if self._can_be_written:
+            with failures(folder):
+                (folder / "entries").mkdir(mode=0o700, exist_ok=True)
         self._shards = [
             Database(
                 folder / "entries" / str(number),

@@ -34,7 +34,7 @@ _BATCHES_AHEAD = 8
 
 def read(path: Path, into: Cache, environ: Mapping[str, str]) -> Iterator[Read]:
     """The same as `jsonl.read`, in the same order. `environ` holds the settings of `into`. Raises FormatError."""
-    number = cores() if hasattr(signal, "pthread_sigmask") else 1  # which Windows lacks
+    number = cores()
     if number == 1 or path.stat().st_size < _LARGE:
         yield from jsonl.read(path, into)
         return

@@ -186,6 +186,7 @@ BAD_VALUES = [
     ),
     ("CACHE_STORE_URL", "redis+cluster://h/1", "no database number"),
     *(("CACHE_ENABLED", text, "1, true, yes or on") for text in ("2", "maybe")),
+    ("CACHE_DIR", " ", "a folder"),
     ("CACHE_MODE", "fast", "readwrite, readonly, refresh, offline, off"),
     *(("CACHE_TTL_SECONDS", text, "a whole number") for text in ("-1", "1.5", "1h", "9" * 16)),
     ("CACHE_MAX_INPUT_CHARS", "1k", "a whole number"),

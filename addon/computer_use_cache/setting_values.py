@@ -235,6 +235,13 @@ def text(given: str) -> str:
     return given.strip()
 
 
+def folder(given: str) -> str:
+    """A folder. None at all is refused: it would be the current one, which the store would take over."""
+    if given.strip():
+        return given.strip()
+    raise ValueError("a folder")
+
+
 @functools.lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Whether a host name or address is this machine's loopback."""

@@ -67,7 +67,7 @@ class Settings:
         Surface.START,
     )
     dir: str = _setting(
-        "CACHE_DIR", "./.computer-use-cache", setting_values.text, "The folder of the store, made with mode 0700."
+        "CACHE_DIR", "./.computer-use-cache", setting_values.folder, "The folder of the store, made with mode 0700."
     )
     db_path: str = _setting(
         "CACHE_DB_PATH",

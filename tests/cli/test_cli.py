@@ -75,6 +75,22 @@ def test_a_command_line_from_outside(arguments: list[str], status: int, output: 
     assert bool(done.stderr) == bool(status)
 
 
+def test_a_file_that_cannot_be_written_is_named(capsys: Output) -> None:
+    Path("a-file").touch()
+    assert main(["init", "--dir", "a-file/below"]) == 1
+    assert capsys.readouterr().err == "Error: a-file/below: Not a directory\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize("command", [["doctor", "--json"], ["version"], ["--help"]])
+def test_an_output_that_is_full_is_an_error_without_a_traceback(command: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "computer_use_cache", *command], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, b"Error: No space left on device\n")
+
+
 def test_every_command_says_in_one_whole_sentence_what_it_does(capsys: Output) -> None:
     assert main(["--help"]) == 0
     listed = capsys.readouterr().out.partition("Commands:\n")[2].splitlines()
@@ -398,6 +414,14 @@ def npm_store() -> str:
     (entries / "k.json").write_text(json.dumps(entry))
     (entries / "l.json").write_text("{")
     return "old"
+
+
+def test_run_does_not_load_what_searches_for_near_misses() -> None:
+    program = (
+        "import sys; from computer_use_cache.cli import run, run_summary; "
+        "print({'computer_use_cache.cache.cache', 'computer_use_cache.diagnosis.cures', 'mitmproxy'} & {*sys.modules})"
+    )
+    assert subprocess.check_output([sys.executable, "-c", program]) == b"set()\n"
 
 
 def test_import_says_what_it_kept_and_what_it_skipped(capsys: Output) -> None:

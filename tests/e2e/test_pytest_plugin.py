@@ -264,6 +264,36 @@ def test_a_question_that_is_asked_again_gets_its_next_answer_in_every_test(
     assert (pytester.path / "fruit.jsonl").read_text(encoding="utf-8").count('"key"') == 3
 
 
+@pytest.mark.parametrize(
+    ("marker", "setting", "message"),
+    [
+        ("upsteam='https://api.openai.com/v1'", "", "llm_cache() got an unexpected keyword argument 'upsteam'"),
+        ("'a', 'b', 'c'", "", "llm_cache() takes from 0 to 2 positional arguments but 3 were given"),
+        ("", "CACHE_NORMALIZE uuids", "'CACHE_NORMALIZE uuids' is not a setting; write it as NAME=VALUE"),
+        ("'https://api.openai.com/v1', 'shared.jsonl'", "", ""),
+    ],
+)
+def test_a_marker_or_setting_that_is_not_understood_is_named(
+    run: Run, pytester: pytest.Pytester, marker: str, setting: str, message: str
+) -> None:
+    pytester.makeini(f"[pytest]\nllm_cache_settings = {setting}\n")
+    pytester.makepyfile(
+        test_agent=f"""
+        import pytest
+
+        @pytest.mark.llm_cache({marker})
+        def test_it(llm_cache):
+            assert llm_cache.cassette.name == "shared.jsonl"
+        """
+    )
+    done = run()
+    if message:
+        done.assert_outcomes(errors=1)
+        assert message in done.stdout.str()
+    else:
+        done.assert_outcomes(passed=1)
+
+
 def test_off_leaves_the_environment_alone(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyfile("""
         import os

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -58,3 +59,12 @@ def test_systems_are_drawn_beside_each_other_with_the_fastest_first() -> None:
     rates = {"LiteLLM": {"100 agents": [30.0, 40.0, 50.0]}, "start": {"100 agents": [80.0], "S c=64": [9000.0]}}
     texts = [text.text for text in ElementTree.fromstring(figures.comparison(rates)).iter(f"{SVG}text")]
     assert texts[1:] == ["this cache, start", "80", "LiteLLM", "40"]
+
+
+def test_setup_explains_itself_instead_of_installing_what_it_does_not_know(tmp_path: Path) -> None:
+    environment = dict(os.environ) | {"VENV": str(tmp_path / "venv")}
+    for word in ("--help", "development"):
+        done = subprocess.run([SCRIPTS / "setup", word], capture_output=True, text=True, check=False, env=environment)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "scripts/setup dev" in done.stderr
+    assert not (tmp_path / "venv").exists()

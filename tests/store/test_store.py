@@ -406,6 +406,17 @@ def test_the_folder_is_for_its_owner_only(tmp_path: Path, exists: bool) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
+def test_a_folder_with_other_files_keeps_its_mode_and_hides_what_is_stored(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "notes.txt").touch(mode=0o644)
+    for _ in range(2):
+        with contextlib.closing(DiskStore(tmp_path, LIMIT, leases=True)) as store:
+            store.put(entry(1), None)
+        assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+        stored = [path for path in tmp_path.iterdir() if path.name != "notes.txt"]
+        assert {stat.S_IMODE(path.stat().st_mode) & 0o077 for path in stored} == {0}
+
+
 def test_a_folder_that_cannot_be_used_is_named_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StoreError, match="CACHE_DIR") as caught:

@@ -6,6 +6,7 @@ Errors go to standard error and say what to do next. The exit status is 1 after 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -82,6 +83,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
+    except OSError as error:  # a file that cannot be read or written, or a full disk behind standard output
+        reason = error.strerror or str(error)
+        click.echo(f"Error: {error.filename}: {reason}" if error.filename else f"Error: {reason}", err=True)
+        return 1
     except _cache_error() as error:
         click.echo(f"Error: {error}", err=True)
         return 1
@@ -97,4 +102,11 @@ def _cache_error() -> type[Exception]:
 
 def run() -> NoReturn:
     """Entry point of the console script."""
-    sys.exit(main())
+    status = main()
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # The interpreter would try again at its end, and print a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = status or 1
+    sys.exit(status)

@@ -50,34 +50,38 @@ def clear(
     """
     settings = Settings.load(os.environ)
     given = {"model": model, "older_than": older_than, "namespace": namespace}
-    chosen = {name: value for name, value in given.items() if value is not None}
+    chosen: Json = {name: value for name, value in given.items() if value is not None}
     if key is not None and (chosen or run):
         raise click.UsageError("--key names one entry: leave the other options out")
     if run is not None and chosen:
         raise click.UsageError("--run names one run: leave the other options out")
     health = health_of(url, settings)
     folder = health["cache"].get("cache_dir", settings.store_place) if health else settings.store_place
+    place = _place(url, settings) if health else None
     if not yes and sys.stdin.isatty():
         conditions = chosen | ({"key": key} if key else {})
         which = ", ".join(f"{name} {value}" for name, value in conditions.items()) or "all"
         what = f"the run {run}" if run else f"entries ({which})"
         click.confirm(f"Remove {what} of {folder}? (--yes does not ask)", abort=True, err=True)
     if run is not None:
-        id = _clear_run(run, _place(url, settings) if health else None, settings)
-        click.echo(f"Removed the run {id} from {folder}.")
-        return
-    if key is not None:
-        _reject(key, _place(url, settings) if health else None, settings)
-        click.echo(f"Removed the entry from {folder}.")
-        return
+        removed = f"the run {_clear_run(run, place, settings)}"
+    elif key is not None:
+        _reject(key, place, settings)
+        removed = "the entry"
+    else:
+        removed = counted(_clear_entries(chosen, place, settings), "entry", "entries")
+    click.echo(f"Removed {removed} from {folder}.")
+
+
+def _clear_entries(chosen: Json, place: str | None, settings: Settings) -> int:
+    """Remove the entries that meet all conditions, through the proxy at `place` if there is one. Returns how many."""
     with working("removing entries"):
-        if health:
-            deleted = client.clear(_place(url, settings), chosen, settings)
-        else:
-            with opened_store(settings) as store:
-                before = None if older_than is None else time.time() - older_than
-                deleted = store.clear(Choice(model, namespace, before) if chosen else None)
-    click.echo(f"Removed {counted(deleted, 'entry', 'entries')} from {folder}.")
+        if place:
+            return client.clear(place, chosen, settings)
+        with opened_store(settings) as store:
+            older_than = chosen.get("older_than")
+            before = None if older_than is None else time.time() - float(older_than)
+            return store.clear(Choice(chosen.get("model"), chosen.get("namespace"), before) if chosen else None)
 
 
 def _clear_run(name: str, place: str | None, settings: Settings) -> str:

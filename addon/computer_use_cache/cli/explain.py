@@ -18,7 +18,7 @@ from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cli import settings_file
 from computer_use_cache.cli.chosen_run import chosen_run
 from computer_use_cache.cli.clear import opened_store
-from computer_use_cache.diagnosis import causes, near_miss, pictures
+from computer_use_cache.diagnosis import causes, miss_log, near_miss, pictures
 from computer_use_cache.diagnosis.differences import Difference
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.exchange.decide import Decider
@@ -34,6 +34,7 @@ from computer_use_cache.screens.pixels import can_decode
 from computer_use_cache.setting_values import is_loopback
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Store
+from computer_use_cache.units import counted
 
 
 @click.command("explain")
@@ -108,10 +109,10 @@ def explain_request(
 def _misses(store: Store, since: float, run: str | None) -> list[Json]:
     """The logged near misses, of one run if it is named. Raises UsageError."""
     if run is None:
-        return near_miss.misses(store, since)
+        return miss_log.near_misses(store, since)
     found = chosen_run(store.run_log, run)
     asked = {call.asked for call in store.run_log.calls(found.id)}
-    return [miss for miss in near_miss.misses(store, max(since, found.began)) if miss["key"] in asked]
+    return [miss for miss in miss_log.near_misses(store, max(since, found.began)) if miss["key"] in asked]
 
 
 def _draw(path: Path, miss: Json | None, find: Find, settings: Settings) -> None:
@@ -221,7 +222,9 @@ def _print_groups(groups: list[Json]) -> None:
     cure = Column("a hit with", overflow="fold")
     place = Column("differs first at", no_wrap=True, overflow="fold")  # in full, however narrow the terminal
     number = sum(group["misses"] for group in groups)
-    table = Table(place, "misses", "newest example: asked", "stored", cure, title=f"{number} near misses")
+    table = Table(
+        place, "misses", "newest example: asked", "stored", cure, title=counted(number, "near miss", "near misses")
+    )
     for group in groups:
         first = Difference(**group["example"]["differences"][0])
         table.add_row(

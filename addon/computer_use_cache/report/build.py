@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 
-from computer_use_cache.diagnosis import near_miss
+from computer_use_cache.diagnosis import miss_log
 from computer_use_cache.report import compare, views
 from computer_use_cache.report.album import Album
 from computer_use_cache.report.compare import Comparer
@@ -57,7 +57,7 @@ def build(
 
 def _cures(store: Store, runs: Sequence[Run]) -> dict[str, str]:
     """The settings, such as `CACHE_REBIND=on`, that would have made near misses hits, by the key of the miss."""
-    found = near_miss.misses(store, min(run.began for run in runs))
+    found = miss_log.near_misses(store, min(run.began for run in runs))
     return {miss["key"]: " ".join(f"{name}={text}" for name, text in miss["settings"].items()) for miss in found}
 
 
@@ -72,9 +72,10 @@ def _difference(comparer: Comparer, redactor: Redactor, left: Step | None, right
 
 
 def _head(run: Run, calls: Sequence[Call], redactor: Redactor) -> views.Run:
+    began = time.localtime(run.began)
     facts = [
         run.id,
-        time.strftime("%-d %B %Y, %H:%M", time.localtime(run.began)),
+        f"{began.tm_mday} {time.strftime('%B %Y, %H:%M', began)}",
         f"took {duration(run.ended - run.began)}",
     ]
     if run.status is not None:

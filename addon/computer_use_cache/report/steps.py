@@ -18,7 +18,7 @@ from computer_use_cache.report.views import Comparison, ItemView, Picture
 from computer_use_cache.run_models import Call
 from computer_use_cache.runs.steps import Step, object_of
 from computer_use_cache.store.base import RequestLog
-from computer_use_cache.units import dollars, duration
+from computer_use_cache.units import counted, dollars, duration
 
 _MOST_ACTIONS = 3
 _CAPTION = 90
@@ -153,7 +153,7 @@ def _facts(call: Call) -> Iterator[tuple[str, str]]:
         list_price = ", list price" if call.cost.at_list_price else ""
         yield "Saved" if call.outcome.saves else "Spent", dollars(call.cost.usd) + list_price
     if call.rebound:
-        yield "Rebound", f"{call.rebound} value{'s' if call.rebound > 1 else ''}"
+        yield "Rebound", counted(call.rebound, "value", "values")
     if call.status != 200:
         yield "Status", str(call.status)
     if call.key:

@@ -34,6 +34,7 @@ from computer_use_cache.store.run_log import Runs
 from computer_use_cache.store.space import Reserve
 from computer_use_cache.store.sqlite import BYTES_DELETED, Database, State
 from computer_use_cache.store.sqlite_failures import failures
+from computer_use_cache.units import counted
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,15 @@ _COPIES_BYTES = 32 * 1024 * 1024
 _BYTES_BESIDE_BODY = 2048
 
 type _Copy = tuple[State, Entry]
+
+_NAMES = ("entries", "counters", "media", "leases", "requests.db", "runs.db", "space.reserve")
+"""What a store consists of. Other names that begin with one of these are SQLite's, or were set aside."""
+
+
+def _holds_only_a_store(folder: Path) -> bool:
+    """False for a folder with other files, such as somebody's home: it keeps its mode. What the store adds to it is
+    for its owner only in any case."""
+    return all(path.name.startswith(_NAMES) for path in folder.iterdir())
 
 
 class DiskStore:
@@ -65,7 +75,7 @@ class DiskStore:
         with failures(folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._can_be_written = os.access(folder, os.W_OK)
-            if self._can_be_written:
+            if self._can_be_written and _holds_only_a_store(folder):
                 folder.chmod(0o700)
         self.folder = folder
         self._reserve = Reserve(folder / "space.reserve")
@@ -81,6 +91,9 @@ class DiskStore:
         self._seen = Seen[str]()
 
     def _open(self, folder: Path, size_limit: int, leases: bool) -> None:
+        if self._can_be_written:
+            with failures(folder):
+                (folder / "entries").mkdir(mode=0o700, exist_ok=True)
         self._shards = [
             Database(
                 folder / "entries" / str(number),
@@ -151,7 +164,7 @@ class DiskStore:
             if records:
                 self._requests.put(records)
         except StoreError as error:
-            logger.warning("%d entries are stored without their requests: %s", len(records), error)
+            logger.warning("stored without their requests: %s (%s)", counted(len(records), "entry", "entries"), error)
         return replaced
 
     def with_template(self, template: str) -> list[str]:

@@ -74,7 +74,7 @@ def _llm_cache_players(
     """
     from computer_use_cache.testing.cassette import Player  # noqa: PLC0415
 
-    settings = dict(line.split("=", 1) for line in request.config.getini("llm_cache_settings"))
+    settings = _settings(request.config)
     playing: dict[str, Player] = {}
 
     def player(mode: str, upstream: str) -> Player:
@@ -102,15 +102,14 @@ def llm_cache(
     """A cache filled from this test's cassette. The SDKs' base URL variables point at it."""
     from computer_use_cache.testing.cassette import upstream_of  # noqa: PLC0415
 
-    marker = request.node.get_closest_marker("llm_cache")
-    chosen = marker.kwargs if marker else {}
-    cassette = _cassette(request.node, chosen.get("cassette"))
+    chosen, cassette_name = _chosen(request.node.get_closest_marker("llm_cache"))
+    cassette = _cassette(request.node, cassette_name)
     mode = _mode(request.config)
     cache = request.node.stash[_CACHE] = LlmCache(mode, cassette)
     if mode == "off":
         yield cache
         return
-    upstream = chosen.get("upstream") or request.config.getini("llm_cache_upstream") or _upstream_set()
+    upstream = chosen or request.config.getini("llm_cache_upstream") or _upstream_set()
     if mode == "offline":
         upstream = upstream_of(cassette) or upstream
     with _playing(cache, _llm_cache_players, upstream) as player:
@@ -134,6 +133,26 @@ def _playing(cache: LlmCache, players: Callable[[str, str], Player], upstream: s
             player.stop()
     if cache.mode == "record" and cache.passed:
         player.save(cache.cassette)
+
+
+def _settings(config: pytest.Config) -> dict[str, str]:
+    """The settings in `llm_cache_settings`, by variable."""
+    pairs = [line.partition("=") for line in config.getini("llm_cache_settings")]
+    if wrong := next((name for name, equals, _ in pairs if not equals), None):
+        raise pytest.UsageError(f"llm_cache_settings: {wrong!r} is not a setting; write it as NAME=VALUE")
+    return {name.strip(): text.strip() for name, _, text in pairs}
+
+
+def _chosen(marker: pytest.Mark | None) -> tuple[str | None, str | None]:
+    """The upstream and the cassette that a test's marker names, by position or by keyword."""
+
+    def llm_cache(upstream: str | None = None, cassette: str | None = None) -> tuple[str | None, str | None]:
+        return upstream, cassette
+
+    try:
+        return llm_cache(*marker.args, **marker.kwargs) if marker else (None, None)
+    except TypeError as error:
+        raise pytest.UsageError(f"@pytest.mark.llm_cache: {str(error).rpartition('.')[2]}") from None
 
 
 def _mode(config: pytest.Config) -> str:

@@ -64,6 +64,9 @@ _VOLATILE_LINES = re.compile(rb"\r\n(?:" + "|".join(VOLATILE).encode() + rb"):[^
 
 _MOST_HEADS = 256
 _MOST_BYTES = 64 * 1024 * 1024
+_LONGEST_REMEMBERED = 4 * 1024 * 1024
+"""Looking for the body of a longer request would hold up the event loop for milliseconds. Its screenshots are known, so
+that a thread finds its key in half the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +266,7 @@ class FastPath:
     @_safely
     def serve(self, hit: Hit, admitted: Admitted, body: bytes) -> bytes:
         """The response of a hit. Counts the hit and, if it is not the first for its key, remembers it."""
-        if hit.plan.key in self._seen:
+        if hit.plan.key in self._seen and hit.length <= _LONGEST_REMEMBERED:
             hit.plan = hit.plan.without_bodies()
             self._hits.put((admitted.digest, body), hit)
             self._lengths.add(hit.length)

@@ -491,3 +491,46 @@ def test_a_request_that_holds_the_mark_of_a_credential_is_a_bypass(tmp_path: Pat
         assert (result.outcome, result.bypass and result.bypass.reason) == (Outcome.BYPASS, Reason.CREDENTIAL)
 
     run(tmp_path, life)
+
+
+# -- limits
+
+
+@pytest.mark.parametrize(
+    ("recorded", "present", "tokens", "is_hit"),
+    [
+        (250_037, 249_981, 20, True),
+        (250_037, 19, 20, False),
+        (250_037, 1_037, 1_036, True),
+        (250_037, 1_037, 1_037, False),
+        (4_000, 8_000, 20, False),
+        (4_096, 8_192, 20, False),
+        (4_096, 4_001, 20, True),
+    ],
+    ids=["computed", "a small one", "it just fits", "it just does not fit", "chosen", "powers of two", "one is chosen"],
+)
+@pytest.mark.parametrize("api", ["chat", "gemini"])
+def test_an_answer_that_fits_within_a_computed_limit_is_served(
+    tmp_path: Path, recorded: int, present: int, tokens: int, api: str, is_hit: bool
+) -> None:
+    def asks(house: House, limit: int) -> Exchange:
+        if api == "chat":
+            return house.asks(ON, max_tokens=limit)
+        contents = [{"role": "user", "parts": [{"text": "hello"}]}]
+        body = {"contents": contents, "generationConfig": {"maxOutputTokens": limit}}
+        return house.begins("/models/gemini-2.5-pro:generateContent", body, ON)
+
+    async def life(house: House) -> None:
+        whole: dict[str, Any] = completion("hi")
+        whole["usage"] |= {"completion_tokens": tokens}
+        if api == "gemini":
+            content = {"role": "model", "parts": [{"text": "hi"}]}
+            usage = {"promptTokenCount": 1, "candidatesTokenCount": tokens, "totalTokenCount": 1 + tokens}
+            whole = {"candidates": [{"content": content, "finishReason": "STOP", "index": 0}], "usageMetadata": usage}
+        answer = Response(200, {"content-type": "application/json"}, json.dumps(whole).encode(), 1.0)
+        await results(house, asks(house, recorded), answer)
+        result = await results(house, asks(house, present), answer)
+        assert (result.outcome is Outcome.HIT) is is_hit
+        assert is_hit or "not rebound: the answer may not fit within another limit" in reason(result)
+
+    run(tmp_path, life)

@@ -7,7 +7,7 @@ refused, which makes it a miss. Everything here takes milliseconds for a long re
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import msgpack
@@ -30,6 +30,7 @@ from computer_use_cache.rebinding import (
     Refusal,
     Value,
     approve,
+    limits,
     profile_for,
     template_of,
 )
@@ -138,7 +139,7 @@ def approved(cache: Cache, plan: Plan, entry: Entry) -> Replayed | Refusal:
     """The answer of an entry of the request's template, or why it cannot be rebound to it. Raises StoreError."""
     assert plan.template, "it was looked up by its template"
     assert isinstance(plan.verdict, Controls), "a bypass is not looked up"
-    moves = approve(_values(entry), plan.template.values, plan.template.profile.kinds)
+    moves = _moves(entry, plan.template.values, plan.template.profile)
     if isinstance(moves, Refusal):
         return moves
     if moves and not plan.verdict.rebinds:
@@ -150,6 +151,13 @@ def approved(cache: Cache, plan: Plan, entry: Entry) -> Replayed | Refusal:
     if isinstance(answer, Refusal):
         return answer
     return Replayed(answer.pieces, {**answer.counts, **{str(rule): count for rule, count in pictures.counts.items()}})
+
+
+def _moves(entry: Entry, present: Sequence[Value], profile: Profile) -> Moves | Refusal:
+    """What moved between the request of an entry and one with the same template."""
+    moves = approve(_values(entry), present, profile.kinds)
+    tokens = entry.output_tokens or len(entry.body)  # a token has a byte or more
+    return moves if isinstance(moves, Refusal) or limits.allow(moves.pairs, tokens) else Refusal(Cause.LIMIT)
 
 
 def _approved_pictures(cache: Cache, plan: Plan, entry: Entry, moves: Moves) -> Approved | Refused:
@@ -226,7 +234,7 @@ def attempt(plan: Plan, entry: Entry, recorded: Json, present: Json, bindings: B
     new = template_of(plan.format, present, bindings, profile)
     if old.pictures != new.pictures or canonical(old.body) != canonical(new.body):
         return None
-    moves = approve(old.values, new.values, profile.kinds)
+    moves = _moves(entry, new.values, profile)
     return moves if isinstance(moves, Refusal) else replay_rebound(plan, entry, moves, new.text)
 
 

@@ -129,6 +129,8 @@ _BUILT_IN = (
 )  # fmt: skip
 CALL = Kind("call", numbered=True)
 """The ids of calls and items, found in the places where the API holds them."""
+LIMIT = Kind("limit", placed=True)
+"""How long an answer may be (limits.py)."""
 NORMALIZED = Kind("normalized", labelled=True)
 """What CACHE_NORMALIZE takes out of a request; the words around it are not known."""
 
@@ -138,7 +140,7 @@ class Kinds:
 
     def __init__(self, more: Iterable[Kind] = ()) -> None:
         every = (*more, *_BUILT_IN)
-        self._by_name: Mapping[str, Kind] = {kind.name: kind for kind in (*every, CALL, NORMALIZED)}
+        self._by_name: Mapping[str, Kind] = {kind.name: kind for kind in (*every, CALL, LIMIT, NORMALIZED)}
         self._groups = [(kind, pattern) for kind in every for pattern in kind.patterns]
 
     @cached_property

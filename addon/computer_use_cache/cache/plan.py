@@ -53,8 +53,8 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """The conversation that a request continues by the id of a rebound answer, of which the request holds the last
-    `messages` itself.
+    """The conversation that a request continues by the id of a rebound answer. The request itself holds only the last
+    `messages`.
 
     `recorded` is the answer's id in the recorded run, whose values were `old`; the present ones are `new`, and `text`
     is all text of the conversation. `is_text` says whether the request's own message was a bare text.

@@ -34,9 +34,10 @@ ZONE = r"(?:\s?(?:Z|UTC|GMT)\b|\s?[+-]\d{2}:?\d{2}\b)?"
 TIME = (
     rf"{WEEKDAY}\s+(?:{MONTH}\s+{DAY}|{DAY}\s+{MONTH}\s+\d{{4}})\s+{CLOCK}{ZONE}(?:\s+[A-Z]{{3,4}})?(?:\s+\d{{4}}\b)?"
     rf"|{DATE}(?:T|,?\s+(?:at\s+)?){CLOCK}{ZONE}"  # ISO 8601, RFC 9110, and as people write it
+    rf"|{CLOCK}{ZONE},?\s+(?:on\s+)?{DATE}"
     rf"|{MONTH}\s+\d{{1,2}}\s+\d{{2}}:\d{{2}}(?::\d{{2}})?"  # as `ls -l` and syslog print it
     r"|20\d{6}[T_-]?\d{6}Z?\b|20\d{2}-\d{2}-\d{2}[T_-]\d{2}-\d{2}-\d{2}(?:-\d{3}Z\b)?"  # as file names have it
-    r"|\d{1,2}:\d{2}:\d{2}(?:[.,]\d{1,9})?(?:\s?[AP]M\b)?|\d{1,2}:\d{2}\s?[AP]M\b"
+    r"|\d{1,2}:\d{2}:\d{2}(?:[.,]\d{1,9})?(?:\s?[AP]M\b)?|\d{1,2}:\d{2}\s?(?:[AP]M|UTC|GMT|Z)\b"
 )
 _EPOCH = r"(?:1[5-9]|2[01])\d{8}(?:\.\d{1,9}|\d{3}|\d{6}|\d{9})?"
 _TMP = (
@@ -97,7 +98,7 @@ _BUILT_IN = (
     Kind("time", (
         rf"(?:\b|\\[nrt])({TIME})",
         rf"(?i:time(?:stamp)?|date|epoch|unix|_at|_ms|_ts|now|since|until){_SEPARATOR}({_EPOCH})\b",
-        rf"(?i:\btime(?: is)?){_SEPARATOR}(\d{{1,2}}:\d{{2}})\b",
+        rf"(?i:\b(?:time(?: is)?|it is|it's|now(?: is)?)){_SEPARATOR}({CLOCK}{ZONE})\b",
     )),
     Kind("date", (rf"(?:\b|\\[nrt])({DATE})\b",)),
     Kind("id", (

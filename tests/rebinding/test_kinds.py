@@ -40,6 +40,12 @@ VALUES = {
         "[«21:23:51»] ready",
         "it is «9:23 PM»",
         "time: «21:23»",
+        "«Thu 26 Nov 21:23:51 UTC 2026»",
+        "shot_«20261126_212351».png",
+        "session «20261126-212351»_4f2a9c",
+        "Screenshot «2026-11-26 at 21.23.51».png",
+        "/x/«1795791213012»-3.txt",
+        "output-«1795791213».log",
         "Born at «21:23 on 26.11.2026»",
         "current time: «21:23:51»",
         "time=«9:23 PM»",
@@ -66,6 +72,7 @@ VALUES = {
     "id": [
         "«toolu_01A2b3C4d5E6f7G8h9»",
         "«call_a20966c07167aa8894b43840»",
+        "run «01KB3MZ8Y7X6W5V4T3S2R1Q0PN» ended",
         "«chatcmpl-9a8b7c6d5e4f3g2h1»",
         "«ses_de63c6228ffeUF5W3yubJzqxhO»",
         'sessionId: "«abc123def456»"',
@@ -80,6 +87,13 @@ VALUES = {
         "1 passed in «0.03»s",
         "Duration: «1.25»s",
         "real\t«0m0.003s»",
+        "Execution time: «0.0123»s",
+        '{"exit_code":0,"duration_ms":«12»}',
+        '"durationMs": «123»',
+        r"\"elapsed_seconds\": «0.013»",
+        '"wall_time": «1.25»',
+        "completed after «123» ms",
+        "ok 1 - adds («3» ms)",
     ],
     "kernel": ["Linux «6.1.0-13-amd64 #1 SMP PREEMPT_DYNAMIC @0» x86_64", "Linux box «6.8.1 #2 SMP» aarch64 GNU/Linux"],
     "commit": [
@@ -115,6 +129,8 @@ NEVER = [
     "a bug of Linux 5.15.0",
     "line 28358, column 7",
     "1795728231 is prime",
+    "1795728231012 is prime, 4006381333931 a barcode",
+    "a video of duration: 30, for 25 minutes (5 of 7)",
 ]
 
 

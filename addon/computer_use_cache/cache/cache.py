@@ -117,9 +117,8 @@ class Cache:
         """The plan for a request with this body. Raises RequestError to refuse it."""
         if not self.own_answers or not route.format.chain:
             return self._plan_body(route, sent_body)
-        body, earlier = self.own_answers.in_full(route.format, sent_body)
-        plan = self._plan_body(route, body)
-        return replace(plan, earlier=earlier, forward=self.own_answers.with_items(route.format, plan.forward))
+        plan = self._plan_body(route, self.own_answers.in_full(route.format, sent_body))
+        return replace(plan, forward=self.own_answers.with_items(route.format, plan.forward))
 
     def _plan_body(self, route: Route, sent_body: bytes) -> Plan:
         format, controls, unreadable = route.format, route.controls, None

@@ -11,12 +11,11 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from computer_use_cache.cache.plan import Earlier, Plan
+from computer_use_cache.cache.plan import Plan
 from computer_use_cache.errors import FormatError
 from computer_use_cache.formats.answer import Answer
 from computer_use_cache.formats.base import Format, Json, dump, load_object
 from computer_use_cache.memory import BoundedMemory
-from computer_use_cache.rebinding import Value
 
 _MOST_BYTES = 64 * 1024 * 1024
 _MOST_ITEMS = 10_000
@@ -25,15 +24,10 @@ _REFERENCE = b'"item_reference"'
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """A request as it would have been forwarded, and the items of its rebound answer. `recorded`, `old`, `new` and
-    `text` are as in `Earlier`."""
+    """A request as it would have been forwarded, and the items of its rebound answer."""
 
     request: bytes
     output: list[Any]
-    recorded: str
-    old: tuple[Value, ...]
-    new: tuple[Value, ...]
-    text: bytes
 
     def continued(self, format: Format, request: Json) -> Json:
         """A request that names the answer, with the conversation in place of its id."""
@@ -43,11 +37,6 @@ class _Turn:
             whole[format.chain] = earlier[format.chain]
         messages = [*format.messages_of(earlier), *self.output, *format.messages_of(request)]
         return whole | {format.conversation: messages}
-
-    def earlier(self, format: Format, request: Json) -> Earlier:
-        """What is known about the conversation that the request continues."""
-        is_text = isinstance(request.get(format.conversation), str)
-        return Earlier(self.recorded, len(format.messages_of(request)), is_text, self.old, self.new, self.text)
 
     def item(self, name: str, format: Format, before: list[Any]) -> Json | None:
         """The item of that id, if the answer belongs to the conversation that begins with `before`."""
@@ -62,45 +51,42 @@ class OwnAnswers:
 
     def __init__(self) -> None:
         self._begin = f"resp_{secrets.token_hex(8)}"
-        self._turns = BoundedMemory[str, _Turn](_MOST_BYTES, lambda turn: len(turn.request) + len(turn.text))
+        self._turns = BoundedMemory[str, _Turn](_MOST_BYTES, lambda turn: len(turn.request))
         self._turns_with = BoundedMemory[str, tuple[str, ...]](_MOST_ITEMS)
         self._given = 0
 
     def __bool__(self) -> bool:
         return self._given > 0
 
-    def given(self, plan: Plan, old: tuple[Value, ...], pieces: list[bytes]) -> list[bytes]:
-        """The rebound answer to a request, with an id of its own; `old` are the recorded run's values. Raises
-        FormatError if it has none."""
-        assert plan.template, "a rebound request has one"
+    def given(self, plan: Plan, pieces: list[bytes]) -> list[bytes]:
+        """The rebound answer to a request, with an id of its own. Raises FormatError if it has none."""
         answer = Answer(plan.format, plan.shape, b"".join(pieces)).whole
         recorded = answer.get("id")
         if not isinstance(recorded, str) or not recorded:
             raise FormatError("the answer has no id")
         own = f"{self._begin}{secrets.token_hex(16)}"
         output = [item for item in answer.get(plan.format.answered) or [] if isinstance(item, dict)]
-        new, text = plan.template.values, plan.template.text
-        self._turns.put(own, _Turn(plan.forward, output, recorded, old, new, text))
+        self._turns.put(own, _Turn(plan.forward, output))
         for item in output:
             if isinstance(name := item.get("id"), str):
                 self._turns_with.put(name, (*(self._turns_with.get(name) or ()), own))
         self._given += 1
-        recorded_name, own_name = dump(recorded), dump(own)
-        if not any(recorded_name in piece for piece in pieces):
+        old, new = dump(recorded), dump(own)
+        if not any(old in piece for piece in pieces):
             raise FormatError("the answer's id is written in another way")
-        return [piece.replace(recorded_name, own_name) for piece in pieces]
+        return [piece.replace(old, new) for piece in pieces]
 
-    def in_full(self, format: Format, body: bytes) -> tuple[bytes, Earlier | None]:
+    def in_full(self, format: Format, body: bytes) -> bytes:
         """The request, with the conversation instead of the id if it names one of these answers."""
         if self._begin.encode() not in body:
-            return body, None
+            return body
         try:
             request = load_object(body)
         except FormatError:
-            return body, None
+            return body
         named = request.get(format.chain)
         turn = self._turns.get(named) if isinstance(named, str) else None
-        return (dump(turn.continued(format, request)), turn.earlier(format, request)) if turn else (body, None)
+        return dump(turn.continued(format, request)) if turn else body
 
     def with_items(self, format: Format, body: bytes) -> bytes:
         """The request, with the items of these answers instead of references to them."""

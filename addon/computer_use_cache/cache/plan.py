@@ -51,23 +51,6 @@ class Template:
         return packed
 
 
-@dataclass(frozen=True, slots=True)
-class Earlier:
-    """The conversation that a request continues by the id of a rebound answer. The request itself holds only the last
-    `messages`.
-
-    `recorded` is the answer's id in the recorded run, whose values were `old`; the present ones are `new`, and `text`
-    is all text of the conversation. `is_text` says whether the request's own message was a bare text.
-    """
-
-    recorded: str
-    messages: int
-    is_text: bool
-    old: tuple[Value, ...]
-    new: tuple[Value, ...]
-    text: bytes
-
-
 class Plan(msgspec.Struct, frozen=True):
     """The plan for one request to a cached API.
 
@@ -81,8 +64,7 @@ class Plan(msgspec.Struct, frozen=True):
     If there is no exact entry, the plan is prepared (rebound.py). Its `body` then has `<secret n>` in place of the
     `secrets` in its texts, and their `secret_kinds` are part of the key. It has a `template` if an answer recorded for
     other values may be served. With ordered samples, `nth` counts how often the run has asked for this request, and
-    `template_nth` how often for its template. `earlier` is there if the request named a rebound answer
-    (own_answers.py); the bodies then hold the whole conversation.
+    `template_nth` how often for its template.
     """
 
     route: Route
@@ -102,7 +84,6 @@ class Plan(msgspec.Struct, frozen=True):
     template: Template | None = None
     nth: int | None = None
     template_nth: int | None = None
-    earlier: Earlier | None = None
 
     @property
     def has_own_values(self) -> bool:

@@ -7,7 +7,6 @@ refused, which makes it a miss. Everything here takes milliseconds for a long re
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -115,34 +114,12 @@ def find(cache: Cache, plan: Plan, now: float) -> Found | Refusal | None:
     """The newest entry of the request's template that can be rebound to it, or why the first one tried cannot be; None
     if no entry has the template. Raises StoreError."""
     first: Refusal | None = None
-    for one in (_continuing(cache, plan), replace(plan, earlier=None)):
-        for entry in _candidates(cache, one, now):
-            answer = approved(cache, one, entry)
-            if isinstance(answer, Replayed):
-                return Found(entry, answer)
-            first = first or answer
+    for entry in _candidates(cache, plan, now):
+        answer = approved(cache, plan, entry)
+        if isinstance(answer, Replayed):
+            return Found(entry, answer)
+        first = first or answer
     return first
-
-
-def _continuing(cache: Cache, plan: Plan) -> Plan:
-    """A request that continues a rebound answer, as the recorded run sent it: with the recorded id. Its template holds
-    the values of the whole conversation, because the answer may repeat any of them."""
-    earlier, format = plan.earlier, plan.format
-    if earlier is None or plan.template is None:
-        return replace(plan, template=None)
-    messages = format.messages_of(plan.body)
-    messages = messages[len(messages) - earlier.messages :]
-    own = messages[0]["content"] if earlier.is_text else messages
-    short = replace(plan, body=plan.body | {format.chain: earlier.recorded, format.conversation: own}, template=None)
-    template = with_template(cache, short).template
-    assert template, "the whole request has one, too"
-    values, text = _joined(earlier.new, template.values), earlier.text + b"\0" + template.text
-    return replace(short, template=dataclasses.replace(template, values=values, text=text), forward=plan.forward)
-
-
-def _joined(earlier: Sequence[Value], own: Sequence[Value]) -> tuple[Value, ...]:
-    """The values of a whole conversation; the bindings are the same in both parts."""
-    return (*earlier, *(value for value in own if value.kind not in CONSTANT))
 
 
 def _candidates(cache: Cache, plan: Plan, now: float) -> Iterator[Entry]:
@@ -162,7 +139,7 @@ def approved(cache: Cache, plan: Plan, entry: Entry) -> Replayed | Refusal:
     """The answer of an entry of the request's template, or why it cannot be rebound to it. Raises StoreError."""
     assert plan.template, "it was looked up by its template"
     assert isinstance(plan.verdict, Controls), "a bypass is not looked up"
-    moves = _moves(entry, _recorded(plan, entry), plan.template.values, plan.template.profile)
+    moves = _moves(entry, plan.template.values, plan.template.profile)
     if isinstance(moves, Refusal):
         return moves
     if moves and not plan.verdict.rebinds:
@@ -176,15 +153,9 @@ def approved(cache: Cache, plan: Plan, entry: Entry) -> Replayed | Refusal:
     return Replayed(answer.pieces, {**answer.counts, **{str(rule): count for rule, count in pictures.counts.items()}})
 
 
-def _recorded(plan: Plan, entry: Entry) -> tuple[Value, ...]:
-    """The recorded run's values, of the whole conversation if the request continues a rebound answer."""
-    values = _values(entry)
-    return _joined(plan.earlier.old, values) if plan.earlier else tuple(values)
-
-
-def _moves(entry: Entry, recorded: Sequence[Value], present: Sequence[Value], profile: Profile) -> Moves | Refusal:
+def _moves(entry: Entry, present: Sequence[Value], profile: Profile) -> Moves | Refusal:
     """What moved between the request of an entry and one with the same template."""
-    moves = approve(recorded, present, profile.kinds)
+    moves = approve(_values(entry), present, profile.kinds)
     tokens = entry.output_tokens or len(entry.body)  # a token has a byte or more
     return moves if isinstance(moves, Refusal) or limits.allow(moves.pairs, tokens) else Refusal(Cause.LIMIT)
 
@@ -226,7 +197,7 @@ def _rebound(cache: Cache, plan: Plan, entry: Entry, moves: Moves | Refusal) -> 
     pieces = answer.pieces
     if plan.format.keeps_answer(plan.body):
         try:
-            pieces = cache.own_answers.given(plan, _recorded(plan, entry), pieces)
+            pieces = cache.own_answers.given(plan, pieces)
         except FormatError as error:
             return Refusal(Cause.MALFORMED, str(error))
     return Replayed(pieces, answer.counts or moved)
@@ -263,7 +234,7 @@ def attempt(plan: Plan, entry: Entry, recorded: Json, present: Json, bindings: B
     new = template_of(plan.format, present, bindings, profile)
     if old.pictures != new.pictures or canonical(old.body) != canonical(new.body):
         return None
-    moves = _moves(entry, _values(entry), new.values, profile)
+    moves = _moves(entry, new.values, profile)
     return moves if isinstance(moves, Refusal) else replay_rebound(plan, entry, moves, new.text)
 
 

@@ -87,9 +87,10 @@ def run_module(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
 
 
-def run_around(*command: str, sent: str = "") -> subprocess.CompletedProcess[str]:
-    """`run` with this command and `sent` as its input."""
-    return subprocess.run([*RUN, *command], input=sent, capture_output=True, text=True, check=False)
+def run_around(*command: str, sent: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+    """`run` with this command, `sent` as its input, and more environment variables."""
+    environment = os.environ | variables
+    return subprocess.run([*RUN, *command], input=sent, capture_output=True, text=True, check=False, env=environment)
 
 
 @contextlib.contextmanager

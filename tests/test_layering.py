@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "addon" / "computer_use_cache"
-VALUES = {"errors", "memory", "models", "run_models", "setting_values", "setting_declaration", "store_url"}
+VALUES = {"errors", "memory", "models", "run_models", "setting_values", "setting_declaration", "store_url", "units"}
 BELOW_CACHE = VALUES | {
     "screens",
     "formats",
@@ -36,6 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "setting_values": {"errors", "store_url"},
     "setting_declaration": {"errors", "setting_values"},
     "store_url": set(),
+    "units": set(),
     "formats": VALUES,
     "screens": VALUES | {"formats"},
     "keys": VALUES | {"formats", "screens", "settings"},

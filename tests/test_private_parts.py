@@ -64,9 +64,12 @@ CALLABLES = {
     "mitmproxy.http:MessageData.__post_init__": "self",
     "mitmproxy.certs:dummy_cert": "privkey cacert commonname sans organization crl_url",
     "mitmproxy.addonmanager:AddonManager.trigger_event": "self event",
-    "mitmproxy.addonmanager:AddonManager.invoke_addon": "self addon event",
+    "mitmproxy.addonmanager:AddonManager._iter_hooks": "self addon event",
+    "mitmproxy.addonmanager:AddonManager.register": "self addon",
+    "mitmproxy.addonmanager:AddonManager.remove": "self addon",
     "mitmproxy.proxy.mode_servers:ProxyConnectionHandler.__init__": "self master r w options mode",
     "mitmproxy.proxy.server:ConnectionHandler.server_event": "self event",
+    "mitmproxy.proxy.server:ConnectionHandler.hook_task": "self hook",
     "asyncio.transports:BaseTransport.set_protocol": "self protocol",
     "asyncio.transports:BaseTransport.get_protocol": "self",
 }

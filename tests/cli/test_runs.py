@@ -165,13 +165,13 @@ def test_a_run_is_exported_with_its_entries_and_imported_again(
 ) -> None:
     nightly(house, (said("Buy milk"), answering("Which?")), (said("Buy milk"), answering("Which?")))
     other = nightly(house, (said("Buy bread"), answering("Sure")), name="other")
-    assert told("export", "one.jsonl", "--run", "last~1") == "Exported 1 entries and 1 runs to one.jsonl.\n"
+    assert told("export", "one.jsonl", "--run", "last~1") == "Exported 1 entry and 1 run to one.jsonl.\n"
     assert told("export", "all.jsonl") == "Exported 2 entries and 2 runs to all.jsonl.\n"
     assert told("export", "part.jsonl", "--model", "gpt-test") == "Exported 2 entries to part.jsonl.\n"
     shown = [told(*words) for words in (("show", "last~1"), ("show", "last~1", "1"), ("runs", "--json"))]
     monkeypatch.setenv("CACHE_DIR", "elsewhere")
-    assert told("import", "one.jsonl") == "Imported 1 entries and 1 runs into elsewhere.\n"
-    assert told("import", "all.jsonl").startswith("Imported 1 entries and 1 runs into elsewhere.\nSkipped 2: stored al")
+    assert told("import", "one.jsonl") == "Imported 1 entry and 1 run into elsewhere.\n"
+    assert told("import", "all.jsonl").startswith("Imported 1 entry and 1 run into elsewhere.\nSkipped 2: stored al")
     again = [told(*words) for words in (("show", "last~1"), ("show", "last~1", "1"), ("runs", "--json"))]
     assert [text.replace('"imported": true', '"imported": false') for text in again] == shown
     assert told("clear", "--run", other[:9]) == f"Removed the run {other} from elsewhere.\n"

@@ -19,14 +19,15 @@ from support import Asked, Send, Upstream, completion, response
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell reads the settings file")
 
 AGENT = """
-import os, sys, urllib.request
+import contextlib, os, sys, urllib.error, urllib.request
 for body in sys.argv[1:]:
     headers = {"Content-Type": "application/json", "Authorization": "Bearer unused"}
     url = os.environ["OPENAI_BASE_URL"] + "/chat/completions"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    answer = opener.open(urllib.request.Request(url, body.encode(), headers)).read()
+    with contextlib.suppress(urllib.error.HTTPError):
+        opener.open(urllib.request.Request(url, body.encode(), headers)).read()
 """
-"""Asks each of its arguments."""
+"""Asks each of its arguments, and goes on if one is refused."""
 SYSTEM = "You are an agent that books trains. Ask before you pay, and always name the platform."
 
 
@@ -78,9 +79,9 @@ def test_differences_are_named_and_cured(upstream: Upstream, one: str, other: st
     total, cause, *rest = run(upstream, one, other)
     assert total == "computer-use-cache: 1 hit, 1 miss, 0 bypassed"
     if written is None:
-        assert (cause, rest) == ("  1 miss at /messages/1/content: the question itself changed", [])
+        assert (cause, rest) == ("  1 near miss at /messages/1/content: the question itself changed", [])
         return
-    assert re.fullmatch(rf"  1 miss at /\S+: a hit with {re.escape(written)}", cause)
+    assert re.fullmatch(rf"  1 near miss at /\S+: a hit with {re.escape(written)}", cause)
     assert rest == ["  To put what helps into .env: computer-use-cache explain --summary --write"]
     told = run_module("explain", "--summary", "--write")
     assert told.returncode == 0
@@ -102,7 +103,7 @@ def test_rebound_hits_are_counted_and_what_is_refused_has_its_reason(upstream: U
     run(upstream, chat(f"{SYSTEM} {times[0]}"))
     total, cause = run(upstream, chat(f"{SYSTEM} {times[2]}"))
     assert total == "computer-use-cache: 0 hits, 1 miss, 0 bypassed"
-    assert cause == "  1 miss at /messages/1/content: not rebound: a time or date is computed: time"
+    assert cause == "  1 near miss at /messages/1/content: not rebound: a time or date is computed: time"
 
 
 def test_new_questions_and_bypasses_are_named(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,6 +116,18 @@ def test_new_questions_and_bypasses_are_named(upstream: Upstream, monkeypatch: p
         "computer-use-cache: 0 hits, 1 miss, 1 bypassed",
         "  1 miss: nothing similar was recorded",
         "  1 bypassed: request is larger than CACHE_MAX_INPUT_CHARS",
+    ]
+
+
+def test_calls_that_offline_mode_refuses_are_counted_and_explained(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering(upstream, "Very well.")
+    run(upstream, chat("Go on."))
+    monkeypatch.setenv("CACHE_MODE", "offline")
+    assert run(upstream, chat("Go on."), chat("Go back.")) == [
+        "computer-use-cache: 1 hit, 0 misses, 0 bypassed, 1 refused",
+        "  1 near miss at /messages/1/content: the question itself changed",
     ]
 
 

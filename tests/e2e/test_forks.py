@@ -88,7 +88,7 @@ def test_a_run_is_replayed_forked_and_its_fork_replayed(
 
     done = run_module("replay")
     assert (done.stdout, done.returncode) == ("gpt-a 1\ngpt-a 2\ngpt-a 3\n", 7), done.stderr
-    assert "all 3 calls were recorded" in done.stderr
+    assert "replayed: 3 calls, all recorded." in done.stderr
     [replayed, recorded] = runs()
     assert (replayed.parent, outcomes(replayed)) == (recorded.id, "HIT HIT HIT")
 

@@ -208,10 +208,10 @@ def test_commands_and_a_second_question_from_mitmweb(web: Web, upstream: Upstrea
     web.ask("POST", f"/flows/{first[1:]}/replay")
     assert web.when(lambda: web.flows()[0]["comment"].startswith("HIT")), "mitmproxy's own replay asks the cache"
     web.command("cache.evict", first)
-    assert web.told("evicted") == "evicted 1 of 1 entries"
+    assert web.told("evicted") == "evicted 1 of 1 entry"
     assert web.proxy.chat(**question("one question")).cache == "MISS"
     web.command("cache.reject", first)
-    assert web.told("rejected") == "rejected 1 of 1 entries; the next call asks upstream"
+    assert web.told("rejected") == "rejected 1 of 1 entry; the next call asks upstream"
     assert web.proxy.chat(**question("one question")).cache == "MISS"
     web.command("cache.clear")
     assert web.told("cleared") == "cleared 3 entries"

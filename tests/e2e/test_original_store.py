@@ -20,7 +20,7 @@ def test_the_entries_of_the_original_are_served_after_a_start(tmp_path: Path, up
         row = ("k", "chat", "gpt-test", json.dumps(stored), json.dumps(completion("old")), 1.0, time.time(), None, 3)
         database.execute("INSERT INTO completions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
     with running_proxy(tmp_path, upstream.url, CACHE_DB_PATH=str(file)) as proxy:
-        proxy.log.wait_for("imported 1 entries")
+        proxy.log.wait_for("imported 1 entry")
         assert (proxy.chat().cache, proxy.chat().json()) == ("HIT", completion("old"))
         assert proxy.post("/cache/clear", {}).json()["deleted"] == 1
     with running_proxy(tmp_path, upstream.url, CACHE_DB_PATH=str(file)) as proxy:

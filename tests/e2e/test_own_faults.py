@@ -194,6 +194,7 @@ def test_a_folder_that_cannot_be_used_stops_the_start_with_what_to_do(tmp_path: 
     assert done.returncode == 1
     assert f"{tmp_path}/file" in done.stdout + done.stderr
     assert "check the folder and CACHE_DIR" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 FAILING_ADDON = """

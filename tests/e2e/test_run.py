@@ -142,11 +142,15 @@ def test_what_cannot_be_run_or_cannot_start_is_said() -> None:
     done = run_around("--", "no-such-program")
     assert (done.returncode, done.stdout) == (127, "")
     assert "no-such-program" in done.stderr
+    done = run_around("--", sys.executable, "-c", "print('never')", HTTPS_PROXY="socks5://127.0.0.1:9")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "Error: HTTPS_PROXY names no http:// or https:// proxy; give it one, or unset it\n"
     Path("a-file").touch()
     done = run_around("--cache-dir", "a-file", "--", sys.executable, "-c", "print('never')")
     assert (done.returncode, done.stdout) == (1, "")
     assert "the proxy did not start" in done.stderr
     assert "a-file" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_command_is_ended_if_its_proxy_does_not_start(folder: Path) -> None:

@@ -155,91 +155,49 @@ def test_the_newest_answer_of_a_template_is_served(tmp_path: Path) -> None:
     run(tmp_path, life)
 
 
-def responding(name: str, text: str) -> Response:
-    item = {
-        "type": "message",
-        "id": f"msg_{name}",
-        "role": "assistant",
-        "content": [{"type": "output_text", "text": text}],
-    }
-    body = {"id": f"resp_{name}", "object": "response", "status": "completed", "model": "m", "output": [item]}
-    return Response(200, {"content-type": "application/json"}, json.dumps(body).encode(), 1.0)
+CALL: dict[str, Any] = {"type": "function_call", "call_id": "call_1", "name": "look", "arguments": "{}"}
+ANSWERED = {"input": [CALL, {"type": "function_call_output", "call_id": "call_1", "output": "a page"}]}
+SNAPSHOT = {
+    "type": "function",
+    "name": "browser_snapshot",
+    "description": "Capture accessibility snapshot of the current page, this is better than screenshot",
+}
 
 
-def responses(house: House, *items: Any, headers: dict[str, str] = ON, **fields: Any) -> Exchange:
-    return house.begins("/responses", {"model": "m", "input": list(items), **fields}, headers)
-
-
-def user(text: str) -> dict[str, str]:
-    return {"role": "user", "content": text}
-
-
-async def forwarded(exchange: Exchange) -> dict[str, Any]:
-    """The body that goes upstream."""
-    decision = await exchange.resolve()
-    assert isinstance(decision, Forward), decision
-    body: dict[str, Any] = json.loads(exchange.plan.forward)
-    return body
-
-
-async def rebound(house: House, headers: dict[str, str] = ON) -> dict[str, Any]:
-    """The answer for one folder that was recorded for another, and kept by the provider under its id."""
-    await results(house, responses(house, user(f"use {FIRST}")), responding("1", f"used {FIRST}"))
-    await results(house, responses(house, user("go on"), previous_response_id="resp_1"), responding("2", f"in {FIRST}"))
-    return await asked_again(house, headers)
-
-
-async def asked_again(house: House, headers: dict[str, str]) -> dict[str, Any]:
-    decision = await responses(house, user(f"use {SECOND}"), headers=headers).resolve()
-    answer: dict[str, Any] = json.loads(served(decision))
-    return answer
-
-
-@pytest.mark.parametrize("mode", ["readwrite", "offline"])
-def test_a_rebound_answer_that_the_provider_would_keep_has_an_id_of_its_own(tmp_path: Path, mode: str) -> None:
+@pytest.mark.parametrize(
+    ("fields", "headers", "is_hit"),
+    [
+        ({}, {}, False),
+        ({"store": False}, {}, True),
+        ({}, {"x-cache-mode": "offline"}, True),
+        ({"instructions": "You are extracting content on behalf of a user."}, {}, True),
+        (ANSWERED, {}, False),
+        (ANSWERED | {"tools": [SNAPSHOT]}, {}, True),
+        ({"tools": [SNAPSHOT]}, {}, False),
+        (ANSWERED | {"tools": [SNAPSHOT], "previous_response_id": "resp_0"}, {}, False),
+    ],
+    ids=[
+        *("kept", "not kept", "offline", "an agent that asks everything at once", "a history in full"),
+        *("an agent that carries it", "its first call", "such an agent that names an answer"),
+    ],
+)
+def test_an_answer_that_the_provider_keeps_is_not_rebound(
+    tmp_path: Path, fields: dict[str, Any], headers: dict[str, str], is_hit: bool
+) -> None:
     async def life(house: House) -> None:
-        headers = ON | {"x-cache-mode": mode}
-        answer = await rebound(house, headers)
-        assert answer["output"][0]["content"][0]["text"] == f"used {SECOND}"
-        assert answer["id"] != "resp_1"
-        assert (await asked_again(house, headers))["id"] not in ("resp_1", answer["id"])
-        following = responses(house, user("go on"), headers=headers, previous_response_id=answer["id"])
-        assert not isinstance(await following.resolve(), Serve)  # the recorded one is about the other folder
+        def asks(folder: str, headers: dict[str, str]) -> Exchange:
+            asked = [{"role": "user", "content": f"use {folder}"}, *fields.get("input", ())]
+            return house.begins("/responses", {"model": "m", **fields, "input": asked}, headers)
+
+        item = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "done"}]}
+        body = {"id": "resp_1", "object": "response", "status": "completed", "model": "m", "output": [item]}
+        answer = Response(200, {"content-type": "application/json"}, json.dumps(body).encode(), 1.0)
+        await results(house, asks(FIRST, ON), answer)
+        result = await results(house, asks(SECOND, ON | headers), answer)
+        assert (result.outcome is Outcome.HIT) is is_hit
+        assert is_hit or "the provider keeps the answer" in reason(result)
 
     run(tmp_path, life)
-
-
-def test_a_request_that_names_a_rebound_answer_goes_upstream_with_the_conversation(tmp_path: Path) -> None:
-    async def life(house: House) -> None:
-        answer = await rebound(house)
-        following = responses(house, user("go on"), previous_response_id=answer["id"], store=True)
-        conversation = [user(f"use {SECOND}"), *answer["output"], user("go on")]
-        assert await forwarded(following) == {"model": "m", "store": True, "input": conversation}
-        other = responses(house, user("go on"), previous_response_id="resp_1x")
-        assert (await forwarded(other))["previous_response_id"] == "resp_1x"
-
-    run(tmp_path, life)
-
-
-def test_the_items_of_a_rebound_answer_go_upstream_in_full(tmp_path: Path) -> None:
-    async def life(house: House) -> None:
-        answer = await rebound(house)
-        named = {"type": "item_reference", "id": "msg_1"}
-        mine = responses(house, user(f"use {SECOND}"), named, user("why?"))
-        assert (await forwarded(mine))["input"] == [user(f"use {SECOND}"), *answer["output"], user("why?")]
-        recorded = responses(house, user(f"use {FIRST}"), named, user("why?"))
-        assert (await forwarded(recorded))["input"] == [user(f"use {FIRST}"), named, user("why?")]
-
-    run(tmp_path, life)
-
-
-def test_several_processes_do_not_rebind_what_another_might_be_asked_about(tmp_path: Path) -> None:
-    async def life(house: House) -> None:
-        await results(house, responses(house, user(f"use {FIRST}")), responding("1", "done"))
-        result = await results(house, responses(house, user(f"use {SECOND}")), responding("2", "done"))
-        assert "the provider keeps the answer under its id" in reason(result)
-
-    run(tmp_path, life, WORKERS="2")
 
 
 def test_what_is_known_about_a_run_is_bound(tmp_path: Path) -> None:

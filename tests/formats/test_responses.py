@@ -625,6 +625,25 @@ QUESTION: Json = {"role": "user", "content": "Add."}
 RESULT: Json = {"type": "function_call_output", "call_id": "call_1", "output": "3"}
 
 
+@pytest.mark.parametrize(
+    ("body", "repeats"),
+    [
+        ({"input": "Add."}, False),
+        ({"input": [QUESTION]}, False),
+        ({"input": [QUESTION, {"role": "assistant", "content": "an example, made up"}, QUESTION]}, False),
+        ({"input": [QUESTION, FUNCTION, RESULT]}, True),
+        ({"input": [QUESTION, COMPUTER]}, True),
+        ({"input": [QUESTION, MESSAGE, QUESTION]}, True),
+        ({"input": [FUNCTION, RESULT], "previous_response_id": "resp_1"}, False),
+        ({"input": [RESULT], "previous_response_id": "resp_1"}, False),
+        ({"input": [QUESTION, {"type": "item_reference", "id": "fc_1"}, RESULT, MESSAGE]}, False),
+        ({"input": [QUESTION, {"id": "msg_1"}, MESSAGE]}, False),
+    ],
+)
+def test_a_request_repeats_earlier_answers_if_it_holds_them_in_full(body: Json, repeats: bool) -> None:
+    assert FORMAT.repeats_answers(body) is repeats
+
+
 @pytest.mark.parametrize(("store", "is_kept"), [({}, True), ({"store": True}, True), ({"store": False}, False)])
 def test_an_answer_is_kept_unless_the_request_says_otherwise(store: Json, is_kept: bool) -> None:
     assert FORMAT.keeps_answer({"input": [QUESTION, FUNCTION, RESULT]} | store) is is_kept

@@ -162,7 +162,7 @@ def test_a_conversation_can_be_read(request_body: dict[str, Any], more: tuple[st
         pytest.param({"prompt": "Once"}, ["Once"], id="a prompt"),
         pytest.param({"prompt": ["Once", "Twice"]}, ["[0] Once", "[1] Twice"], id="prompts"),
         pytest.param({"input": [1, 2, 3]}, ["[0] 3 tokens"], id="tokens"),
-        pytest.param({"input": [[1, 2], [3]]}, ["[0] 2 tokens", "[1] 1 tokens"], id="lists of tokens"),
+        pytest.param({"input": [[1, 2], [3]]}, ["[0] 2 tokens", "[1] 1 token"], id="lists of tokens"),
         pytest.param({"input": ["x"] * 150}, ["[99] x", "… 50 more"], id="many inputs"),
     ],
 )
@@ -200,7 +200,7 @@ def test_inputs_are_shown_in_a_line_each(body: dict[str, Any], lines: list[str])
         ),
         pytest.param(
             {"data": [{"index": 0, "embedding": [0.5] * 1536}, {"index": 1, "embedding": "A" * 8192}]},
-            ("[0] 1536 numbers: 0.5, 0.5, 0.5, 0.5, …", "[1] 1536 numbers as base64"),
+            ("[0] 1,536 numbers: 0.5, 0.5, 0.5, 0.5, …", "[1] 1,536 numbers as base64"),
             id="embeddings",
         ),
         pytest.param({"error": {"message": "no"}}, ('error: {"message": "no"}',), id="an error"),

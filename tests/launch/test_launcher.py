@@ -117,13 +117,19 @@ def test_a_bad_setting_is_refused_before_mitmproxy_is_loaded(arguments: list[str
 
 ALLOCATE = """
 import resource
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from computer_use_cache.launch import launcher
 
 launcher.keep_freed_memory()
-for number in range(6):
-    if number == 1:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    b"x" * 40_000_000  # larger than what glibc would ever keep by itself
+with ThreadPoolExecutor(5) as threads:  # which take turns
+    all_started = Barrier(5)
+    list(threads.map(lambda _: all_started.wait(), range(5)))
+    for number in range(6):
+        if number == 1:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        # larger than what glibc would ever keep by itself
+        threads.submit(lambda: len(b"x" * 40_000_000)).result()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 

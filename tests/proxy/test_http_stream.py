@@ -69,6 +69,7 @@ class Wire:
             connections=Connections(),
         )
         self.flows: list[weakref.ref[http.HTTPFlow]] = []
+        self.requests: list[weakref.ref[http.Request]] = []
         self.sent: dict[object, bytes] = {}
         self.server: Any = None
         self.timers: list[commands.RequestWakeup] = []
@@ -94,22 +95,37 @@ class Wire:
                 flow = getattr(command, "flow", None)
                 if flow is not None and not any(known() is flow for known in self.flows):
                     self.flows.append(weakref.ref(flow))
+                    self.requests.append(weakref.ref(flow.request))
                 yield events.HookCompleted(command)
 
 
-@pytest.mark.parametrize("response", RESPONSES)
-def test_a_flow_is_freed_when_its_exchange_ends(response: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def without_collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Only what nothing refers to is freed."""
     # mitmproxy's type checks leave cycles of their own, which the garbage collector soon finds because they are young.
     monkeypatch.setattr(typecheck, "check_option_type", lambda *_: None)
-    wire = Wire()
     gc.disable()
-    try:
-        for _ in range(2):
-            wire.give(events.DataReceived(wire.context.client, REQUEST))
-            wire.give(events.DataReceived(wire.server, RESPONSES[response]))
-        while wire.timers:
-            wire.give(events.Wakeup(wire.timers.pop()))
-        assert wire.sent[wire.context.client].count(b"200 OK") == 2
-        assert [flow() for flow in wire.flows] == [None, None]
-    finally:
-        gc.enable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.parametrize("response", RESPONSES)
+def test_a_flow_is_freed_when_its_exchange_ends(response: str, without_collector: None) -> None:
+    wire = Wire()
+    for _ in range(2):
+        wire.give(events.DataReceived(wire.context.client, REQUEST))
+        wire.give(events.DataReceived(wire.server, RESPONSES[response]))
+    while wire.timers:
+        wire.give(events.Wakeup(wire.timers.pop()))
+    assert wire.sent[wire.context.client].count(b"200 OK") == 2
+    assert [flow() for flow in wire.flows] == [None, None]
+
+
+def test_a_closed_connection_does_not_hold_its_last_request(without_collector: None) -> None:
+    wire = Wire()
+    wire.give(events.DataReceived(wire.context.client, REQUEST.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")))
+    wire.give(events.DataReceived(wire.server, RESPONSES["whole"]))
+    while wire.timers:
+        wire.give(events.Wakeup(wire.timers.pop()))
+    assert wire.sent[wire.context.client].endswith(b"{}")
+    assert [request() for request in wire.requests] == [None]

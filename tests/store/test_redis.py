@@ -388,7 +388,7 @@ def test_the_command_line_works_on_the_shared_store(
     counted = json.loads(capsys.readouterr().out)
     assert (counted["entries"], counted["cache_dir"]) == (1, store_server.connection_url)
     assert main(["clear", "--yes"]) == 0
-    assert "Removed 1 entries" in capsys.readouterr().out
+    assert "Removed 1 entry" in capsys.readouterr().out
     monkeypatch.setenv("CACHE_MODE", "offline")
     assert main(["doctor", "--json"]) == 0
     assert list(tmp_path.iterdir()) == []

@@ -20,7 +20,6 @@ from computer_use_cache.cache.concealing import Finder
 from computer_use_cache.cache.judging import Judged
 from computer_use_cache.cache.known_keys import KnownKeys
 from computer_use_cache.cache.lookup import checked, offline_error, unread
-from computer_use_cache.cache.own_answers import OwnAnswers
 from computer_use_cache.cache.plan import Plan, Route
 from computer_use_cache.cache.policy import Controls
 from computer_use_cache.cache.samples import Samples
@@ -68,7 +67,6 @@ class Cache:
         self.store = store
         self.proxy_id = secrets.token_hex(4)
         self.samples = Samples()
-        self.own_answers = OwnAnswers()
         self._finder = Finder()
         self._keys = KnownKeys()
         self._kept = Seen[str]()
@@ -82,7 +80,7 @@ class Cache:
 
     def plans_quickly(self, length: int) -> bool:
         """Whether a body of `length` bytes can be planned on the event loop; a longer one needs a thread."""
-        return length <= _QUICK_BYTES and not self.settings.normalize and not self.own_answers
+        return length <= _QUICK_BYTES and not self.settings.normalize
 
     def prepares_quickly(self, plan: Plan) -> bool:
         """Whether credentials and entries of the same template are found in less time than a thread takes to wake up.
@@ -115,12 +113,6 @@ class Cache:
 
     def plan_body(self, route: Route, sent_body: bytes) -> Plan:
         """The plan for a request with this body. Raises RequestError to refuse it."""
-        if not self.own_answers or not route.format.chain:
-            return self._plan_body(route, sent_body)
-        plan = self._plan_body(route, self.own_answers.in_full(route.format, sent_body))
-        return replace(plan, forward=self.own_answers.with_items(route.format, plan.forward))
-
-    def _plan_body(self, route: Route, sent_body: bytes) -> Plan:
         format, controls, unreadable = route.format, route.controls, None
         content_type = route.request.headers.get("content-type", "")
         is_form = format.takes_forms and forms.is_form(content_type)

@@ -169,7 +169,7 @@ def _whole(headers: Mapping[str, str], name: str, least: int) -> int | None:
     if text is None:
         return None
     if not re.fullmatch(r"[0-9]{1,12}", text.strip()) or int(text) < least:
-        raise RequestError(400, f"{_title(name)}: {text!r} is not a whole number of at least {least}.")
+        raise RequestError(400, f"{_title(name)}: {text!r} is not a whole number from {least} to 999999999999.")
     return int(text)
 
 

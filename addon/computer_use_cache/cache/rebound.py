@@ -18,7 +18,6 @@ from computer_use_cache.cache.lookup import usable
 from computer_use_cache.cache.plan import Plan, Template
 from computer_use_cache.cache.policy import Controls
 from computer_use_cache.cache.replay import NO_MOVES, Replayed, replay_rebound
-from computer_use_cache.errors import FormatError
 from computer_use_cache.formats.base import Json
 from computer_use_cache.keys.canonical_json import canonical, parse_body
 from computer_use_cache.models import Bypass, Entry
@@ -142,6 +141,8 @@ def approved(cache: Cache, plan: Plan, entry: Entry) -> Replayed | Refusal:
     moves = _moves(entry, plan.template.values, plan.template.profile)
     if isinstance(moves, Refusal):
         return moves
+    if moves and needs_state(plan):
+        return Refusal(Cause.STATE)
     if moves and not plan.verdict.rebinds:
         return Refusal(Cause.OFF)
     pictures = _approved_pictures(cache, plan, entry, moves)
@@ -187,25 +188,12 @@ def _finder(cache: Cache, plan: Plan, entry: Entry) -> Find:
 def _rebound(cache: Cache, plan: Plan, entry: Entry, moves: Moves | Refusal) -> Replayed | Refusal:
     if isinstance(moves, Refusal):
         return moves
-    if moves and _needs_one_process(cache, plan):
-        return Refusal(Cause.STATE)
     text = plan.template.text if plan.template else b""
     answer = replay_rebound(plan, entry, moves, text, cache.settings.hit_usage)
-    if isinstance(answer, Refusal) or not moves:
+    if isinstance(answer, Refusal) or answer.counts:
         return answer
     moved = {value.kind: 0 for value, _ in moves.pairs}  # the requests differ, although the answer repeats none of it
-    pieces = answer.pieces
-    if plan.format.keeps_answer(plan.body):
-        try:
-            pieces = cache.own_answers.given(plan, pieces)
-        except FormatError as error:
-            return Refusal(Cause.MALFORMED, str(error))
-    return Replayed(pieces, answer.counts or moved)
-
-
-def _needs_one_process(cache: Cache, plan: Plan) -> bool:
-    """Whether a later request could name the answer by its id, and reach a process that does not know it."""
-    return cache.settings.workers > 1 and plan.format.keeps_answer(plan.body) and plan.route.controls.upstream
+    return Replayed(answer.pieces, moved)
 
 
 def _values(entry: Entry) -> list[Value]:
@@ -241,3 +229,12 @@ def attempt(plan: Plan, entry: Entry, recorded: Json, present: Json, bindings: B
 def recorded_bindings(entry: Entry) -> Bindings:
     """The bindings of the run that recorded an entry."""
     return Bindings({value.kind: value.text for value in _values(entry) if value.kind in CONSTANT})
+
+
+def needs_state(plan: Plan) -> bool:
+    """Whether a later call could name a rebound answer by its id, under which the provider keeps the other run's
+    history."""
+    if not plan.format.keeps_answer(plan.body) or not plan.route.controls.upstream:
+        return False
+    profile = _profile(plan)
+    return not (profile.one_shot or (profile.carries_history and plan.format.repeats_answers(plan.body)))

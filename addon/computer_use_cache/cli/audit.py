@@ -23,7 +23,7 @@ from rich.table import Column, Table
 
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cli.clear import opened_store
-from computer_use_cache.cli.progress import counted
+from computer_use_cache.cli.progress import with_count
 from computer_use_cache.diagnosis.audit import Question, changed, inexact_hits, question
 from computer_use_cache.diagnosis.differences import Difference
 from computer_use_cache.formats.base import Json
@@ -31,6 +31,7 @@ from computer_use_cache.models import Entry, Response, Skipped
 from computer_use_cache.setting_values import is_loopback
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Store
+from computer_use_cache.units import counted
 
 _AT_ONCE = 4
 _NEWEST = 10_000
@@ -39,18 +40,18 @@ _NEWEST_RUNS = 200
 
 
 @click.command()
-@click.option("--sample", default=20, show_default=True, type=click.IntRange(1, 1000), help="How many to send.")
+@click.option("--sample", default=20, type=click.IntRange(1, 1000), metavar="N", help="How many to send.  [20]")
 @click.option("--inexact", is_flag=True, help="Only hits on pictures whose pixels differed.")
 @click.option("--model", help="Only entries of this model.")
 @click.option("--yes", is_flag=True, help="Spend the money without asking first.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def audit(sample: int, inexact: bool, model: str | None, yes: bool, as_json: bool) -> None:
-    """Send a sample of the stored requests to the upstream again, and report how many answers changed.
+    """Ask upstream again for a sample, and count what changed.
 
-    The store does not change. Requests are left out if their screenshots are not stored (because they were imported,
-    the store is shared, or they are among the oldest of a large store) or if their upstream is not UPSTREAM_BASE_URL,
-    where UPSTREAM_API_KEY belongs. Ids, times and usage change with every call and do not count. A model with a
-    temperature above 0 seldom says the same thing twice.
+    The sample is of the stored requests. The store does not change. Requests are left out if their screenshots are not
+    stored (because they were imported, the store is shared, or they are among the oldest of a large store) or if their
+    upstream is not UPSTREAM_BASE_URL, where UPSTREAM_API_KEY belongs. Ids, times and usage change with every call and
+    do not count. A model with a temperature above 0 seldom says the same thing twice.
 
     With --inexact, it samples last week's hits on pictures whose pixels differed from the recorded ones. It compares
     the answers that were served, and names the rule by which the pictures counted as the same.
@@ -63,10 +64,8 @@ def audit(sample: int, inexact: bool, model: str | None, yes: bool, as_json: boo
         reasons = "; ".join(f"{count}: {reason}" for reason, count in left_out.items()) or "there are no fresh entries"
         raise click.ClickException(f"no stored request can be asked again ({reasons})")
     if not yes:
-        question_text = (
-            f"Send {len(questions)} requests to {settings.upstream_base_url}? Each costs what it cost before."
-        )
-        click.confirm(f"{question_text} (--yes does not ask)", abort=True, err=True)
+        what = f"{counted(len(questions), 'request', 'requests')} to {settings.upstream_base_url}"
+        click.confirm(f"Send {what}? Each costs what it cost before. (--yes does not ask)", abort=True, err=True)
     rows = [_row(asked, outcome) for asked, outcome in _asked(questions, settings)]
     counts = Counter(row["outcome"] for row in rows)
     report = {"asked": len(rows), **{name: counts[name] for name in ("same", "changed", "failed")}}
@@ -92,7 +91,7 @@ def _sampled(found: Iterable[Question | Skipped], size: int) -> tuple[list[Quest
 def _stored(store: Store, settings: Settings, model: str | None) -> Iterator[Question | Skipped]:
     """The stored requests, in a random order."""
     now = time.time()
-    newest = counted(islice(store.entries(), _NEWEST), "entries read")
+    newest = with_count(islice(store.entries(), _NEWEST), "entries read")
     keys = [entry.key for entry in newest if _is_meant(entry, model) and entry.is_fresh(now)]
     for key in random.sample(keys, len(keys)):
         entry = store.get(key)

@@ -19,6 +19,7 @@ from computer_use_cache.runs.finding import UnknownRun, find
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Choice, Store
 from computer_use_cache.store.opening import open_store
+from computer_use_cache.units import counted
 
 url_option = click.option("--url", help="The proxy to ask, such as http://127.0.0.1:8000; by default HOST and PORT.")
 
@@ -43,7 +44,10 @@ def clear(
     yes: bool,
     url: str | None,
 ) -> None:
-    """Remove all entries and runs, or the entries that match every given option. Asks first on a terminal."""
+    """Remove all entries and runs, or those that are named.
+
+    With several options, only entries that match all of them. Asks first on a terminal.
+    """
     settings = Settings.load(os.environ)
     given = {"model": model, "older_than": older_than, "namespace": namespace}
     chosen = {name: value for name, value in given.items() if value is not None}
@@ -73,7 +77,7 @@ def clear(
             with opened_store(settings) as store:
                 before = None if older_than is None else time.time() - older_than
                 deleted = store.clear(Choice(model, namespace, before) if chosen else None)
-    click.echo(f"Removed {deleted} entries from {folder}.")
+    click.echo(f"Removed {counted(deleted, 'entry', 'entries')} from {folder}.")
 
 
 def _clear_run(name: str, place: str | None, settings: Settings) -> str:

@@ -20,10 +20,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
-from computer_use_cache.accounting.units import duration
 from computer_use_cache.demo import stand_in
 from computer_use_cache.errors import CacheError
 from computer_use_cache.settings import Settings
+from computer_use_cache.units import duration
 
 _PROGRAM = (sys.executable, "-m", "computer_use_cache")
 _PYTHON = Path(sys.executable)
@@ -63,7 +63,7 @@ class _Step:
 )
 @click.option("--no-open", is_flag=True, help="Do not show the page in the browser.")
 def demo(output: Path, no_open: bool) -> None:
-    """Show what the cache does: record a small agent, replay it, and show both runs as a page.
+    """Record a small agent, replay it, and show both runs.
 
     Takes about ten seconds, needs neither a key nor a network, and leaves only the page behind.
     """

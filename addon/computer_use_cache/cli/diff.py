@@ -26,10 +26,10 @@ from computer_use_cache.settings import Settings
 @click.argument("right", metavar="RUN")
 @click.option("--json", "to_json", is_flag=True, help="Print JSON.")
 def diff(left: str, right: str, to_json: bool) -> int:
-    """Show the step where two runs diverge, and how: texts, tool arguments, pictures and answers.
+    """Show the step where two runs diverge, and how.
 
-    Values that move from run to run, such as the time, do not count. The exit status is 0 if the runs are the same and
-    1 if they diverge.
+    Compares texts, tool arguments, pictures and answers. Values that move from run to run, such as the time, do not
+    count. The exit status is 0 if the runs are the same and 1 if they diverge.
     """
     settings = Settings.load(os.environ)
     with opened_store(settings) as store:

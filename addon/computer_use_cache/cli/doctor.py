@@ -22,10 +22,12 @@ from computer_use_cache.cli import client, reach
 from computer_use_cache.cli.misspelt import meant
 from computer_use_cache.errors import CacheError, SettingError
 from computer_use_cache.launch import authority, launcher, trust
+from computer_use_cache.network import Proxies
 from computer_use_cache.setting_declaration import Declaration
 from computer_use_cache.setting_values import Mode
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.opening import open_store
+from computer_use_cache.units import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ def _checks() -> Iterator[_Check]:
     try:
         settings = Settings.load(os.environ)
         settings.check_exposure([settings.host])
+        Proxies.from_environment(os.environ)
     except SettingError as error:
         # Nothing below can be said without settings.
         yield _Check("settings", False, str(error))
@@ -128,7 +131,7 @@ def _store(settings: Settings) -> _Check:
         with contextlib.closing(open_store(settings)) as store:
             if settings.mode in (Mode.READONLY, Mode.OFFLINE):
                 entries = store.size().entries
-                can = f"{settings.store_place} can be read ({entries} entries)"
+                can = f"{settings.store_place} can be read ({counted(entries, 'entry', 'entries')})"
                 return _Check("store", True, f"{can}, which is enough for CACHE_MODE={settings.mode}")
             store.probe()
     except CacheError as error:

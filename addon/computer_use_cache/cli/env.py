@@ -48,7 +48,10 @@ def env(shell: str, host: str | None, port: str | None) -> None:
 @click.option("--dir", "folder", type=click.Path(path_type=Path), default=".", help="The folder to write to.  [.]")
 @click.option("--force", is_flag=True, help="Overwrite an existing .env.")
 def init(folder: Path, force: bool) -> None:
-    """Write a .env file that explains every setting, with all defaults commented out."""
+    """Write a .env file that explains every setting.
+
+    All defaults in it are commented out.
+    """
     path = folder / ".env"
     existed = path.exists()
     if existed and not force:
@@ -58,7 +61,8 @@ def init(folder: Path, force: bool) -> None:
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         file.write(_dotenv())
     click.echo(f"{'Overwrote' if existed else 'Wrote'} {path}.")
-    click.echo(f"Next: uncomment what you want to set, then run: set -a; . {path}; set +a; computer-use-cache start")
+    sourced = path if path.is_absolute() else f"./{path}"  # without a slash, `.` searches the PATH
+    click.echo(f"Next: uncomment what you want to set, then run: set -a; . {sourced}; set +a; computer-use-cache start")
 
 
 def _dotenv() -> str:

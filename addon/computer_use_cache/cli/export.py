@@ -12,12 +12,13 @@ import click
 
 from computer_use_cache.cli.chosen_run import chosen_run
 from computer_use_cache.cli.clear import opened_store
-from computer_use_cache.cli.progress import counted
+from computer_use_cache.cli.progress import with_count
 from computer_use_cache.models import Entry
 from computer_use_cache.run_models import Run
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import KEPT_RUNS, Choice, RunLog
 from computer_use_cache.transfer import jsonl, run_lines
+from computer_use_cache.units import counted
 
 
 @click.command("export")
@@ -26,11 +27,12 @@ from computer_use_cache.transfer import jsonl, run_lines
 @click.option("--namespace", help="Only entries of this namespace, and no runs.")
 @click.option("--run", "run_name", metavar="RUN", help="Only this run, and the entries of its calls.")
 def export_entries(path: Path | None, model: str | None, namespace: str | None, run_name: str | None) -> None:
-    """Write the entries and the runs as JSON lines to PATH, or to standard output; `import` reads them back.
+    """Write the entries and the runs as JSON lines.
 
-    There is one entry per line, sorted by key, so the same entries give the same bytes; then one run per line. The file
-    holds prompts and answers unchanged, but no credentials. Each entry keeps the time at which it expires; one that was
-    recorded with CACHE_TTL_SECONDS=0 never does.
+    They go to PATH, or to standard output; `import` reads them back. There is one entry per line, sorted by key, so the
+    same entries give the same bytes; then one run per line. The file holds prompts and answers unchanged, but no
+    credentials. Each entry keeps the time at which it expires; one that was recorded with CACHE_TTL_SECONDS=0 never
+    does.
     """
     if run_name and (model or namespace):
         raise click.UsageError("--run names one run: leave the other options out")
@@ -43,10 +45,11 @@ def export_entries(path: Path | None, model: str | None, namespace: str | None, 
                 click.echo(line, nl=False)
             return
         try:
-            count = jsonl.write(path, counted(content, "lines written"))
+            count = jsonl.write(path, with_count(content, "lines written"))
         except OSError as error:
             raise click.ClickException(f"{path} cannot be written: {error.strerror}") from None
-    click.echo(f"Exported {count - len(runs)} entries{f' and {len(runs)} runs' if runs else ''} to {path}.")
+    more = f" and {counted(len(runs), 'run', 'runs')}" if runs else ""
+    click.echo(f"Exported {counted(count - len(runs), 'entry', 'entries')}{more} to {path}.")
 
 
 def _chosen(log: RunLog, choice: Choice, run_name: str | None) -> tuple[list[Run], Callable[[Entry], bool]]:

@@ -18,6 +18,7 @@ from computer_use_cache.run_models import Call, Fork
 from computer_use_cache.runs import drift
 from computer_use_cache.runs.finding import LAST
 from computer_use_cache.setting_values import Mode
+from computer_use_cache.units import counted
 
 
 @click.command()
@@ -46,11 +47,11 @@ def fork(
     pairs: tuple[str, ...],
     **flags: str | None,
 ) -> int:
-    """Run the command of RUN again, in its folder, and leave the recorded path at step N.
+    """Run a recorded command again, differently from step N on.
 
-    RUN is an id or `last`. The calls before step N are answered from the cache. Step N goes to another model, gets
-    the answer in FILE, or is sent upstream unchanged; all later calls go upstream. The fork is recorded as a run whose
-    parent is RUN. Its entries replace none of RUN's.
+    RUN is an id, its beginning, or `last` (the default). Its command runs in its folder. The calls before step N are
+    answered from the cache. Step N goes to another model, gets the answer in FILE, or is sent upstream unchanged; all
+    later calls go upstream. The fork is recorded as a run whose parent is RUN. Its entries replace none of RUN's.
 
     The exit status is the command's, or 1 if it never reached step N.
     """
@@ -78,7 +79,9 @@ def fork(
 def _forked(repeat: Rerun, step: int, model: str) -> Rerun:
     """The new run as a fork at a step of the recorded one."""
     if step > len(repeat.calls):
-        raise click.UsageError(f"--from {step}: run {repeat.recorded.id} has {len(repeat.calls)} steps")
+        raise click.UsageError(
+            f"--from {step}: run {repeat.recorded.id} has {counted(len(repeat.calls), 'step', 'steps')}"
+        )
     after = len(drift.answered(repeat.calls[: step - 1]))
     new = repeat.new
     earlier = (one for one in new.forks if one.after < after)

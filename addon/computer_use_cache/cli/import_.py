@@ -12,13 +12,14 @@ from pathlib import Path
 import click
 
 from computer_use_cache.cache.cache import Cache
-from computer_use_cache.cli.progress import counted
+from computer_use_cache.cli.progress import with_count
 from computer_use_cache.errors import FormatError
 from computer_use_cache.setting_values import is_loopback
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.opening import open_store
 from computer_use_cache.transfer import original_tool, parallel, recordings
 from computer_use_cache.transfer.recordings import Kind, Read, Summary
+from computer_use_cache.units import counted
 
 _MOST_NAMED = 20
 
@@ -39,7 +40,7 @@ def import_recordings(sources: tuple[Path, ...], as_json: bool) -> None:
     store = open_store(settings)
     try:
         cache = recordings.importing_cache(settings, store, loopback=is_loopback(settings.host))
-        read = counted(_read_all(sources, cache, unreadable), "recordings read")
+        read = with_count(_read_all(sources, cache, unreadable), "recordings read")
         summary = recordings.keep_all(cache, read, time.time())
     finally:
         store.close()
@@ -81,8 +82,8 @@ def _read(path: Path, cache: Cache) -> Iterator[Read]:
 
 
 def _print(summary: Summary, settings: Settings) -> None:
-    runs = f" and {summary.runs} runs" if summary.runs else ""
-    click.echo(f"Imported {summary.kept} entries{runs} into {settings.store_place}.")
+    runs = f" and {counted(summary.runs, 'run', 'runs')}" if summary.runs else ""
+    click.echo(f"Imported {counted(summary.kept, 'entry', 'entries')}{runs} into {settings.store_place}.")
     for reason, count in sorted(summary.skipped.items()):
         click.echo(f"Skipped {count}: {reason}")
     for each in summary.damaged[:_MOST_NAMED]:

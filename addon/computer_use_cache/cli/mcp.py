@@ -7,7 +7,7 @@ import click
 
 @click.command("mcp")
 def serve_mcp() -> None:
-    """Serve the commands about runs to an agent as tools, over stdio.
+    """Serve the commands about runs to agents, over stdio.
 
     The agent starts this itself: `install --mcp` adds it to the configurations of agents.
     """

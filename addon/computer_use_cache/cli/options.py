@@ -11,6 +11,7 @@ import click
 from computer_use_cache.cli.misspelt import meant
 from computer_use_cache.errors import SettingError
 from computer_use_cache.launch import environment
+from computer_use_cache.network import Proxies
 from computer_use_cache.setting_declaration import Surface
 from computer_use_cache.settings import Settings
 
@@ -51,8 +52,10 @@ def given(
 ) -> tuple[Settings, dict[str, str], list[str]]:
     """The settings, with those that the command line gives; their texts by option; and arguments for mitmproxy.
 
-    `defaults` are a command's own, by the setting's name. Raises SettingError.
+    `defaults` are a command's own, by the setting's name. Raises SettingError, also for the proxies that the
+    environment names.
     """
+    Proxies.from_environment(os.environ)  # only to have a bad one refused before mitmproxy is loaded
     variables, options, own = dict(os.environ), dict[str, str](), list[str]()
     names = {item.option for item in Settings.declarations()}
     for pair in pairs:

@@ -15,7 +15,7 @@ def working(description: str) -> AbstractContextManager[object]:
     return Console(stderr=True).status(description) if sys.stderr.isatty() else nullcontext()
 
 
-def counted[T](items: Iterable[T], description: str) -> Iterator[T]:
+def with_count[T](items: Iterable[T], description: str) -> Iterator[T]:
     """Pass the items through, counting them on standard error."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn())
     console = Console(stderr=True)

@@ -9,6 +9,7 @@ from computer_use_cache.cli import drifts, options, rerun
 from computer_use_cache.models import Outcome
 from computer_use_cache.runs.finding import LAST
 from computer_use_cache.setting_values import Mode
+from computer_use_cache.units import counted
 
 _DRIFTED = 3
 
@@ -32,25 +33,27 @@ def replay(
     pairs: tuple[str, ...],
     **flags: str | None,
 ) -> int:
-    """Run the command of RUN again, in its folder, with every model call answered from the cache.
+    """Run a recorded command again, answered by the cache alone.
 
-    RUN is an id or `last`. Nothing goes upstream. Prints each call that is not recorded, and where the nearest
-    recorded request differs. The replay is recorded as a run whose parent is RUN.
+    RUN is an id, its beginning, or `last` (the default). Its command runs in its folder. Nothing goes upstream. Prints
+    each call that is not recorded, and where the nearest recorded request differs. The replay is recorded as a run
+    whose parent is RUN.
 
     The exit status is the command's, or 3 if it left the recorded path.
     """
     repeat = rerun.prepare(run, flags, pairs, Mode.OFFLINE, base_url=base_url, yes=yes, here=here)
     status = repeat.run(as_json=as_json)
     calls, found = repeat.drifts()
+    made = counted(len(calls), "call", "calls")
     hits = sum(call.outcome is Outcome.HIT for call in calls)
     if as_json:
         result = {"run": repeat.new.id, "parent": repeat.recorded.id, "status": status, "calls": len(calls)}
         click.echo(msgspec.json.encode(result | {"hits": hits, "drifts": found}))
     elif found:
-        click.echo(f"Run {repeat.recorded.id} drifted: {hits} of {len(calls)} calls were recorded.", err=True)
+        click.echo(f"Run {repeat.recorded.id} drifted: {made}, {hits} of them recorded.", err=True)
         rerun.print_drifts(found)
     else:
-        click.echo(f"Run {repeat.recorded.id} replayed: all {len(calls)} calls were recorded.", err=True)
+        click.echo(f"Run {repeat.recorded.id} replayed: {made}, all recorded.", err=True)
     if annotate:
         for one in found:
             click.echo(drifts.annotation(one, annotate))

@@ -50,10 +50,11 @@ class _Pattern(click.ParamType[re.Pattern[str]]):
 def report(
     *, runs: tuple[str, ...], output: Path | None, opens: bool, no_media: bool, redact: tuple[re.Pattern[str], ...]
 ) -> None:
-    """Write RUN as a page: each step with its screenshot, what the model did on it, and why a call was a miss.
+    """Write a run as a page, with its screenshots and clicks.
 
-    RUN is an id, its beginning, `last` (the default), or `last~1` for the one before. Two runs are shown beside each
-    other. The page is one file that loads nothing from anywhere. It holds all texts and pictures, but no credentials.
+    Each step shows its screenshot, what the model did on it, and why a call was a miss. RUN is an id, its beginning,
+    `last` (the default), or `last~1` for the one before. Two runs are shown beside each other. The page is one file
+    that loads nothing from anywhere. It holds all texts and pictures, but no credentials.
     """
     if len(runs) > _MOST_RUNS:
         raise click.UsageError("a page shows one run or two")

@@ -50,10 +50,11 @@ def run_command(
     command: tuple[str, ...],
     **flags: str | None,
 ) -> int:
-    """Run COMMAND with its model calls cached, wherever it sends them.
+    """Run COMMAND with its model calls cached.
 
-    A private proxy lives as long as the command, which finds it and its certificates through environment variables.
-    Calls to CACHE_HOSTS are cached, all others pass through untouched. The exit status is the command's.
+    It may send them anywhere. A private proxy lives as long as the command, which finds it and its certificates through
+    environment variables. Calls to CACHE_HOSTS are cached, all others pass through untouched. The exit status is the
+    command's.
     """
     settings, texts, own = options.given(flags, pairs, options.of_run())
     program = shutil.which(command[0])

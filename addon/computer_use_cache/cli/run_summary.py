@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from computer_use_cache.accounting.ledger import Ledger
 from computer_use_cache.accounting.statistics import Statistics
-from computer_use_cache.accounting.units import counted, dollars
 from computer_use_cache.cli import settings_file, unseen
 from computer_use_cache.diagnosis import causes, near_miss
 from computer_use_cache.errors import CacheError
@@ -16,6 +15,7 @@ from computer_use_cache.formats.base import Json
 from computer_use_cache.run_models import Run
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.opening import open_store
+from computer_use_cache.units import counted, dollars
 
 _MOST_GROUPS = 4
 _MOST_LINES = 7
@@ -73,7 +73,13 @@ def _totals(before: Statistics, after: Statistics) -> str:
     rebound = after.rebound_hits - before.rebound_hits
     hits = counted(after.hits - before.hits, "hit", "hits") + (f" ({rebound} rebound)" if rebound else "")
     bypassed = sum(after.bypasses.values()) - sum(before.bypasses.values())
-    text = f"{hits}, {_misses(after.misses - before.misses)}, {bypassed} bypassed"
+    rare = {
+        "stale": after.stale - before.stale,
+        "coalesced": after.coalesced - before.coalesced,
+        "refused": after.refusals - before.refusals,
+    }
+    text = f"{hits}, {_misses(after.misses - before.misses)}, {bypassed:,} bypassed"
+    text += "".join(f", {number:,} {outcome}" for outcome, number in rare.items() if number)
     saved = _saved(after) - _saved(before)
     return f"{text}, saved {dollars(saved)}" if saved else text
 
@@ -94,9 +100,9 @@ def _near(groups: list[Json]) -> Iterator[str]:
         cure = settings_file.assignments(group["settings"])
         remedy = f"a hit with {cure}" if cure else group["uncured"]
         pictures = f"{group['pictures']}: " if group["pictures"] else ""
-        yield f"{_misses(group['misses'])} at {group['path']}: {pictures}{remedy}"
+        yield f"{_near_misses(group['misses'])} at {group['path']}: {pictures}{remedy}"
     if left := sum(group["misses"] for group in groups[_MOST_GROUPS:]):
-        yield f"{_misses(left)} elsewhere: see computer-use-cache explain --summary"
+        yield f"{_near_misses(left)} elsewhere: see computer-use-cache explain --summary"
 
 
 def _others(before: Statistics, after: Statistics, near: int) -> Iterator[str]:
@@ -115,6 +121,10 @@ def _more(before: Mapping[str, int], after: Mapping[str, int]) -> Iterator[tuple
     for reason, number in after.items():
         if more := number - before.get(reason, 0):
             yield reason, more
+
+
+def _near_misses(number: int) -> str:
+    return counted(number, "near miss", "near misses")
 
 
 def _misses(number: int) -> str:

@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from computer_use_cache.accounting.units import dollars
 from computer_use_cache.cli.clear import opened_store
 from computer_use_cache.run_models import Run
 from computer_use_cache.runs import as_json
 from computer_use_cache.runs.lines import printable
 from computer_use_cache.runs.totals import Totals, totals
 from computer_use_cache.settings import Settings
+from computer_use_cache.units import dollars
 
 
 @click.command()

@@ -11,7 +11,6 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from computer_use_cache.accounting.units import counted, dollars, duration
 from computer_use_cache.cli.chosen_run import chosen_run
 from computer_use_cache.cli.clear import opened_store
 from computer_use_cache.cli.differences import lines_of
@@ -29,6 +28,7 @@ from computer_use_cache.runs.totals import totals
 from computer_use_cache.screens.approval import Approval
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Store
+from computer_use_cache.units import counted, dollars, duration
 
 _LONGEST_TEXT = 4000
 
@@ -38,9 +38,9 @@ _LONGEST_TEXT = 4000
 @click.argument("step", required=False, type=click.IntRange(min=1))
 @click.option("--json", "to_json", is_flag=True, help="Print JSON.")
 def show(run: str, step: int | None, to_json: bool) -> None:
-    """Show the calls of RUN, by default the last one, or one STEP of it.
+    """Show the calls of a run, or one step of it.
 
-    RUN is an id, its beginning, `last`, or `last~1` for the one before. A step shows what its
+    RUN is an id, its beginning, `last` (the default), or `last~1` for the one before. A step shows what its
     request changed since the step before, the model's answer, and the reason for a miss.
     """
     settings = Settings.load(os.environ)
@@ -51,7 +51,7 @@ def show(run: str, step: int | None, to_json: bool) -> None:
             _show_run(store, chosen, calls, to_json=to_json)
             return
         if step > len(calls):
-            raise click.UsageError(f"{chosen.id} has {len(calls)} steps")
+            raise click.UsageError(f"{chosen.id} has {counted(len(calls), 'step', 'steps')}")
         *_, found = steps.load(store, calls[:step])
         near = _near(store, found, Approval(settings.image_mask))
     if to_json:
@@ -95,7 +95,8 @@ def _heading(run: Run, calls: list[Call]) -> Text:
     spent = f", spent {dollars(sums.spent_usd)}" if sums.spent_usd else ""
     origin = f", {printable(run.origin)}" if run.origin else ""
     number, hits = counted(sums.calls, "call", "calls"), counted(sums.hits, "hit", "hits")
-    counts = f"{number}, {hits}, {counted(sums.misses, 'miss', 'misses')}{saved}{spent}{status}{origin}"
+    refused = f", {sums.refusals:,} refused" if sums.refusals else ""
+    counts = f"{number}, {hits}, {counted(sums.misses, 'miss', 'misses')}{refused}{saved}{spent}{status}{origin}"
     return Text.assemble(
         (run.id, "bold"), f"  {began}, {duration(run.ended - run.began)}  {printable(run.name)}\n{counts}"
     )
@@ -113,7 +114,7 @@ def coloured(parts: Line, outcome: Outcome, width: int) -> Text:
 def _step_lines(step: Step, near: Differences) -> Iterator[Text]:
     call, cost = step.call, step.call.cost
     yield Text(str(line(call, step.number, summarize(step.answer))), COLOURS[call.outcome])
-    tokens = f"{cost.input_tokens:,} tokens in, {cost.output_tokens:,} out"
+    tokens = f"{counted(cost.input_tokens, 'token', 'tokens')} in, {cost.output_tokens:,} out"
     yield Text(
         f"{call.format} {printable(call.path)}, status {call.status}, {tokens}, {money(call) or 'no cost'}", "dim"
     )

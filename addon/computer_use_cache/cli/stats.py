@@ -16,13 +16,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from computer_use_cache.accounting import units
+from computer_use_cache import units
 from computer_use_cache.accounting.ledger import Ledger
 from computer_use_cache.accounting.statistics import Book, Hour, ModelStatistics, Statistics
-from computer_use_cache.accounting.units import dollars, duration
 from computer_use_cache.cli import unseen
 from computer_use_cache.cli.clear import health_of, opened_store, url_option
 from computer_use_cache.settings import Settings
+from computer_use_cache.units import dollars, duration
 
 _HOURS = 12
 _LONGEST_BAR = 30
@@ -93,7 +93,7 @@ def _totals(counted: Statistics) -> Table:
     table.add_row("hit rate", f"{counted.hit_rate:.1%} ({hits}, {misses}, {others})")
     for book in _BOOKS:
         total = _total(counted.models.values(), book)
-        tokens = f"{total.input_tokens:,} tokens in, {total.output_tokens:,} out"
+        tokens = f"{units.counted(total.input_tokens, 'token', 'tokens')} in, {total.output_tokens:,} out"
         priced = all(_is_priced(model, book) for model in counted.models.values())
         is_listed = any(model.list_price for model in counted.models.values())
         table.add_row(book, f"{_money_and_time(total, priced, is_listed)}, {tokens}")

@@ -142,8 +142,7 @@ def _of_texts(store: RequestLog, plan: Plan, entry: Entry, asked: Side, stored: 
         return Cure()  # a vector is made of every word
     if enough is not None and not _repeats(entry, words):
         return Cure(fields, enough)
-    is_kept = bool(fields) and plan.format.keeps_answer(plan.body)
-    if is_kept or _repeats(entry, words.difference(_differing_words(asked.body, stored.body))):
+    if _repeats(entry, words.difference(_differing_words(asked.body, stored.body))) or rebound.needs_state(plan):
         return Cure(reason=_REPEATED)  # a field that is left out is not rebound
     if isinstance(answer, Replayed):
         return Cure(fields, rebind=not plan.verdict.rebinds, reason=_REBOUND)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from computer_use_cache.accounting.units import dollars, duration
 from computer_use_cache.exchange.result import Result, Storing
 from computer_use_cache.models import Outcome, Skipped
 from computer_use_cache.runs.lines import printable
+from computer_use_cache.units import dollars, duration
 
 CACHE_NAME = "computer-use-cache"
 

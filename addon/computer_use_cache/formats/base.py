@@ -173,6 +173,8 @@ class Format(ABC):
 
     def key_body(self, body: Json) -> Json:
         """The part of the request that decides the answer (a new object; `body` is left alone)."""
+        if self.key_excluded.isdisjoint(body):
+            return body.copy()
         return {name: value for name, value in body.items() if name not in self.key_excluded}
 
     def speaks(self, path: str, below: str, headers: Collection[str]) -> bool:
@@ -215,6 +217,10 @@ class Format(ABC):
 
     def keeps_answer(self, body: Json) -> bool:
         """Whether the provider keeps the answer and a later request may name it by its id."""
+        return False
+
+    def repeats_answers(self, body: Json) -> bool:
+        """Whether a request whose answer the provider keeps holds earlier answers in full, and names none by its id."""
         return False
 
     def signed_members(self, part: Json) -> Collection[str]:

@@ -61,8 +61,13 @@ class ChatCompletions(ChoiceFormat):
     def key_body(self, body: Json) -> Json:
         """Leaves out `cache_control` of content parts too (Anthropic's, for OpenRouter): it only changes billing."""
         key = super().key_body(body)
-        if isinstance(key.get("messages"), list):
-            key["messages"] = [_uncontrolled(message) for message in key["messages"]]
+        if isinstance(messages := key.get("messages"), list):
+            key["messages"] = [
+                _uncontrolled(message)
+                if isinstance(message, dict) and isinstance(message.get("content"), list)
+                else message
+                for message in messages
+            ]
         return key
 
     def text_choice(self, text: str) -> Json:
@@ -110,9 +115,9 @@ class ChatCompletions(ChoiceFormat):
         return parts
 
 
-def _uncontrolled(message: Any) -> Any:
-    parts = message.get("content") if isinstance(message, dict) else None
-    if not isinstance(parts, list) or not any(isinstance(part, dict) and "cache_control" in part for part in parts):
+def _uncontrolled(message: Json) -> Json:
+    parts = message["content"]
+    if not [part for part in parts if isinstance(part, dict) and "cache_control" in part]:
         return message
     return message | {"content": [without(part, "cache_control") if isinstance(part, dict) else part for part in parts]}
 

@@ -9,6 +9,7 @@ from typing import Any
 from computer_use_cache.formats import parts
 from computer_use_cache.formats.base import Format, Json
 from computer_use_cache.formats.item import Item, Kind
+from computer_use_cache.units import counted
 
 _BESIDE_TEXT = (*parts.THINKING, "tool_calls")
 """Members of an answer that accompany its text, if that is not a message."""
@@ -22,7 +23,7 @@ def of_request(format: Format, body: Json) -> list[Item]:
     ]
     match body.get(format.conversation):
         case [int(), *tokens]:
-            found.append(Item("", Kind.VALUE, f"{len(tokens) + 1} tokens", turn=0))
+            found.append(Item("", Kind.VALUE, counted(len(tokens) + 1, "token", "tokens"), turn=0))
         case [str(), *_] | [[int(), *_], *_] as inputs:
             found += (replace(_input(each), turn=index) for index, each in enumerate(inputs))
         case list(messages):
@@ -84,7 +85,7 @@ def _of_turn(index: int, turn: Any) -> Iterator[Item]:
 def _input(value: object) -> Item:
     """A text or a list of tokens to embed."""
     if isinstance(value, list):
-        return Item("", Kind.VALUE, f"{len(value)} tokens")
+        return Item("", Kind.VALUE, counted(len(value), "token", "tokens"))
     return Item("", Kind.VALUE, str(value))
 
 
@@ -92,7 +93,9 @@ def _value(value: object) -> Item:
     """An embedding, a picture that was drawn, or another value that is no text."""
     match value:
         case {"embedding": list(numbers)}:
-            return Item("", Kind.VALUE, f"{len(numbers)} numbers: {', '.join(map(str, numbers[:4]))}, …")
+            return Item(
+                "", Kind.VALUE, f"{counted(len(numbers), 'number', 'numbers')}: {', '.join(map(str, numbers[:4]))}, …"
+            )
         case {"embedding": str(data)}:
-            return Item("", Kind.VALUE, f"{len(data) * 3 // 16} numbers as base64")
+            return Item("", Kind.VALUE, f"{len(data) * 3 // 16:,} numbers as base64")
     return parts.other(value)

@@ -65,6 +65,13 @@ class Responses(OpenAI, Format):
     def keeps_answer(self, body: Json) -> bool:
         return body.get("store") is not False
 
+    def repeats_answers(self, body: Json) -> bool:
+        items = body.get("input")
+        if body.get("previous_response_id") or not isinstance(items, list):
+            return False
+        objects = [item for item in items if isinstance(item, dict)]
+        return any(map(_is_answered, objects)) and not any(map(_is_reference, objects))
+
     def signed_members(self, part: Json) -> Collection[str]:
         is_picture = part.get("type") == "image_generation_call"  # drawn from the prompt that it repeats
         return part.keys() if part.get("encrypted_content") or is_picture else ()
@@ -124,6 +131,17 @@ class Responses(OpenAI, Format):
             name = f"response.{kind}"
             events.append(Event(name, dump({"type": name, "sequence_number": number, **fields})))
         return events
+
+
+def _is_answered(item: Json) -> bool:
+    """Whether an item of a request is from an earlier answer. A message that the client made up has no id."""
+    is_message = item.get("type", "message") == "message" and item.get("role") == "assistant"
+    return str(item.get("type")).endswith("_call") or (is_message and bool(item.get("id")))
+
+
+def _is_reference(item: Json) -> bool:
+    kind = item.get("type") or ("message" if "role" in item else "item_reference")
+    return bool(kind == "item_reference")
 
 
 def _check_item(item: Json) -> None:

@@ -30,6 +30,8 @@ _SCHEMAS = frozenset(
     )
 )
 """Members of a tool in which the client describes its own functions: these are not searched."""
+_OWN_FUNCTION = _SCHEMAS | {"type", "name", "strict"}
+"""Members of a tool that is a function of the client's, as nearly every tool is. In these no API has a handle."""
 _CONTAINERS = (dict, list)
 """Named, because writing the pair in a loop makes it anew each time, on every request."""
 _AT_THE_TOP = ("container", "mcp_servers", "data_sources", "tools", "tool_resources")
@@ -41,7 +43,7 @@ def handle(body: dict[str, Any]) -> str | None:
     while pending:
         found = pending.pop()
         if isinstance(found, list):
-            pending.extend(found)
+            pending += [item for item in found if not (isinstance(item, dict) and _OWN_FUNCTION.issuperset(item))]
         elif isinstance(found, dict):
             if found.get("type") == "mcp":
                 return _REMOTE

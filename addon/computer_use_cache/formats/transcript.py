@@ -12,6 +12,7 @@ from typing import assert_never
 from computer_use_cache.formats import items
 from computer_use_cache.formats.base import Format, Json
 from computer_use_cache.formats.item import Item, Kind, as_json_text
+from computer_use_cache.units import counted
 
 _LONGEST_TEXT = 20_000
 _LONGEST_TRANSCRIPT = 500_000
@@ -126,7 +127,7 @@ def _tools(tools: object) -> list[str]:
                 found.append(function)
             case _:
                 found.append(tool)
-    return ["", f"── {len(found)} tools", *map(_tool, found)] if found else []
+    return ["", f"── {counted(len(found), 'tool', 'tools')}", *map(_tool, found)] if found else []
 
 
 def _tool(tool: object) -> str:

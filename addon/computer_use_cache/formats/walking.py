@@ -58,7 +58,10 @@ def _holds_any(values: list[Any], tree: Tree) -> bool:
     longer than all else."""
     for name, below in tree.items():
         if name == "*":
-            items = [item for value in values if isinstance(value, list) for item in value]
+            items: list[Any] = []
+            for value in values:
+                if isinstance(value, list):
+                    items += value
         else:
             items = [value[name] for value in values if isinstance(value, dict) and name in value]
         if items and (not below or _holds_any(items, below)):
@@ -110,6 +113,8 @@ def without_places(value: Any, places: tuple[str, ...]) -> Any:
 def _without(value: Any, tree: Tree) -> Any:
     copy: Any = None
     if isinstance(value, dict):
+        if tree.keys().isdisjoint(value):
+            return value
         for name, below in tree.items():
             if name in value and not below:
                 copy = value.copy() if copy is None else copy

@@ -24,7 +24,7 @@ from computer_use_cache.launch import workers
 from computer_use_cache.run_models import CALL_LINES, LineStyle
 from computer_use_cache.settings import Settings
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _KEPT_BYTES = 64 * 1024 * 1024
 
 
@@ -124,7 +124,9 @@ def _run(tool: Callable[[Sequence[str]], object], line: Sequence[str]) -> int:
 
 def keep_freed_memory() -> None:
     """Have glibc keep freed memory for the next screenshot: mapping it anew, page by page, takes up to a tenth of the
-    time of such a hit (mallopt(3)). Does nothing with another C library."""
+    time of such a hit (mallopt(3)). All threads share what is kept; each would keep some of its own otherwise. Does
+    nothing with another C library."""
     if os.name == "posix" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        mallopt(_M_ARENA_MAX, 1)

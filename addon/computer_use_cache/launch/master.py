@@ -1,4 +1,4 @@
-"""mitmdump without idle addons: every event is offered to every addon, and most have nothing to do.
+"""mitmdump without idle addons.
 
 An addon is dropped only if the options that give it work have their defaults. If another script is loaded, all addons
 stay, because it may rely on any of them.
@@ -14,9 +14,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mitmproxy import addonmanager
-from mitmproxy.addonmanager import AddonManager, safecall
-from mitmproxy.exceptions import AddonHalt
-from mitmproxy.hooks import Hook
 from mitmproxy.http import MessageData
 from mitmproxy.options import Options
 from mitmproxy.proxy import mode_servers
@@ -25,6 +22,7 @@ from mitmproxy.tools import cmdline, main
 from mitmproxy.tools.dump import DumpMaster
 
 from computer_use_cache.launch.acceptor import Acceptor
+from computer_use_cache.launch.lean_addons import LeanAddons
 from computer_use_cache.launch.piece_reader import PieceReader
 from computer_use_cache.proxy.addon import ComputerUseCache
 from computer_use_cache.proxy.connection_handler import CacheConnectionHandler
@@ -60,21 +58,12 @@ _WORK = {
 _BACKLOG = 4096
 """Connections that may wait to be accepted. If hundreds of agents start at once, asyncio's 100 are too few: the others
 are dropped, and try again seconds later."""
+_NEW_OBJECTS = 20_000
+"""The garbage collector runs after this many new objects. A streamed miss has 400 until it ends, so that Python's 700
+have the collector visit hundreds of running answers again and again, for up to 60 ms at a time. There is little to
+collect: only connections that have ended refer to each other in circles, and their requests are not among them."""
 _NOT_IN_REVERSE_MODE = ("dnsresolver", "onboarding", "stripdnshttpsrecords")
 """Addons for clients that were set up to use a proxy, and for DNS."""
-
-
-class LeanAddons(AddonManager):
-    """mitmproxy's addons. An event is only offered to those that have a method for it."""
-
-    async def trigger_event(self, event: Hook) -> None:
-        for addon in self.chain:
-            if hasattr(addon, event.name) or hasattr(addon, "addons"):  # scripts bring addons of their own
-                try:
-                    with safecall():
-                        await self.invoke_addon(addon, event)
-                except AddonHalt:
-                    return
 
 
 class LeanMaster(DumpMaster):
@@ -84,6 +73,7 @@ class LeanMaster(DumpMaster):
     """Whether other processes listen on its port too."""
 
     def __init__(self, opts: Options) -> None:
+        addonmanager.AddonManager = LeanAddons  # type: ignore[misc]  # the kind that Master makes
         super().__init__(opts)
         self.inherited: dict[int, socket.socket] = {}
         """Sockets that listen already, by port."""
@@ -99,14 +89,14 @@ class LeanMaster(DumpMaster):
         self._create_server = loop.create_server
         loop.create_server = self._create_own_server  # type: ignore  # asyncio.start_server calls it
         if self._is_alone():
-            # They keep their names and commands, but get no events.
-            idle = [self.addons.get(name) for name in self._idle()]
-            self.addons.chain = [addon for addon in self.addons.chain if addon not in idle]
+            assert isinstance(self.addons, LeanAddons)
+            self.addons.silence(self._idle())
         # mitmproxy would do this after it begins to listen, and a request before that would fail.
         self.addons.get("tlsconfig").configure({"confdir"})
         _skip_type_checks()
         # Objects made so far live until the end, so the garbage collector need not visit them again.
         gc.freeze()
+        gc.set_threshold(_NEW_OBJECTS, *gc.get_threshold()[1:])
         await super().run()
 
     def _is_alone(self) -> bool:
@@ -167,7 +157,6 @@ class SharingMaster(LeanMaster):
 
 def mitmdump(line: Sequence[str], *, shares_port: bool) -> None:
     """Run mitmdump with this command line until it ends; raises SystemExit as mitmdump does."""
-    addonmanager.AddonManager = LeanAddons  # type: ignore[misc]
     mode_servers.ProxyConnectionHandler = CacheConnectionHandler  # type: ignore[misc]
     main.run(SharingMaster if shares_port else LeanMaster, cmdline.mitmdump, line, _filters)
 

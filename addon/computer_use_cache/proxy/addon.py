@@ -37,11 +37,19 @@ from computer_use_cache.proxy.ui.annotations import Inspector
 from computer_use_cache.proxy.ui.commands import Commands
 from computer_use_cache.setting_values import Samples, Switch
 from computer_use_cache.settings import Settings
+from computer_use_cache.units import counted
 
 logger = logging.getLogger(__name__)
 
 _FLUSH_SECONDS = 1.0
 _FLUSHES_PER_MAINTENANCE = 60
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Drop the traceback with which mitmproxy logs a setting that was refused: the message says what to do."""
+    if record.exc_info and isinstance(refusal := record.exc_info[1], exceptions.OptionsError):
+        record.msg, record.args, record.exc_info = f"{record.getMessage()}: {refusal}", (), None
+    return True
 
 
 class ComputerUseCache:
@@ -60,6 +68,7 @@ class ComputerUseCache:
     # -- life
 
     def load(self, loader: Loader) -> None:
+        logging.getLogger("mitmproxy.addons.script").addFilter(_without_traceback)
         for item in Settings.declarations():
             if item.option:
                 loader.add_option(item.option, str, item.text_from(os.environ), f"{item.help} ({item.variables[0]})")
@@ -109,7 +118,8 @@ class ComputerUseCache:
             logger.warning("CACHE_DB_PATH was not imported: %s", error)
         else:
             if done:
-                logger.info("imported %d entries of CACHE_DB_PATH, skipped %s", done.kept, done.skipped or "none")
+                imported = counted(done.kept, "entry", "entries")
+                logger.info("imported %s of CACHE_DB_PATH, skipped %s", imported, done.skipped or "none")
 
     def done(self) -> asyncio.Task[None] | None:
         """Close the store. When mitmproxy ends, it awaits the returned task, so running exchanges finish first."""
@@ -171,11 +181,12 @@ class ComputerUseCache:
             interception.judge_handshake(hello, self._session.gate, self._session.unseen)
 
     async def cache_slow_answer(self, flow: http.HTTPFlow) -> None:
-        if not self._session or not flow.response or flows.is_own_answer(flow):
+        session = self._session
+        if not session or not flow.response or flows.is_own_answer(flow):
             return
         try:
-            await self._session.exchanges.slow_answer(flow, flow.response)
-            self._session.helpers.listen(flow)
+            await session.exchanges.slow_answer(flow, flow.response)
+            session.helpers.listen(flow)
         except Exception:
             logger.exception("the cache failed; the answer is passed on once it is complete")
 
@@ -195,7 +206,7 @@ class ComputerUseCache:
         would show them in the list of processes."""
         self._proxies.authorize(flow.server_conn.address, flow.request.headers)
 
-    # -- flows
+    # -- flows: a hook keeps the session that it began with, which may be closed or replaced while it waits
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         if not self._session or flow.response or flow.error or not flow.live:
@@ -216,19 +227,20 @@ class ComputerUseCache:
             self._session.exchanges.refuse(flow, RequestError(500, "The cache's guard failed; see its log."))
 
     async def request(self, flow: http.HTTPFlow) -> None:
-        if not self._session or flow.response or flow.error or not self._session.gate.concerns(flow):
+        session = self._session
+        if not session or flow.response or flow.error or not session.gate.concerns(flow):
             return
         try:
-            if not (await self._answer_locally(flow, self._session) or await self._session.helpers.answer(flow)):
-                await self._session.exchanges.request(flow)
+            if not (await self._answer_locally(flow, session) or await session.helpers.answer(flow)):
+                await session.exchanges.request(flow)
                 if flow.response is None:
-                    await sign_anew(flow, self._session.settings)
+                    await sign_anew(flow, session.settings)
         except RequestError as error:
-            self._session.exchanges.refuse(flow, error)
+            session.exchanges.refuse(flow, error)
         except Exception:
             logger.exception("the cache failed; the request goes upstream without it")
             if flow.response is None:
-                self._session.exchanges.fault(flow)
+                session.exchanges.fault(flow)
 
     async def _answer_locally(self, flow: http.HTTPFlow, session: Session) -> bool:
         """Answer a request to one of the proxy's own routes; False if it is for something else."""
@@ -249,38 +261,41 @@ class ComputerUseCache:
         return answer is not None
 
     async def responseheaders(self, flow: http.HTTPFlow) -> None:
-        if not self._session or not flow.response:
+        session = self._session
+        if not session or not flow.response:
             return
-        if not self._session.gate.concerns(flow):
+        if not session.gate.concerns(flow):
             flow.response.stream = flow.response.stream or bool(flow.request.stream)
             return
         if not flows.is_own_answer(flow):
             try:
-                await self._session.exchanges.response_headers(flow)
-                self._session.helpers.listen(flow)
+                await session.exchanges.response_headers(flow)
+                session.helpers.listen(flow)
             except Exception:
                 logger.exception("the cache failed; the answer is passed on and not recorded")
-        self._session.gate.allow_page(flow, flow.response)
+        session.gate.allow_page(flow, flow.response)
 
     async def response(self, flow: http.HTTPFlow) -> None:
-        if self._session and not flow.live:
-            await self._session.loaded.take(flow)
+        session = self._session
+        if session and not flow.live:
+            await session.loaded.take(flow)
             return
-        if not self._session or not self._session.gate.concerns(flow):
+        if not session or not session.gate.concerns(flow):
             return
         try:
-            await self._session.exchanges.response(flow)
-            await self._session.helpers.record(flow)
+            await session.exchanges.response(flow)
+            await session.helpers.record(flow)
         except Exception:
             logger.exception("the cache failed; the answer was not recorded")
-        forwarding.forget_credentials(flow, self._session.settings)
+        forwarding.forget_credentials(flow, session.settings)
 
     async def error(self, flow: http.HTTPFlow) -> None:
-        if not self._session or not self._session.gate.concerns(flow):
+        session = self._session
+        if not session or not session.gate.concerns(flow):
             return
         try:
-            self._session.helpers.forget(flow)
-            await self._session.exchanges.error(flow)
+            session.helpers.forget(flow)
+            await session.exchanges.error(flow)
         except Exception:
             logger.exception("the cache failed while an exchange ended")
-        forwarding.forget_credentials(flow, self._session.settings)
+        forwarding.forget_credentials(flow, session.settings)

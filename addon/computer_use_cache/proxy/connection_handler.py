@@ -1,4 +1,7 @@
-"""mitmproxy's handler of one client's connections, with a shorter way for what upstreams send.
+"""mitmproxy's handler of one client's connections, with shorter ways for hooks and for what upstreams send.
+
+mitmproxy goes on in the next round of the event loop when an addon has handled a hook, which is late when hundreds of
+agents ask at once. Here it goes on at once, unless the addon waited for something.
 
 mitmproxy wakes a task for each piece that a socket receives. While that task waits, a piece is handled in the callback
 that receives it, and chunks of a streamed answer are written to the client without passing through mitmproxy's layers.
@@ -7,13 +10,13 @@ that receives it, and chunks of a streamed answer are written to the client with
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from asyncio import StreamReader, StreamWriter
-from typing import cast
+from collections import deque
+from typing import Any, cast
 
 from mitmproxy.connection import Connection
-from mitmproxy.proxy import events
+from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 
 from computer_use_cache.proxy.http.layer import CacheHttpLayer
@@ -23,12 +26,29 @@ _MOST_UNSENT = 64 * 1024
 
 
 class CacheConnectionHandler(ProxyConnectionHandler):
-    """Takes mitmproxy's place in `start` and `run`."""
+    """Takes mitmproxy's place in `start`."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)  # type: ignore[no-untyped-call]
+        self._completed: deque[events.HookCompleted] = deque()
+        """Hooks that were handled while the event that called them is still being handled."""
 
     async def server_event(self, event: events.Event) -> None:
         if isinstance(event, events.OpenConnectionCompleted) and event.reply is None:
             self._receive_directly(event.command.connection)
         await super().server_event(event)
+        while self._completed:
+            await super().server_event(self._completed.popleft())
+
+    async def hook_task(self, hook: commands.StartHook) -> None:
+        await self.handle_hook(hook)
+        if not hook.blocking:
+            return
+        completed = events.HookCompleted(hook)
+        if self._server_event_lock.locked():  # by the caller: nothing is awaited while it is
+            self._completed.append(completed)
+        else:
+            await self.server_event(completed)
 
     def _receive_directly(self, upstream: Connection) -> None:
         client, to_upstream = self.transports[self.client].writer, self.transports[upstream].writer
@@ -50,8 +70,7 @@ class CacheConnectionHandler(ProxyConnectionHandler):
 
     def receive(self, upstream: Connection, data: bytes) -> None:
         """Handle data from an upstream at once; only while the handler `is_free`."""
-        with contextlib.suppress(StopIteration):  # the coroutine awaits nothing but the lock, which nothing holds
-            self.server_event(events.DataReceived(upstream, data)).send(None)
+        asyncio.create_task(self.server_event(events.DataReceived(upstream, data)))  # noqa: RUF006  # begins at once
 
     def find_layer(self) -> CacheHttpLayer | None:
         """The HTTP layer that handles the client's requests, if nothing has to be encrypted or decrypted for it."""

@@ -13,6 +13,8 @@ from computer_use_cache.errors import RequestError
 LARGEST_REQUEST = 128 * 1024 * 1024
 """Bytes of a body that is not streamed, both as sent and decoded. No model API takes more than 100 MB."""
 _PIECE = 64 * 1024
+_MOST_MEMBERS = 1000
+"""Of a gzip body. Millions of empty ones would hold up the event loop."""
 
 
 def body_of(request: http.Request) -> bytes:
@@ -22,11 +24,8 @@ def body_of(request: http.Request) -> bytes:
         match coding:
             case "identity":
                 return sent
-            case "gzip" | "deflate":
-                inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)
-                body = inflater.decompress(sent, LARGEST_REQUEST + 1)
-                # The provider would read what follows the end, and the key would not count it.
-                is_whole = inflater.eof and not inflater.unused_data
+            case "gzip" | "x-gzip" | "deflate":
+                body, is_whole = _inflate(sent)
             case "br":
                 body, is_whole = _unbrotli(sent)
             case "zstd":
@@ -42,6 +41,30 @@ def body_of(request: http.Request) -> bytes:
     if not is_whole:
         raise RequestError(400, f"The request body is not valid {coding}.")
     return body
+
+
+def _inflate(sent: bytes) -> tuple[bytes, bool]:
+    """The decoded bytes, of a bomb somewhat more than LARGEST_REQUEST, and whether they are whole.
+
+    A gzip file may consist of several members. A provider that reads only the first of them sees the same JSON,
+    or none at all, because no JSON object begins with another one.
+    """
+    inflater, pieces, size, members = _inflater(), list[bytes](), 0, 1
+    for start in range(0, len(sent), _PIECE):
+        rest = sent[start : start + _PIECE]
+        while rest and members <= _MOST_MEMBERS:
+            if inflater.eof:
+                inflater, members = _inflater(), members + 1
+            pieces.append(inflater.decompress(rest, LARGEST_REQUEST + 1 - size))
+            size += len(pieces[-1])
+            if size > LARGEST_REQUEST:
+                return b"".join(pieces), False
+            rest = inflater.unused_data
+    return b"".join(pieces), inflater.eof and members <= _MOST_MEMBERS
+
+
+def _inflater() -> zlib._Decompress:
+    return zlib.decompressobj(zlib.MAX_WBITS | 32)
 
 
 def _unbrotli(sent: bytes) -> tuple[bytes, bool]:

@@ -28,6 +28,7 @@ from computer_use_cache.proxy.content_coding import body_of
 from computer_use_cache.runs.finding import UnknownRun, find
 from computer_use_cache.store.base import Choice
 from computer_use_cache.transfer import jsonl
+from computer_use_cache.units import counted
 
 logger = logging.getLogger(__name__)
 
@@ -170,7 +171,7 @@ class LocalRoutes:
         deleted = await self._upkeep(self._cache.store.clear, None if chosen == Choice() else chosen)
         if chosen == Choice():
             self._cache.samples.forget()  # the pytest plugin clears the store between two cassettes
-        logger.info("cleared %d entries", deleted)
+        logger.info("cleared %s", counted(deleted, "entry", "entries"))
         return responses.json_response(200, {"ok": True, "deleted": deleted})
 
     async def _clear_run(self, name: str, others: dict[str, Any]) -> http.Response:

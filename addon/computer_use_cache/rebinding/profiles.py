@@ -29,6 +29,10 @@ class Profile:
     """Beginnings of its system prompts. A request that holds one is the agent's."""
     leave_out: tuple[str, ...] = ()
     kinds: Kinds = Kinds()
+    one_shot: bool = False
+    """Whether it asks everything in one request and never names an earlier answer by its id."""
+    carries_history: bool = False
+    """Whether it repeats earlier answers in full. Once a request does, none of its conversation names one by its id."""
 
     def fits(self, user_agent: str, text: bytes) -> bool:
         """Whether a request with this User-Agent and text is the agent's."""
@@ -54,6 +58,8 @@ def profiles() -> tuple[Profile, ...]:
             tuple(prompt.encode() for prompt in table.get("prompts", ())),
             tuple(table.get("leave_out", ())),
             Kinds([*_bookkeeping(table.get("patterns", {})), *_elements(table.get("elements", {}))]),
+            table.get("one_shot", False),
+            table.get("carries_history", False),
         )
         for name, table in tables.items()
     )

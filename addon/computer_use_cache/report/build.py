@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 
-from computer_use_cache.accounting.units import dollars, duration
 from computer_use_cache.diagnosis import near_miss
 from computer_use_cache.report import compare, views
 from computer_use_cache.report.album import Album
@@ -22,6 +21,7 @@ from computer_use_cache.runs.totals import totals
 from computer_use_cache.screens.approval import Approval
 from computer_use_cache.screens.masks import Mask
 from computer_use_cache.store.base import Store
+from computer_use_cache.units import counted, dollars, duration
 
 
 def build(
@@ -92,6 +92,6 @@ def _totals(calls: Sequence[Call]) -> Iterator[tuple[str, str, str]]:
     yield "Calls", str(sums.calls), ""
     yield "Hits", str(answered), f"{answered / sums.calls:.0%}" if calls else ""
     known = "" if sums.priced else ", not all prices known"
-    yield "Saved", dollars(sums.saved_usd), f"{sums.saved_tokens:,} tokens"
-    yield "Spent", dollars(sums.spent_usd), f"{sums.spent_tokens:,} tokens{known}"
+    yield "Saved", dollars(sums.saved_usd), counted(sums.saved_tokens, "token", "tokens")
+    yield "Spent", dollars(sums.spent_usd), f"{counted(sums.spent_tokens, 'token', 'tokens')}{known}"
     yield "Time saved", duration(sums.seconds_saved), ""

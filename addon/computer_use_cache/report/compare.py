@@ -17,6 +17,7 @@ from computer_use_cache.screens import differences
 from computer_use_cache.screens.approval import Approval, Find, Same
 from computer_use_cache.screens.masks import Box, Size
 from computer_use_cache.screens.pixels import can_decode
+from computer_use_cache.units import counted
 
 _MOST_CHANGES = 12
 _MOST_BOXES = 50
@@ -68,7 +69,7 @@ class Comparer:
                 case Same():
                     return None
                 case differences.Difference() as found:
-                    places = "1 place" if len(found.boxes) == 1 else f"{len(found.boxes)} places"
+                    places = counted(len(found.boxes), "place", "places")
                     note = f"{found.share:.2%} of the pixels differ, in {places}"
                     boxes = tuple(_around(box, found.size) for box in found.boxes[:_MOST_BOXES])
                 case other:

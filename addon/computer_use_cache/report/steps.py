@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from computer_use_cache.accounting.units import dollars, duration
 from computer_use_cache.formats import items
 from computer_use_cache.formats.actions import Action, screen_size
 from computer_use_cache.formats.base import Json
@@ -19,6 +18,7 @@ from computer_use_cache.report.views import Comparison, ItemView, Picture
 from computer_use_cache.run_models import Call
 from computer_use_cache.runs.steps import Step, object_of
 from computer_use_cache.store.base import RequestLog
+from computer_use_cache.units import dollars, duration
 
 _MOST_ACTIONS = 3
 _CAPTION = 90

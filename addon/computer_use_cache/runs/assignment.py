@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import islice
 from typing import NamedTuple
 
 from computer_use_cache.cache.cache import Cache
@@ -70,20 +69,25 @@ class Assignment:
         self._openings = BoundedMemory[bytes, Opening](_MOST_REMEMBERED)
         self._left = math.inf
         """How many more runs may be joined."""
+        self._unread = math.inf
+        """How many more openings may be read."""
         self._by_key = BoundedMemory[str, tuple[Opening, bool]](MOST_SEEN)
         """By key, because the fast path may know a hit without its body."""
 
     def renew(self, limit: float) -> None:
-        """Let `run_of` join this many runs from now on, because each takes the store some time."""
-        self._left = limit
+        """Let this many openings be read and runs be joined from now on, because each takes some time."""
+        self._left = self._unread = limit
 
-    def read_openings(self, calls: Iterable[Settled]) -> None:
-        """Read the openings of new conversations, of as many as may be joined. That is slow, so it is done before the
-        store is locked for `run_of`."""
-        heads = (each.head for each in calls if not (self._own_run or each.route.controls.run))
-        unknown = {head.digest: head for head in heads if head is not None and self._is_unknown(head)}
-        for head in islice(unknown.values(), None if self._left == math.inf else int(self._left)):
-            self._opening_of(head)
+    def admits(self, route: Route, head: Head | None) -> bool:
+        """Whether the run of a call can be looked for now. If its conversation is new, its opening is read, which is
+        slow: call this before the store is locked for `run_of`."""
+        if head is None or self._own_run or route.controls.run or self._openings.get(head.digest):
+            return True
+        if self._unread <= 0:
+            return False
+        self._unread -= 1
+        self._opening_of(head)
+        return True
 
     def run_of(self, settled: Settled) -> str | None:
         """The id of the call's run; None if it must be joined and no more may be. Blocks; raises StoreError."""
@@ -92,8 +96,6 @@ class Assignment:
         client, at = self._cache.scope(settled.route.request), settled.call.at
         if name := settled.route.controls.run:
             return self._join(_label("name", client, name), redacted(name), at)
-        if self._left <= 0 and self._is_unknown(settled.head):
-            return None
         opening, begins = self._opening(settled) or (None, False)
         if opening:
             id = self._join(_label("conversation", client, opening.digest), opening.title, at, begins=begins)
@@ -121,9 +123,6 @@ class Assignment:
         known.at = max(known.at, at)
         self._joined.put(label, known, known.at + PAUSE_SECONDS)
         return known.id
-
-    def _is_unknown(self, head: Head | None) -> bool:
-        return head is not None and self._openings.get(head.digest) is None
 
     def _opening(self, settled: Settled) -> tuple[Opening, bool] | None:
         """The opening of the call's conversation, and whether the call begins it; None if that is not known."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from typing import NamedTuple
+
+import msgspec
 
 from computer_use_cache.credentials.redaction import redacted
 from computer_use_cache.formats import items, walking
@@ -20,8 +21,7 @@ _SEARCHED_CHARS = 2000
 """How much of a text a title is made from. It is shortened after redaction: half a credential is not recognised."""
 
 
-@dataclass(frozen=True)
-class Head:
+class Head(msgspec.Struct, frozen=True, dict=True):
     """The beginning of a conversation, up to its first answer, as a request holds it. Cheap to extract, and small. The
     conversation `begins` if the request holds no more of it."""
 

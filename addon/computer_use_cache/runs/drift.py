@@ -11,6 +11,7 @@ from computer_use_cache.diagnosis.differences import Difference
 from computer_use_cache.formats.base import Json
 from computer_use_cache.models import Outcome
 from computer_use_cache.run_models import Call
+from computer_use_cache.units import counted
 
 
 class Drift(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +49,7 @@ def drifts(recorded: Sequence[Call], replayed: Sequence[Call], misses: Sequence[
             yield _of_call(step, call, known.get(call.asked))
     asked, again = len(answered(recorded)), len(answered(replayed))
     if not seen and asked != again:
-        more = f"the replay ended after {again} calls" if again < asked else f"the replay made {again} calls"
+        more = f"the replay {'ended after' if again < asked else 'made'} {counted(again, 'call', 'calls')}"
         yield Drift(step=min(asked, again) + 1, reason=f"{more}, the recorded run made {asked}")
 
 

@@ -7,6 +7,7 @@ import re
 from computer_use_cache.errors import CacheError
 from computer_use_cache.run_models import Run
 from computer_use_cache.store.base import KEPT_RUNS, RunLog
+from computer_use_cache.units import counted
 
 LAST = "last"
 
@@ -21,7 +22,9 @@ def find(log: RunLog, name: str) -> Run:
         number = int(back[1] or 0)
         found = log.runs(number + 1)
         if len(found) <= number:
-            raise UnknownRun(f"there are only {len(found)} runs" if found else "no run is recorded yet")
+            raise UnknownRun(
+                f"only {counted(len(found), 'run is', 'runs are')} recorded" if found else "no run is recorded yet"
+            )
         return found[number]
     if name and name.isascii() and (run := log.run(name)):
         return run

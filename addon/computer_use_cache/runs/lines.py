@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from computer_use_cache.accounting.units import dollars, duration
 from computer_use_cache.formats.item import Item, Kind, as_json_text
 from computer_use_cache.models import Outcome
 from computer_use_cache.run_models import Call
+from computer_use_cache.units import dollars, duration
 
 _LONGEST = 60
 COLOURS = {

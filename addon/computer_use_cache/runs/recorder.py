@@ -10,7 +10,7 @@ import contextlib
 import functools
 import math
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 MOST_PENDING = 2000
 """Between two flushes, which are a second apart. No agent makes this many calls; a load test does."""
 
-
-MOST_JOINED = 100
-"""Runs that one flush joins. A call that joins one takes twenty times as long to record as the next call of the run."""
+MOST_JOINED = 25
+"""Runs that one flush joins. A call that joins one takes twenty times as long to record as the next call of the run,
+and the interpreter has no time for answers meanwhile."""
 
 
 class _Hit(NamedTuple):
@@ -102,23 +102,32 @@ class Recorder:
         """Move the calls into the store, except those that must wait for the next flush, unless this `is_last`. If that
         raises StoreError, they are lost, and counted."""
         self._assignment.renew(math.inf if is_last else MOST_JOINED)
-        pending = [self._pending.popleft() for _ in range(len(self._pending))]
         dropped, self._dropped = self._dropped, 0
-        self._unstored = len(pending)
+        self._unstored = 0
         stored = list[_Stored]()
         try:
-            settled = [_settled_hit(each) if isinstance(each, _Hit) else each for each in pending]
+            settled = [_settled_hit(each) if isinstance(each, _Hit) else each for each in self._ready()]
             for inexact in filter(None, (each.inexact for each in settled)):
                 with contextlib.suppress(FormatError):  # it cannot be audited, but its call still counts
                     self._cache.store.put_request(inexact.key, hit_record(self._cache, inexact))
             if settled:
-                self._assignment.read_openings(settled)
                 stored = self._stored_together(settled)
                 self._unstored = sum(each.step is None for each in stored)
         finally:
             if dropped + self._unstored:
                 self._ledger.unrecorded(dropped + self._unstored)
             self._announce(stored, dropped)
+
+    def _ready(self) -> Iterator[_Hit | Settled]:
+        """Take the pending calls, up to the first that must wait for the next flush."""
+        for _ in range(len(self._pending)):
+            each = self._pending.popleft()
+            self._unstored += 1
+            if not self._assignment.admits(each.route, each.head):
+                self._unstored -= 1
+                self._pending.appendleft(each)
+                return
+            yield each
 
     def _stored_together(self, settled: Sequence[Settled]) -> list[_Stored]:
         """Store calls in their runs. Those whose run has been removed, or is full, join another."""

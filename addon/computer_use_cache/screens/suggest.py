@@ -18,6 +18,7 @@ from computer_use_cache.screens.caret import is_bar
 from computer_use_cache.screens.differences import Difference
 from computer_use_cache.screens.masks import Box, Size, masks
 from computer_use_cache.screens.pixels import Decoded, decode
+from computer_use_cache.units import counted
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -62,11 +63,11 @@ class Cause:
 
     def __str__(self) -> str:
         pictures, following = len(self.pairs), len(self.misses) - 1
-        text = "1 picture differs" if pictures == 1 else f"{pictures} pictures differ"
+        text = counted(pictures, "picture differs", "pictures differ")
         if not following:
             return text
         first = "it" if pictures == 1 else "the first"
-        return f"{text}, {_counted(following, 'miss follows', 'misses follow')} from {first}"
+        return f"{text}, {counted(following, 'miss follows', 'misses follow')} from {first}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +89,7 @@ class Suggestion:
 
     def __str__(self) -> str:
         runs = len({miss.run for miss in self.misses})
-        return (
-            f"{self.difference}, in {_counted(len(self.misses), 'miss', 'misses')} of {_counted(runs, 'run', 'runs')}"
-        )
+        return f"{self.difference}, in {counted(len(self.misses), 'miss', 'misses')} of {counted(runs, 'run', 'runs')}"
 
 
 def causes(misses: Iterable[PictureMiss]) -> list[Cause]:
@@ -223,7 +222,3 @@ def _ink(band: Image) -> Image:
     background = Image.new("RGB", plain.size, tuple(count.index(max(count)) for count in counts))
     bands = ImageChops.difference(plain, background).split()
     return functools.reduce(ImageChops.lighter, bands).point([0] * _FAINT + [255] * (256 - _FAINT))
-
-
-def _counted(number: int, one: str, several: str) -> str:
-    return f"{number} {one if number == 1 else several}"

@@ -29,6 +29,7 @@ from mitmproxy.proxy.layers.http import (
 )
 
 from computer_use_cache.network import Proxies
+from computer_use_cache.proxy.http.http1 import CacheHttp1Connection
 
 _CHUNK = re.compile(rb"\r\n([0-9A-Fa-f]{1,16})\r\n")
 """The line end after a chunk's data, and the head of the next chunk."""
@@ -106,7 +107,7 @@ class InterimResponse(HttpEvent):
     response: http.Response
 
 
-class CacheHttp1Client(Http1Client):
+class CacheHttp1Client(CacheHttp1Connection, Http1Client):
     """One upstream's HTTP/1 connection, or a forward proxy's for plain HTTP."""
 
     def __init__(

@@ -29,6 +29,7 @@ from mitmproxy.proxy.layers.http import (
 from computer_use_cache.errors import RequestError
 from computer_use_cache.formats.openai import OpenAI
 from computer_use_cache.proxy import responses
+from computer_use_cache.proxy.http.http1 import CacheHttp1Connection
 
 _MOST_UNREAD = 256 * 1024
 """Bytes that may wait to be understood: an unfinished head or chunk line, or requests sent ahead of an answer."""
@@ -65,7 +66,7 @@ def _without_chunks(response: http.Response) -> http.Response:
     return plain
 
 
-class CacheHttp1Server(Http1Server):
+class CacheHttp1Server(CacheHttp1Connection, Http1Server):
     """One client's HTTP/1 connection."""
 
     sends_chunks = False
@@ -108,11 +109,15 @@ class CacheHttp1Server(Http1Server):
             # mitmproxy would log the part of the head that has arrived, with the client's credential in it.
             yield commands.CloseConnection(self.conn)
             return
-        for command in super().read_headers(event):
-            if isinstance(command, commands.SendData) and self.state == self.read_headers:
-                yield from self._give_up(400, "The request is not well-formed HTTP/1.1.")
-                return
-            yield command
+        unread = len(self.buf) + 1
+        # mitmproxy takes an empty line from the buffer and then waits for more, though the request may follow it.
+        while self.state == self.read_headers and 0 < len(self.buf) < unread:
+            unread = len(self.buf)
+            for command in super().read_headers(event):
+                if isinstance(command, commands.SendData) and self.state == self.read_headers:
+                    yield from self._give_up(400, "The request is not well-formed HTTP/1.1.")
+                    return
+                yield command
 
     def read_body(self, event: events.Event) -> CommandGenerator[None]:
         is_broken_off = isinstance(event, events.ConnectionClosed)

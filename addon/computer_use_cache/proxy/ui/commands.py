@@ -28,6 +28,7 @@ from computer_use_cache.proxy import flows, forwarding
 from computer_use_cache.proxy.session import Session
 from computer_use_cache.store.base import Choice
 from computer_use_cache.transfer import jsonl
+from computer_use_cache.units import counted
 
 logger = logging.getLogger(__name__)
 
@@ -119,8 +120,12 @@ def _stats(found: Statistics) -> str:
     return f"{counts}, hit rate {found.hit_rate:.0%}, {found.bytes:,} bytes"
 
 
+def _entries(number: int) -> str:
+    return counted(number, "entry", "entries")
+
+
 async def _clear(session: Session) -> str:
-    return f"cleared {await session.upkeep(session.cache.store.clear)} entries"
+    return f"cleared {_entries(await session.upkeep(session.cache.store.clear))}"
 
 
 async def _export(session: Session, path: pathlib.Path) -> str:
@@ -129,7 +134,7 @@ async def _export(session: Session, path: pathlib.Path) -> str:
         count = await asyncio.to_thread(jsonl.write, path, content)
     except OSError as error:
         raise CommandError(f"cannot write {path}: {error.strerror}") from None
-    return f"exported {count} entries to {path}"
+    return f"exported {_entries(count)} to {path}"
 
 
 async def _evict(session: Session, flows: Sequence[http.HTTPFlow]) -> str:
@@ -143,7 +148,7 @@ async def _reject(session: Session, flows: Sequence[http.HTTPFlow]) -> str:
 async def _removed(session: Session, flows: Sequence[http.HTTPFlow]) -> str:
     keys = {key for flow in flows if (key := flow.metadata.get("cache_key"))}
     removed = [key for key in sorted(keys) if await session.write(session.cache.store.delete, key)]
-    return f"{len(removed)} of {len(keys)} entries"
+    return f"{len(removed)} of {_entries(len(keys))}"
 
 
 def _explain(session: Session, one: http.HTTPFlow) -> str:
@@ -183,7 +188,7 @@ async def _refresh(session: Session, flows: Sequence[http.HTTPFlow]) -> str:
             one.request.headers.pop(name, None)
     ctx.master.commands.call("replay.client", flows)
     key = "" if session.settings.upstream_api_key else "; without a key: set UPSTREAM_API_KEY if the upstream needs one"
-    return f"sending {len(flows)} requests upstream again{key}"
+    return f"sending {counted(len(flows), 'request', 'requests')} upstream again{key}"
 
 
 def _plan(session: Session, one: http.HTTPFlow, mode: dict[str, str]) -> Plan:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from computer_use_cache.accounting.units import dollars, duration
+from computer_use_cache.units import dollars, duration
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,57 @@
+"""mitmproxy's hooks, called as mitmproxy calls them."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mitmproxy.http import HTTPFlow
+from mitmproxy.test import tflow
+
+from computer_use_cache.proxy.addon import ComputerUseCache
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from mitmproxy.addons.proxyauth import ProxyAuth
+    from mitmproxy.addons.proxyserver import Proxyserver
+    from mitmproxy.test import taddons
+
+
+@pytest.fixture
+def addon(tmp_path: Path) -> Iterator[ComputerUseCache]:
+    addon = ComputerUseCache()
+    with taddons.context(Proxyserver(), ProxyAuth(), loadcore=False) as context:
+        context.master.addons.add(addon)
+        context.configure(addon, cache_dir=str(tmp_path))
+        yield addon
+        addon.done()
+
+
+def call_to_a_model() -> HTTPFlow:
+    flow = tflow.tflow(resp=True)
+    flow.request.url = "https://api.openai.com/v1/chat/completions"
+    flow.client_conn.sni = "api.openai.com"
+    flow.live = True
+    return flow
+
+
+@pytest.mark.parametrize("hook", ["request", "responseheaders", "response", "error"])
+def test_a_hook_ends_quietly_if_the_store_is_closed_while_it_waits(
+    addon: ComputerUseCache, hook: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def close(*_: object) -> None:
+        addon.done()
+        raise RuntimeError("the store is closed")
+
+    session = addon._session
+    assert session
+    for name in ("request", "response_headers", "response", "error"):
+        monkeypatch.setattr(session.exchanges, name, close)
+    flow = call_to_a_model()
+    if hook == "request":
+        flow.response = None
+    asyncio.run(getattr(addon, hook)(flow))
+    assert addon._session is None

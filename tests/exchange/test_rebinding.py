@@ -200,6 +200,30 @@ def test_an_answer_that_the_provider_keeps_is_not_rebound(
     run(tmp_path, life)
 
 
+@pytest.mark.parametrize("is_rebound", [True, False])
+def test_offline_nothing_continues_an_answer_that_was_rebound(tmp_path: Path, is_rebound: bool) -> None:
+    """A later answer of that conversation may repeat a value that no later request names."""
+
+    async def life(house: House) -> None:
+        def asks(text: str, headers: dict[str, str], **fields: Any) -> Exchange:
+            return house.begins("/responses", {"model": "m", "input": text, **fields}, headers)
+
+        for name, text, fields in (
+            ("resp_1", f"use {FIRST}", {}),
+            ("resp_2", "on", {"previous_response_id": "resp_1"}),
+        ):
+            item = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": FIRST}]}
+            body = {"id": name, "object": "response", "status": "completed", "model": "m", "output": [item]}
+            answer = Response(200, {"content-type": "application/json"}, json.dumps(body).encode(), 1.0)
+            await results(house, asks(text, ON, **fields), answer)
+        offline = ON | {"x-cache-mode": "offline"}
+        await results(house, asks(f"use {SECOND if is_rebound else FIRST}", offline))
+        result = await results(house, asks("on", offline, previous_response_id="resp_1"))
+        assert (result.outcome is Outcome.HIT) is not is_rebound
+
+    run(tmp_path, life)
+
+
 def test_what_is_known_about_a_run_is_bound(tmp_path: Path) -> None:
     async def life(house: House) -> None:
         def asks(folder: str) -> Exchange:

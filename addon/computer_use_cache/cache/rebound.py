@@ -18,6 +18,7 @@ from computer_use_cache.cache.lookup import usable
 from computer_use_cache.cache.plan import Plan, Template
 from computer_use_cache.cache.policy import Controls
 from computer_use_cache.cache.replay import NO_MOVES, Replayed, replay_rebound
+from computer_use_cache.formats.answer import Answer
 from computer_use_cache.formats.base import Json
 from computer_use_cache.keys.canonical_json import canonical, parse_body
 from computer_use_cache.models import Bypass, Entry
@@ -190,6 +191,8 @@ def _rebound(cache: Cache, plan: Plan, entry: Entry, moves: Moves | Refusal) -> 
         return moves
     text = plan.template.text if plan.template else b""
     answer = replay_rebound(plan, entry, moves, text, cache.settings.hit_usage)
+    if isinstance(answer, Replayed) and moves and plan.format.keeps_answer(plan.body):
+        cache.rebound_answers.add(str(Answer(plan.format, entry.shape, entry.body).whole.get("id")))
     if isinstance(answer, Refusal) or answer.counts:
         return answer
     moved = {value.kind: 0 for value, _ in moves.pairs}  # the requests differ, although the answer repeats none of it

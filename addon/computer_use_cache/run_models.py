@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from enum import StrEnum
 
 import msgspec
@@ -14,6 +15,8 @@ GIVEN_ANSWER = "COMPUTER_USE_CACHE_ANSWER"
 """The environment variable that names the file with the answer to give at the fork, if its run is one."""
 CALL_LINES = "COMPUTER_USE_CACHE_LINES"
 """The environment variable with a proxy's `LineStyle`."""
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 class LineStyle(StrEnum):
@@ -103,3 +106,12 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     near_key: str = ""
     near_place: str = ""
     rebound: int = 0
+
+
+def new_id(now: float) -> str:
+    """The id of a run that begins at `now` (Unix seconds). Ids sort by time."""
+    number, digits = int(now * 10), ""
+    while number:
+        number, digit = divmod(number, len(_DIGITS))
+        digits = _DIGITS[digit] + digits
+    return digits + "".join(secrets.choice(_DIGITS) for _ in range(3))

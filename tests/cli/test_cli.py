@@ -416,6 +416,14 @@ def npm_store() -> str:
     return "old"
 
 
+def test_run_does_not_load_what_searches_for_near_misses() -> None:
+    program = (
+        "import sys; from computer_use_cache.cli import run, run_summary; "
+        "print({'computer_use_cache.cache.cache', 'computer_use_cache.diagnosis.cures', 'mitmproxy'} & {*sys.modules})"
+    )
+    assert subprocess.check_output([sys.executable, "-c", program]) == b"set()\n"
+
+
 def test_import_says_what_it_kept_and_what_it_skipped(capsys: Output) -> None:
     assert main(["import", npm_store()]) == 0
     told = capsys.readouterr().out.splitlines()

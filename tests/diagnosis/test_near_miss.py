@@ -16,7 +16,7 @@ import pytest
 from computer_use_cache.cache import rebound
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan
-from computer_use_cache.diagnosis import near_miss
+from computer_use_cache.diagnosis import miss_log, near_miss
 from computer_use_cache.diagnosis.differences import HIDDEN, Difference, differences
 from computer_use_cache.diagnosis.near_miss import Near
 from computer_use_cache.diagnosis.request_record import bytes_with_media, record
@@ -380,7 +380,7 @@ def test_the_misses_of_a_run_are_noted_newest_first(cache: Cache) -> None:
         near = near_miss.study(cache, planned).near
         assert near is not None
         near_miss.log_miss(cache, planned, near, NOW + number)
-    noted = near_miss.misses(cache.store, NOW + 1)
+    noted = miss_log.near_misses(cache.store, NOW + 1)
     assert [(miss["at"], miss["differences"][0]["asked"]) for miss in noted] == [(NOW + 2, "2"), (NOW + 1, "1")]
     assert noted[0]["model"] == "m"
 

@@ -18,7 +18,7 @@ from commands import isolate
 from computer_use_cache.cache import rebound
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cli import main
-from computer_use_cache.diagnosis import causes, near_miss
+from computer_use_cache.diagnosis import causes, miss_log, near_miss
 from computer_use_cache.diagnosis.cures import FOLLOWS
 from computer_use_cache.diagnosis.near_miss import Near
 from computer_use_cache.diagnosis.request_record import record
@@ -149,7 +149,7 @@ def test_an_earlier_miss_does_not_matter_unless_it_began_another_chain(store: St
     assert not in_another_chain
     assert in_another_chain.reason == FOLLOWS
     near(cache, body(CLOCKS[2], run="3", chained=True))
-    groups = causes.grouped(causes.for_all(near_miss.misses(store, 0), store, ()))
+    groups = causes.grouped(causes.for_all(miss_log.near_misses(store, 0), store, ()))
     assert [(group["misses"], group["uncured"], group["pictures"] != "") for group in groups] == [
         (2, FOLLOWS, False),
         (2, "", True),
@@ -197,7 +197,7 @@ def test_misses_are_grouped_with_one_setting_for_all(store: Store) -> None:
         keep(cache, body(*[CLOCKS[0]] * steps))
     for steps in (1, 2, 3):
         near(cache, body(*(CLOCKS[1], CLOCKS[2], CLOCKS[1])[:steps]))
-    misses = causes.for_all(near_miss.misses(store, 0), store, ())
+    misses = causes.for_all(miss_log.near_misses(store, 0), store, ())
     [group] = causes.grouped(misses)
     assert group["misses"] == 3
     assert " pixels differ in " in group["pictures"]

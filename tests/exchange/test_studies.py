@@ -9,7 +9,7 @@ import pytest
 
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan
-from computer_use_cache.diagnosis import near_miss
+from computer_use_cache.diagnosis import miss_log, near_miss
 from computer_use_cache.diagnosis.near_miss import Study
 from computer_use_cache.exchange import studies
 from computer_use_cache.exchange.decisions import Forward
@@ -63,7 +63,7 @@ def test_studies_that_would_wait_are_put_off_and_made_up_for_with_the_time_of_th
 
     asyncio.run(live())
     assert (house.counted().studies_put_off, house.counted().studies_made_up) == (LATER, LATER)
-    misses = near_miss.misses(house.store, 0.0)
+    misses = miss_log.near_misses(house.store, 0.0)
     assert [miss["at"] for miss in misses] == [START + 1] * (AT_ONCE + LATER)
 
 

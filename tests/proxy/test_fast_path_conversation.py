@@ -2,50 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Iterator
-from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+from tests.proxy.stored_chat import ANSWER, OTHER, STORED, sent
 
-from computer_use_cache.accounting.ledger import Ledger
-from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan
-from computer_use_cache.exchange.runners import Runners
 from computer_use_cache.exchange.shared import Shared
-from computer_use_cache.models import Entry, Request, Response
-from computer_use_cache.proxy.admission import Gate
 from computer_use_cache.proxy.fast_path.conversation import Action, Conversation, HandOver, Search
 from computer_use_cache.proxy.fast_path.lookup import Arrival, FastPath
-from computer_use_cache.settings import Settings
-from computer_use_cache.store.disk import DiskStore
-
-STORED, OTHER = (b'{"model":"m","messages":[{"role":"user","content":"%s"}]}' % word for word in (b"stored", b"other"))
-ANSWER = (
-    b'{"object":"chat.completion","choices":[{"index":0,"finish_reason":"stop",'
-    b'"message":{"role":"assistant","content":"yes"}}]}'
-)
-
-
-def sent(body: bytes) -> bytes:
-    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n"
-    return head % len(body) + body
-
-
-@pytest.fixture
-def fast_path(tmp_path: Path) -> Iterator[FastPath]:
-    settings = Settings.load({"CACHE_DIR": str(tmp_path)})
-    store = DiskStore(tmp_path, 2**20)
-    cache, now = Cache(settings, store, loopback=True), time.time()
-    plan = cache.plan(Request(str(settings.upstream_base_url), "/chat/completions", (), {}, STORED))
-    entry = cache.judge(plan, Response(200, {"content-type": "application/json"}, ANSWER, 1.0), now)
-    assert isinstance(entry, Entry)
-    cache.keep(entry, now)
-    run = Runners(asyncio.to_thread, asyncio.to_thread, asyncio.to_thread, time.time)
-    yield FastPath(Shared(cache, Ledger(store), run), Gate(settings, loopback=True))
-    store.close()
 
 
 @pytest.fixture

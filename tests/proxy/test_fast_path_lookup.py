@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,8 +18,9 @@ from computer_use_cache.credentials.caller import CARRIERS
 from computer_use_cache.exchange.runners import Runners
 from computer_use_cache.exchange.shared import Shared
 from computer_use_cache.keys import key
+from computer_use_cache.models import Entry, Shape
 from computer_use_cache.proxy.admission import Gate
-from computer_use_cache.proxy.fast_path.lookup import VOLATILE, Arrival, FastPath
+from computer_use_cache.proxy.fast_path.lookup import VOLATILE, Arrival, FastPath, Hit
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore
 
@@ -29,15 +33,20 @@ def head(*headers: bytes, line: bytes = CHAT, host: bytes = b"127.0.0.1", length
     return b"\r\n".join((line, b"Host: " + host, b"Content-Length: " + length, *headers, b"", b""))
 
 
-@pytest.fixture(scope="module")
-def fast_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastPath]:
-    folder = tmp_path_factory.mktemp("store")
-    settings = Settings.load({"CACHE_DIR": str(folder), "CACHE_MAX_INPUT_CHARS": "1000"})
+@contextlib.contextmanager
+def opened(folder: Path, **variables: str) -> Iterator[tuple[FastPath, Cache]]:
+    settings = Settings.load({"CACHE_DIR": str(folder), **variables})
     store = DiskStore(folder, 2**20)
     run = Runners(asyncio.to_thread, asyncio.to_thread, asyncio.to_thread, time.time)
-    shared = Shared(Cache(settings, store, loopback=True), Ledger(store), run)
-    yield FastPath(shared, Gate(settings, loopback=True))
+    cache = Cache(settings, store, loopback=True)
+    yield FastPath(Shared(cache, Ledger(store), run), Gate(settings, loopback=True)), cache
     store.close()
+
+
+@pytest.fixture(scope="module")
+def fast_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastPath]:
+    with opened(tmp_path_factory.mktemp("store"), CACHE_MAX_INPUT_CHARS="1000") as (path, _):
+        yield path
 
 
 @pytest.mark.parametrize(
@@ -148,3 +157,21 @@ def test_a_header_that_names_the_request_makes_it_no_other_one(
 
 def test_no_header_that_decides_anything_counts_as_the_requests_name() -> None:
     assert not {*VOLATILE} & {*key.RELEVANT_HEADERS, *CONTROL_HEADERS, *CARRIERS, "host", "user-agent", "accept"}
+
+
+@pytest.mark.parametrize(("length", "is_remembered"), [(1000, True), (5_000_000, False)])
+def test_a_repeated_hit_is_remembered_unless_comparing_its_body_takes_long(
+    tmp_path: Path, length: int, is_remembered: bool
+) -> None:
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "a" * length}]}).encode()
+    with opened(tmp_path) as (path, cache):
+        found = path.admit(HERE, head(length=str(len(body)).encode()))
+        assert found
+        admitted, _ = found
+        plan = cache.plan_body(admitted.route, body)
+        cache.store.put(Entry(plan.key, plan.format.name, Shape.JSON, "m", "", (), b"{}", time.time(), None, 0.0), None)
+        for _ in range(2):
+            hit = path.find(admitted, body)
+            assert isinstance(hit, Hit)
+            wire = path.serve(hit, admitted, body)
+        assert path.known(admitted, body) == (wire if is_remembered else None)

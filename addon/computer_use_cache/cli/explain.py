@@ -18,7 +18,7 @@ from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cli import settings_file
 from computer_use_cache.cli.chosen_run import chosen_run
 from computer_use_cache.cli.clear import opened_store
-from computer_use_cache.diagnosis import causes, near_miss, pictures
+from computer_use_cache.diagnosis import causes, miss_log, near_miss, pictures
 from computer_use_cache.diagnosis.differences import Difference
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.exchange.decide import Decider
@@ -109,10 +109,10 @@ def explain_request(
 def _misses(store: Store, since: float, run: str | None) -> list[Json]:
     """The logged near misses, of one run if it is named. Raises UsageError."""
     if run is None:
-        return near_miss.misses(store, since)
+        return miss_log.near_misses(store, since)
     found = chosen_run(store.run_log, run)
     asked = {call.asked for call in store.run_log.calls(found.id)}
-    return [miss for miss in near_miss.misses(store, max(since, found.began)) if miss["key"] in asked]
+    return [miss for miss in miss_log.near_misses(store, max(since, found.began)) if miss["key"] in asked]
 
 
 def _draw(path: Path, miss: Json | None, find: Find, settings: Settings) -> None:

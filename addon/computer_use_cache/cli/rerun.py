@@ -17,7 +17,7 @@ from computer_use_cache.cli.chosen_run import chosen_run
 from computer_use_cache.cli.clear import opened_store
 from computer_use_cache.cli.run import run_recorded
 from computer_use_cache.credentials.redaction import HIDDEN
-from computer_use_cache.diagnosis import near_miss
+from computer_use_cache.diagnosis import miss_log
 from computer_use_cache.errors import CacheError
 from computer_use_cache.launch import environment
 from computer_use_cache.run_models import Call, Run
@@ -56,7 +56,7 @@ class Rerun:
         """The calls of the new run, and where it left the recorded one."""
         with opened_store(self.settings) as store:
             calls = store.run_log.calls(self.new.id)
-            return calls, list(drift.drifts(self.calls, calls, near_miss.misses(store, self.new.began)))
+            return calls, list(drift.drifts(self.calls, calls, miss_log.near_misses(store, self.new.began)))
 
 
 def prepare(

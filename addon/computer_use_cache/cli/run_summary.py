@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 from computer_use_cache.accounting.ledger import Ledger
 from computer_use_cache.accounting.statistics import Statistics
-from computer_use_cache.cli import settings_file, unseen
-from computer_use_cache.diagnosis import causes, near_miss
+from computer_use_cache.cli import unseen
+from computer_use_cache.diagnosis import miss_log
 from computer_use_cache.errors import CacheError
 from computer_use_cache.formats.base import Json
 from computer_use_cache.run_models import Run
 from computer_use_cache.settings import Settings
+from computer_use_cache.store.base import Store
 from computer_use_cache.store.opening import open_store
 from computer_use_cache.units import counted, dollars
 
@@ -43,10 +44,19 @@ def take(settings: Settings, run: Run) -> State:
     try:
         with contextlib.closing(open_store(settings)) as store:
             store.run_log.add_run(run)
-            misses = causes.for_all(near_miss.misses(store, run.began), store, settings.image_mask)
-            return State(Ledger(store).statistics(settings, run.began), causes.grouped(misses))
+            return State(Ledger(store).statistics(settings, run.began), _groups(settings, store, run.began))
     except CacheError as error:
         return State(fault=str(error))
+
+
+def _groups(settings: Settings, store: Store, since: float) -> list[Json]:
+    """The near misses logged since this time (Unix seconds), by their causes."""
+    misses = miss_log.near_misses(store, since)
+    if not misses:
+        return []
+    from computer_use_cache.diagnosis import causes  # noqa: PLC0415  # takes a tenth of a second
+
+    return causes.grouped(causes.for_all(misses, store, settings.image_mask))
 
 
 def lines(before: State, after: State, run: Run) -> Iterator[str]:
@@ -96,6 +106,10 @@ def _saved(counted: Statistics) -> float:
 
 
 def _near(groups: list[Json]) -> Iterator[str]:
+    if not groups:
+        return
+    from computer_use_cache.cli import settings_file  # noqa: PLC0415  # as for `causes`
+
     for group in groups[:_MOST_GROUPS]:
         cure = settings_file.assignments(group["settings"])
         remedy = f"a hit with {cure}" if cure else group["uncured"]

@@ -56,8 +56,8 @@ def _picture_miss(miss: Json) -> PictureMiss:
 
 
 def grouped(misses: Iterable[Json]) -> list[Json]:
-    """Misses (from `near_miss.misses`, newest first) by what would have helped, else by the first picture that differs,
-    else by the first differing path.
+    """Misses (from `miss_log.near_misses`, newest first) by what would have helped, else by the first picture that
+    differs, else by the first differing path.
 
     Largest group first, each with its `path`, the number of `misses`, its `settings`, why there are none (`uncured`),
     the differing `pictures` in words, and its newest `example`.

@@ -16,12 +16,11 @@ from computer_use_cache.diagnosis.cures import Cure
 from computer_use_cache.diagnosis.differences import Difference, differences, without_credentials
 from computer_use_cache.diagnosis.sides import Side, without_call_ids
 from computer_use_cache.errors import FormatError, StoreError
-from computer_use_cache.formats.base import Json, dump, load_object
+from computer_use_cache.formats.base import Json, dump
 from computer_use_cache.keys import canonical_json, key
 from computer_use_cache.models import RequestRecord
 from computer_use_cache.screens.approval import Same
 from computer_use_cache.screens.suggest import Pair
-from computer_use_cache.store.base import RequestLog
 
 logger = logging.getLogger(__name__)
 
@@ -203,14 +202,6 @@ def as_json(near: Near) -> Json:
         "uncured": "" if near.cure else near.cure.reason,
         "pictures": near.pairs,
     }
-
-
-def misses(store: RequestLog, since: float) -> list[Json]:
-    """The near misses logged after `since` (Unix seconds), newest first. Blocks; raises StoreError.
-
-    Each has `at`, `model`, `key`, `run` and the members of `as_json`.
-    """
-    return [miss for miss in map(load_object, store.misses()) if miss["at"] >= since]
 
 
 def _side(cache: Cache, plan: Plan, record: RequestRecord) -> Side:

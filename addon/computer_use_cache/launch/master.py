@@ -140,7 +140,7 @@ class LeanMaster(DumpMaster):
         cache = self.addons.get(_CACHE)
         if not isinstance(cache, ComputerUseCache):
             return factory()
-        return FastPathProtocol(cache.fast_path, cache.connections, factory, self.options.tcp_timeout)
+        return FastPathProtocol(cache.fast_path, cache.connections, cache.searches, factory, self.options.tcp_timeout)
 
 
 def _skip_type_checks() -> None:

@@ -27,6 +27,7 @@ from computer_use_cache.proxy.connections import Connections
 from computer_use_cache.proxy.fast_path.conversation import Search
 from computer_use_cache.proxy.fast_path.eligibility import needs_flows
 from computer_use_cache.proxy.fast_path.lookup import FastPath
+from computer_use_cache.proxy.fast_path.searches import Searches
 from computer_use_cache.proxy.http.layer import with_cache_layer
 from computer_use_cache.proxy.http.owner import Feed
 from computer_use_cache.proxy.http.websocket import Reading
@@ -59,6 +60,7 @@ class ComputerUseCache:
         self._session: Session | None = None
         self._proxies = Proxies()
         self.connections = Connections()
+        self.searches = Searches()
         self._upkeep: asyncio.Task[None] | None = None
         self._ending = False
         self._is_fast_path_open: bool | None = None

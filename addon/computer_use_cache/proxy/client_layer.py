@@ -18,9 +18,10 @@ from mitmproxy.proxy.layers.http import HTTPMode
 from mitmproxy.proxy.mode_specs import ReverseMode
 
 from computer_use_cache.cache.plan import Plan
+from computer_use_cache.exchange.decisions import Postpone
 from computer_use_cache.network import Proxies
 from computer_use_cache.proxy.connections import Connections
-from computer_use_cache.proxy.fast_path.conversation import Conversation, HandOver, Search
+from computer_use_cache.proxy.fast_path.conversation import Conversation, HandOver, Search, search_quickly
 from computer_use_cache.proxy.fast_path.lookup import Arrival, FastPath
 from computer_use_cache.proxy.http.layer import CacheHttpLayer
 from computer_use_cache.proxy.http.owner import Owner
@@ -84,7 +85,9 @@ class FastHttpLayer(CacheHttpLayer):
                     if self.context.client.state & ConnectionState.CAN_WRITE:
                         yield commands.SendData(self.context.client, action)
                 case Search():
-                    yield CacheFindHook(action)
+                    search_quickly([action])
+                    if action.found is Postpone.POSTPONE:
+                        yield CacheFindHook(action)
                 case HandOver():
                     yield from self._hand_over(action)
                 case _:

@@ -26,6 +26,9 @@ class Connections:
     def discard(self, connection: Connection) -> None:
         self._all.discard(connection)
 
+    def __len__(self) -> int:
+        return len(self._all)
+
     @property
     def unanswered(self) -> int:
         return sum(connection.unanswered for connection in self._all)

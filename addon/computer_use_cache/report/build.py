@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 
-from computer_use_cache.diagnosis import near_miss
+from computer_use_cache.diagnosis import miss_log
 from computer_use_cache.report import compare, views
 from computer_use_cache.report.album import Album
 from computer_use_cache.report.compare import Comparer
@@ -57,7 +57,7 @@ def build(
 
 def _cures(store: Store, runs: Sequence[Run]) -> dict[str, str]:
     """The settings, such as `CACHE_REBIND=on`, that would have made near misses hits, by the key of the miss."""
-    found = near_miss.misses(store, min(run.began for run in runs))
+    found = miss_log.near_misses(store, min(run.began for run in runs))
     return {miss["key"]: " ".join(f"{name}={text}" for name, text in miss["settings"].items()) for miss in found}
 
 

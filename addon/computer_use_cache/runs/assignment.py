@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -13,13 +12,12 @@ from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan, Route
 from computer_use_cache.credentials.redaction import redacted
 from computer_use_cache.memory import MOST_SEEN, BoundedMemory
-from computer_use_cache.run_models import Call, Run
+from computer_use_cache.run_models import Call, Run, new_id
 from computer_use_cache.runs.conversation import Head, Opening, opening_of
 
 PAUSE_SECONDS = 1800.0
 """A longer pause ends a run, except the run of a command."""
 _MOST_REMEMBERED = 4096
-_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 type OnRecorded = Callable[[str, int | None], object]
@@ -45,15 +43,6 @@ class _Joined:
     id: str
     at: float
     is_continued: bool
-
-
-def new_id(now: float) -> str:
-    """The id of a run that begins at `now` (Unix seconds). Ids sort by time."""
-    number, digits = int(now * 10), ""
-    while number:
-        number, digit = divmod(number, len(_DIGITS))
-        digits = _DIGITS[digit] + digits
-    return digits + "".join(secrets.choice(_DIGITS) for _ in range(3))
 
 
 class Assignment:

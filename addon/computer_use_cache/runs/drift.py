@@ -37,7 +37,7 @@ def answered(calls: Sequence[Call]) -> list[Call]:
 
 
 def drifts(recorded: Sequence[Call], replayed: Sequence[Call], misses: Sequence[Json]) -> Iterator[Drift]:
-    """The drifts of a replay. `misses` are those that were logged meanwhile (`near_miss.misses`)."""
+    """The drifts of a replay. `misses` are those that were logged meanwhile (`miss_log.near_misses`)."""
     for step, call in enumerate(recorded, 1):
         if call.outcome is Outcome.BYPASS:
             yield Drift(step=step, reason=f"it bypassed the cache ({call.reason}), so a replay refuses it")

@@ -8,8 +8,7 @@ from itertools import accumulate
 
 from computer_use_cache.credentials import detection
 from computer_use_cache.credentials.redaction import HIDDEN, redacted
-from computer_use_cache.run_models import Run
-from computer_use_cache.runs.assignment import new_id
+from computer_use_cache.run_models import Run, new_id
 
 
 def new_run(command: Sequence[str], now: float, *, bindings: str = "", parent: str = "") -> Run:

@@ -64,6 +64,9 @@ _VOLATILE_LINES = re.compile(rb"\r\n(?:" + "|".join(VOLATILE).encode() + rb"):[^
 
 _MOST_HEADS = 256
 _MOST_BYTES = 64 * 1024 * 1024
+_LONGEST_REMEMBERED = 4 * 1024 * 1024
+"""Looking for the body of a longer request would hold up the event loop for milliseconds. Its screenshots are known, so
+that a thread finds its key in half the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,22 +242,23 @@ class FastPath:
             plan = self._cache.plan_body(admitted.route, body)
         except RequestError:
             return None
-        return self._hit(len(body), plan, self._shared.decider.exact(plan, now), now)
+        return self.hit(len(body), plan, self._shared.decider.exact(plan, now), now)
 
-    @_safely
-    def find_quickly(self, admitted: Admitted, body: bytes) -> Hit | Plan | Literal[Postpone.POSTPONE] | None:
-        """The same for the event loop: POSTPONE if it would take long, and `find` must be used."""
+    def plan_quickly(self, admitted: Admitted, body: bytes) -> Plan | Literal[Postpone.POSTPONE] | None:
+        """The plan of a request, made on the event loop: POSTPONE if that would take long, and `find` must be used."""
         if not self._cache.plans_quickly(len(body)):
             return Postpone.POSTPONE
-        now = time.time()
         try:
-            plan = self._cache.plan_body(admitted.route, body)
+            return self._cache.plan_body(admitted.route, body)
         except RequestError:
             return None
-        decision = self._shared.decider.decide_at_once(plan, now)
-        return decision if decision is Postpone.POSTPONE else self._hit(len(body), plan, decision, now)
 
-    def _hit(self, length: int, plan: Plan, decision: Decision | Absent | None, now: float) -> Hit | Plan:
+    def decide_quickly(self, plan: Plan, now: float) -> Decision | Absent | Literal[Postpone.POSTPONE]:
+        """What to do with the request, decided on the event loop; POSTPONE as above."""
+        return self._shared.decider.decide_at_once(plan, now)
+
+    def hit(self, length: int, plan: Plan, decision: Decision | Absent | None, now: float) -> Hit | Plan:
+        """The hit of a search that began at `now`, with a body of this length; the plan if there is no hit."""
         if not isinstance(decision, Serve) or self._replayer.paced(plan, decision.entry, decision.pieces):
             return plan
         return Hit(length, plan, decision, self._replayer.hit(plan, decision, now), now)
@@ -262,7 +266,7 @@ class FastPath:
     @_safely
     def serve(self, hit: Hit, admitted: Admitted, body: bytes) -> bytes:
         """The response of a hit. Counts the hit and, if it is not the first for its key, remembers it."""
-        if hit.plan.key in self._seen:
+        if hit.plan.key in self._seen and hit.length <= _LONGEST_REMEMBERED:
             hit.plan = hit.plan.without_bodies()
             self._hits.put((admitted.digest, body), hit)
             self._lengths.add(hit.length)

@@ -65,6 +65,10 @@ class RequestReader:
             self._head = received[:end]
         return received[end:]
 
+    def hold(self, data: bytes) -> None:
+        """Keep bytes that follow a complete request."""
+        self._rest += data
+
     def body(self) -> bytes:
         """The body of a complete request."""
         if len(self._pieces) > 1:

@@ -200,6 +200,30 @@ def test_an_answer_that_the_provider_keeps_is_not_rebound(
     run(tmp_path, life)
 
 
+@pytest.mark.parametrize("is_rebound", [True, False])
+def test_offline_nothing_continues_an_answer_that_was_rebound(tmp_path: Path, is_rebound: bool) -> None:
+    """A later answer of that conversation may repeat a value that no later request names."""
+
+    async def life(house: House) -> None:
+        def asks(text: str, headers: dict[str, str], **fields: Any) -> Exchange:
+            return house.begins("/responses", {"model": "m", "input": text, **fields}, headers)
+
+        for name, text, fields in (
+            ("resp_1", f"use {FIRST}", {}),
+            ("resp_2", "on", {"previous_response_id": "resp_1"}),
+        ):
+            item = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": FIRST}]}
+            body = {"id": name, "object": "response", "status": "completed", "model": "m", "output": [item]}
+            answer = Response(200, {"content-type": "application/json"}, json.dumps(body).encode(), 1.0)
+            await results(house, asks(text, ON, **fields), answer)
+        offline = ON | {"x-cache-mode": "offline"}
+        await results(house, asks(f"use {SECOND if is_rebound else FIRST}", offline))
+        result = await results(house, asks("on", offline, previous_response_id="resp_1"))
+        assert (result.outcome is Outcome.HIT) is not is_rebound
+
+    run(tmp_path, life)
+
+
 def test_what_is_known_about_a_run_is_bound(tmp_path: Path) -> None:
     async def life(house: House) -> None:
         def asks(folder: str) -> Exchange:
@@ -447,5 +471,48 @@ def test_a_request_that_holds_the_mark_of_a_credential_is_a_bypass(tmp_path: Pat
     async def life(house: House) -> None:
         result = await results(house, house.asks(text=f"{token('a1B2')} <secret 1>"))
         assert (result.outcome, result.bypass and result.bypass.reason) == (Outcome.BYPASS, Reason.CREDENTIAL)
+
+    run(tmp_path, life)
+
+
+# -- limits
+
+
+@pytest.mark.parametrize(
+    ("recorded", "present", "tokens", "is_hit"),
+    [
+        (250_037, 249_981, 20, True),
+        (250_037, 19, 20, False),
+        (250_037, 1_037, 1_036, True),
+        (250_037, 1_037, 1_037, False),
+        (4_000, 8_000, 20, False),
+        (4_096, 8_192, 20, False),
+        (4_096, 4_001, 20, True),
+    ],
+    ids=["computed", "a small one", "it just fits", "it just does not fit", "chosen", "powers of two", "one is chosen"],
+)
+@pytest.mark.parametrize("api", ["chat", "gemini"])
+def test_an_answer_that_fits_within_a_computed_limit_is_served(
+    tmp_path: Path, recorded: int, present: int, tokens: int, api: str, is_hit: bool
+) -> None:
+    def asks(house: House, limit: int) -> Exchange:
+        if api == "chat":
+            return house.asks(ON, max_tokens=limit)
+        contents = [{"role": "user", "parts": [{"text": "hello"}]}]
+        body = {"contents": contents, "generationConfig": {"maxOutputTokens": limit}}
+        return house.begins("/models/gemini-2.5-pro:generateContent", body, ON)
+
+    async def life(house: House) -> None:
+        whole: dict[str, Any] = completion("hi")
+        whole["usage"] |= {"completion_tokens": tokens}
+        if api == "gemini":
+            content = {"role": "model", "parts": [{"text": "hi"}]}
+            usage = {"promptTokenCount": 1, "candidatesTokenCount": tokens, "totalTokenCount": 1 + tokens}
+            whole = {"candidates": [{"content": content, "finishReason": "STOP", "index": 0}], "usageMetadata": usage}
+        answer = Response(200, {"content-type": "application/json"}, json.dumps(whole).encode(), 1.0)
+        await results(house, asks(house, recorded), answer)
+        result = await results(house, asks(house, present), answer)
+        assert (result.outcome is Outcome.HIT) is is_hit
+        assert is_hit or "not rebound: the answer may not fit within another limit" in reason(result)
 
     run(tmp_path, life)

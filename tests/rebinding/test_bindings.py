@@ -47,6 +47,17 @@ def test_user_and_host_are_known_by_each_other() -> None:
     assert found("anna@laptop:~$") == [("anna", "user", "name"), ("laptop", "host", "name")]
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["## Current Project: {}", "**Workspace:** `{}`", '"repo_name": "{}"', "Repository={}, clean", "folder: {}."],
+)
+def test_the_name_of_the_folder_is_known_by_its_label(text: str) -> None:
+    assert found(text.format("app"), "cwd=/srv/app") == [("app", "cwd", "name")]
+    for other in ("apple", "app-2", "app/src"):
+        assert found(text.format(other), "cwd=/srv/app") == []
+    assert found("the project app: an app", "cwd=/srv/app") == []
+
+
 def test_the_name_of_the_folder_counts_below_the_home_only() -> None:
     bindings = "cwd=/home/anna/project,home=/home/anna"
     expected = [("/home/anna", "home", ""), ("project", "cwd", "name")]

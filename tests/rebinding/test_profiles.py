@@ -39,6 +39,12 @@ SAMPLES = {
             "x-anthropic-billing-header: cc_version=2.1.37.f0e; cch=9c8d7;\nOS Version: Linux 6.8.12-fc",
         ),
     ),
+    "gptme": Sample(
+        "Anthropic/Python 1.17.0",
+        MESSAGES,
+        ("PID 7106: gptme (branch=main) up 11s mem=52MB\n", "PID 40522: gptme (branch=main) up 5s mem=49MB\n"),
+        prompt="You are gptme v0.35.1, a general-purpose AI assistant powered by LLMs.",
+    ),
     "browser-use": Sample(
         "AsyncOpenAI/Python 2.8.1",
         CHAT,

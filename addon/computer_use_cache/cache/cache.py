@@ -67,6 +67,8 @@ class Cache:
         self.store = store
         self.proxy_id = secrets.token_hex(4)
         self.samples = Samples()
+        self.rebound_answers = Seen[str]()
+        """The ids of answers that were rebound although the provider keeps them under these ids, with other values."""
         self._finder = Finder()
         self._keys = KnownKeys()
         self._kept = Seen[str]()
@@ -143,6 +145,8 @@ class Cache:
                 verdict = Bypass(Reason.FORM, str(error))
         if computed and computed == controls.reject:
             verdict = dataclasses.replace(controls, read_ban="X-Cache-Reject")
+        elif verdict is controls and format.chain and self._was_rebound(body.get(format.chain)):
+            verdict = dataclasses.replace(controls, read_ban="it continues an answer that was rebound")
         if isinstance(verdict, Bypass) and not controls.upstream:
             raise offline_error(controls.upstream_ban, f"this request is never cached ({verdict})")
         return Plan(
@@ -158,6 +162,9 @@ class Cache:
             credentials=parted.credentials,
             blanked=tuple(blanked),
         )
+
+    def _was_rebound(self, name: object) -> bool:
+        return isinstance(name, str) and name in self.rebound_answers
 
     def _key(
         self,

@@ -7,7 +7,7 @@ refused, which makes it a miss. Everything here takes milliseconds for a long re
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import msgpack
@@ -18,6 +18,7 @@ from computer_use_cache.cache.lookup import usable
 from computer_use_cache.cache.plan import Plan, Template
 from computer_use_cache.cache.policy import Controls
 from computer_use_cache.cache.replay import NO_MOVES, Replayed, replay_rebound
+from computer_use_cache.formats.answer import Answer
 from computer_use_cache.formats.base import Json
 from computer_use_cache.keys.canonical_json import canonical, parse_body
 from computer_use_cache.models import Bypass, Entry
@@ -29,6 +30,7 @@ from computer_use_cache.rebinding import (
     Refusal,
     Value,
     approve,
+    limits,
     profile_for,
     template_of,
 )
@@ -137,7 +139,7 @@ def approved(cache: Cache, plan: Plan, entry: Entry) -> Replayed | Refusal:
     """The answer of an entry of the request's template, or why it cannot be rebound to it. Raises StoreError."""
     assert plan.template, "it was looked up by its template"
     assert isinstance(plan.verdict, Controls), "a bypass is not looked up"
-    moves = approve(_values(entry), plan.template.values, plan.template.profile.kinds)
+    moves = _moves(entry, plan.template.values, plan.template.profile)
     if isinstance(moves, Refusal):
         return moves
     if moves and needs_state(plan):
@@ -151,6 +153,13 @@ def approved(cache: Cache, plan: Plan, entry: Entry) -> Replayed | Refusal:
     if isinstance(answer, Refusal):
         return answer
     return Replayed(answer.pieces, {**answer.counts, **{str(rule): count for rule, count in pictures.counts.items()}})
+
+
+def _moves(entry: Entry, present: Sequence[Value], profile: Profile) -> Moves | Refusal:
+    """What moved between the request of an entry and one with the same template."""
+    moves = approve(_values(entry), present, profile.kinds)
+    tokens = entry.output_tokens or len(entry.body)  # a token has a byte or more
+    return moves if isinstance(moves, Refusal) or limits.allow(moves.pairs, tokens) else Refusal(Cause.LIMIT)
 
 
 def _approved_pictures(cache: Cache, plan: Plan, entry: Entry, moves: Moves) -> Approved | Refused:
@@ -182,6 +191,8 @@ def _rebound(cache: Cache, plan: Plan, entry: Entry, moves: Moves | Refusal) -> 
         return moves
     text = plan.template.text if plan.template else b""
     answer = replay_rebound(plan, entry, moves, text, cache.settings.hit_usage)
+    if isinstance(answer, Replayed) and moves and plan.format.keeps_answer(plan.body):
+        cache.rebound_answers.add(str(Answer(plan.format, entry.shape, entry.body).whole.get("id")))
     if isinstance(answer, Refusal) or answer.counts:
         return answer
     moved = {value.kind: 0 for value, _ in moves.pairs}  # the requests differ, although the answer repeats none of it
@@ -214,7 +225,7 @@ def attempt(plan: Plan, entry: Entry, recorded: Json, present: Json, bindings: B
     new = template_of(plan.format, present, bindings, profile)
     if old.pictures != new.pictures or canonical(old.body) != canonical(new.body):
         return None
-    moves = approve(old.values, new.values, profile.kinds)
+    moves = _moves(entry, new.values, profile)
     return moves if isinstance(moves, Refusal) else replay_rebound(plan, entry, moves, new.text)
 
 

@@ -1,7 +1,7 @@
 """What a run knows about itself: its folder, home, user, host and temporary folder, and the forms in which they appear.
 
 A bare name (`project`, `anna`) can occur in any prompt, so it counts only where it cannot mean anything else: a
-folder's name as a segment of a path below the home, a user or host after its label.
+folder's name as a segment of a path below the home or after a label, a user or host after its label.
 """
 
 from __future__ import annotations
@@ -30,8 +30,14 @@ _LABEL = rb"""\b[\"'\\]{0,4}\s?[:=>]?\s?[\"'\\]{0,4}$"""
 _BEFORE = {
     "user": re.compile(rb"(?i:\b(?:user(?:[ _-]?name)?|logname))" + _LABEL + rb"|[d-][rwxsStT-]{9}[.+@]?\s+\d+\s+$"),
     "host": re.compile(rb"(?i:\bhost(?:[ _-]?name)?)" + _LABEL + rb"|\b(?:Linux|Darwin) $"),
+    "cwd": re.compile(
+        rb"(?i:\b(?:project|workspace|repo(?:sitory)?|folder|directory)(?:[ _-]?name)?)"
+        rb"""[\"'\\*`]{0,4}\s?[:=][\"'\\*`]{0,4}\s?[\"'\\*`]{0,4}$"""
+    ),
 }
-"""What precedes the name of a user or a host: a label, columns of `ls -l`, the system in `uname -a`."""
+"""What precedes the name of a user, a host or a folder: a label, columns of `ls -l`, the system in `uname -a`."""
+_GOES_ON = re.compile(rb"[/\\]|[.-]\w")
+"""What follows a name that is the beginning of a longer one, or of a path."""
 _FARTHEST = 32
 """How many bytes before a name are searched for its label."""
 
@@ -113,15 +119,21 @@ class Bindings:
 
     def _named(self, text: bytes) -> Iterator[tuple[int, int, str, str]]:
         user, host = (self.values.get(name, "").encode("utf-8", "surrogatepass") for name in NAMES)
+        folder = self.forms.get(("cwd", "name"), "").encode("utf-8", "surrogatepass")
         address = user + b"@" + host
-        for name, value in (("user", user), ("host", host)):
+        for name, value in (("user", user), ("host", host), ("cwd", folder)):
             at = text.find(value) if value else -1
             while at >= 0:
                 end = at + len(value)
-                is_address = user and host and text.startswith(address, at if name == "user" else at - len(user) - 1)
+                is_address = (
+                    name in NAMES
+                    and user
+                    and host
+                    and text.startswith(address, at if name == "user" else at - len(user) - 1)
+                )
                 before = text[max(0, at - _FARTHEST) : at]
-                is_in_path = before.endswith((b"/", b"\\", b"-"))
-                if not is_in_path and stands_alone(text, at, end) and (is_address or _BEFORE[name].search(before)):
+                is_part = before.endswith((b"/", b"\\", b"-")) or _GOES_ON.match(text, end)
+                if not is_part and stands_alone(text, at, end) and (is_address or _BEFORE[name].search(before)):
                     yield at, end, name, "name"
                 at = text.find(value, end)
 

@@ -32,11 +32,13 @@ DATE = (
 CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?(?:\s?[AP]M\b)?"
 ZONE = r"(?:\s?(?:Z|UTC|GMT)\b|\s?[+-]\d{2}:?\d{2}\b)?"
 TIME = (
-    rf"{WEEKDAY}\s+(?:{MONTH}\s+{DAY}|{DAY}\s+{MONTH}\s+\d{{4}})\s+{CLOCK}{ZONE}(?:\s+[A-Z]{{3,4}})?(?:\s+\d{{4}}\b)?"
+    rf"{WEEKDAY}\s+(?:{MONTH}\s+{DAY}|{DAY}\s+{MONTH}(?:\s+\d{{4}})?)\s+{CLOCK}{ZONE}(?:\s+[A-Z]{{3,4}})?(?:\s+\d{{4}}\b)?"
     rf"|{DATE}(?:T|,?\s+(?:at\s+)?){CLOCK}{ZONE}"  # ISO 8601, RFC 9110, and as people write it
+    rf"|{CLOCK}{ZONE},?\s+(?:on\s+)?{DATE}"
     rf"|{MONTH}\s+\d{{1,2}}\s+\d{{2}}:\d{{2}}(?::\d{{2}})?"  # as `ls -l` and syslog print it
-    r"|20\d{6}[T_-]?\d{6}Z?\b|20\d{2}-\d{2}-\d{2}[T_-]\d{2}-\d{2}-\d{2}(?:-\d{3}Z\b)?"  # as file names have it
-    r"|\d{1,2}:\d{2}:\d{2}(?:[.,]\d{1,9})?(?:\s?[AP]M\b)?|\d{1,2}:\d{2}\s?[AP]M\b"
+    r"|20\d{6}[T_-]\d{6}(?:\d{3}){0,2}Z?|20\d{12}Z?\b"  # as file names have it
+    r"|20\d{2}-\d{2}-\d{2}[T_-]\d{2}-\d{2}-\d{2}(?:-\d{3}Z\b)?|20\d{2}-\d{2}-\d{2} at \d{1,2}\.\d{2}\.\d{2}"
+    r"|\d{1,2}:\d{2}:\d{2}(?:[.,]\d{1,9})?(?:\s?[AP]M\b)?|\d{1,2}:\d{2}\s?(?:[AP]M|UTC|GMT|Z)\b"
 )
 _EPOCH = r"(?:1[5-9]|2[01])\d{8}(?:\.\d{1,9}|\d{3}|\d{6}|\d{9})?"
 _TMP = (
@@ -45,6 +47,11 @@ _TMP = (
     r"(?:pytest-of-[\w.-]+/pytest-\d+/)?[\w.+@%=~-]*\w"
     r"(?:(?:\\+|/)\d{10,19}\b)?"  # a folder named by the time, as playwright-mcp has it
 )
+_TOOK = (
+    r"(?:(?:(?:wall|execution|exec|run|running|total|elapsed|response)[ _-]?time|duration|runtime|took|elapsed|latency)"
+    r"|(?:finished|completed|done|ran|succeeded|failed|passed|exited) (?:in|after|for))"
+)
+_UNIT = r"(?:ns|µs|us|ms|s|secs?|seconds?|millis(?:econds)?|minutes?)"
 _SEPARATOR = r"""["'\\]{0,4}\s?[:=>]?\s?["'\\]{0,4}"""
 
 
@@ -95,9 +102,11 @@ _BUILT_IN = (
          ignore_case=True),
     Kind("tmp", (rf"(?:^|[^\w.~-]|\\[nrt])({_TMP})",), numbered=True),
     Kind("time", (
-        rf"(?:\b|\\[nrt])({TIME})",
+        rf"(?:\b|_|\\[nrt])({TIME})",
         rf"(?i:time(?:stamp)?|date|epoch|unix|_at|_ms|_ts|now|since|until){_SEPARATOR}({_EPOCH})\b",
-        rf"(?i:\btime(?: is)?){_SEPARATOR}(\d{{1,2}}:\d{{2}})\b",
+        r"[/_.-](1[6-9]\d{11})\b",  # in the name of a file
+        r"[/_-](1[6-9]\d{8})\.\w",
+        rf"(?i:\b(?:time(?: is)?|it is|it's|now(?: is)?)){_SEPARATOR}({CLOCK}{ZONE})\b",
     )),
     Kind("date", (rf"(?:\b|\\[nrt])({DATE})\b",)),
     Kind("id", (
@@ -105,7 +114,8 @@ _BUILT_IN = (
         rf"(?i:\b(?:session|request|thread|turn|trace|span|run|task|conversation|window|message|agent|execution"
         rf"|invocation|job|correlation|instance|container|installation)[ _-]?id){_SEPARATOR}([0-9A-Za-z_-]{{10,64}})\b",
     ), numbered=True, is_value=_has_figures),
-    Kind("id", (r"\b([a-z]{2,12}[_-][0-9A-Za-z]{16,64})\b",), numbered=True, is_value=_is_random),
+    Kind("id", (r"\b([a-z]{2,12}[_-][0-9A-Za-z]{16,64})\b", r"\b(0[0-9A-HJKMNP-TV-Z]{25})\b"), numbered=True,
+         is_value=_is_random),
     Kind("hex", (r"\b([0-9a-fA-F]{16,128})\b",), numbered=True, is_value=_is_hex_id),
     Kind("pid", (rf"\b(?:p?pid|pgid|process(?: group)?(?: id)?){_SEPARATOR}(\d{{1,7}})\b",
          r"(?m:^)\[\d+\] (\d{3,7})(?m:$)"),
@@ -113,9 +123,11 @@ _BUILT_IN = (
     Kind("port", (r"(?:\b(?:localhost|127\.0\.0\.1|0\.0\.0\.0)|\[::1?\]):(\d{4,5})\b",), labelled=True,
          ignore_case=True),
     Kind("duration", (
-        rf"\b(?:wall time|duration|took|elapsed(?: time)?|finished in|completed in|done in|total time){_SEPARATOR}"
-        r"(\d+(?:\.\d+)?)\s?(?:ns|µs|us|ms|s|secs?|seconds?|minutes?)\b",
-        r"\bin (\d+\.\d+)\s?(?:ms|s|sec|seconds)\b",
+        rf"\b{_TOOK}{_SEPARATOR}(\d+(?:\.\d+)?)\s?{_UNIT}\b",
+        rf"\b{_TOOK}_?(?:in_?)?{_UNIT}{_SEPARATOR}(\d+(?:\.\d+)?)\b",
+        rf"\b{_TOOK}{_SEPARATOR}(\d+\.\d{{2,}})\b",
+        rf"\bin (\d+\.\d+)\s?{_UNIT}\b",
+        rf"\((?:in )?(\d+(?:\.\d+)?)\s?{_UNIT}\)",
         r"(?m:^)(?:real|user|sys)\s+(\d+m\d+\.\d+s)",
     ), ignore_case=True),
     Kind("kernel", (
@@ -129,6 +141,8 @@ _BUILT_IN = (
 )  # fmt: skip
 CALL = Kind("call", numbered=True)
 """The ids of calls and items, found in the places where the API holds them."""
+LIMIT = Kind("limit", placed=True)
+"""How long an answer may be (limits.py)."""
 NORMALIZED = Kind("normalized", labelled=True)
 """What CACHE_NORMALIZE takes out of a request; the words around it are not known."""
 
@@ -138,7 +152,7 @@ class Kinds:
 
     def __init__(self, more: Iterable[Kind] = ()) -> None:
         every = (*more, *_BUILT_IN)
-        self._by_name: Mapping[str, Kind] = {kind.name: kind for kind in (*every, CALL, NORMALIZED)}
+        self._by_name: Mapping[str, Kind] = {kind.name: kind for kind in (*every, CALL, LIMIT, NORMALIZED)}
         self._groups = [(kind, pattern) for kind in every for pattern in kind.patterns]
 
     @cached_property

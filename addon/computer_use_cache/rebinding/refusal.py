@@ -22,6 +22,7 @@ class Cause(StrEnum):
     ESCAPES = "a value would need other escapes"
     PICTURE = "a picture differs"
     OFF = "values moved, and CACHE_REBIND is off"
+    LIMIT = "the answer may not fit within another limit"
     STATE = "the provider keeps the answer under its id"
     NOT_TEXT = "the answer is not text"
     OTHER_FORM = "the answer holds a part or another form of a secret"

@@ -17,13 +17,14 @@ from typing import Any, NamedTuple
 from computer_use_cache.formats.base import Format, Json
 from computer_use_cache.formats.walking import tree_of
 from computer_use_cache.keys.key import remove_pointers
+from computer_use_cache.rebinding import limits
 from computer_use_cache.rebinding.bindings import CONSTANT, Bindings
-from computer_use_cache.rebinding.kinds import CALL, Kinds
+from computer_use_cache.rebinding.kinds import CALL, LIMIT, Kinds
 from computer_use_cache.rebinding.literals import Literals
 from computer_use_cache.rebinding.profiles import NONE, Profile
 from computer_use_cache.screens.blanking import blanked
 
-_VERSION = 1
+_VERSION = 2
 """Enters every template: raise it when a kind or a form changes, and no older template is found."""
 _MARK = b"\0"
 _SHORTEST = 4
@@ -70,6 +71,7 @@ def template_of(format: Format, body: Json, bindings: Bindings, profile: Profile
     spans = _spans(blob, texts.call_spans(), bindings, profile.kinds)
     values = [Value(name, text) for name, text in bindings.values.items() if name in CONSTANT]
     texts.fill(_replaced(blob, spans, profile.kinds, values))
+    values += [Value(LIMIT.name, limit) for limit in limits.take_out(copy)]
     whole = {"version": _VERSION, "profile": f"{profile.name} {profile.version}", "request": copy}
     return Template(whole, tuple(values), blob, pictures)
 

@@ -28,8 +28,9 @@ from computer_use_cache.exchange.decisions import (
     Stored,
     Updated,
 )
-from computer_use_cache.exchange.exchange import _NEXT, Exchange, State
+from computer_use_cache.exchange.exchange import Exchange
 from computer_use_cache.exchange.result import Storing
+from computer_use_cache.exchange.states import NEXT, State
 from computer_use_cache.flights.flight import StreamCut
 from computer_use_cache.models import Entry, Fwd, Outcome, Reason, Response, Skip, Skipped
 from computer_use_cache.store.disk import DiskStore
@@ -420,7 +421,7 @@ def test_an_update_replaces_an_entry(house: House) -> None:
 def test_only_the_steps_of_the_table_can_be_taken(house: House, here: State, there: State) -> None:
     exchange = house.asks()
     exchange.state = here
-    if there in _NEXT[here]:
+    if there in NEXT[here]:
         exchange._enter(there)
         assert exchange.state is there
     else:

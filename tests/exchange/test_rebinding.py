@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from computer_use_cache.exchange.decisions import Answer, Forward, Refuse, Serve, Share
-from computer_use_cache.exchange.exchange import Exchange, State
+from computer_use_cache.exchange.exchange import Exchange
 from computer_use_cache.exchange.rendering import cache_status, log_line, reason
 from computer_use_cache.exchange.result import Result
+from computer_use_cache.exchange.states import State
 from computer_use_cache.models import Outcome, Reason, Response, Skip, Skipped
 from credential_samples import TEXTS, VALUES, token
 from exchange.house import GOOD, House, failure

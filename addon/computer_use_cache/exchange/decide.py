@@ -19,7 +19,7 @@ from computer_use_cache.cache.rebound import Found
 from computer_use_cache.cache.replay import replay, replays_quickly
 from computer_use_cache.diagnosis import near_miss
 from computer_use_cache.errors import FormatError, StoreError
-from computer_use_cache.exchange.decisions import Decision, Follow, Forward, Postpone, Refuse, Serve
+from computer_use_cache.exchange.decisions import Decision, Follow, Forward, Postpone, Refuse, Serve, ServeStale
 from computer_use_cache.exchange.failure_log import FailureLog
 from computer_use_cache.flights.flight import Flights
 from computer_use_cache.models import Absent, Bypass, Entry, Fwd
@@ -130,14 +130,16 @@ class Decider:
         why = f"{refusal.why}; the nearest, {near.key[:8]}, differs at {near.differences[0]}"
         return Refuse(offline_error(plan.verdict.upstream_ban, why), near, why)
 
-    def stale(self, plan: Plan, now: float) -> Serve | None:
-        """The expired entry that may stand in for an upstream that failed. Blocks and computes."""
+    def stale(self, plan: Plan, now: float, status: int | None, *, collapsed: bool = False) -> ServeStale | None:
+        """The expired entry that may stand in for an upstream that failed with this `status`. It is `collapsed` if
+        another request asked the upstream. Blocks and computes."""
         try:
             entry = self._cache.lookup_stale(plan, now)
         except StoreError as error:
             self._looking_up.failed(error)
             return None
-        return self.share(plan, entry) if entry else None
+        found = self.share(plan, entry) if entry else None
+        return ServeStale(found.entry, found.pieces, status, collapsed) if found else None
 
     def _entry[Found: Entry | Absent | Slow](
         self, lookup: Callable[[Plan, float], Found], plan: Plan, now: float, batch: Batch | None

@@ -1,38 +1,28 @@
 """One request from decision to settled outcome. No mitmproxy and no clock: time is passed in or injected.
 
-An exchange is in one of these states; `_NEXT` holds the transitions that are allowed:
-
-    DECIDING    looks for an answer: in the store, then in the calls under way
-    FOLLOWING   waits for the upstream call of an identical request
-    FORWARDED   its own upstream call is under way
-    STREAMING   the upstream's answer passes to the client and is recorded
-    SETTLED     has its one outcome: counted, logged, followers released
-
 Whatever happens, be it a client that leaves or a fault of the cache itself, `settle` ends the exchange. Only its first
-call counts.
+call counts. `states` says what may come before that.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from enum import Enum, auto
+from collections.abc import Callable, Sequence
 from typing import assert_never
 
 from msgspec.structs import replace
 
-from computer_use_cache.cache import judging
 from computer_use_cache.cache.batches import Batch
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.diagnosis.near_miss import Study
 from computer_use_cache.errors import StoreError
 from computer_use_cache.exchange import batching, result, sample_numbers, supplied_answer
+from computer_use_cache.exchange.deciding import decide
 from computer_use_cache.exchange.decisions import (
     Again,
     Answer,
     Bypassed,
-    Decision,
     Ending,
     Fail,
     Follow,
@@ -40,18 +30,18 @@ from computer_use_cache.exchange.decisions import (
     Join,
     Joined,
     Kept,
-    Postpone,
     Refuse,
     Serve,
     ServeStale,
     Share,
-    ShareError,
 )
+from computer_use_cache.exchange.following import follow
 from computer_use_cache.exchange.forking import ForkedCall
 from computer_use_cache.exchange.lead import Lead
 from computer_use_cache.exchange.result import Result, Storing
 from computer_use_cache.exchange.sample_numbers import Turn
 from computer_use_cache.exchange.shared import Shared
+from computer_use_cache.exchange.states import NEXT, State
 from computer_use_cache.exchange.storing import keep
 from computer_use_cache.exchange.study import MissStudy
 from computer_use_cache.flights.flight import Landing, Released, Stream
@@ -72,25 +62,6 @@ from computer_use_cache.models import (
 from computer_use_cache.runs.assignment import OnRecorded
 
 logger = logging.getLogger(__name__)
-
-
-class State(Enum):
-    """See the table above."""
-
-    DECIDING = auto()
-    FOLLOWING = auto()
-    FORWARDED = auto()
-    STREAMING = auto()
-    SETTLED = auto()
-
-
-_NEXT: Mapping[State, frozenset[State]] = {
-    State.DECIDING: frozenset((State.FOLLOWING, State.FORWARDED, State.SETTLED)),
-    State.FOLLOWING: frozenset((State.DECIDING, State.FORWARDED, State.SETTLED)),
-    State.FORWARDED: frozenset((State.STREAMING, State.SETTLED)),
-    State.STREAMING: frozenset((State.SETTLED,)),
-    State.SETTLED: frozenset(),
-}
 
 
 class Exchange:
@@ -134,7 +105,7 @@ class Exchange:
         self._study = MissStudy(self._shared, plan)
 
     def _enter(self, state: State) -> None:
-        assert state in _NEXT[self.state], f"{self.state.name} to {state.name}"
+        assert state in NEXT[self.state], f"{self.state.name} to {state.name}"
         self.state = state
 
     # -- decide
@@ -150,7 +121,8 @@ class Exchange:
             return await self._serve_supplied(self._step.answer)
         self.batch = await batching.opened(self._shared, self.plan)
         while True:
-            decision = await self._decide()
+            decision, plan = await decide(self._shared, self.plan, self.batch)
+            self._plan_with(plan)
             match decision:
                 case Serve():
                     return decision
@@ -159,7 +131,11 @@ class Exchange:
                 case Forward():
                     return await self._forward(decision)
                 case Follow():
-                    answer = await self._follow(decision)
+                    self._enter(State.FOLLOWING)
+                    self._absent = decision.absent
+                    answer = await follow(self._shared, self.plan, decision, self._is_here, joins=self._joins)
+                    if isinstance(answer, Forward):
+                        return await self._forward(answer)
                     if answer is not Again.AGAIN:
                         return answer
                     self._enter(State.DECIDING)
@@ -180,54 +156,6 @@ class Exchange:
         self._plan_with(plan)
         return answer
 
-    async def _decide(self) -> Decision:
-        unstored = self._shared.unstored.copy()
-        decision = await self._decide_now()
-        if isinstance(decision, Forward) and await unstored.awaited(self.plan):
-            return await self._decide_now()
-        return decision
-
-    async def _decide_now(self) -> Decision:
-        decider = self._shared.decider
-        at_once = Postpone.POSTPONE if self.batch else decider.decide_at_once(self.plan, self._now())
-        if not isinstance(at_once, (Absent, Postpone)):
-            return at_once
-        if isinstance(at_once, Absent) and self._shared.cache.prepares_quickly(self.plan):
-            decision, plan = decider.decide(self.plan, self._now(), absent=at_once)
-        else:
-            decision, plan = await self._shared.run.read(decider.decide, self.plan, self._now(), self.batch)
-        self._plan_with(plan)
-        if isinstance(decision, Forward):  # meanwhile an identical request may have gone upstream
-            return decider.without_entry(plan, decision.absent)
-        return decision
-
-    async def _follow(self, follow: Follow) -> Join | Share | ShareError | ServeStale | Forward | Again:
-        self._enter(State.FOLLOWING)
-        self._absent, flight = follow.absent, follow.flight
-        flight.follow(self._is_here)
-        begun = await flight.begun()
-        if isinstance(begun, Stream) and flight.has_ended:
-            # The stream may have ended before this request was sent, so the store decides whether it is an answer.
-            await flight.landed()
-            return Again.AGAIN
-        if isinstance(begun, Stream) and self._joins_live(begun):
-            return Join(begun, flight)
-        landing = await flight.landed()
-        match landing:
-            case Entry():
-                return await self._share(landing) or await self._forward(Forward(self._absent))
-            case Response() if not self.plan.secrets:  # an error may quote the credentials in its request
-                stale = await self._stale(landing.status) if judging.is_failure(landing.status) else None
-                return stale or ShareError(landing)
-            case Released.FAILED:
-                return await self._stale(None) or await self._forward(Forward(self._absent))
-            case Released.ALONE | Response():
-                return await self._forward(Forward(self._absent))
-            case Released.TOGETHER:
-                return Again.AGAIN
-            case _:
-                assert_never(landing)
-
     async def _forward(self, forward: Forward) -> Share | Forward:
         """Go upstream, and lead identical requests unless another does already; Share if another proxy has the
         answer."""
@@ -244,20 +172,6 @@ class Exchange:
 
     async def _find(self) -> Serve | None:
         return await self._shared.run.read(self._shared.decider.exact, self.plan, self._now())
-
-    def _joins_live(self, stream: Stream) -> bool:
-        """Whether the leader's stream can be passed on unchanged."""
-        is_same = stream.suits(self.plan.shape, self.plan.with_usage) and not self.plan.has_own_values
-        return self._joins and is_same
-
-    async def _share(self, entry: Entry) -> Share | None:
-        found = await self._shared.run.read(self._shared.decider.share, self.plan, entry)
-        return Share(found.entry, found.pieces) if found else None
-
-    async def _stale(self, status: int | None) -> ServeStale | None:
-        found = await self._shared.run.read(self._shared.decider.stale, self.plan, self._now())
-        collapsed = self.state is State.FOLLOWING
-        return ServeStale(found.entry, found.pieces, status, collapsed) if found else None
 
     # -- the upstream's answer
 
@@ -324,8 +238,10 @@ class Exchange:
         """The upstream has failed, with this response or without any."""
         self._will_land(response or Released.FAILED)
         self._status = response.status if response else None
-        if self.state is not State.STREAMING and self.bypass is None and (stale := await self._stale(self._status)):
-            return stale
+        if self.state is not State.STREAMING and self.bypass is None:
+            find, now = self._shared.decider.stale, self._now()
+            if stale := await self._shared.run.read(find, self.plan, now, self._status):
+                return stale
         return Fail(Skipped(Skip.UPSTREAM, Skip.UPSTREAM))
 
     def on_client_left(self) -> Fail:

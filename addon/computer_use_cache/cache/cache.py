@@ -8,8 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
@@ -18,17 +17,17 @@ from computer_use_cache.accounting import prices
 from computer_use_cache.cache import judging, policy
 from computer_use_cache.cache.concealing import Finder
 from computer_use_cache.cache.judging import Judged
-from computer_use_cache.cache.known_keys import KnownKeys
+from computer_use_cache.cache.keying import Keying
 from computer_use_cache.cache.lookup import checked, offline_error, unread
 from computer_use_cache.cache.plan import Plan, Route
 from computer_use_cache.cache.policy import Controls
 from computer_use_cache.cache.samples import Samples
-from computer_use_cache.credentials import caller, places
+from computer_use_cache.credentials import places
 from computer_use_cache.errors import FormatError
 from computer_use_cache.formats import walking
 from computer_use_cache.formats.answer import Answer
 from computer_use_cache.formats.base import Format, Json, load_object
-from computer_use_cache.keys import canonical_json, forms, key, lifting
+from computer_use_cache.keys import canonical_json, forms, lifting
 from computer_use_cache.memory import Seen
 from computer_use_cache.models import (
     Absent,
@@ -42,10 +41,7 @@ from computer_use_cache.models import (
     Skipped,
 )
 from computer_use_cache.rebinding import Cause, Refusal, Value, conceal
-from computer_use_cache.rebinding.kinds import NORMALIZED
 from computer_use_cache.screens.approval import Approval, Rule
-from computer_use_cache.screens.picture import map_pictures, without_metadata
-from computer_use_cache.setting_values import Scope
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Slow, Store
 
@@ -66,15 +62,14 @@ class Cache:
         self.settings = settings
         self.store = store
         self.proxy_id = secrets.token_hex(4)
+        self.keying = Keying(settings, loopback=loopback)
         self.samples = Samples()
         self.rebound_answers = Seen[str]()
         """The ids of answers that were rebound although the provider keeps them under these ids, with other values."""
         self._finder = Finder()
-        self._keys = KnownKeys()
         self._kept = Seen[str]()
         caret = any(normalizer.name == Rule.CARET for normalizer in settings.normalize)
         self.screens = Approval(settings.image_mask, caret=caret)
-        self._shared = settings.scope is Scope.SHARED or (settings.scope is Scope.AUTO and loopback)
 
     def plan(self, request: Request) -> Plan:
         """The plan for a request to a cached API (one that `formats.match` knows). Raises RequestError to refuse it."""
@@ -96,22 +91,7 @@ class Cache:
         format, resource = found
         resource = resource or format.model_in_base(request.upstream)
         controls = policy.read_controls(request.headers, self.settings)
-        return Route(request, format, resource, controls, self._beginning(request, format, resource, controls))
-
-    def _beginning(
-        self, request: Request, format: Format, resource: str, controls: Controls, nth: int | None = None
-    ) -> Any:
-        """The part of the key before the body; for the `nth` sample if samples are ordered."""
-        return key.begin(
-            scope=self.scope(request),
-            namespace=controls.namespace,
-            sample=nth or controls.sample or 1,
-            upstream=request.upstream,
-            format_name=format.name,
-            resource=f"{resource} {wanted}" if (wanted := format.wanted_type(request.headers)) else resource,
-            query=key.relevant_query(request.query),
-            headers=request.headers,
-        )
+        return Route(request, format, resource, controls, self.keying.beginning(request, format, resource, controls))
 
     def plan_body(self, route: Route, sent_body: bytes) -> Plan:
         """The plan for a request with this body. Raises RequestError to refuse it."""
@@ -139,14 +119,7 @@ class Cache:
         computed = ""
         blanked: list[Value] = []  # not `list[Value]()`, which takes two microseconds
         if isinstance(verdict, Controls):
-            try:
-                computed = self._key(route.key_beginning, route, kept, blanked)
-            except (FormatError, RecursionError) as error:
-                verdict = Bypass(Reason.FORM, str(error))
-        if computed and computed == controls.reject:
-            verdict = dataclasses.replace(controls, read_ban="X-Cache-Reject")
-        elif verdict is controls and format.chain and self._was_rebound(body.get(format.chain)):
-            verdict = dataclasses.replace(controls, read_ban="it continues an answer that was rebound")
+            computed, verdict = self._keyed(route, body, kept, blanked)
         if isinstance(verdict, Bypass) and not controls.upstream:
             raise offline_error(controls.upstream_ban, f"this request is never cached ({verdict})")
         return Plan(
@@ -163,31 +136,21 @@ class Cache:
             blanked=tuple(blanked),
         )
 
-    def _was_rebound(self, name: object) -> bool:
-        return isinstance(name, str) and name in self.rebound_answers
-
-    def _key(
-        self,
-        beginning: Any,
-        route: Route,
-        parted: places.Parted,
-        blanked: list[Value] | None = None,
-        kinds: tuple[str, ...] = (),
-    ) -> str:
-        body = self._normalized_body(route.format, parted.body, blanked)
-        return self._keys.key(beginning, route.format, body, "\0".join((self._counted(route, parted), *kinds)))
-
-    def _counted(self, route: Route, parted: places.Parted) -> str:
-        """A digest of the credentials found in a body, which separate entries as the caller's credential does; "" if
-        entries are shared."""
-        is_counted = parted.credentials and self._counts_credentials(route.request)
-        return caller.digest("\0".join(parted.credentials)) if is_counted else ""
-
-    def template_digest(self, plan: Plan, template: Json) -> str:
-        """The digest of a request's template, which is the same for all samples."""
-        parted = places.Parted(plan.body, plan.credentials)
-        counted = "\0".join((self._counted(plan.route, parted), *plan.secret_kinds))
-        return key.finish(plan.route.key_beginning, template, counted)
+    def _keyed(
+        self, route: Route, body: Json, parted: places.Parted, blanked: list[Value]
+    ) -> tuple[str, Controls | Bypass]:
+        """The key of a request, and its controls, which ban reading if the stored answer must not be served; a Bypass
+        if the request cannot have a key."""
+        controls, chain = route.controls, route.format.chain
+        try:
+            computed = self.keying.key(route, parted, blanked)
+        except (FormatError, RecursionError) as error:
+            return "", Bypass(Reason.FORM, str(error))
+        if computed == controls.reject:
+            return computed, dataclasses.replace(controls, read_ban="X-Cache-Reject")
+        if chain and isinstance(name := body.get(chain), str) and name in self.rebound_answers:
+            return computed, dataclasses.replace(controls, read_ban="it continues an answer that was rebound")
+        return computed, controls
 
     def _bypass(self, format: Format, length: int, body: Json, model: str) -> Bypass | None:
         if length > self.settings.max_input_chars:
@@ -195,39 +158,6 @@ class Cache:
         if reason := format.bypass_reason(body):
             return Bypass(Reason.STATE, reason)
         return policy.model_verdict(model, self.settings)
-
-    def key_body(self, format: Format, body: Json, blanked: list[Value] | None = None) -> Json:
-        """What a request's body (as parsed by `canonical_json.parse_body`) contributes to the key. If its API answers
-        in text, the values that normalisers remove are appended to `blanked`."""
-        return map_pictures(format, self._normalized_body(format, body, blanked), without_metadata)
-
-    def _normalized_body(self, format: Format, body: Json, blanked: list[Value] | None) -> Json:
-        """The same, with the metadata of pictures."""
-        exact = self._exact_body(format, body)
-        if not self.settings.normalize:
-            return exact
-        texts: list[str] = []
-        normalized = self._normalized(format, exact, texts)
-        if blanked is not None and format.answers_in_text:
-            blanked += (Value(NORMALIZED.name, text) for text in texts)
-        return normalized
-
-    def _exact_body(self, format: Format, body: Json) -> Json:
-        return key.remove_pointers(format.key_body(body), self.settings.ignore_keys)
-
-    def _normalized(self, format: Format, body: Json, blanked: list[str]) -> Json:
-        for normalizer in self.settings.normalize:
-            body = normalizer.apply(format, body, blanked)
-        return body
-
-    def scope(self, request: Request) -> str:
-        """Who shares entries with the caller, as it enters the key: "" for everybody. Holds no credential."""
-        if self._counts_credentials(request):
-            return caller.digest(caller.of_caller(request.headers, request.query))
-        return f"client {request.client}" if request.client and self.settings.scope is not Scope.SHARED else ""
-
-    def _counts_credentials(self, request: Request) -> bool:
-        return not self._shared and not request.client
 
     def plan_part(self, plan: Plan, body: Json) -> Plan:
         """The plan for one input of a planned batch, as if it had been asked for alone. Raises FormatError."""
@@ -241,14 +171,8 @@ class Cache:
 
     def _replanned(self, plan: Plan, parted: places.Parted) -> Plan:
         blanked: list[Value] = []
-        computed = self._key(self._beginning_of(plan), plan.route, parted, blanked, plan.secret_kinds)
+        computed = self.keying.key(plan.route, parted, blanked, nth=plan.nth, kinds=plan.secret_kinds)
         return replace(plan, key=computed, body=parted.body, blanked=tuple(blanked))
-
-    def _beginning_of(self, plan: Plan) -> Any:
-        route = plan.route
-        if plan.nth is None:
-            return route.key_beginning
-        return self._beginning(route.request, route.format, route.resource, route.controls, plan.nth)
 
     def conceal(self, plan: Plan) -> Plan:
         """The plan with `<secret n>` in place of each credential in the request's texts, and its key computed anew.
@@ -278,7 +202,7 @@ class Cache:
         if absent := unread(plan):
             return absent
         entry = self.store.get_quickly(plan.key)
-        if entry is Slow.SLOW or (entry is None and next(self._earlier_bodies(plan), None) is not None):
+        if entry is Slow.SLOW or (entry is None and self.keying.has_earlier_keys(plan)):
             return Slow.SLOW
         return checked(plan, entry if entry and entry.key == plan.key else None, now)
 
@@ -292,24 +216,9 @@ class Cache:
         return entry if entry.is_fresh(now - plan.verdict.stale_seconds) else None
 
     def _stored(self, plan: Plan) -> Entry | None:
-        parted = places.Parted(plan.body, plan.credentials)
-        counted = "\0".join((self._counted(plan.route, parted), *plan.secret_kinds))
-        earlier = (key.finish(self._beginning_of(plan), body, counted) for body in self._earlier_bodies(plan))
-        found = ((name, self.store.get(name)) for name in itertools.chain([plan.key], earlier))
+        keys = itertools.chain([plan.key], self.keying.earlier_keys(plan))
+        found = ((name, self.store.get(name)) for name in keys)
         return next((entry for name, entry in found if entry and entry.key == name), None)
-
-    def _earlier_bodies(self, plan: Plan) -> Iterator[Json]:
-        """The bodies that were hashed for this request before normalisers were configured, and before the metadata of
-        pictures was left out. Looking for entries with such keys costs one hash each, on misses only."""
-        has_metadata = map_pictures(plan.format, plan.body, without_metadata) is not plan.body
-        if not (has_metadata or (plan.body and self.settings.normalize)):
-            return
-        exact = self._exact_body(plan.format, plan.body)
-        if self.settings.normalize:
-            yield exact
-        whole = self._normalized(plan.format, exact, [])
-        if map_pictures(plan.format, whole, without_metadata) is not whole:
-            yield whole
 
     def judge(self, plan: Plan, response: Response, now: float) -> Entry | Skipped:
         """The entry for an upstream's complete answer, received at `now`, or why it must not be stored."""

@@ -28,7 +28,7 @@ def controls_of(cache: Cache, request: Request) -> Controls:
 def key_of(cache: Cache, method: str, request: Request, controls: Controls) -> str:
     """The key of a request to a helper route. Raises FormatError if its body is not a JSON object."""
     beginning = key.begin(
-        scope=cache.scope(request),
+        scope=cache.keying.scope(request),
         namespace=controls.namespace,
         sample=1,
         upstream=request.upstream,

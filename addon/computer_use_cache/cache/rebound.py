@@ -70,12 +70,12 @@ def with_template(cache: Cache, plan: Plan) -> Plan:
     so that it can be switched on later."""
     if plan.template or not plan.format.answers_in_text or not isinstance(plan.verdict, Controls):
         return plan
-    body, profile = cache.key_body(plan.format, plan.body), _profile(plan)
+    body, profile = cache.keying.key_body(plan.format, plan.body), _profile(plan)
     try:
         found = template_of(plan.format, body, plan.verdict.bindings, profile)
     except RecursionError:
         return plan
-    digest = cache.template_digest(plan, found.body)
+    digest = cache.keying.template_digest(plan, found.body)
     values = (*found.values, *plan.blanked)
     return replace(plan, template=Template(digest, values, found.text, profile, found.pictures))
 

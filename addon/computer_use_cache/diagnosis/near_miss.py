@@ -205,7 +205,7 @@ def as_json(near: Near) -> Json:
 
 
 def _side(cache: Cache, plan: Plan, record: RequestRecord) -> Side:
-    return Side(plan.format, record, cache.key_body(plan.format, canonical_json.parse_body(record.body)))
+    return Side(plan.format, record, cache.keying.key_body(plan.format, canonical_json.parse_body(record.body)))
 
 
 def _first(asked: Side, stored: Side) -> tuple[Difference, ...]:

@@ -62,7 +62,7 @@ def record(cache: Cache, plan: Plan) -> RequestRecord:
     taken: list[Taken] = []
     body = without_media(plan.body, taken)
     is_kept_whole = plan.is_whole and not plan.credentials and not plan.secrets
-    group = (cache.scope(request), controls.namespace, str(plan.nth or controls.sample or 1), plan.format.name)
+    group = (cache.keying.scope(request), controls.namespace, str(plan.nth or controls.sample or 1), plan.format.name)
     return RequestRecord(
         upstream=request.upstream,
         path=request.path,
@@ -70,7 +70,7 @@ def record(cache: Cache, plan: Plan) -> RequestRecord:
         headers=key.relevant_headers(request.headers),
         body=(is_kept_whole and bytes_without_media(plan.forward, taken))
         or canonical_json.write(body, lambda: without_media(_kept(cache, plan), [])),
-        parts=similarity.parts(plan.format, group, cache.key_body(plan.format, body)),
+        parts=similarity.parts(plan.format, group, cache.keying.key_body(plan.format, body)),
         media={each.digest: each.text for each in taken},
     )
 

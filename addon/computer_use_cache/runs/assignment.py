@@ -82,7 +82,7 @@ class Assignment:
         """The id of the call's run; None if it must be joined and no more may be. Blocks; raises StoreError."""
         if self._own_run:
             return self._own_run
-        client, at = self._cache.scope(settled.route.request), settled.call.at
+        client, at = self._cache.keying.scope(settled.route.request), settled.call.at
         if name := settled.route.controls.run:
             return self._join(_label("name", client, name), redacted(name), at)
         opening, begins = self._opening(settled) or (None, False)

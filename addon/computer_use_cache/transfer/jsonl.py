@@ -231,7 +231,7 @@ def _record(request: Json, entry: Entry, format: Format, into: Cache) -> Request
         query=_checked(request, "query", str),
         headers=_headers(request, key.RELEVANT_HEADERS),
         body=data,
-        parts=similarity.parts(format, group, into.key_body(format, parsed)),
+        parts=similarity.parts(format, group, into.keying.key_body(format, parsed)),
     )
 
 

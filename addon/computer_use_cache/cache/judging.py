@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from computer_use_cache.accounting import prices
@@ -36,19 +37,15 @@ def judge(plan: Plan, response: Response, settings: Settings, now: float) -> Jud
     verdict = judge_answer(plan.format, response, plan.shape, settings)
     if isinstance(verdict, Skipped):
         return verdict
-    try:
-        answer = concealed_answer(plan, verdict.answer)
-    except FormatError as error:
-        return Skipped(str(error), error.reason)
-    if isinstance(answer, Refusal):
-        return Skipped(f"{Skip.CREDENTIAL}: {answer}", Skip.CREDENTIAL)
+    answer = _concealed(plan, verdict.answer)
+    if isinstance(answer, Skipped):
+        return answer
     if detection.find_in_text(f"{plan.model} {plan.verdict.namespace}"):
         return Skipped(f"{Skip.CREDENTIAL}: the name of the model or the namespace looks like one", Skip.CREDENTIAL)
     usable_until = verdict.usable_until
     if usable_until is not None and usable_until <= now:
         return Skipped(Skip.EXPIRED, Skip.EXPIRED)
     ttl = settings.ttl_seconds if plan.verdict.ttl is None else plan.verdict.ttl
-    ends = [time for time in (now + ttl if ttl else None, usable_until) if time is not None]
     is_json = answer.shape is Shape.JSON
     entry = Entry(
         key=plan.key,
@@ -59,7 +56,7 @@ def judge(plan: Plan, response: Response, settings: Settings, now: float) -> Jud
         headers=tuple(item for item in sorted(response.headers.items()) if item[0] in KEPT_HEADERS),
         body=answer.body,
         created_at=now,
-        expires_at=min(ends, default=None),
+        expires_at=_earliest((now + ttl if ttl else None, usable_until)),
         seconds=response.seconds,
         with_usage=plan.with_usage,
         chunks=response.chunks if answer is verdict.answer else (),
@@ -71,6 +68,15 @@ def judge(plan: Plan, response: Response, settings: Settings, now: float) -> Jud
     )
     cost = prices.cost_of(verdict.answer, plan.upstream, plan.model, seconds=response.seconds, now=now)
     return Judged(entry.costing(cost), answer)
+
+
+def _concealed(plan: Plan, answer: Answer) -> Answer | Skipped:
+    """The answer as it is stored, without credentials, or why they cannot be taken out."""
+    try:
+        concealed = concealed_answer(plan, answer)
+    except FormatError as error:
+        return Skipped(str(error), error.reason)
+    return Skipped(f"{Skip.CREDENTIAL}: {concealed}", Skip.CREDENTIAL) if isinstance(concealed, Refusal) else concealed
 
 
 def is_failure(status: int) -> bool:
@@ -140,7 +146,10 @@ def _usable_until(answer: Answer) -> float | None:
     if answer.shape is Shape.JSON:
         return expiry.earliest(answer.whole)
     pieces = (event.data for event in answer.events if expiry.may_expire(event.data))
-    times = (expiry.earliest(load_object(piece)) for piece in pieces)
+    return _earliest(expiry.earliest(load_object(piece)) for piece in pieces)
+
+
+def _earliest(times: Iterable[float | None]) -> float | None:
     return min((time for time in times if time is not None), default=None)
 
 

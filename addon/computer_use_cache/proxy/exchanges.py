@@ -35,7 +35,6 @@ from computer_use_cache.exchange.forking import Forking
 from computer_use_cache.exchange.keeping import Keeping
 from computer_use_cache.exchange.result import Result
 from computer_use_cache.exchange.shared import Shared
-from computer_use_cache.flights.flight import Stream
 from computer_use_cache.models import (
     NOTHING,
     Bypass,
@@ -47,10 +46,9 @@ from computer_use_cache.models import (
     Response,
     Shape,
 )
-from computer_use_cache.proxy import cache_headers, flows, forwarding, responses
+from computer_use_cache.proxy import cache_headers, flows, forwarding, responses, streaming
 from computer_use_cache.proxy.http.owner import CLIENT_FAULT, UPSTREAM_FAULT, Feed
 from computer_use_cache.proxy.replayer import Replayer
-from computer_use_cache.proxy.tee import decoder, tee
 
 _UNKNOWN = Result(Outcome.BYPASS, fwd=Fwd.BYPASS)
 """The result of a flow that bypasses the cache and whose upstream broke off in the middle of its answer."""
@@ -218,10 +216,8 @@ class FlowExchanges:
             responses.pass_through(flow, flow.response, result, self._settings)
         elif running:
             running.marks_end = responses.marks_end(flow.response)
-            wanted = running.exchange.plan.shape
-            shape = judging.shape_of(flow.response.headers.get("content-type", ""), wanted)
-            if flow.response.status_code == 200 and shape not in (None, Shape.JSON):
-                await self._stream(flow, flow.response, running, shape)
+            if streaming.shape_of(flow.response, running.exchange.plan) not in (None, Shape.JSON):
+                await streaming.pass_on(flow, flow.response, running.exchange, running.started, self._settings)
 
     async def slow_answer(self, flow: http.HTTPFlow, response: http.Response) -> None:
         """Stream a slow answer to the client, unless it must be complete first: it answers part of a batch, or is a
@@ -232,32 +228,12 @@ class FlowExchanges:
             return
         exchange = running.exchange
         if exchange.batch is None and not (judging.is_failure(response.status_code) and exchange.may_be_stale):
-            shape = judging.shape_of(response.headers.get("content-type", ""), exchange.plan.shape)
-            await self._stream(flow, response, running, shape if response.status_code == 200 else None)
+            await streaming.pass_on(flow, response, exchange, running.started, self._settings)
 
     def _passed(self, bypass: Bypass, status: int | None) -> Result:
         result = Result(Outcome.BYPASS, fwd=bypass.fwd, status=status, bypass=bypass)
         self._shared.conclude(result, NOTHING, time.time())
         return result
-
-    async def _stream(
-        self, flow: http.HTTPFlow, response: http.Response, running: _Running, shape: Shape | None
-    ) -> None:
-        """Pass an answer on as it arrives, and record it. Followers can join it if it has a `shape`."""
-        exchange, headers = running.exchange, response.headers
-        coding = headers.get("content-encoding")
-        decode = decoder(coding) if coding else None
-        if decode:
-            del headers["content-encoding"]
-            headers.pop("content-length", None)
-        stream = None
-        if shape and (decode or coding is None):
-            stream = Stream(shape, exchange.plan.with_usage, (("content-type", headers["content-type"]),))
-        result = await exchange.begin_stream(response.status_code, running.started, stream)
-        already = response.stream
-        response.stream = tee(exchange, decode, already if callable(already) else None)
-        responses.delimit(flow.request, response)
-        cache_headers.tell(flow, response, result, self._settings)
 
     async def response(self, flow: http.HTTPFlow) -> None:
         """Keep a complete answer, and settle its exchange even if that fails."""

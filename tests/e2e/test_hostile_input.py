@@ -177,11 +177,10 @@ def test_lines_that_end_in_a_bare_lf_are_the_same_to_all(proxy: Proxy, upstream:
     assert upstream.asked[0].headers.keys() == {"host", "x-a"}, "mended on the way (RFC 9112, section 2.2)"
 
 
-@pytest.mark.parametrize("empty", [b"\r\n", b"\r\n\r\n", b"\n", b"\n" * 10_000])
-def test_empty_lines_before_a_request_are_ignored(proxy: Proxy, upstream: Upstream, empty: bytes) -> None:
+def test_empty_lines_before_a_request_are_ignored(proxy: Proxy, upstream: Upstream) -> None:
     body = json.dumps(chat_request()).encode()
     with raw(proxy) as client:
-        for _ in range(3):
+        for empty in (b"\r\n", b"\r\n\r\n", b"\n", b"\n" * 10_000):
             client.send(empty + head(POST, b"Content-Length: %d" % len(body)) + body)
             assert (client.answer() or (0, b""))[0] == 200
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import platform
+import re
 import resource
 import signal
 import socket
@@ -146,6 +147,14 @@ def test_a_port_that_another_program_uses_is_a_clear_error() -> None:
         done = commands.run_module("start", "--port", url.rpartition(":")[2])
     assert done.returncode == 1
     assert done.stderr.startswith(f"Error: PORT: cannot listen on {url}: Address already in use; stop what uses it")
+
+
+def test_an_address_that_is_not_this_machines_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CACHE_CLIENT_TOKEN", "token")
+    for host in ("192.0.2.1", "host.invalid"):
+        done = commands.run_module("start", "--host", host, "--port", "0")
+        assert done.returncode == 1
+        assert re.fullmatch(rf"Error: HOST: cannot listen on http://{host}:0: .+; give an .+ machine\n", done.stderr)
 
 
 def test_a_port_that_a_cache_uses_is_said_to_be_so() -> None:

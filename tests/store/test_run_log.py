@@ -184,6 +184,23 @@ def test_a_corrupt_file_becomes_an_empty_one_for_its_owner_only(tmp_path: Path) 
     log.close()
 
 
+def test_what_another_version_has_written_is_set_aside_and_not_lost(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    for number in (1, 2):
+        Runs(path, LIMIT).add_run(run(number))  # stays open, so its newest part is in SQLite's log
+        with sqlite3.connect(path) as database:
+            database.execute("ALTER TABLE runs RENAME COLUMN data TO content")
+        database.close()
+        log = Runs(path, LIMIT)
+        with pytest.raises(StoreError, match="no such column: data"):
+            log.runs(9)
+        assert log.runs(9) == []
+        log.close()
+        with sqlite3.connect(f"{path}.corrupt") as database:
+            assert database.execute("SELECT id FROM runs").fetchall() == [(run(number).id,)]
+        database.close()
+
+
 def test_a_file_that_another_process_holds_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_file, "_BUSY_SECONDS", 0.05)
     path = tmp_path / "runs.db"

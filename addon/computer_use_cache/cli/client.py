@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import os
@@ -12,7 +13,7 @@ from urllib import error, parse, request
 
 import click
 
-from computer_use_cache.errors import CacheError
+from computer_use_cache.errors import CacheError, SettingError
 from computer_use_cache.formats.base import Json
 from computer_use_cache.runs.finding import UnknownRun
 from computer_use_cache.settings import Settings
@@ -40,8 +41,8 @@ def address(settings: Settings) -> str:
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
-def bind_error(settings: Settings) -> str | None:
-    """Why a server cannot listen on HOST:PORT; None if it can."""
+def check_address(settings: Settings) -> None:
+    """Raise SettingError, with what to do, if a server cannot listen on HOST:PORT."""
     try:
         family, kind, _, _, place = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as probe:
@@ -49,8 +50,17 @@ def bind_error(settings: Settings) -> str | None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(place)
     except OSError as failure:
-        return failure.strerror or str(failure)
-    return None
+        url, reason = address(settings), failure.strerror or str(failure)
+        match failure.errno:
+            case errno.EADDRINUSE:
+                if health(url, settings):
+                    reason = "a cache is running there already"
+                variable, cure = "PORT", "stop what uses it, or give another PORT"
+            case errno.EACCES:
+                variable, cure = "PORT", "give one above 1023"
+            case _:
+                variable, cure = "HOST", "give an address of this machine"
+        raise SettingError(f"{variable}: cannot listen on {url}: {reason}; {cure}") from None
 
 
 def health(url: str, settings: Settings) -> Json | None:

@@ -116,8 +116,10 @@ def _port(settings: Settings) -> _Check:
     url = client.address(settings)
     if client.health(url, settings):
         return _Check("port", True, f"a cache is running at {url}")
-    if reason := client.bind_error(settings):
-        return _Check("port", False, f"{url}: {reason}; stop what uses it, or set PORT")
+    try:
+        client.check_address(settings)
+    except SettingError as error:
+        return _Check("port", False, str(error))
     return _Check("port", True, f"{url} is free")
 
 

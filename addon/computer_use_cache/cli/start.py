@@ -41,7 +41,7 @@ def start(
     settings.check_exposure([settings.host])
     _check_workers(settings, own, web=web)
     _check_upstream(settings)
-    _check_port(settings)
+    client.check_address(settings)
     open_store(settings).close()
     place = client.address(settings) + "/v1" if settings.port else "a free port, named below"
     where = f"{place} -> {settings.upstream_base_url}, entries in {settings.store_place}"
@@ -64,10 +64,3 @@ def _check_upstream(settings: Settings) -> None:
     url = str(settings.upstream_base_url)
     if is_own_address(url, {"HOST": settings.host, "PORT": str(settings.port)}):
         raise SettingError(f"UPSTREAM_BASE_URL: {url} is the address of this cache itself; name the model API")
-
-
-def _check_port(settings: Settings) -> None:
-    if reason := client.bind_error(settings):
-        place = client.address(settings)
-        what = "a cache is running there already" if client.health(place, settings) else reason
-        raise SettingError(f"PORT: cannot listen on {place}: {what}; stop what uses it, or give another --port")

@@ -74,6 +74,7 @@ class LeanMaster(DumpMaster):
 
     def __init__(self, opts: Options) -> None:
         addonmanager.AddonManager = LeanAddons  # type: ignore[misc]  # the kind that Master makes
+        mode_servers.ProxyConnectionHandler = CacheConnectionHandler  # type: ignore[misc]
         super().__init__(opts)
         self.inherited: dict[int, socket.socket] = {}
         """Sockets that listen already, by port."""
@@ -157,7 +158,6 @@ class SharingMaster(LeanMaster):
 
 def mitmdump(line: Sequence[str], *, shares_port: bool) -> None:
     """Run mitmdump with this command line until it ends; raises SystemExit as mitmdump does."""
-    mode_servers.ProxyConnectionHandler = CacheConnectionHandler  # type: ignore[misc]
     main.run(SharingMaster if shares_port else LeanMaster, cmdline.mitmdump, line, _filters)
 
 

@@ -26,7 +26,7 @@ _MOST_UNSENT = 64 * 1024
 
 
 class CacheConnectionHandler(ProxyConnectionHandler):
-    """Takes mitmproxy's place in `start`."""
+    """Takes mitmproxy's place in `start` and `run`."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)  # type: ignore[no-untyped-call]

@@ -36,7 +36,7 @@ TIME = (
     rf"|{DATE}(?:T|,?\s+(?:at\s+)?){CLOCK}{ZONE}"  # ISO 8601, RFC 9110, and as people write it
     rf"|{CLOCK}{ZONE},?\s+(?:on\s+)?{DATE}"
     rf"|{MONTH}\s+\d{{1,2}}\s+\d{{2}}:\d{{2}}(?::\d{{2}})?"  # as `ls -l` and syslog print it
-    r"|20\d{6}[T_-]\d{6}(?:\d{3}){0,2}Z?|20\d{12}Z?\b"  # as file names have it
+    r"|20\d{6}[T_-]?\d{6}Z?\b"  # as file names have it
     r"|20\d{2}-\d{2}-\d{2}[T_-]\d{2}-\d{2}-\d{2}(?:-\d{3}Z\b)?|20\d{2}-\d{2}-\d{2} at \d{1,2}\.\d{2}\.\d{2}"
     r"|\d{1,2}:\d{2}:\d{2}(?:[.,]\d{1,9})?(?:\s?[AP]M\b)?|\d{1,2}:\d{2}\s?(?:[AP]M|UTC|GMT|Z)\b"
 )
@@ -48,7 +48,7 @@ _TMP = (
     r"(?:(?:\\+|/)\d{10,19}\b)?"  # a folder named by the time, as playwright-mcp has it
 )
 _TOOK = (
-    r"(?:(?:(?:wall|execution|exec|run|running|total|elapsed|response)[ _-]?time|duration|runtime|took|elapsed|latency)"
+    r"(?:^|[^\w.-]|\\[nrt])(?:(?:wall|execution|exec|total|elapsed)[ _-]?time|duration|took|elapsed"  # no CSS property
     r"|(?:finished|completed|done|ran|succeeded|failed|passed|exited) (?:in|after|for))"
 )
 _UNIT = r"(?:ns|µs|us|ms|s|secs?|seconds?|millis(?:econds)?|minutes?)"
@@ -104,9 +104,10 @@ _BUILT_IN = (
     Kind("time", (
         rf"(?:\b|_|\\[nrt])({TIME})",
         rf"(?i:time(?:stamp)?|date|epoch|unix|_at|_ms|_ts|now|since|until){_SEPARATOR}({_EPOCH})\b",
-        r"[/_.-](1[6-9]\d{11})\b",  # in the name of a file
+        r"(?:\b|_)(20\d{6}[T_-]\d{6}(?:\d{3}){0,2}Z?)(?:\b|_)",  # in the name of a file
+        r"[/_.-](1[6-9]\d{11})\b",
         r"[/_-](1[6-9]\d{8})\.\w",
-        rf"(?i:\b(?:time(?: is)?|it is|it's|now(?: is)?)){_SEPARATOR}({CLOCK}{ZONE})\b",
+        rf"(?i:\b(?:time|now)(?: is)?){_SEPARATOR}({CLOCK}{ZONE})\b",
     )),
     Kind("date", (rf"(?:\b|\\[nrt])({DATE})\b",)),
     Kind("id", (
@@ -123,11 +124,12 @@ _BUILT_IN = (
     Kind("port", (r"(?:\b(?:localhost|127\.0\.0\.1|0\.0\.0\.0)|\[::1?\]):(\d{4,5})\b",), labelled=True,
          ignore_case=True),
     Kind("duration", (
-        rf"\b{_TOOK}{_SEPARATOR}(\d+(?:\.\d+)?)\s?{_UNIT}\b",
-        rf"\b{_TOOK}_?(?:in_?)?{_UNIT}{_SEPARATOR}(\d+(?:\.\d+)?)\b",
-        rf"\b{_TOOK}{_SEPARATOR}(\d+\.\d{{2,}})\b",
+        rf"{_TOOK}{_SEPARATOR}(\d+(?:\.\d+)?)\s?{_UNIT}\b",
+        rf"{_TOOK}_?(?:in_?)?{_UNIT}{_SEPARATOR}(\d+(?:\.\d+)?)\b",
+        rf"{_TOOK}{_SEPARATOR}(\d+\.\d{{2,}})\b",
         rf"\bin (\d+\.\d+)\s?{_UNIT}\b",
-        rf"\((?:in )?(\d+(?:\.\d+)?)\s?{_UNIT}\)",
+        rf"\((?:in )?(\d+\.\d+)\s?{_UNIT}\)",
+        r"(?m:^)\s*(?:(?:not )?ok\b|pass\b|fail\b|[^\x00-\x7f]{2,4} )[^\n]{0,200}\((\d+)\s?ms\)",  # a test's result
         r"(?m:^)(?:real|user|sys)\s+(\d+m\d+\.\d+s)",
     ), ignore_case=True),
     Kind("kernel", (

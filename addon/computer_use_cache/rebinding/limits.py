@@ -1,7 +1,7 @@
 """Limits of an answer's length, which some agents compute from what the conversation leaves of the model's context.
 
-A request that is a few tokens shorter then has another limit. An answer that fits within both is the same answer. A
-small or round number is one that somebody chose: it is part of the question.
+A request that is a few tokens shorter then has another limit. An answer that fits within both is the same answer. Only
+a limit that is no round number counts as computed; a round one is somebody's choice.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _MARK = f"\0{LIMIT.name}\0"
 
 
 def take_out(body: Json) -> Iterator[str]:
-    """Put a mark in place of each computed limit in a template's body. Lists hold messages and tools, and no limit of a
-    request."""
+    """Put a mark in place of each computed limit in a template's body. Lists hold messages and tools, and no limit of
+    a request."""
     for name, member in body.items():
         if isinstance(member, dict):
             yield from take_out(member)
-        elif name in _NAMES and type(member) is int and not _is_chosen(member):
+        elif name in _NAMES and type(member) is int and not _is_round(member):
             body[name] = _MARK
             yield str(member)
 
@@ -36,5 +36,5 @@ def allow(moved: Iterable[tuple[tuple[str, str], str]], tokens: int) -> bool:
     return all(tokens < min(int(text), int(now)) for (kind, text), now in moved if kind == LIMIT.name)
 
 
-def _is_chosen(limit: int) -> bool:
+def _is_round(limit: int) -> bool:
     return limit < 1000 or limit % 100 == 0 or limit % 256 == 0

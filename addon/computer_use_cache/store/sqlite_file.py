@@ -1,5 +1,5 @@
 """One SQLite file of our own: short transactions, readable by its owner only, and replaced by an empty one if it is
-corrupt."""
+corrupt, or if another version of this package has written what this one cannot read. The latest such file is kept."""
 
 from __future__ import annotations
 
@@ -61,9 +61,16 @@ class SqliteFile:
                 time.sleep(_RETRY_SECONDS)
 
     def _replace(self, why: Exception) -> None:
-        logger.warning("%s in %s cannot be read (%s): replaced by an empty file", self._content, self._path, why)
-        for path in self._path.parent.glob(self._path.name + "*"):
-            path.unlink()
+        aside = f"{self._path}.corrupt"
+        logger.warning(
+            "%s in %s cannot be read (%s): moved to %s and replaced by an empty file",
+            *(self._content, self._path, why, aside),
+        )
+        Path(f"{self._path}-shm").unlink(missing_ok=True)  # an index of the next file, which SQLite makes anew
+        for ending in ("", "-wal"):  # a file set aside earlier must not get this one's log, nor this file that one's
+            Path(f"{aside}{ending}").unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                Path(f"{self._path}{ending}").rename(f"{aside}{ending}")
         self._database = self._open()
         self._replaced()
 

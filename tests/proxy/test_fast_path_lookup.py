@@ -159,19 +159,33 @@ def test_no_header_that_decides_anything_counts_as_the_requests_name() -> None:
     assert not {*VOLATILE} & {*key.RELEVANT_HEADERS, *CONTROL_HEADERS, *CARRIERS, "host", "user-agent", "accept"}
 
 
-@pytest.mark.parametrize(("length", "is_remembered"), [(1000, True), (5_000_000, False)])
-def test_a_repeated_hit_is_remembered_unless_comparing_its_body_takes_long(
-    tmp_path: Path, length: int, is_remembered: bool
+CHAT_BODY = {"model": "m", "messages": [{"role": "user", "content": "a"}]}
+LONG_BODY = {"model": "m", "messages": [{"role": "user", "content": "a" * 5_000_000}]}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "is_remembered"),
+    [
+        ("chat/completions", CHAT_BODY, True),
+        ("chat/completions", LONG_BODY, False),
+        ("responses", {"model": "m", "input": "a"}, True),
+        ("responses", {"model": "m", "input": "a", "previous_response_id": "resp_1"}, False),
+    ],
+    ids=["short", "comparing it takes long", "on its own", "continues an answer that may have been rebound meanwhile"],
+)
+def test_a_repeated_hit_is_remembered_if_that_is_quick_and_right(
+    tmp_path: Path, path: str, body: dict[str, object], is_remembered: bool
 ) -> None:
-    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "a" * length}]}).encode()
-    with opened(tmp_path) as (path, cache):
-        found = path.admit(HERE, head(length=str(len(body)).encode()))
+    sent = json.dumps(body).encode()
+    with opened(tmp_path) as (fast_path, cache):
+        line = f"POST /v1/{path} HTTP/1.1".encode()
+        found = fast_path.admit(HERE, head(line=line, length=str(len(sent)).encode()))
         assert found
         admitted, _ = found
-        plan = cache.plan_body(admitted.route, body)
+        plan = cache.plan_body(admitted.route, sent)
         cache.store.put(Entry(plan.key, plan.format.name, Shape.JSON, "m", "", (), b"{}", time.time(), None, 0.0), None)
         for _ in range(2):
-            hit = path.find(admitted, body)
+            hit = fast_path.find(admitted, sent)
             assert isinstance(hit, Hit)
-            wire = path.serve(hit, admitted, body)
-        assert path.known(admitted, body) == (wire if is_remembered else None)
+            wire = fast_path.serve(hit, admitted, sent)
+        assert fast_path.known(admitted, sent) == (wire if is_remembered else None)

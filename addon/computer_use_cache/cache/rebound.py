@@ -139,7 +139,7 @@ def approved(cache: Cache, plan: Plan, entry: Entry) -> Replayed | Refusal:
     """The answer of an entry of the request's template, or why it cannot be rebound to it. Raises StoreError."""
     assert plan.template, "it was looked up by its template"
     assert isinstance(plan.verdict, Controls), "a bypass is not looked up"
-    moves = _moves(entry, plan.template.values, plan.template.profile)
+    moves = _moves(entry, _values(entry), plan.template.values, plan.template.profile)
     if isinstance(moves, Refusal):
         return moves
     if moves and needs_state(plan):
@@ -155,9 +155,9 @@ def approved(cache: Cache, plan: Plan, entry: Entry) -> Replayed | Refusal:
     return Replayed(answer.pieces, {**answer.counts, **{str(rule): count for rule, count in pictures.counts.items()}})
 
 
-def _moves(entry: Entry, present: Sequence[Value], profile: Profile) -> Moves | Refusal:
-    """What moved between the request of an entry and one with the same template."""
-    moves = approve(_values(entry), present, profile.kinds)
+def _moves(entry: Entry, recorded: Sequence[Value], present: Sequence[Value], profile: Profile) -> Moves | Refusal:
+    """What moved between the request of an entry, or a part of it, and one with the same template."""
+    moves = approve(recorded, present, profile.kinds)
     tokens = entry.output_tokens or len(entry.body)  # a token has a byte or more
     return moves if isinstance(moves, Refusal) or limits.allow(moves.pairs, tokens) else Refusal(Cause.LIMIT)
 
@@ -225,7 +225,7 @@ def attempt(plan: Plan, entry: Entry, recorded: Json, present: Json, bindings: B
     new = template_of(plan.format, present, bindings, profile)
     if old.pictures != new.pictures or canonical(old.body) != canonical(new.body):
         return None
-    moves = _moves(entry, new.values, profile)
+    moves = _moves(entry, old.values, new.values, profile)
     return moves if isinstance(moves, Refusal) else replay_rebound(plan, entry, moves, new.text)
 
 

@@ -265,8 +265,12 @@ class FastPath:
 
     @_safely
     def serve(self, hit: Hit, admitted: Admitted, body: bytes) -> bytes:
-        """The response of a hit. Counts the hit and, if it is not the first for its key, remembers it."""
-        if hit.plan.key in self._seen and hit.length <= _LONGEST_REMEMBERED:
+        """The response of a hit. Counts the hit and, if it is not the first for its key, remembers it.
+
+        If the request continues an earlier answer, whether it is a hit depends on how that one was served last.
+        """
+        continues = hit.plan.format.chain in hit.plan.body
+        if hit.plan.key in self._seen and hit.length <= _LONGEST_REMEMBERED and not continues:
             hit.plan = hit.plan.without_bodies()
             self._hits.put((admitted.digest, body), hit)
             self._lengths.add(hit.length)

@@ -18,7 +18,7 @@ from computer_use_cache.cache.plan import Plan
 from computer_use_cache.diagnosis.near_miss import Study
 from computer_use_cache.errors import StoreError
 from computer_use_cache.exchange import batching, result, sample_numbers, supplied_answer
-from computer_use_cache.exchange.deciding import decide
+from computer_use_cache.exchange.decide_async import decide
 from computer_use_cache.exchange.decisions import (
     Again,
     Answer,

@@ -152,7 +152,7 @@ def _chosen(marker: pytest.Mark | None) -> tuple[str | None, str | None]:
     try:
         return llm_cache(*marker.args, **marker.kwargs) if marker else (None, None)
     except TypeError as error:
-        raise pytest.UsageError(f"@pytest.mark.llm_cache: {str(error).rpartition('.')[2]}") from None
+        raise pytest.UsageError(f"@pytest.mark.llm_cache: {str(error).rpartition('<locals>.')[2]}") from None
 
 
 def _mode(config: pytest.Config) -> str:

@@ -16,6 +16,7 @@ BYPASSED: dict[str, list[dict[str, Any]]] = {
         {"tools": [{"type": "code_interpreter", "container": {"type": "explicit", "container_id": "cntr_1"}}]},
         {"tools": [{"type": "shell", "environment": {"type": "container_reference", "container_id": "cntr_1"}}]},
         {"tools": [{"type": "file_search", "vector_store_ids": ["vs_1"]}]},
+        {"tools": [{"type": "mcp", "name": "x"}]},
         {"tools": [{"type": "mcp", "server_label": "x", "server_url": "https://mcp.example"}]},
         {"tools": [{"type": "mcp", "server_label": "x", "connector_id": "connector_gmail"}]},
     ],

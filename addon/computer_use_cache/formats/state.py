@@ -43,7 +43,7 @@ def handle(body: dict[str, Any]) -> str | None:
     while pending:
         found = pending.pop()
         if isinstance(found, list):
-            pending += [item for item in found if not (isinstance(item, dict) and _OWN_FUNCTION.issuperset(item))]
+            pending += [item for item in found if not _is_own_function(item)]
         elif isinstance(found, dict):
             if found.get("type") == "mcp":
                 return _REMOTE
@@ -57,6 +57,10 @@ def handle(body: dict[str, Any]) -> str | None:
                 if isinstance(member, _CONTAINERS):
                     pending.append(member)
     return None
+
+
+def _is_own_function(item: Any) -> bool:
+    return isinstance(item, dict) and _OWN_FUNCTION.issuperset(item) and item.get("type") != "mcp"
 
 
 def _names_container(value: Any) -> bool:

@@ -87,7 +87,7 @@ class Settings:
         "CACHE_STORE_PASSWORD", "", setting_values.text, "The password of a shared store's server.", Surface.ENVIRONMENT
     )
     enabled: bool = _setting(
-        "CACHE_ENABLED", "1", setting_values.boolean, "0 bypasses the cache; a request's `cache: true` wins."
+        "CACHE_ENABLED", "1", setting_values.boolean, "0: bypass the cache, except for requests with `cache: true`."
     )
     mode: Mode = _setting(
         "CACHE_MODE",
@@ -147,7 +147,7 @@ class Settings:
         "CACHE_SKIP",
         "",
         setting_values.some_of(Ending),
-        "Complete answers that are not stored either, by how they ended: length, content_filter, refusal.",
+        "Complete answers that are not stored because of how they ended: length, content_filter, refusal.",
     )
     hit_usage: HitUsage = _setting(
         "CACHE_HIT_USAGE",
@@ -159,7 +159,7 @@ class Settings:
         "CACHE_REBIND",
         "off",
         setting_values.boolean,
-        "on serves answers recorded for another run, with this run's times, paths and ids in place of that run's.",
+        "on: serve answers recorded for another run, with this run's times, paths and ids in place of that run's.",
     )
     bind: Bindings = _setting(
         "CACHE_BIND",
@@ -196,7 +196,7 @@ class Settings:
         "CACHE_FAST_LANE",
         "auto",
         setting_values.one_of(Switch),
-        "auto answers hits without a mitmproxy flow where nothing shows, saves or changes flows; on, off.",
+        "auto: answer hits without a mitmproxy flow unless one is shown, saved or changed; on and off force it.",
     )
     max_flows: int = _setting(
         "CACHE_MAX_FLOWS",
@@ -215,7 +215,7 @@ class Settings:
         "CACHE_KEEP_CONNECTION_STRATEGY",
         "0",
         setting_values.boolean,
-        "1 keeps mitmproxy's connection_strategy; the cache sets it to lazy, so that hits work while the upstream is "
+        "1: keep mitmproxy's connection_strategy; the cache sets it to lazy, so that hits work while the upstream is "
         "down.",
     )
     admin_token: str = _setting(
@@ -248,7 +248,7 @@ class Settings:
         "INCLUDE_CACHE_METADATA",
         "0",
         setting_values.boolean,
-        "1 adds `computer_use_cache`, and for older clients `code_model_cache`, to JSON answers.",
+        "1: add `computer_use_cache`, and for older clients `code_model_cache`, to JSON answers.",
     )
     openrouter_http_referer: str = _setting(
         "OPENROUTER_HTTP_REFERER", "", setting_values.text, "Sent upstream as HTTP-Referer, OpenRouter's attribution."

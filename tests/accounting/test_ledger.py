@@ -32,6 +32,7 @@ NOTHING: dict[str, Any] = {
     "not_rebound": {},
     "studies_put_off": 0,
     "studies_made_up": 0,
+    "studies_dropped": 0,
     "last_updated_at": None,
     "models": {},
     "history": [],
@@ -72,6 +73,8 @@ def count_everything(ledger: Ledger) -> None:
     ledger.study_put_off()
     ledger.study_put_off()
     ledger.study_made_up()
+    for _ in range(3):
+        ledger.study_dropped()
     ledger.stored(20.0)
     ledger.stored(10.0)
 
@@ -91,6 +94,7 @@ EVERYTHING: dict[str, Any] = {
     "not_rebound": {"a picture differs": 1},
     "studies_put_off": 2,
     "studies_made_up": 1,
+    "studies_dropped": 3,
     "last_updated_at": 20.0,
     "models": {
         "": {

@@ -29,6 +29,7 @@ STATS: dict[str, Any] = {
     "skips": {"status is not 200": 11},
     "studies_put_off": 16,
     "studies_made_up": 15,
+    "studies_dropped": 17,
     "models": {
         'a "quoted"\nmodel\\': {
             "hits": 5,
@@ -75,6 +76,7 @@ def test_every_number_is_exposed() -> None:
         ("skips_total", "status is not 200"): 11,
         ("studies_put_off_total",): 16,
         ("studies_made_up_total",): 15,
+        ("studies_dropped_total",): 17,
         ("saved_tokens_total", "input", 'a "quoted"\nmodel\\'): 10,
         ("saved_tokens_total", "output", 'a "quoted"\nmodel\\'): 20,
         ("saved_usd_total", 'a "quoted"\nmodel\\'): 0.25,

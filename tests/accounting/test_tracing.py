@@ -42,4 +42,4 @@ def test_a_receiver_without_the_extra_is_one_warning(
     with caplog.at_level(logging.WARNING):
         assert [tracing.open_spans({name: "http://127.0.0.1:9"}) for _ in range(2)] == [None, None]
     [warning] = caplog.messages
-    assert "computer-use-cache[otel]" in warning
+    assert "pip install '.[otel]'" in warning

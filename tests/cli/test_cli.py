@@ -64,7 +64,7 @@ def left(folder: str = ".computer-use-cache") -> list[str]:
         (["env", "--shell", "tcsh"], 2, "", "'bash', 'fish', 'powershell'"),
         (["import"], 2, "", "Missing argument"),
         (["import", "absent"], 2, "", "'absent' does not exist"),
-        (["stats"], 1, "", "there is no folder .computer-use-cache; start one, or set CACHE_DIR"),
+        (["stats"], 1, "", "there is no store in .computer-use-cache: run this where the cache was started"),
     ],
 )
 def test_a_command_line_from_outside(arguments: list[str], status: int, output: str, error: str) -> None:
@@ -498,7 +498,7 @@ def test_what_export_writes_import_reads_again(monkeypatch: pytest.MonkeyPatch, 
 
 @pytest.mark.parametrize(
     ("arguments", "error"),
-    [(["export"], "there is no folder"), (["export", "absent/x.jsonl"], "absent/x.jsonl cannot be written")],
+    [(["export"], "there is no store in"), (["export", "absent/x.jsonl"], "absent/x.jsonl cannot be written")],
 )
 def test_an_export_that_cannot_be_says_why(arguments: list[str], error: str, capsys: Output) -> None:
     if len(arguments) > 1:

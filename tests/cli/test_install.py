@@ -227,7 +227,7 @@ def test_the_server_says_which_extra_it_needs(
     monkeypatch.delitem(sys.modules, "computer_use_cache.cli.mcp_server", raising=False)
     monkeypatch.setitem(sys.modules, "mcp.server.fastmcp", None)
     assert main(["mcp"]) == 1
-    assert "computer-use-cache[mcp]" in capsys.readouterr().err
+    assert "pip install '.[mcp]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("agent", "flags"), [("hermes", ["--mcp"]), ("gemini-cli", [])])

@@ -53,10 +53,10 @@ def test_a_store_where_nothing_was_asked_has_no_tables(ledger: Ledger, capsys: O
 
 
 def test_studies_that_were_put_off_are_counted(ledger: Ledger, capsys: Output) -> None:
-    for count in (ledger.study_put_off, ledger.study_put_off, ledger.study_made_up):
+    for count in (*3 * [ledger.study_put_off], ledger.study_made_up, ledger.study_dropped):
         count()
     ledger.flush(time.time())
-    assert ["studies put off  2 (1 made up for)"] in shown(capsys)
+    assert ["studies put off  3 (1 made up for, 1 dropped)"] in shown(capsys)
 
 
 def test_money_and_time_are_shown_in_total_and_of_each_model(ledger: Ledger, capsys: Output) -> None:

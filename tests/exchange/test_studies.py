@@ -114,7 +114,7 @@ def test_a_study_that_is_made_up_for_is_followed_by_a_pause_if_hits_were_served_
     assert len([pause for pause in pauses if pause]) == LATER - 1
 
 
-def test_only_the_newest_that_were_put_off_are_kept(
+def test_only_the_newest_that_were_put_off_are_kept_and_the_others_counted_as_dropped(
     house: House, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(studies, "_MOST_PUT_OFF", 1)
@@ -125,7 +125,8 @@ def test_only_the_newest_that_were_put_off_are_kept(
             await sleep(0.01)
 
     asyncio.run(live())
-    assert (house.counted().studies_put_off, house.counted().studies_made_up) == (LATER, 1)
+    counted = house.counted()
+    assert (counted.studies_put_off, counted.studies_made_up, counted.studies_dropped) == (LATER, 1, LATER - 1)
 
 
 def test_many_calls_put_off_studies_and_fewer_do_if_the_event_loop_is_late(house: House) -> None:

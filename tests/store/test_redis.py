@@ -404,4 +404,4 @@ def test_a_missing_package_is_named_with_how_to_install_it() -> None:
     environment = {"PYTHONPATH": str(Path(__file__).parents[2] / "addon")}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
     assert SettingError.__name__ in done.stderr
-    assert "pip install 'computer-use-cache[redis]'" in done.stderr
+    assert "pip install '.[redis]'" in done.stderr

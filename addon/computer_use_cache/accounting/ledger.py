@@ -91,7 +91,7 @@ class Ledger:
             self._pending[("coalesced",)] += 1
 
     def saved(self, model: str, cost: Cost) -> None:
-        """A coalesced request did not cost this."""
+        """A coalesced request saved `cost`."""
         tally = _Tally()
         tally.add(cost)
         with self._lock:
@@ -140,6 +140,11 @@ class Ledger:
         """A study that was put off has been made up for."""
         with self._lock:
             self._pending[("studies_made_up",)] += 1
+
+    def study_dropped(self) -> None:
+        """A study that was put off will not be made up for, because too many newer ones wait."""
+        with self._lock:
+            self._pending[("studies_dropped",)] += 1
 
     def unrecorded(self, calls: int) -> None:
         """Calls were not recorded in their run."""

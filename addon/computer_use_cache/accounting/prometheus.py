@@ -45,6 +45,9 @@ class _Collector(Collector):
             stats.studies_put_off,
         )
         yield CounterMetricFamily(_PREFIX + "studies_made_up", "Such misses studied later.", stats.studies_made_up)
+        yield CounterMetricFamily(
+            _PREFIX + "studies_dropped", "Such misses that were not studied.", stats.studies_dropped
+        )
         for book, by_whom in _BOOKS.items():
             yield from self._book(book, by_whom)
 

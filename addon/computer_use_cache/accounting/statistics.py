@@ -99,6 +99,8 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     """Misses whose nearest entry was not looked for at once, because the proxy was busy."""
     studies_made_up: int = 0
     """How many of these misses were studied later."""
+    studies_dropped: int = 0
+    """How many of them never will be, because too many newer ones came."""
     unrecorded: int = 0
     """Calls that their run does not have, because there were too many at once or the store failed."""
     last_updated_at: float | None = None
@@ -132,6 +134,7 @@ def from_counts(counts: Mapping[str, float], **fixed: Any) -> Statistics:
         skips={reason: int(count) for (reason,), count in _below("skips", counts)},
         studies_put_off=int(counts.get("studies_put_off", 0)),
         studies_made_up=int(counts.get("studies_made_up", 0)),
+        studies_dropped=int(counts.get("studies_dropped", 0)),
         unrecorded=int(counts.get("unrecorded", 0)),
         last_updated_at=counts.get("last_updated_at"),
         models=_models(counts),

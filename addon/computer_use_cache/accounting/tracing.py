@@ -33,5 +33,5 @@ def open_spans(environment: Mapping[str, str]) -> Spans | None:
 def _warn_of_missing_extra() -> None:
     """Cached: a change of options opens the cache again, and should not repeat the warning."""
     logger.warning(
-        "an OTLP endpoint is set, but no spans are sent: install the extra with pip install 'computer-use-cache[otel]'"
+        "an OTLP endpoint is set, but no spans are sent: the extra is missing (pip install '.[otel]')"
     )

@@ -58,8 +58,7 @@ def _codex(place: Place) -> Plan:
     steps = (
         "Codex sends OPENAI_API_KEY: start the cache with --upstream https://api.openai.com/v1.",
         "Its requests contain values that change with every session. To get hits in later sessions, also pass "
-        "--cache-ignore-keys 'client_metadata,/input/*/id,/input/*/internal_chat_message_metadata_passthrough' "
-        r"--cache-normalize 's/Chunk ID: \w+/Chunk ID/,s/Wall time: [0-9.]+/Wall time/'.",
+        "--cache-rebind on --cache-bind cwd=FOLDER, the folder in which Codex works.",
     )
     return toml_plan(file, {"model_provider": NAME, "model_providers": {NAME: provider}}, head, tail, steps)
 

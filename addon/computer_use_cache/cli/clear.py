@@ -126,8 +126,7 @@ def opened_store(settings: Settings) -> Iterator[Store]:
     """The store that the settings name, for as long as it is used. Raises StoreError if it does not exist yet."""
     folder = Path(settings.dir)
     if settings.store_url == "disk" and not folder.is_dir():
-        where = client.address(settings)
-        raise StoreError(f"no cache answers at {where} and there is no folder {folder}; start one, or set CACHE_DIR")
+        raise StoreError(f"there is no store in {folder}: run this where the cache was started, or set CACHE_DIR")
     store = open_store(settings)
     try:
         yield store

@@ -27,7 +27,7 @@ from computer_use_cache.flights.flight import Flights
 from computer_use_cache.formats.base import Json
 from computer_use_cache.keys import canonical_json, upstream
 from computer_use_cache.models import Bypass, Request
-from computer_use_cache.screens.approval import Find
+from computer_use_cache.screens.approval import Find, Rule
 from computer_use_cache.screens.drawing import drawn_difference
 from computer_use_cache.screens.masks import masks
 from computer_use_cache.screens.pixels import can_decode
@@ -138,7 +138,7 @@ def _write(path: Path, settings: dict[str, str]) -> None:
         click.echo(f"Wrote {line} to {path}.", err=True)
     if not written:
         click.echo(f"{path} has these settings already.", err=True)
-    elif settings.keys() & {"CACHE_NORMALIZE", "CACHE_IGNORE_KEYS"}:
+    elif "CACHE_IGNORE_KEYS" in settings or settings.get("CACHE_NORMALIZE", Rule.CARET) != Rule.CARET:
         click.echo("These settings change keys, so the requests that they affect are recorded once more.", err=True)
 
 
@@ -190,7 +190,7 @@ def _explain(cache: Cache, request: Request) -> tuple[Json, Find]:
     if study.record:
         find = pictures.finder(cache.store, study.record)
     if study.near is None:
-        return found | {"outcome": "MISS", "reason": "no stored request is near it"}, find
+        return found | {"outcome": "MISS", "reason": "no similar request is stored"}, find
     return found | {"outcome": "MISS", "reason": str(study.near), **near_miss.as_json(study.near)}, find
 
 
@@ -217,7 +217,7 @@ def _side(text: str | None) -> str:
 def _print_groups(groups: list[Json]) -> None:
     console = Console(highlight=False)
     if not groups:
-        console.print("No near misses are logged: no request was repeated with a change.")
+        console.print("No near misses are logged: no miss resembled a stored request.")
         return
     cure = Column("a hit with", overflow="fold")
     place = Column("differs first at", no_wrap=True, overflow="fold")  # in full, however narrow the terminal

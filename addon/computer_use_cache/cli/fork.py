@@ -53,7 +53,7 @@ def fork(
     answered from the cache. Step N goes to another model, gets the answer in FILE, or is sent upstream unchanged; all
     later calls go upstream. The fork is recorded as a run whose parent is RUN. Its entries replace none of RUN's.
 
-    The exit status is the command's, or 1 if it never reached step N.
+    The exit status is the command's; if that is 0 although step N was never reached, it is 1.
     """
     if model and answer:
         raise click.UsageError("give --model or --answer, not both: a given answer comes from no model")

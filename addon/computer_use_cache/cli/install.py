@@ -62,14 +62,14 @@ def install(
     if agent != "all" and agent not in plans:
         raise click.UsageError(f"{agent} can be configured {'without' if mcp else 'with'} --mcp only")
     if mcp and importlib.util.find_spec("mcp") is None:
-        click.echo("By hand: the server needs an extra, pip install 'computer-use-cache[mcp]'")
+        click.echo("By hand: the server needs an extra; in the cache's checkout: pip install '.[mcp]'")
     refused = False
     for name in plans if agent == "all" else [agent]:
         click.echo(f"== {name}")
         try:
             plan = plans[name]()
             if agent == "all" and plan.file and not plan.file.parent.is_dir():
-                click.echo(f"{plan.file.parent} does not exist; `install {name}` creates it.")
+                click.echo(f"{plan.file.parent} does not exist; `install {name} --write` creates it.")
             else:
                 _carry_out(plan, write)
         except (FormatError, OSError) as error:

@@ -15,6 +15,6 @@ def serve_mcp() -> None:
         from computer_use_cache.cli.mcp_server import server  # noqa: PLC0415  # its library is optional
     except ModuleNotFoundError:
         raise click.ClickException(
-            "the server needs the mcp package; install it with: pip install 'computer-use-cache[mcp]'"
+            "the server needs the mcp package; in the cache's checkout: pip install '.[mcp]'"
         ) from None
     server.run()

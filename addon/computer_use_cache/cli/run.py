@@ -52,8 +52,8 @@ def run_command(
 ) -> int:
     """Run COMMAND with its model calls cached.
 
-    It may send them anywhere. A private proxy lives as long as the command, which finds it and its certificates through
-    environment variables. Calls to CACHE_HOSTS are cached, all others pass through untouched. The exit status is the
+    COMMAND may call any provider. A private proxy runs until it exits; environment variables point COMMAND at the proxy
+    and its certificates. Calls to CACHE_HOSTS are cached, all others pass through untouched. The exit status is the
     command's.
     """
     settings, texts, own = options.given(flags, pairs, options.of_run())
@@ -64,7 +64,7 @@ def run_command(
     if not base_url and (version := _blind_node(program)):
         click.echo(
             f"computer-use-cache: Node {version} ignores proxy variables; unless the program reads them itself, "
-            "use Node 24, `run --base-url`, or mitmproxy's `--mode local:` (see README)",
+            "use Node 24, `run --base-url`, or mitmproxy's `--mode local:`",
             err=True,
         )
     run = new_run.new_run(command, time.time(), bindings=environment.bindings())

@@ -23,7 +23,7 @@ _MOST_LINES = 7
 """A summary must be short enough to read; `explain --summary` has the rest."""
 _NO_CALL = (
     "no model call was seen: a program that ignores HTTPS_PROXY needs `run --base-url`, one that ignores "
-    "OPENAI_BASE_URL too needs mitmproxy's `--mode local:` (see README)"
+    "OPENAI_BASE_URL too needs mitmproxy's `--mode local:`"
 )
 _WRITE = "computer-use-cache explain --summary --write"
 

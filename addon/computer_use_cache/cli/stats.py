@@ -111,8 +111,8 @@ def _totals(counted: Statistics) -> Table:
     if counted.skips:
         table.add_row("not stored", _by_word(counted.skips))
     if counted.studies_put_off:
-        made_up = f"{counted.studies_made_up:,} made up for"
-        table.add_row("studies put off", f"{counted.studies_put_off:,} ({made_up})")
+        became = f"{counted.studies_made_up:,} made up for, {counted.studies_dropped:,} dropped"
+        table.add_row("studies put off", f"{counted.studies_put_off:,} ({became})")
     table.add_row("bypasses", _by_word(counted.bypasses) or "0")
     for line in unseen.lines(counted.unseen):
         table.add_row("", line)

@@ -2,7 +2,7 @@
 
 redact-secret knows the forms of some 120 providers. These patterns add the ones it lacks or takes too narrowly, and
 everything that is a secret only because of its label (`DB_PASSWORD=`, `Authorization: Bearer`, `user:password@host`):
-its own rule for labels takes identifiers for secrets (`token = access_token`), so requests with code would never be
+its own rule for labels mistakes identifiers for secrets (`token = access_token`), so requests with code would never be
 cached.
 """
 

@@ -1,10 +1,11 @@
 """When misses are studied: at once while the proxy has time for it, else in a quieter moment.
 
-The streams that run come first, because a study takes the interpreter from them. It is put off if several others wait
-already, if many calls are under way, or if the event loop is late with some. Once the loop is on time, it is made
-up for: without pauses while the proxy is idle, else in a small share of the time. The near miss is logged with its own
-time, even if the nearest entry was stored meanwhile: the two would have shared an answer. Only the newest studies that
-were put off are kept.
+Streams that are under way come first, because a study holds the interpreter. It is put off if others wait for the
+thread already, if many calls are under way, or if some are and the event loop is late. Studies that were put off are
+made up for once the loop is on time: one after another while the proxy is idle, else in a small share of the time. The
+near miss is logged with its own time, even if the nearest entry was stored meanwhile: the two would have shared an
+answer. Only the newest studies that were put off are kept, more than the log of misses has room for; the others are
+dropped, and counted.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from computer_use_cache.diagnosis import near_miss
 from computer_use_cache.diagnosis.near_miss import Study
 from computer_use_cache.exchange.runners import Runners
 from computer_use_cache.flights.flight import Flights
+from computer_use_cache.store.base import KEPT_MISSES
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +33,9 @@ _MANY_CALLS = 16
 _SOME_CALLS = 8
 """With more calls under way than this, studies wait while the event loop is late."""
 _LATE_SECONDS = 0.005
-_MOST_PUT_OFF = 2000
+_MOST_PUT_OFF = 2 * KEPT_MISSES
 _MOST_BYTES = 16 * 1024 * 1024
-"""Of the bodies of the requests whose studies were put off."""
+"""How many bytes the bodies of the requests whose studies were put off may have together."""
 _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 1.0
 _SHARE = 0.02
 """The share of the time that making up for studies takes at most, unless the proxy is idle."""
@@ -80,6 +82,7 @@ class Studies:
         self._bytes += len(plan.forward)
         while self._bytes > _MOST_BYTES or len(self._put_off) > _MOST_PUT_OFF:
             self._next()
+            self._ledger.study_dropped()
         if not self.is_making_up:
             self._making_up = asyncio.create_task(self._make_up())
 

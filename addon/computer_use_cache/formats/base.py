@@ -98,8 +98,8 @@ class Format(ABC):
     credential_header: ClassVar[str] = "authorization"
     """The header that carries the operator's key if the caller sent none."""
     offline_status: ClassVar[int] = 404
-    """The status for what is not recorded and may not go upstream: one after which agents that speak this API do not
-    ask again. Most retry 408, 409, 429 and all 5xx; litellm also 400 but not 404, Codex all but 400."""
+    """The status of a miss in `offline` mode: one after which the API's clients do not ask again. Most retry 408, 409,
+    429 and all 5xx; litellm also 400 but not 404, Codex all but 400."""
     key_headers: ClassVar[tuple[str, ...]] = ()
     """Request headers, in lower case, that change the answer. They enter the key in this order: only append to it."""
     kept_headers: ClassVar[Collection[str]] = ("content-type", "request-id", "x-request-id", "x-generation-id")
@@ -145,7 +145,7 @@ class Format(ABC):
     reference_types: ClassVar[tuple[str, ...]] = ()
     """The `type` of items whose id refers to something that the provider stores, and so is their content."""
     answers_in_text: ClassVar[bool] = True
-    """Whether a value of the request that the answer repeats can be found in it."""
+    """Whether the values that an answer repeats from its request can be found in the answer."""
     client_ids: ClassVar[tuple[str, ...]] = ()
     """Where a request names the client's account, project or session. Forwarded, but neither hashed nor stored."""
 

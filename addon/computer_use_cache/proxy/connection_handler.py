@@ -1,7 +1,7 @@
 """mitmproxy's handler of one client's connections, with shorter ways for hooks and for what upstreams send.
 
-mitmproxy goes on in the next round of the event loop when an addon has handled a hook, which is late when hundreds of
-agents ask at once. Here it goes on at once, unless the addon waited for something.
+When an addon has handled a hook, mitmproxy goes on in the next round of the event loop, which takes long when hundreds
+of agents ask at once. Here it goes on at once, unless the addon waited for something.
 
 mitmproxy wakes a task for each piece that a socket receives. While that task waits, a piece is handled in the callback
 that receives it, and chunks of a streamed answer are written to the client without passing through mitmproxy's layers.

@@ -79,7 +79,7 @@ def is_own_websocket(headers: Mapping[str, str]) -> bool:
 
 def is_extension(headers: Mapping[str, str]) -> bool:
     """Whether a browser's extension makes the call by itself, and not for a web page. It may read the answer, whatever
-    that one's headers say."""
+    the answer's CORS headers say."""
     scheme = headers.get("origin", "").lower().partition("://")[0]
     return scheme.endswith("-extension") and headers.get("sec-fetch-site") == "none"
 

@@ -72,7 +72,7 @@ def _credentials() -> ReadOnlyCredentials:
         from botocore.exceptions import BotoCoreError  # noqa: PLC0415  # the extra
         from botocore.session import Session  # noqa: PLC0415
     except ImportError:
-        message = f"{why} Install botocore where it runs: pip install 'computer-use-cache[bedrock]'. {instead}"
+        message = f"{why} Install botocore where it runs (pip install '.[bedrock]'). {instead}"
         raise RequestError(403, message) from None
     try:
         credentials: Credentials | None = Session().get_credentials()

@@ -30,7 +30,8 @@ type Finder = Callable[[str], Sequence[tuple[int, int, str]]]
 _MARK = re.compile(r"<secret \d+[^>]{0,20}>")
 _SHORTEST = 6
 _WINDOW, _STRIDE = 12, 4
-"""What an answer may not hold of a credential: any stretch of this length, of those that begin every so often."""
+"""An answer must not hold any stretch of a credential that is `_WINDOW` characters long and begins at a multiple of
+`_STRIDE`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def _moves(texts: dict[bytes, Move]) -> Moves:
 
 
 def _holds_secret(body: Json, find: Finder) -> bool:
-    """Whether any text or name of a member does. Nearly all requests are searched for nothing, and are not copied."""
+    """Whether any text or member's name holds a credential. Nearly all requests hold none, and are not copied."""
     pending: list[Any] = [body]
     while pending:
         match pending.pop():

@@ -140,7 +140,7 @@ class Recorder:
         return stored
 
     def _store(self, settled: Sequence[Settled]) -> list[_Stored]:
-        """Store those calls in their runs that need not wait for the next flush."""
+        """Store in their runs the calls that need not wait for the next flush."""
         by_run: defaultdict[str, list[Settled]] = defaultdict(list)
         for each in sorted(settled, key=lambda one: one.call.at):
             if run := self._assignment.run_of(each):

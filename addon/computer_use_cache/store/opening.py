@@ -18,7 +18,6 @@ def open_store(settings: Settings) -> Store:
         from computer_use_cache.store.redis import RedisStore  # noqa: PLC0415  # its library is optional
     except ModuleNotFoundError:
         raise SettingError(
-            "CACHE_STORE_URL: a shared store needs the redis package; "
-            "install it with: pip install 'computer-use-cache[redis]'"
+            "CACHE_STORE_URL: a shared store needs the redis package; in the cache's checkout: pip install '.[redis]'"
         ) from None
     return RedisStore(settings.store_url, settings.store_password, settings.size_limit)

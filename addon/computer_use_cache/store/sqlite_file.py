@@ -67,7 +67,7 @@ class SqliteFile:
             *(self._content, self._path, why, aside),
         )
         Path(f"{self._path}-shm").unlink(missing_ok=True)  # an index of the next file, which SQLite makes anew
-        for ending in ("", "-wal"):  # a file set aside earlier must not get this one's log, nor this file that one's
+        for ending in ("", "-wal"):  # each file keeps its own log
             Path(f"{aside}{ending}").unlink(missing_ok=True)
             with contextlib.suppress(FileNotFoundError):
                 Path(f"{self._path}{ending}").rename(f"{aside}{ending}")

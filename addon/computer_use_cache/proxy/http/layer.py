@@ -110,7 +110,7 @@ class CacheHttpLayer(HttpLayer):
 
     def register_connection(self, command: RegisterHttpConnection) -> CommandGenerator[None]:
         layers = self.connections[command.connection].context.layers
-        if type(layers[-1]) is Http1Client:  # mitmproxy has just made it, and used it for nothing yet
+        if type(layers[-1]) is Http1Client:  # mitmproxy has just made it, and has not used it yet
             context, above = layers.pop().context, layers[-1]
             client = self._clients[command.connection] = CacheHttp1Client(context, self._proxies, self.passed_on)
             above._handle_event = client.handle_event  # type: ignore[method-assign]
@@ -138,7 +138,7 @@ class CacheHttpLayer(HttpLayer):
         return [s for s in self.streams.values() if isinstance(s, CacheStream) and s.heard_upstream is not None]
 
     def _keep_watch(self) -> CommandGenerator[None]:
-        """One timer a connection, not one a request: mitmproxy cannot take a timer back."""
+        """One timer per connection, not per request, because mitmproxy cannot cancel timers."""
         if self._watch is None and (waiting := self._waiting()):
             oldest = min(stream.heard_upstream or 0.0 for stream in waiting)
             self._watch = commands.RequestWakeup(max(oldest + self._owner.upstream_timeout() - time.time(), 0.01))

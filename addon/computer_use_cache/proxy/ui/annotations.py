@@ -27,7 +27,7 @@ _MARKERS = {
     Outcome.REFUSED: ":no_entry:",
 }
 _MARKED, _COMMENTED = "cache_marker", "cache_comment"
-"""In a flow's metadata: the marker and comment set here, to tell them from a user's."""
+"""Under these names, a flow's metadata remember the marker and comment that were set here: a user's are left alone."""
 _COLUMNS = ["icon", "path", "comment", "status", "size", "time"]
 
 

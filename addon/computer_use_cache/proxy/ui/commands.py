@@ -157,7 +157,7 @@ def _explain(session: Session, one: http.HTTPFlow) -> str:
         return f"BYPASS {plan.verdict}"
     found = near_miss.study(session.cache, plan)
     if found.near is None:
-        return f"{plan.key[:8]}: no other stored request is near it"
+        return f"{plan.key[:8]}: no similar request is stored"
     lines = [f"{plan.key[:8]} is near {found.near.key[:8]} and differs at"]
     for place in found.near.differences:
         lines.append(f"  {place}: {_side(place.asked)}, stored {_side(place.recorded)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -156,3 +157,39 @@ def test_a_stream_that_breaks_is_broken_for_its_followers_too(proxy: Proxy, upst
         with pytest.raises(http.client.IncompleteRead):
             answer.read()
     assert proxy.stats()["entries"] == 0
+
+
+PIECE, PIECES = b"x" * 2**20, 32
+LONG_BODY = len(PIECE) * PIECES
+
+
+async def send_long_stream(asked: Asked, send: Send, gate: Gate) -> None:
+    """More than a connection can hold that is not read, once the gate is open."""
+    await send(STREAM_HEAD)
+    await gate.wait()
+    for _ in range(PIECES):
+        await send(chunk(PIECE))
+    await send(chunk(b""))
+
+
+def resident(proxy: Proxy) -> int:
+    """The bytes of memory that a proxy uses."""
+    status = Path(f"/proc/{proxy.process.pid}/status").read_text()
+    return 1024 * int(status.partition("VmRSS:")[2].split()[0])
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell a process's memory")
+def test_followers_that_read_nothing_share_one_copy_of_a_stream_and_get_all_of_it(
+    proxy: Proxy, upstream: Upstream
+) -> None:
+    gate = upstream.new_event()
+    upstream.handler = lambda asked, send: send_long_stream(asked, send, gate)
+    leader, *followers = (proxy.stream() for _ in range(7))
+    before = resident(proxy)
+    gate.open()
+    assert len(leader.read()) == LONG_BODY
+    assert proxy.stats()["coalesced"] == len(followers)
+    assert resident(proxy) - before < 2.5 * LONG_BODY
+    for follower in followers:
+        assert len(follower.read()) == LONG_BODY
+    assert len(upstream.asked) == 1

@@ -285,6 +285,7 @@ class FlowExchanges:
 
     async def error(self, flow: http.HTTPFlow) -> None:
         """The upstream failed, or the client left."""
+        self._replayer.forget(flow)
         running, passing = self._running.get(flow.id), self._passing.pop(flow.id, None)
         result = _UNKNOWN
         try:

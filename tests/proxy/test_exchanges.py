@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import weakref
 from pathlib import Path
 
@@ -23,5 +24,6 @@ def test_a_follower_that_leaves_before_its_answer_is_sent_keeps_nothing_of_the_s
     exchanges._replayer.serve_live(flow, STREAM, flight, Result(Outcome.COALESCED, "m", "k"))
     del flight
     asyncio.run(exchanges.error(flow))
+    gc.collect()
     assert kept() is None
     house.store.close()

@@ -297,6 +297,7 @@ class FlowExchanges:
                 self._refused(flow, _client_fault(flow))
         finally:
             self._running.pop(flow.id, None)
+            self._replayer.forget(flow)
             if running:
                 running.exchange.settle(FAULT, time.time())
             status = flow.metadata.get(UPSTREAM_FAULT)

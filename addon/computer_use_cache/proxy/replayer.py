@@ -41,6 +41,10 @@ class Replayer:
         """The feed of a flow's answer, handed out once."""
         return self._feeds.pop(flow.id, None)
 
+    def forget(self, flow: http.HTTPFlow) -> None:
+        """Drop the feed of a flow that ends before its answer begins."""
+        self._feeds.pop(flow.id, None)
+
     def serve(self, flow: http.HTTPFlow, plan: Plan, entry: Entry, pieces: Sequence[bytes], result: Result) -> None:
         """Answer with an entry in the shape that the plan asks for; `pieces` are the body."""
         headers = _headers(plan, entry, result)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from support import (
+    FAKE_KEY,
     STREAM_HEAD,
     Answer,
     Asked,
@@ -18,9 +19,11 @@ from support import (
     Send,
     Upstream,
     chat_events,
+    chat_request,
     chunk,
     completion,
     response,
+    running_proxy,
 )
 
 EVENTS = chat_events(*"pong")
@@ -193,3 +196,60 @@ def test_followers_that_read_nothing_share_one_copy_of_a_stream_and_get_all_of_i
     for follower in followers:
         assert len(follower.read()) == LONG_BODY
     assert len(upstream.asked) == 1
+
+
+COUNT = """
+import gc
+import weakref
+
+from mitmproxy import http
+
+from computer_use_cache.flights.flight import Flight
+
+alive = weakref.WeakSet()
+begin, follow = Flight.__init__, Flight.follow
+
+
+def begin_and_count(flight, key):
+    begin(flight, key)
+    alive.add(flight)
+
+
+def follow_and_tell(flight, is_alive):
+    follow(flight, is_alive)
+    print("a request follows", flush=True)
+
+
+Flight.__init__, Flight.follow = begin_and_count, follow_and_tell
+
+
+def request(flow):
+    if flow.request.path == "/flights":
+        gc.collect()
+        flow.response = http.Response.make(200, str(len(alive)))
+"""
+"""Answers with the number of flights in memory."""
+
+
+def test_a_follower_that_leaves_before_the_stream_begins_leaves_nothing(tmp_path: Path, upstream: Upstream) -> None:
+    script = tmp_path / "count.py"
+    script.write_text(COUNT)
+    gate = upstream.new_event()
+
+    async def held(asked: Asked, send: Send) -> None:
+        await gate.wait()
+        await send(STREAM_HEAD + b"".join(map(chunk, [*EVENTS, b""])))
+
+    upstream.handler = held
+    with running_proxy(tmp_path, upstream.url, "-s", str(script)) as proxy, ThreadPoolExecutor(1) as pool:
+        leader = pool.submit(proxy.chat, stream=True)
+        upstream.wait_for(1)
+        follower = http.client.HTTPConnection("127.0.0.1", proxy.port)
+        body, headers = json.dumps(chat_request(stream=True)), {"authorization": f"Bearer {FAKE_KEY}"}
+        follower.request("POST", "/v1/chat/completions", body, headers)
+        proxy.log.wait_for("a request follows")
+        follower.close()
+        proxy.log.wait_for("client disconnect")
+        gate.open()
+        assert leader.result().body == BODY
+        assert any(proxy.ask("GET", "/flights").body == b"0" for _ in range(100))

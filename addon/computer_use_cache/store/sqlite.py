@@ -179,7 +179,7 @@ class Database:
         """Store values in one transaction. Returns how many replaced another. Each has a key, a value, the seconds for
         which it is kept (None: forever), and a tag ("": none)."""
         replaced = 0
-        with self.use() as cache, cache.transact():
+        with self.use() as cache, cache.disk.removing_last(), cache.transact():
             for key, value, keep_seconds, tag in items:
                 # A row keeps its place when it is overwritten. Deleted first, rows stay in the order of their storing.
                 replaced += bool(cache.delete(key))

@@ -18,11 +18,11 @@ from computer_use_cache.runs.conversation import Head, Opening, opening_of
 PAUSE_SECONDS = 1800.0
 """A longer pause ends a run, except the run of a command."""
 _MOST_REMEMBERED = 4096
-MOST_JOINED = 250
-"""How many runs one flush joins: 20 ms."""
+MOST_JOINED = 60
+"""How many runs one flush joins. Each takes half a millisecond, in which the interpreter has no time for answers."""
 _MOST_READ = 1_000_000
-"""How many characters of openings one flush reads: 10 ms."""
-_MOST_HASHED = 8_000_000
+"""How many characters of new openings one flush reads: 25 ms for prose."""
+_MOST_HASHED = 4_000_000
 """How many characters one flush hashes to recognise conversations: 10 ms."""
 
 

@@ -332,3 +332,15 @@ def test_one_flush_hashes_a_limited_amount_of_text(house: House, monkeypatch: py
     for expected in ([2], [1]), ([2], [2]):
         house.shared.flush(house.now)
         assert (steps(house, "Buy milk"), steps(house, "Buy bread")) == expected
+
+
+@pytest.mark.usefixtures("limits")
+def test_a_known_run_that_was_removed_is_begun_anew_at_once_in_a_flood(house: House) -> None:
+    chats(house, said("Buy milk"))
+    house.shared.flush(house.now)
+    entry, plan = next(house.store.entries()), house.asks(messages=said("Buy milk")).plan
+    house.store.run_log.clear()
+    flooded(house, 20)
+    house.shared.conclude_hit(plan, entry, house.now)
+    house.shared.flush(house.now)
+    assert steps(house, "Buy milk") == [1]

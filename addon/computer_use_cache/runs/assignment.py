@@ -73,6 +73,8 @@ class Assignment:
         """How many more characters of openings may be read."""
         self._unhashed: float = 0
         """How many more characters may be hashed."""
+        self._gone = frozenset[str]()
+        """Runs that turned out to be gone in this flush."""
         self._held = set[str]()
         """Keys and labels of calls that must wait for the next flush. Later calls of the same conversations wait with
         them."""
@@ -84,6 +86,7 @@ class Assignment:
         limits = (math.inf,) * 3 if is_last else (MOST_JOINED, _MOST_READ, _MOST_HASHED)
         self._unjoined, self._unread, self._unhashed = limits
         self._held.clear()
+        self._gone = frozenset()
 
     def admits(self, route: Route, head: Head | None, asked: str) -> bool:
         """Whether the run of a call can be looked for now. If its conversation is new, its opening is read, which is
@@ -104,7 +107,7 @@ class Assignment:
         if self._openings.get(head.digest) is None:
             if self._unread <= 0:
                 return False
-            self._unread -= head.size
+            self._unread -= max(head.size, _MOST_READ / MOST_JOINED)  # else more would be read than may be joined
             self._opening_of(head)
         return True
 
@@ -120,21 +123,26 @@ class Assignment:
             id = self._join(_label("conversation", client, opening.digest), opening.title, at, begins=begins)
         else:
             last = self._joined.get(client, at)
-            id = last.id if last else self._join(_label("other", client), settled.call.format, at)
+            id = (
+                last.id
+                if last and last.id not in self._gone
+                else self._join(_label("other", client), settled.call.format, at)
+            )
         if id:
             self._joined.put(client, _Joined(id, at, False), at + PAUSE_SECONDS)
         return id
 
-    def forget(self) -> None:
-        """Forget which runs were joined, because one of them is gone."""
-        self._joined.clear()
+    def forget(self, gone: frozenset[str]) -> None:
+        """Have these runs be joined anew, at once: they were removed, but their calls need not wait for new ones."""
+        self._gone = gone
+        self._unjoined = max(self._unjoined, len(gone))
 
     def _join(self, label: str, name: str, at: float, *, begins: bool = False) -> str | None:
         """The id of the run with this label; if it must be added, its name will be `name`, without credentials."""
         if label in self._held:
             return None
         known = self._joined.get(label, at)
-        if known is None or known.is_continued == begins:
+        if known is None or known.is_continued == begins or known.id in self._gone:
             if self._unjoined <= 0:
                 self._held.add(label)
                 return None

@@ -134,7 +134,7 @@ class Recorder:
         with self._cache.store.run_log.together():
             stored = self._store(settled)
             if rejected := [each for each in stored if each.is_rejected]:
-                self._assignment.forget()
+                self._assignment.forget(frozenset(each.run for each in rejected))
                 stored = [each for each in stored if not each.is_rejected]
                 stored += self._store([each.settled for each in rejected])
         return stored

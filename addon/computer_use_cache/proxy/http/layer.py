@@ -216,7 +216,8 @@ class WebsocketLayer(CacheHttpLayer):
 
     def get_connection(self, event: GetHttpConnection, *, reuse: bool = True) -> CommandGenerator[None]:
         # Several requests may be under way. mitmproxy only expects that of HTTP/2, and would share a busy connection.
-        busy = [stream.context.server for stream in self.streams.values()]
+        # One that has just been opened is meant for the request that had it opened.
+        busy = {*self.waiting_for_establishment, *(stream.context.server for stream in self.streams.values())}
         suitable = (one for one in self.connections if event.connection_spec_matches(one))
         idle = next((one for one in suitable if one.connected and one not in busy), None)
         if idle is None:

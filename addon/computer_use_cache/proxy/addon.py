@@ -23,7 +23,7 @@ from computer_use_cache.exchange.failure_log import FailureLog
 from computer_use_cache.network import Proxies
 from computer_use_cache.proxy import flows, forwarding, interception, modes, replayer, responses
 from computer_use_cache.proxy.client_layer import FastHttpLayer
-from computer_use_cache.proxy.connections import Connections
+from computer_use_cache.proxy.connections import Connections, raise_upstream_limit
 from computer_use_cache.proxy.fast_path.conversation import Search
 from computer_use_cache.proxy.fast_path.eligibility import needs_flows
 from computer_use_cache.proxy.fast_path.lookup import FastPath
@@ -185,6 +185,7 @@ class ComputerUseCache:
         await replayer.next_chunk(feed)
 
     def client_connected(self, client: Client) -> None:
+        raise_upstream_limit(ctx.master.addons.get("proxyserver"), client)
         if self._session and not modes.is_allowed(client, loopback=self._session.loopback):
             client.error = "this proxy only serves its own machine"
 

@@ -231,7 +231,7 @@ class FastPath:
             known.wire = self._replayer.hit(known.plan, known.serve, now)
             known.until = _until(known.serve.entry, now)
         plan = known.plan if known.plan.route is route else replace(known.plan, route=route)  # another trace
-        self._shared.conclude_hit(plan, known.serve.entry, now)
+        self._shared.conclude_hit(plan, known.serve, now)
         return known.wire
 
     @_safely
@@ -276,7 +276,7 @@ class FastPath:
             self._lengths.add(hit.length)
         else:
             self._seen.add(hit.plan.key)
-        self._shared.conclude_hit(hit.plan, hit.serve.entry, hit.began)
+        self._shared.conclude_hit(hit.plan, hit.serve, hit.began)
         self.failures.worked()
         return hit.wire
 

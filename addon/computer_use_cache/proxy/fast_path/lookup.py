@@ -31,7 +31,7 @@ from computer_use_cache.proxy.admission import Gate
 from computer_use_cache.proxy.guard import host_of
 from computer_use_cache.proxy.replayer import Replayer
 from computer_use_cache.proxy.request_head import Head
-from computer_use_cache.store.base import Slow
+from computer_use_cache.store.base import Slow, weight
 
 _HEAD = re.compile(
     rb"POST (/[!\"$-~]*) HTTP/1\.1\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*\r\n)+)\r\n",
@@ -303,4 +303,4 @@ def _headers(lines: str) -> dict[str, str] | None:
 
 
 def _weight(hit: Hit) -> int:
-    return 2048 + hit.length + 2 * len(hit.wire)  # the plan's pieces are about as long as the response
+    return weight(hit.serve.entry) + hit.length + 2 * len(hit.wire)  # its pieces may be as long again

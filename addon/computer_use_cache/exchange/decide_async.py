@@ -22,12 +22,11 @@ async def decide(shared: Shared, plan: Plan, batch: Batch | None) -> Decided:
 async def _decide_now(shared: Shared, plan: Plan, batch: Batch | None) -> Decided:
     decider, now, landings = shared.decider, shared.run.now, shared.flights.landings
     at_once = Postpone.POSTPONE if batch else decider.decide_at_once(plan, now())
+    if isinstance(at_once, Absent) and shared.cache.prepares_quickly(plan):
+        plan, at_once = decider.prepare_at_once(plan, now(), at_once)
     if not isinstance(at_once, (Absent, Postpone)):
         return Decided(at_once, plan)
-    if isinstance(at_once, Absent) and shared.cache.prepares_quickly(plan):
-        decided = decider.decide(plan, now(), absent=at_once)
-    else:
-        decided = await shared.run.read(decider.decide, plan, now(), batch)
+    decided = await shared.run.read(decider.decide, plan, now(), batch)
     if not isinstance(decided.decision, Forward):
         return decided
     # Meanwhile an identical request may have gone upstream, and its answer may even have been stored.

@@ -267,7 +267,8 @@ class FastPath:
     def serve(self, hit: Hit, admitted: Admitted, body: bytes) -> bytes:
         """The response of a hit. Counts the hit and, if it is not the first for its key, remembers it.
 
-        If the request continues an earlier answer, whether it is a hit depends on how that one was served last.
+        A request that continues an earlier answer is not remembered: it stops being a hit once that answer has been
+        rebound for anyone.
         """
         continues = hit.plan.format.chain in hit.plan.body
         if hit.plan.key in self._seen and hit.length <= _LONGEST_REMEMBERED and not continues:

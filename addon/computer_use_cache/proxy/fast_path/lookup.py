@@ -304,4 +304,5 @@ def _headers(lines: str) -> dict[str, str] | None:
 
 
 def _weight(hit: Hit) -> int:
-    return weight(hit.serve.entry) + hit.length + 2 * len(hit.wire)  # its pieces may be as long again
+    pieces = 0 if hit.serve.pieces == [hit.serve.entry.body] else len(hit.wire)  # about as long as the response
+    return weight(hit.serve.entry) + hit.length + len(hit.wire) + pieces

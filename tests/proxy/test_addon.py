@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from mitmproxy.http import HTTPFlow
+from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import tflow
 
 from computer_use_cache.proxy.addon import ComputerUseCache
@@ -20,14 +22,20 @@ with warnings.catch_warnings():
     from mitmproxy.test import taddons
 
 
-@pytest.fixture
-def addon(tmp_path: Path) -> Iterator[ComputerUseCache]:
+@contextmanager
+def running_addon(folder: Path) -> Iterator[ComputerUseCache]:
     addon = ComputerUseCache()
     with taddons.context(Proxyserver(), ProxyAuth(), loadcore=False) as context:
         context.master.addons.add(addon)
-        context.configure(addon, cache_dir=str(tmp_path))
+        context.configure(addon, cache_dir=str(folder))
         yield addon
         addon.done()
+
+
+@pytest.fixture
+def addon(tmp_path: Path) -> Iterator[ComputerUseCache]:
+    with running_addon(tmp_path) as addon:
+        yield addon
 
 
 def call_to_a_model() -> HTTPFlow:
@@ -55,3 +63,19 @@ def test_a_hook_ends_quietly_if_the_store_is_closed_while_it_waits(
         flow.response = None
     asyncio.run(getattr(addon, hook)(flow))
     assert addon._session is None
+
+
+@pytest.mark.parametrize("hook", ["responseheaders", "cache_slow_answer"])
+@pytest.mark.parametrize(("status", "is_streamed"), [(200, True), (401, False), (529, False)])
+def test_an_error_that_may_quote_the_operators_key_is_not_streamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: str, status: int, is_streamed: bool
+) -> None:
+    monkeypatch.setenv("UPSTREAM_API_KEY", "-".join(("operator", "0123456789abcdef")))
+    with running_addon(tmp_path) as addon:
+        flow = tflow.tflow(resp=True)
+        flow.client_conn.proxy_mode = ProxyMode.parse("reverse:http://127.0.0.1:9")
+        assert flow.response
+        flow.response.status_code = status
+        flow.response.stream = hook == "responseheaders"  # as mitmproxy's `stream_large_bodies` has it
+        asyncio.run(getattr(addon, hook)(flow))
+        assert bool(flow.response.stream) == is_streamed

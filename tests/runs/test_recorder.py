@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from computer_use_cache.errors import StoreError
+from computer_use_cache.exchange.decisions import Serve
 from computer_use_cache.exchange.shared import Shared
 from computer_use_cache.formats import by_name
 from computer_use_cache.models import Outcome
@@ -139,14 +140,22 @@ def test_a_call_says_how_it_ended(house: House) -> None:
 def test_a_hit_of_the_fast_path_is_recorded_with_its_conversation(house: House) -> None:
     chats(house, said("Buy milk"))
     entry = next(house.store.entries())
-    plan = house.asks(messages=said("Buy milk")).plan
+    serve, plan = Serve(entry, ()), house.asks(messages=said("Buy milk")).plan
     for known in (plan, plan.without_bodies()):
         house.now += 0.25
-        house.shared.conclude_hit(known, entry, house.now - 0.25)
+        house.shared.conclude_hit(known, serve, house.now - 0.25)
     assert [(call.outcome, call.key, call.seconds) for call in calls(house)[1:]] == [
         (Outcome.HIT, entry.key, 0.25),
         (Outcome.HIT, entry.key, 0.25),
     ]
+
+
+def test_a_rebound_hit_of_the_fast_path_is_recorded_and_counted(house: House) -> None:
+    chats(house, said("Buy milk"))
+    serve = Serve(next(house.store.entries()), (), (("tmp", 2), ("date", 1)))
+    house.shared.conclude_hit(house.asks(messages=said("Buy milk")).plan, serve, house.now)
+    assert [call.rebound for call in calls(house)] == [0, 3]
+    assert (house.counted().rebound_hits, house.counted().rebound) == (1, {"tmp": 2, "date": 1})
 
 
 def test_no_credential_gets_into_a_run(house: House) -> None:
@@ -166,9 +175,9 @@ def test_no_credential_gets_into_a_run(house: House) -> None:
 
 def test_under_a_flood_calls_are_dropped_and_counted(house: House) -> None:
     chats(house, said("Buy milk"))
-    plan, entry = house.asks(messages=said("Buy milk")).plan, next(house.store.entries())
+    plan, serve = house.asks(messages=said("Buy milk")).plan, Serve(next(house.store.entries()), ())
     for _ in range(MOST_PENDING + 4):
-        house.shared.conclude_hit(plan, entry, house.now)
+        house.shared.conclude_hit(plan, serve, house.now)
     assert len(calls(house)) == MOST_PENDING
     assert house.counted().unrecorded == 5
 
@@ -238,10 +247,10 @@ def test_calls_of_too_many_new_conversations_wait_for_the_next_flush_unless_it_i
     house: House, is_last: bool
 ) -> None:
     chats(house, said("Buy milk"))
-    entry = next(house.store.entries())
+    serve = Serve(next(house.store.entries()), ())
     for number in range(MOST_JOINED):
         house.now += 1
-        house.shared.conclude_hit(house.asks(messages=said(f"Buy {number} eggs")).plan, entry, house.now)
+        house.shared.conclude_hit(house.asks(messages=said(f"Buy {number} eggs")).plan, serve, house.now)
     found = []
     for _ in range(2):
         house.shared.flush(house.now, is_last=is_last)

@@ -46,6 +46,7 @@ class _Hit(NamedTuple):
     asked: str
     key: str
     cost: Cost
+    rebound: int
     began: float
     ended: float
 
@@ -81,11 +82,12 @@ class Recorder:
         self._unstored = 0
         """Calls of the current flush that are lost if it fails."""
 
-    def hit(self, plan: Plan, key: str, cost: Cost, began: float, now: float) -> None:
-        """A hit of the fast path on the entry `key` has ended. Times are in Unix seconds."""
+    def hit(self, plan: Plan, key: str, cost: Cost, began: float, now: float, *, rebound: int = 0) -> None:
+        """A hit of the fast path on the entry `key` has ended. Times are in Unix seconds. `rebound` is the number of
+        values that were replaced in the answer."""
         if len(self._pending) < MOST_PENDING:
             head = head_of(plan.format, plan.body) if plan.body else None
-            self._pending.append(_Hit(plan.route, head, plan.model, plan.key, key, cost, began, now))
+            self._pending.append(_Hit(plan.route, head, plan.model, plan.key, key, cost, rebound, began, now))
         else:
             self._dropped += 1
 
@@ -175,6 +177,7 @@ def _settled_hit(hit: _Hit) -> Settled:
         asked=hit.asked,
         seconds=max(hit.ended - hit.began, 0.0),
         cost=hit.cost,
+        rebound=hit.rebound,
     )
     return Settled(hit.route, hit.head, call)
 

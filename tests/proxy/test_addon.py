@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -101,3 +102,50 @@ def test_an_error_that_may_quote_the_operators_key_is_not_streamed(
         flow.response.stream = hook == "responseheaders"  # as mitmproxy's `stream_large_bodies` has it
         asyncio.run(getattr(addon, hook)(flow))
         assert bool(flow.response.stream) == is_streamed
+
+
+def test_counts_are_saved_while_the_store_is_maintained(
+    addon: ComputerUseCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = addon._session
+    assert session
+    maintaining, saved, gate = (threading.Event() for _ in range(3))
+    flush = session.shared.flush
+
+    def maintain() -> None:
+        maintaining.set()
+        gate.wait(10)
+
+    def counted_flush(now: float, *, is_last: bool = False) -> None:
+        flush(now, is_last=is_last)
+        if maintaining.is_set():
+            saved.set()
+
+    async def keep_up() -> None:
+        addon.running()
+        assert await asyncio.to_thread(saved.wait, 10)
+        gate.set()
+
+    monkeypatch.setattr(session.cache.store, "maintain", maintain)
+    monkeypatch.setattr(session.shared, "flush", counted_flush)
+    for name in ("_FLUSH_SECONDS", "_MAINTENANCE_SECONDS"):
+        monkeypatch.setattr(f"computer_use_cache.proxy.addon.{name}", 0.0)
+    asyncio.run(keep_up())
+
+
+def test_the_last_counts_are_saved_before_running_upkeep_is_waited_for(
+    addon: ComputerUseCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = addon._session
+    assert session
+    store, gate, saved = session.cache.store, threading.Event(), list[dict[str, float]]()
+
+    def interrupt() -> None:
+        saved.append(store.counts())
+        gate.set()
+
+    monkeypatch.setattr(store, "interrupt", interrupt)
+    session._keeper.submit(gate.wait, 10)
+    session.ledger.refused()
+    addon.done()
+    assert saved == [{"refusals": 1.0}]

@@ -201,6 +201,8 @@ class Flights:
 
     def __init__(self) -> None:
         self._by_key: dict[str, Flight] = {}
+        self.landings = 0
+        """Rises whenever a flight ends."""
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -221,5 +223,6 @@ class Flights:
 
     def land(self, flight: Flight, landing: Landing) -> None:
         """End a flight."""
+        self.landings += 1
         self.withdraw(flight)
         flight.land(landing)

@@ -210,8 +210,8 @@ alive = weakref.WeakSet()
 begin, follow = Flight.__init__, Flight.follow
 
 
-def begin_and_count(flight, key):
-    begin(flight, key)
+def begin_and_count(flight, *arguments):
+    begin(flight, *arguments)
     alive.add(flight)
 
 

@@ -577,6 +577,8 @@ def test_what_is_not_a_json_object_is_refused(text: str) -> None:
         nested(100_000),
         '{"a": 1, "a": 1}',
         '{"a": 1, "b": {"\\u0061": 1, "a": 2}}',
+        '{"a": "x", "a": "\\u003a\\u005c"}',
+        '{"a": "x", "a": "\\u003A\\u005C"}',
     ],
     ids=lambda value: value[:9],
 )

@@ -100,6 +100,8 @@ VALUES = {
         "[main «38bda9f»] Begin",
         "[main (root-commit) «38bda9f»] Begin",
         "HEAD is now at «38bda9f»",
+        "[JIRA-12/fix «38bda9f»] Begin",
+        r"ok\n[feature/a.b-c «38bda9f12»] Begin",
     ],
 }
 NEVER = [
@@ -134,6 +136,11 @@ NEVER = [
     "the ride (5 minutes), the break (30 s)",
     "it is 21:23 on the ticket",
     "20261126_2123519_0123",
+    "[ERROR 80070005] Access is denied.",
+    "[Error 80070005] Access is denied.",
+    "[ERROR 8007000E] Out of memory.",
+    "[error 8007000e] Out of memory.",
+    "[build deadbeef] passed",
 ]
 
 

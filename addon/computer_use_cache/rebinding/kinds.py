@@ -88,6 +88,11 @@ def _has_figures(text: str) -> bool:
     return any(map(str.isdigit, text)) and any(map(str.isalpha, text))
 
 
+def _is_commit(text: str) -> bool:
+    """Whether hex digits in brackets may be a commit: `[error 8007000e]` is a status of Windows."""
+    return _has_figures(text) and re.fullmatch("[8c][0-9a-f]{7}", text) is None
+
+
 def _is_hex_id(text: str) -> bool:
     """Whether hex digits are an id; those of forty characters name a commit or another of Git's objects."""
     return len(text) != 40 and not text.isdigit() and not text.isalpha() and text in (text.lower(), text.upper())
@@ -137,9 +142,10 @@ _BUILT_IN = (
     ), labelled=True),
     Kind("commit", (
         r"\bgit (?:commit )?hash" + _SEPARATOR + r"([0-9a-f]{7,40})\b",
-        r"\[[\w./-]+(?: \(root-commit\))? ([0-9a-f]{7,12})\] ",
         r"\bHEAD is now at ([0-9a-f]{7,12})\b",
     ), labelled=True, ignore_case=True),
+    Kind("commit", (r"\[[\w./-]*[a-z][\w./-]*(?: \(root-commit\))? ([0-9a-f]{7,12})\] ",), labelled=True,
+         is_value=_is_commit),
 )  # fmt: skip
 CALL = Kind("call", numbered=True)
 """The ids of calls and items, found in the places where the API holds them."""

@@ -18,12 +18,13 @@ from rebinding.conversations import called, carried, chat, said, template, text_
 MISS = None
 """The requests are different questions."""
 RIGHT = "right"
-AMBIGUOUS, COMPUTED, ESCAPES, FORM, NAMES, TRACE = (
+AMBIGUOUS, COMPUTED, ESCAPES, FORM, NAMES, NOT_ONE_TO_ONE, TRACE = (
     Cause.AMBIGUOUS,
     Cause.COMPUTED,
     Cause.ESCAPES,
     Cause.FORM,
     Cause.NAMES,
+    Cause.NOT_ONE_TO_ONE,
     Cause.TRACE,
 )
 A, B = "3f2b8c1e-9d4a-4c6b-8e7f-1a2b3c4d5e6f", "a1b2c3d4-e5f6-4a7b-8c9d-0e1f2a3b4c5d"
@@ -210,6 +211,23 @@ NUMBERS = [
     Pair("a duration in the answer", "took 1.«25|31» s", "It took 1.«25|31» s"),
     Pair("a duration that is a number elsewhere", "took 1.«25|31» s", "x = 1.25"),
     Pair("a timeout", "wait «3|6»0 seconds", "ok", MISS),
+    Pair("how long a fade takes", "Make the modal fade in «0.3|0.8»s", "opacity 0.3s", MISS),
+    Pair("how long a fade takes, behind a label", "Fade. Duration: «0.3|0.8» seconds", "opacity 0.3s", AMBIGUOUS),
+    Pair("how long a text is", "Write a voice-over. Duration: «30|5» seconds", "Once upon", MISS),
+    Pair("how long it may take", "Suggest a dinner. Total time: «30|90» minutes", "soup", MISS),
+    Pair("how long it took somebody", "The ride took «30|90» minutes for 12 km", "24 km/h", MISS),
+    Pair("how long an animation is, in JSON", '{"duration_seconds": «3|8»}', "ok", MISS),
+    Pair("things to process", "Process «300|500» invoices", "All done.", MISS),
+    Pair("finished things to process", "Process «300|500» finished orders", "All done.", MISS),
+    Pair("what was sold in a month", "In March 1«2|5»00 units were sold, 300 came back", "25 %", MISS),
+    Pair("times to compare", "Which is faster? A («83.2|85.0» s), B («84.1|82.0» s)", "A", MISS),
+    Pair("two equal processes", "PID: «1234|5678», in the file: PID: «1234|5678»", "It is running."),
+    Pair("two equal processes become two", "PID: 1234, now PID: «1234|5678»", "It is running.", NOT_ONE_TO_ONE),
+    Pair("two processes become one", "PID: 1234, now PID: «5678|1234»", "It has died.", NOT_ONE_TO_ONE),
+    Pair("two equal ports become two", "localhost:34567, localhost:«34567|45678»", "the same", NOT_ONE_TO_ONE),
+    Pair("a status in brackets", "[ERROR 8007000«5|e»] It failed.", "access denied", MISS),
+    Pair("a status in small letters", "[error 800700«0e|57»] It failed.", "out of memory", MISS),
+    Pair("a word in brackets", "[build «deadbeef|cafecafe»] passed", "ok", MISS),
 ]
 SCRIPTS = [
     Pair("right to left", f"מזהה {ID} כאן", f"המזהה הוא {ID}."),

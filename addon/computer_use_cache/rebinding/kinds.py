@@ -24,10 +24,11 @@ MONTH = (
 )
 WEEKDAY = r"(?:Mon|Tues?|Wed(?:nes)?|Thu(?:rs)?|Fri|Sat(?:ur)?|Sun)(?:day)?"
 DAY = r"\d{1,2}(?:st|nd|rd|th)?"
+_YEAR = r"(?:19|20)\d{2}"
 DATE = (
     rf"(?:(?:{WEEKDAY}\.?,?\s+)?(?:\d{{4}}-\d{{2}}-\d{{2}}|\d{{4}}/\d{{1,2}}/\d{{1,2}}|\d{{1,2}}[./]\d{{1,2}}[./]\d{{4}}"
-    rf"|{DAY}(?: of)?[\s-]{MONTH}\.?,?[\s-]\d{{4}}|{MONTH}\.?\s+{DAY},?\s+\d{{4}})"
-    rf"|{WEEKDAY}\.?,?\s+(?:{MONTH}\.?\s+{DAY}|{DAY}(?: of)?\s+{MONTH})|{MONTH}\s+\d{{4}})"
+    rf"|{DAY}(?: of)?[\s-]{MONTH}\.?,?[\s-]{_YEAR}|{MONTH}\.?\s+{DAY},?\s+{_YEAR})"
+    rf"|{WEEKDAY}\.?,?\s+(?:{MONTH}\.?\s+{DAY}|{DAY}(?: of)?\s+{MONTH})|{MONTH}\s+{_YEAR})"
 )
 CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?(?:\s?[AP]M\b)?"
 ZONE = r"(?:\s?(?:Z|UTC|GMT)\b|\s?[+-]\d{2}:?\d{2}\b)?"
@@ -51,8 +52,24 @@ _TOOK = (
     r"(?:^|[^\w.-]|\\[nrt])(?:(?:wall|execution|exec|total|elapsed)[ _-]?time|duration|took|elapsed"  # no CSS property
     r"|(?:finished|completed|done|ran|succeeded|failed|passed|exited) (?:in|after|for))"
 )
-_UNIT = r"(?:ns|µs|us|ms|s|secs?|seconds?|millis(?:econds)?|minutes?)"
+_BELOW_SECONDS = r"(?:ns|µs|us|ms|millis(?:econds)?)"
+_SECONDS = r"(?:s|secs?|seconds?)"
+UNIT = rf"(?:{_BELOW_SECONDS}|{_SECONDS})"
+_RESULT = (
+    r"(?:passed|failed|skipped|deselected|xfailed|xpassed|compiled|installed|downloaded|fetched|generated|processed"
+    r"|started|checked|formatted|resolved|prepared|audited|indexed|loaded|rendered|bundled|built|ready|successfully"
+    r"|errors?|warnings?|tests?|packages?|crates?|target\(s\))"
+)
+"""What a tool says it has done. A person says how long something shall take in other words: `fade in 0.3s`."""
 _SEPARATOR = r"""["'\\]{0,4}\s?[:=>]?\s?["'\\]{0,4}"""
+_LINE = r"(?:(?m:^)|\\[nrt])\s*"
+_TEST = rf"{_LINE}(?:(?:not )?ok\b|pass\b|fail\b|--- |[^\x00-\x7f]{{2,4}} )"
+"""How the line of a test's result begins."""
+_PROCESS_ENDS = (
+    r"(?:(?:is|has|was)\b|(?:ended|exited|finished|started|stopped|terminated|killed|died|crashed)"
+    r"(?: with\b| by\b| due\b|[^\w\s]|\s*(?m:$)))"
+)
+"""What is said of a process: `Process 350 finished orders` is about orders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,18 +140,25 @@ _BUILT_IN = (
     Kind("id", (r"\b([a-z]{2,12}[_-][0-9A-Za-z]{16,64})\b", r"\b(0[0-9A-HJKMNP-TV-Z]{25})\b"), numbered=True,
          is_value=_is_random),
     Kind("hex", (r"\b([0-9a-fA-F]{16,128})\b",), numbered=True, is_value=_is_hex_id),
-    Kind("pid", (rf"\b(?:p?pid|pgid|process(?: group)?(?: id)?){_SEPARATOR}(\d{{1,7}})\b",
-         r"(?m:^)\[\d+\] (\d{3,7})(?m:$)"),
-         labelled=True, ignore_case=True),
+    Kind("pid", (
+        rf"\b(?:p?pid|pgid|process(?: group)?[ _-]?id){_SEPARATOR}(\d{{1,7}})\b",
+        rf"\bprocess (\d{{3,7}}) {_PROCESS_ENDS}",
+        r"\b(?:background|started|stopped|killed|terminated|launched|spawned) process (\d{3,7})\b",
+        r"(?m:^)\[\d+\] (\d{3,7})(?m:$)",
+    ), labelled=True, ignore_case=True),
     Kind("port", (r"(?:\b(?:localhost|127\.0\.0\.1|0\.0\.0\.0)|\[::1?\]):(\d{4,5})\b",), labelled=True,
          ignore_case=True),
-    Kind("duration", (
-        rf"{_TOOK}{_SEPARATOR}(\d+(?:\.\d+)?)\s?{_UNIT}\b",
-        rf"{_TOOK}_?(?:in_?)?{_UNIT}{_SEPARATOR}(\d+(?:\.\d+)?)\b",
+    Kind("duration", (  # a whole number of seconds or minutes is somebody's: a timeout, a length, a time to cook
+        rf"{_TOOK}{_SEPARATOR}(\d+(?:\.\d+)?)\s?{_BELOW_SECONDS}\b",
+        rf"{_TOOK}{_SEPARATOR}(\d+\.\d+)\s?{_SECONDS}\b",
+        rf"\b(?:wall|execution|exec)[ _-]?time{_SEPARATOR}(\d+)\s?{_SECONDS}\b",
+        rf"{_TOOK}_?(?:in_?)?{_BELOW_SECONDS}{_SEPARATOR}(\d+(?:\.\d+)?)\b",
+        rf"{_TOOK}_?(?:in_?)?{_SECONDS}{_SEPARATOR}(\d+\.\d+)\b",
         rf"{_TOOK}{_SEPARATOR}(\d+\.\d{{2,}})\b",
-        rf"\bin (\d+\.\d+)\s?{_UNIT}\b",
-        rf"\((?:in )?(\d+\.\d+)\s?{_UNIT}\)",
-        r"(?m:^)\s*(?:(?:not )?ok\b|pass\b|fail\b|[^\x00-\x7f]{2,4} )[^\n]{0,200}\((\d+)\s?ms\)",  # a test's result
+        rf"\b{_RESULT} in (\d+\.\d+)\s?{UNIT}\b",
+        rf"\b(?:passing|failing|passed|failed|ok|in set|affected) \((?:in )?(\d+\.\d+)\s?{UNIT}\)",
+        rf"{_TEST}[^\n]{{0,200}}\((?:in )?(\d+\.\d+)\s?{UNIT}\)",
+        rf"{_TEST}[^\n]{{0,200}}\((\d+)\s?ms\)",
         r"(?m:^)(?:real|user|sys)\s+(\d+m\d+\.\d+s)",
     ), ignore_case=True),
     Kind("kernel", (

@@ -18,6 +18,8 @@ from computer_use_cache.rebinding.refusal import Cause, Refusal
 from computer_use_cache.rebinding.template import Value, echo_of
 
 TIMES = ("time", "date")
+_IDENTITIES = ("pid", "port")
+"""Kinds that are not numbered, but whether two of their values are equal is part of the question."""
 _MOST_CHARACTERS = 1_000_000
 """The limit for all recorded values together, because they are searched for in an answer at once."""
 SPECIAL = re.compile(r'["\\\x00-\x1f]')
@@ -115,11 +117,11 @@ def _are_made_up(one: str, other: str) -> bool:
 
 
 def _one_to_one(old: Sequence[Value], new: Sequence[Value], kinds: Kinds) -> Refusal | None:
-    pairs = {
-        (one.text, other.text): one.kind for one, other in zip(old, new, strict=True) if kinds.named(one.kind).numbered
-    }
-    if len({one for one, _ in pairs}) < len(pairs) or len({other for _, other in pairs}) < len(pairs):
-        return Refusal(Cause.NOT_ONE_TO_ONE)
+    numbered = {(one.text, other.text) for one, other in zip(old, new, strict=True) if kinds.named(one.kind).numbered}
+    identities = {(one, other) for one, other in zip(old, new, strict=True) if one.kind in _IDENTITIES}
+    for pairs in (numbered, identities):
+        if len({one for one, _ in pairs}) < len(pairs) or len({other for _, other in pairs}) < len(pairs):
+            return Refusal(Cause.NOT_ONE_TO_ONE)
     return None
 
 

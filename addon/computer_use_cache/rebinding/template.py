@@ -24,7 +24,7 @@ from computer_use_cache.rebinding.literals import Literals
 from computer_use_cache.rebinding.profiles import NONE, Profile
 from computer_use_cache.screens.blanking import blanked
 
-_VERSION = 1
+_VERSION = 2
 """Enters every template: raise it when a kind or a form changes, and no older template is found."""
 _MARK = b"\0"
 _SHORTEST = 4

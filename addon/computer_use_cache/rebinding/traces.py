@@ -13,7 +13,7 @@ from typing import Any
 
 from computer_use_cache.rebinding.bindings import CONSTANT, NAMES
 from computer_use_cache.rebinding.dates import sayings
-from computer_use_cache.rebinding.kinds import CLOCK, DATE, DAY, MONTH, TIME, WEEKDAY, compiled
+from computer_use_cache.rebinding.kinds import CLOCK, DATE, DAY, MONTH, TIME, UNIT, WEEKDAY, compiled
 from computer_use_cache.rebinding.literals import Literals, stands_alone
 from computer_use_cache.rebinding.moves import Moves
 from computer_use_cache.rebinding.refusal import Cause, Refusal
@@ -32,6 +32,8 @@ def judge(moves: Moves, rests: Sequence[bytes], present: bytes) -> Refusal | Non
             return Refusal(Cause.TRACE, kind)
     if name := _named(moves, rests, present):
         return Refusal(Cause.TRACE, name)
+    if _has_duration(moves, rests):
+        return Refusal(Cause.AMBIGUOUS, "duration")
     if moves.times and not _is_explained(moves, b"\0\0".join(rests), present):
         return Refusal(Cause.COMPUTED, "time")
     return None
@@ -62,6 +64,13 @@ def _named(moves: Moves, rests: Sequence[bytes], present: bytes) -> str | None:
     return None
 
 
+def _has_duration(moves: Moves, rests: Sequence[bytes]) -> bool:
+    """Whether a recorded duration that moved is in an answer with a unit but not behind its label: it may be the
+    amount that somebody asked for."""
+    durations = {value.text.encode() for value, _ in moves.pairs if value.kind == "duration"}
+    return bool(durations) and any(found[1] in durations for rest in rests for found in _amounts().finditer(rest))
+
+
 def _is_telling(part: str, present: bytes) -> bool:
     """Whether a part is random, or at least does not occur in the present request."""
     return bool(re.search(r"\d", part)) or part.encode() not in present
@@ -82,6 +91,11 @@ def _is_explained(moves: Moves, text: bytes, present: bytes) -> bool:
 
 def _said(times: Sequence[str]) -> set[bytes]:
     return {saying.encode() for text in times for saying in sayings(text)}
+
+
+@cache
+def _amounts() -> Any:
+    return compiled(rf"(?i)(\d+(?:\.\d+)?)[ -]?{UNIT}\b")
 
 
 @cache

@@ -160,6 +160,11 @@ _BUILT_IN = (
         rf"{_TEST}[^\n]{{0,200}}\((?:in )?(\d+\.\d+)\s?{UNIT}\)",
         rf"{_TEST}[^\n]{{0,200}}\((\d+)\s?ms\)",
         r"(?m:^)(?:real|user|sys)\s+(\d+m\d+\.\d+s)",
+        rf"\b(?:\d+ packages?|up to date) in (\d+)\s?{UNIT}\b",  # npm, uv
+        r"(?:(?m:^)|\\n)(?:ok  |FAIL)(?:\t|\\t)[\w./-]+(?:\t|\\t)(\d+\.\d+)s\b",  # go test
+        rf"{_LINE}Time: {{4,}}(\d+(?:\.\d+)?)\s?m?s\b",  # Jest
+        r"\bTotal time:  (\d+\.\d+) s\b",  # Maven
+        r"\bBUILD (?:SUCCESSFUL|FAILED) in ((?:\d+m )?\d+s|\d+ms)\b",  # Gradle
     ), ignore_case=True),
     Kind("kernel", (
         r"\b(?:Linux|Darwin) (?:[\w.-]+ )?(\d+\.\d+\.\d+[\w.+~-]* #\d[^\n<>\x00]{0,120}) (?:x86_64|aarch64|arm64)\b",

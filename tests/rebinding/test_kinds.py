@@ -76,6 +76,9 @@ VALUES = {
         "«ses_de63c6228ffeUF5W3yubJzqxhO»",
         'sessionId: "«abc123def456»"',
         r"\"thread_id\":\"«x1y2z3w4v5u6»\"",
+        "Command running in background with ID: «b5a1c3f»",
+        "agentId: «a3f9c21» (for resuming)",
+        'task_id="«4f9a2c1b»"',
     ],
     "hex": ["trace «4bf92f3577b34da6a3ce929d0e0e4736»", "span «00f067aa0ba902b7»", "«4BF92F3577B34DA6»"],
     "pid": [
@@ -88,7 +91,10 @@ VALUES = {
         ),
         *("in background process «28358»", "Killed process «28358» (node)", r"process «28358» started\n"),
     ],
-    "port": ["http://localhost:«34567»/", "127.0.0.1:«8080»", "[::1]:«45678»"],
+    "port": [
+        *("http://localhost:«34567»/", "127.0.0.1:«8080»", "[::1]:«45678»"),
+        *("Server listening on port «45123»", "now running at port: «45123».", "Serving on port «50001»"),
+    ],
     "duration": [
         "Wall time: «0.1» seconds",
         "took «12» ms",
@@ -169,6 +175,8 @@ NEVER = [
     "Duration: 30 seconds. Total time: 90 minutes. It took 5 minutes.",
     "process 3 invoices, Process 350 finished orders",
     "In March 1500 units were sold",
+    "task id: sprint3, run id: q3report, session id: step-2, agent_id: 2024plan, job id: 1234567",
+    "listening on port 8080, running on port 27017, started on port 70000, open port 45123",
     "A (83.2 s), B (84.1 s)",
     "ship 57 boxes in 3s. Time: 30 s. Total time: 3 s. ok, build it in 3s",
     "[ERROR 80070005] Access is denied.",

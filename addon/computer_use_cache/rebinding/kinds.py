@@ -61,6 +61,10 @@ _RESULT = (
     r"|errors?|warnings?|tests?|packages?|crates?|target\(s\))"
 )
 """What a tool says it has done. A person says how long something shall take in other words: `fade in 0.3s`."""
+_ID_LABEL = (
+    r"(?i:\b(?:session|request|thread|turn|trace|span|run|task|conversation|window|message|agent|execution"
+    r"|invocation|job|correlation|instance|container|installation)[ _-]?id)"
+)
 _SEPARATOR = r"""["'\\]{0,4}\s?[:=>]?\s?["'\\]{0,4}"""
 _LINE = r"(?:(?m:^)|\\[nrt])\s*"
 _TEST = rf"{_LINE}(?:(?:not )?ok\b|pass\b|fail\b|--- |[^\x00-\x7f]{{2,4}} )"
@@ -105,6 +109,16 @@ def _has_figures(text: str) -> bool:
     return any(map(str.isdigit, text)) and any(map(str.isalpha, text))
 
 
+def _alternates(text: str) -> bool:
+    """Whether letters and digits alternate as in no name that someone chose: `sprint3`, `q3report`."""
+    return len(re.findall(r"\d+|[A-Za-z]+", text)) >= 4
+
+
+def _is_ephemeral(port: str) -> bool:
+    """Whether a system gives out this port by itself; a lower one is somebody's choice."""
+    return 32768 <= int(port) < 65536
+
+
 def _is_commit(text: str) -> bool:
     """Whether hex digits in brackets may be a commit: `[error 8007000e]` is a status of Windows."""
     return _has_figures(text) and re.fullmatch("[8c][0-9a-f]{7}", text) is None
@@ -134,9 +148,10 @@ _BUILT_IN = (
     Kind("date", (rf"(?:\b|\\[nrt])({DATE})\b",)),
     Kind("id", (
         r"\b((?:call|toolu|chatcmpl|chatcmpl-tool|fc|rs|msg|resp|req|ses|prt)[_-][0-9A-Za-z]{12,64})\b",
-        rf"(?i:\b(?:session|request|thread|turn|trace|span|run|task|conversation|window|message|agent|execution"
-        rf"|invocation|job|correlation|instance|container|installation)[ _-]?id){_SEPARATOR}([0-9A-Za-z_-]{{10,64}})\b",
+        rf"{_ID_LABEL}{_SEPARATOR}([0-9A-Za-z_-]{{10,64}})\b",
     ), numbered=True, is_value=_has_figures),
+    Kind("id", (rf"(?:{_ID_LABEL}|(?i:\bbackground with id)){_SEPARATOR}([0-9A-Za-z]{{6,9}})\b",), numbered=True,
+         is_value=_alternates),
     Kind("id", (r"\b([a-z]{2,12}[_-][0-9A-Za-z]{16,64})\b", r"\b(0[0-9A-HJKMNP-TV-Z]{25})\b"), numbered=True,
          is_value=_is_random),
     Kind("hex", (r"\b([0-9a-fA-F]{16,128})\b",), numbered=True, is_value=_is_hex_id),
@@ -146,6 +161,8 @@ _BUILT_IN = (
         r"\b(?:background|started|stopped|killed|terminated|launched|spawned) process (\d{3,7})\b",
         r"(?m:^)\[\d+\] (\d{3,7})(?m:$)",
     ), labelled=True, ignore_case=True),
+    Kind("port", (rf"\b(?:listening|running|serving|started|available) (?:on|at) port{_SEPARATOR}(\d{{5}})\b",),
+         labelled=True, ignore_case=True, is_value=_is_ephemeral),
     Kind("port", (r"(?:\b(?:localhost|127\.0\.0\.1|0\.0\.0\.0)|\[::1?\]):(\d{4,5})\b",), labelled=True,
          ignore_case=True),
     Kind("duration", (  # a whole number of seconds or minutes is somebody's: a timeout, a length, a time to cook

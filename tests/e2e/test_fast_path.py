@@ -47,17 +47,23 @@ type Message = tuple[int, dict[str, str], bytes]
 WAYS = {"normal": (mitmdump, "off"), "in a layer": (mitmdump, "on"), "before the layers": (lean_mitmdump, "on")}
 
 
-@pytest.fixture
-def ways(tmp_path: Path, upstream: Upstream) -> Iterator[dict[str, Proxy]]:
+@contextlib.contextmanager
+def running_ways(folder: Path, upstream: Upstream, **environment: str) -> Iterator[dict[str, Proxy]]:
     """The same cache three times: without the fast path, which comes first, and with it in either place."""
-    given = {"CACHE_CLIENT_TOKEN": FAKE_KEY, "CACHE_MAX_INPUT_CHARS": str(LIMIT)}
+    given = {"CACHE_CLIENT_TOKEN": FAKE_KEY, "CACHE_MAX_INPUT_CHARS": str(LIMIT)} | environment
     with contextlib.ExitStack() as stack:
         yield {
             name: stack.enter_context(
-                running_proxy(tmp_path / name, upstream.url, program=program, CACHE_FAST_LANE=lane, **given)
+                running_proxy(folder / name, upstream.url, program=program, CACHE_FAST_LANE=lane, **given)
             )
             for name, (program, lane) in WAYS.items()
         }
+
+
+@pytest.fixture
+def ways(tmp_path: Path, upstream: Upstream) -> Iterator[dict[str, Proxy]]:
+    with running_ways(tmp_path, upstream) as running:
+        yield running
 
 
 def assert_all_say_the_same(ways: dict[str, Proxy], pieces: list[bytes], what: object) -> list[Message]:
@@ -269,6 +275,17 @@ def test_all_ways_answer_recorded_traffic_the_same(ways: dict[str, Proxy], upstr
         hits += [answer[1].get("x-computer-use-cache") for answer in told].count("HIT")
     assert hits > 2 * len(rows) * 0.9
     assert_all_counted_the_same(ways)
+
+
+def test_all_ways_count_rebound_hits_the_same(tmp_path: Path, upstream: Upstream) -> None:
+    first, *others = (f"{digit * 8}-1111-4111-8111-111111111111" for digit in "123")
+    upstream.handler = always(response(json.dumps(completion(f"read {first}")).encode()))
+    with running_ways(tmp_path, upstream, CACHE_NORMALIZE="uuids") as ways:
+        for uuid in (first, *others):
+            for turn in range(4):  # as above
+                assert_all_say_the_same(ways, [request(chat_request(f"read {uuid}")) + LAST], (uuid, turn))
+        assert_all_counted_the_same(ways)
+        assert counts(ways["normal"])["rebound"] == {"normalized": 8}
 
 
 @pytest.mark.parametrize("way", ["in a layer", "before the layers"])

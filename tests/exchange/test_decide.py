@@ -77,5 +77,6 @@ def test_a_miss_is_not_looked_up_twice(cache: Cache, monkeypatch: pytest.MonkeyP
     absent = decider.decide_at_once(plan, NOW)
     assert isinstance(absent, Absent)
     monkeypatch.setattr(cache.store, "get", keys.append)
-    assert isinstance(decider.decide(plan, NOW, absent=absent).decision, Forward)
+    monkeypatch.setattr(cache.store, "get_quickly", keys.append)
+    assert isinstance(decider.prepare_at_once(plan, NOW, absent)[1], Forward)
     assert plan.key not in keys

@@ -63,15 +63,16 @@ async def awaited_elsewhere(house: House, kept: Keeping, results: list[Result]) 
     return waits
 
 
+@pytest.mark.parametrize("headers", [{}, {"cache-control": "only-if-cached"}, {"x-cache-mode": "offline"}])
 def test_a_client_does_not_wait_if_others_do_and_its_next_request_finds_the_answer(
-    house: House, gate: threading.Event
+    house: House, gate: threading.Event, headers: dict[str, str]
 ) -> None:
     async def live() -> None:
         kept, results = Keeping(lambda: house.now, house.shared.unstored), list[Result]()
         waits = await awaited_elsewhere(house, kept, results)
         await kept.keep(await streamed(house, "left alone"), ANSWER, results.append)
         assert not results
-        repeated = asyncio.create_task(house.lived(house.asks(user_note="left alone", stream=True)))
+        repeated = asyncio.create_task(house.lived(house.asks(headers, user_note="left alone", stream=True)))
         gate.set()
         await asyncio.gather(*waits, kept.ended())
         assert [str(result.storing) for result in results] == ["stored"] * (AWAITED + 1)

@@ -20,9 +20,11 @@ from computer_use_cache.exchange.shared import Shared
 from computer_use_cache.keys import key
 from computer_use_cache.models import Entry, Shape
 from computer_use_cache.proxy.admission import Gate
-from computer_use_cache.proxy.fast_path.lookup import VOLATILE, Arrival, FastPath, Hit
+from computer_use_cache.proxy.fast_path import lookup
+from computer_use_cache.proxy.fast_path.lookup import VOLATILE, Admitted, Arrival, FastPath, Hit
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore
+from support import chat_events
 
 HERE = Arrival("127.0.0.1", "127.0.0.1", None, "")
 THERE = Arrival("127.0.0.1", "127.0.0.1", "https://api.openai.com:443", "api.openai.com")
@@ -176,16 +178,48 @@ LONG_BODY = {"model": "m", "messages": [{"role": "user", "content": "a" * 5_000_
 def test_a_repeated_hit_is_remembered_if_that_is_quick_and_right(
     tmp_path: Path, path: str, body: dict[str, object], is_remembered: bool
 ) -> None:
-    sent = json.dumps(body).encode()
     with opened(tmp_path) as (fast_path, cache):
-        line = f"POST /v1/{path} HTTP/1.1".encode()
-        found = fast_path.admit(HERE, head(line=line, length=str(len(sent)).encode()))
-        assert found
-        admitted, _ = found
-        plan = cache.plan_body(admitted.route, sent)
-        cache.store.put(Entry(plan.key, plan.format.name, Shape.JSON, "m", "", (), b"{}", time.time(), None, 0.0), None)
-        for _ in range(2):
-            hit = fast_path.find(admitted, sent)
-            assert isinstance(hit, Hit)
-            wire = fast_path.serve(hit, admitted, sent)
+        admitted, sent, wire = served_twice(fast_path, cache, path, body)
         assert fast_path.known(admitted, sent) == (wire if is_remembered else None)
+
+
+def test_what_is_remembered_of_recorded_streams_is_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookup, "_MOST_BYTES", 400_000)
+    events = chat_events(*["word"] * 300)
+    stream = b"".join(events)
+    chunks = tuple((len(event), 1000) for event in events)
+    with opened(tmp_path) as (fast_path, cache):
+        served = [
+            served_twice(fast_path, cache, "chat/completions", CHAT_BODY | {"seed": seed}, Shape.SSE, stream, chunks)
+            for seed in range(20)
+        ]
+        known = [fast_path.known(admitted, sent) for admitted, sent, _ in served]
+    assert known[-1] == served[-1][2], "as JSON"
+    remembered = len(known) - known.count(None)
+    assert remembered * (len(stream) + 100 * len(chunks)) < 400_000
+
+
+def served_twice(
+    fast_path: FastPath,
+    cache: Cache,
+    path: str,
+    body: dict[str, object],
+    shape: Shape = Shape.JSON,
+    answer: bytes = b"{}",
+    chunks: tuple[tuple[int, int], ...] = (),
+) -> tuple[Admitted, bytes, bytes]:
+    """A request, its head apart, and its second hit on an entry with this answer."""
+    sent = json.dumps(body).encode()
+    line = f"POST /v1/{path} HTTP/1.1".encode()
+    found = fast_path.admit(HERE, head(line=line, length=str(len(sent)).encode()))
+    assert found
+    admitted, _ = found
+    plan = cache.plan_body(admitted.route, sent)
+    entry = Entry(plan.key, plan.format.name, shape, "m", "", (), answer, time.time(), None, 0.0, chunks=chunks)
+    cache.store.put(entry, None)
+    for _ in range(2):
+        hit = fast_path.find(admitted, sent)
+        assert isinstance(hit, Hit)
+        wire = fast_path.serve(hit, admitted, sent)
+    assert wire
+    return admitted, sent, wire

@@ -17,6 +17,9 @@ from computer_use_cache.proxy.fast_path.lookup import FastPath
 from computer_use_cache.proxy.fast_path.protocol import FastPathProtocol
 from computer_use_cache.proxy.fast_path.searches import Searches
 
+LONG = STORED + b" " * 140_000
+"""A request that is looked up in a thread."""
+
 
 class Client:
     """A client connection whose socket keeps what is written, and the bytes that mitmproxy gets."""
@@ -131,3 +134,31 @@ async def test_a_connection_that_fails_takes_no_other_down(house: House, caplog:
     assert len(other.answers) == 1
     assert failing.socket.abort.called
     assert "a connection failed after a search" in caplog.text
+
+
+async def searched() -> None:
+    """Wait until the searches in threads are done."""
+    await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)
+
+
+@on_a_loop
+async def test_a_connection_that_fails_after_a_search_in_a_thread_is_aborted(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = house.client()
+    client.socket.write.side_effect = OSError("gone")
+    client.protocol.data_received(sent(LONG))
+    await searched()
+    assert client.socket.abort.called
+    assert "a connection failed after a search" in caplog.text
+
+
+@on_a_loop
+async def test_a_request_is_passed_on_if_no_thread_can_be_started_for_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = house.client()
+    monkeypatch.setattr(asyncio, "to_thread", Mock(side_effect=RuntimeError("can't start new thread")))
+    client.protocol.data_received(sent(LONG))
+    await searched()
+    assert client.passed_on == sent(LONG)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from computer_use_cache.exchange.decisions import Serve
 from computer_use_cache.exchange.shared import Shared
 from computer_use_cache.run_models import LineStyle
 from computer_use_cache.runs.call_log import CallLog
@@ -60,9 +61,9 @@ def test_a_flood_is_a_hundred_lines_and_one_that_counts_the_rest(house: House) -
     log = CallLog(house.store, LineStyle.PLAIN, out)
     house.shared = Shared(house.cache, house.shared.ledger, house.shared.run, call_log=log)
     chats(house, said("Buy milk"), RUN)
-    plan, entry = house.asks(RUN, messages=said("Buy milk")).plan, next(house.store.entries())
+    plan, serve = house.asks(RUN, messages=said("Buy milk")).plan, Serve(next(house.store.entries()), ())
     for _ in range(MOST_PENDING + 4):
-        house.shared.conclude_hit(plan, entry, house.now)
+        house.shared.conclude_hit(plan, serve, house.now)
     house.shared.flush(house.now)
     lines = out.getvalue().splitlines()
     assert len(lines) == 101

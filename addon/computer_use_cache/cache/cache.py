@@ -80,8 +80,8 @@ class Cache:
         return length <= _QUICK_BYTES and not self.settings.normalize
 
     def prepares_quickly(self, plan: Plan) -> bool:
-        """Whether credentials and entries of the same template are found in less time than a thread takes to wake up.
-        The entries must be on this machine."""
+        """Whether the credentials of a request and the keys of entries with its template are found in less time than a
+        thread takes to wake up. The entries must be on this machine."""
         return len(plan.forward) <= _BRIEF_BYTES and not self.settings.normalize and not self.screens.has_rules
 
     def route(self, request: Request) -> Route:

@@ -7,6 +7,7 @@ refused, which makes it a miss. Everything here takes milliseconds for a long re
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.lookup import usable
 from computer_use_cache.cache.plan import Plan, Template
 from computer_use_cache.cache.policy import Controls
-from computer_use_cache.cache.replay import NO_MOVES, Replayed, replay_rebound
+from computer_use_cache.cache.replay import NO_MOVES, QUICKLY_CONVERTED_BYTES, Replayed, replay_rebound
 from computer_use_cache.formats.answer import Answer
 from computer_use_cache.formats.base import Json
 from computer_use_cache.keys.canonical_json import canonical, parse_body
@@ -40,6 +41,7 @@ from computer_use_cache.rebinding.moves import TIMES
 from computer_use_cache.screens.approval import Approved, Find, Refused
 from computer_use_cache.screens.blanking import digests_at, pictures_in
 from computer_use_cache.screens.picture import picture_of
+from computer_use_cache.store.base import Slow
 
 _OF_FIXED_FORM = (*TIMES, CALL.name)
 
@@ -110,11 +112,17 @@ def _blanked(entry: Entry) -> tuple[Value, ...]:
 # -- entries of the same template
 
 
-def find(cache: Cache, plan: Plan, now: float) -> Found | Refusal | None:
+def find(cache: Cache, plan: Plan, now: float, *, quickly: bool = False) -> Found | Refusal | Slow | None:
     """The newest entry of the request's template that can be rebound to it, or why the first one tried cannot be; None
-    if no entry has the template. Raises StoreError."""
+    if no entry has the template. Raises StoreError.
+
+    If it is to be found `quickly`, on the event loop: SLOW if the entries take too long to read or to rebind, or if
+    pictures must be compared.
+    """
     first: Refusal | None = None
-    for entry in _candidates(cache, plan, now):
+    for entry in _candidates(cache, plan, now, quickly=quickly):
+        if isinstance(entry, Slow):
+            return entry
         answer = approved(cache, plan, entry)
         if isinstance(answer, Replayed):
             return Found(entry, answer)
@@ -122,17 +130,22 @@ def find(cache: Cache, plan: Plan, now: float) -> Found | Refusal | None:
     return first
 
 
-def _candidates(cache: Cache, plan: Plan, now: float) -> Iterator[Entry]:
+def _candidates(cache: Cache, plan: Plan, now: float, *, quickly: bool) -> Iterator[Entry | Slow]:
     """The newest first. With ordered samples, the n-th that was recorded, then those recorded after it."""
     if plan.template is None:
         return
     keys = cache.store.with_template(plan.template.digest)
     if plan.template_nth is not None:
         keys = keys[::-1][plan.template_nth - 1 :]
+    quick_bytes = 0 if plan.template.pictures else QUICKLY_CONVERTED_BYTES  # comparing pictures takes long
+    room = quick_bytes if quickly else math.inf
     for key in keys:
-        entry = cache.store.get(key)
-        if entry and entry.template == plan.template.digest and isinstance(usable(plan, entry, now), Entry):
+        entry = cache.store.get_quickly(key) if quickly else cache.store.get(key)
+        if isinstance(entry, Slow):
             yield entry
+        elif entry and entry.template == plan.template.digest and isinstance(usable(plan, entry, now), Entry):
+            room -= len(entry.body)
+            yield entry if room >= 0 else Slow.SLOW
 
 
 def approved(cache: Cache, plan: Plan, entry: Entry) -> Replayed | Refusal:

@@ -17,7 +17,7 @@ from computer_use_cache.setting_values import HitUsage
 
 logger = logging.getLogger(__name__)
 
-_QUICKLY_CONVERTED_BYTES = 16 * 1024
+QUICKLY_CONVERTED_BYTES = 16 * 1024
 NO_MOVES = Moves(Kinds())
 
 
@@ -58,11 +58,9 @@ def replay_rebound(
 def replays_quickly(plan: Plan, entry: Entry, hit_usage: HitUsage = HitUsage.RECORDED) -> bool:
     """Whether `replay` may run on the event loop rather than in a thread. It always may if the recorded bytes are
     served unchanged."""
-    if plan.secrets:
-        return False
-    if len(entry.body) <= _QUICKLY_CONVERTED_BYTES:
+    if len(entry.body) <= QUICKLY_CONVERTED_BYTES:
         return True
-    return hit_usage is not HitUsage.ZERO and _is_as_wanted(plan, entry)
+    return not plan.secrets and hit_usage is not HitUsage.ZERO and _is_as_wanted(plan, entry)
 
 
 def _replayed(plan: Plan, entry: Entry, moves: Moves, text: bytes) -> Replayed | Refusal:

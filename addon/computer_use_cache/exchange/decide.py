@@ -42,22 +42,23 @@ class Decider:
         self._flights = flights
         self._looking_up = FailureLog("looking up")
 
-    def decide(self, plan: Plan, now: float, batch: Batch | None = None, *, absent: Absent | None = None) -> Decided:
-        """Blocks and computes: call it off the event loop, unless `decide_at_once` has just found that the exact entry
-        is `absent`, and the plan is one that `Cache.prepares_quickly`."""
-        found = absent or self._exact(plan, now, batch)
+    def decide(self, plan: Plan, now: float, batch: Batch | None = None) -> Decided:
+        """Blocks: call it in a thread."""
+        found = self._exact(plan, now, batch)
         if isinstance(found, Absent):
             prepared = rebound.prepare(self._cache, plan)
             if prepared.key not in ("", plan.key):
                 found = self._exact(prepared, now)
             plan = prepared
         if isinstance(found, Absent):
-            found = self._rebound(plan, found, now)
+            answer = self._rebound(plan, found, now)
+            assert not isinstance(answer, Postpone), "it may take long"
+            found = answer
         return Decided(found if isinstance(found, Serve) else self.without_entry(plan, found), plan)
 
     def decide_at_once(self, plan: Plan, now: float) -> Decision | Absent | Postpone:
-        """As `decide`, on the event loop: a Postpone if deciding would hold it up, Absent if there is no exact entry.
-        Deciding further is slow only for a long request."""
+        """Decide on the event loop: Serve; Absent if no exact entry may be served, and `prepare_at_once` or `decide`
+        must go on; Forward or Refuse for a bypass; POSTPONE if finding out would hold up the loop."""
         found, hit_usage = self._entry(self._cache.lookup_quickly, plan, now, None), self._cache.settings.hit_usage
         if isinstance(found, Entry) and replays_quickly(plan, found, hit_usage) and rebound.is_exact(plan, found):
             pieces = replay(plan, found, hit_usage)
@@ -65,6 +66,15 @@ class Decider:
         if not isinstance(found, Absent):
             return Postpone.POSTPONE
         return self.without_entry(plan, found) if isinstance(plan.verdict, Bypass) else found
+
+    def prepare_at_once(self, plan: Plan, now: float, absent: Absent) -> tuple[Plan, Decision | Postpone]:
+        """Go on after `decide_at_once` has found no exact entry for a short request: the prepared plan and its
+        decision; POSTPONE as above."""
+        prepared = rebound.prepare(self._cache, plan)
+        found = absent if prepared.key in ("", plan.key) else self.decide_at_once(prepared, now)
+        if isinstance(found, Absent):
+            found = self._rebound(prepared, found, now, quickly=True)
+        return prepared, self.without_entry(prepared, found) if isinstance(found, Absent) else found
 
     def exact(self, plan: Plan, now: float) -> Serve | None:
         """The answer of the entry stored under the request's own key by now. Blocks and computes."""
@@ -86,18 +96,21 @@ class Decider:
             return _not_rebound(answer, Absent(Fwd.URI_MISS))
         return Serve(entry, answer.pieces, tuple(answer.counts.items()))
 
-    def _rebound(self, plan: Plan, absent: Absent, now: float) -> Serve | Absent:
-        """The answer of an entry that was recorded for other values."""
+    def _rebound(self, plan: Plan, absent: Absent, now: float, *, quickly: bool = False) -> Serve | Absent | Postpone:
+        """The answer of an entry that was recorded for other values. If it is to be found `quickly`, on the event loop,
+        a Postpone if that takes too long."""
         if isinstance(plan.verdict, Bypass) or plan.verdict.read_ban:
             return absent
         try:
-            found = rebound.find(self._cache, plan, now)
+            found = rebound.find(self._cache, plan, now, quickly=quickly)
         except StoreError as error:
             self._looking_up.failed(error)
             return absent
         match found:
             case None:
                 return absent
+            case Slow.SLOW:
+                return Postpone.POSTPONE
             case Refusal():
                 return _not_rebound(found, absent)
             case Found(entry, answer):

@@ -12,6 +12,7 @@ from computer_use_cache.cache.plan import Plan
 from computer_use_cache.errors import StoreError
 from computer_use_cache.exchange.calls import call_of
 from computer_use_cache.exchange.decide import Decider
+from computer_use_cache.exchange.decisions import Serve
 from computer_use_cache.exchange.failure_log import FailureLog
 from computer_use_cache.exchange.rendering import log_line
 from computer_use_cache.exchange.result import Result, Storing
@@ -20,7 +21,7 @@ from computer_use_cache.exchange.studies import Studies
 from computer_use_cache.exchange.unstored import Unstored
 from computer_use_cache.flights.flight import Flights
 from computer_use_cache.flights.leases import LeaseHolder
-from computer_use_cache.models import NOTHING, Cost, Entry, Outcome, Skipped
+from computer_use_cache.models import NOTHING, Cost, Outcome, Skipped
 from computer_use_cache.runs.assignment import OnRecorded
 from computer_use_cache.runs.call_log import CallLog
 from computer_use_cache.runs.recorder import Recorder
@@ -67,12 +68,15 @@ class Shared:
         if self._call_log:
             self._call_log.read(judged.entry.key, judged.answer)
 
-    def conclude_hit(self, plan: Plan, entry: Entry, began: float) -> None:
+    def conclude_hit(self, plan: Plan, serve: Serve, began: float) -> None:
         """Count and record a hit of the fast path that began at this time (Unix seconds). It is not logged: the line
         would cost more than the hit."""
-        cost = entry.cost
+        cost, rebound = serve.entry.cost, 0
         self.ledger.served(Outcome.HIT, plan.model, cost)
-        self._recorder.hit(plan, entry.key, cost, began, self.run.now())
+        if serve.rebound:
+            self.ledger.rebound(serve.rebound)
+            rebound = sum(number for _, number in serve.rebound)
+        self._recorder.hit(plan, serve.entry.key, cost, began, self.run.now(), rebound=rebound)
 
     def conclude(self, result: Result, spent: Cost, now: float) -> None:
         """Count and log a request that has ended. `spent` is the cost of its own upstream call."""

@@ -42,6 +42,16 @@ class Slow(Enum):
     SLOW = "slow"
 
 
+_BYTES_BESIDE_BODY = 2048
+_BYTES_OF_CHUNK = 128
+"""A pair of numbers, and its place among the others."""
+
+
+def weight(entry: Entry) -> int:
+    """About how many bytes an entry takes up in memory. A recorded stream has a chunk for each of its tokens."""
+    return _BYTES_BESIDE_BODY + len(entry.body) + len(entry.bindings) + _BYTES_OF_CHUNK * len(entry.chunks)
+
+
 class NewEntry(NamedTuple):
     """An entry to store, for how long (None: forever), and the request that it answers, if that is known."""
 
@@ -218,6 +228,9 @@ class Store(EntryStore, RequestLog, Counters, Protocol):
     @property
     def leases(self) -> Leases | None:
         """The leases of a store that several proxies share; None for a store with a single user."""
+
+    def interrupt(self) -> None:
+        """Have a running `clear` or `maintain` raise StoreClosed after its present transaction. Then `close` it."""
 
     def close(self) -> None:
         """Release files and connections. The store cannot be used afterwards."""

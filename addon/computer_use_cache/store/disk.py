@@ -26,6 +26,7 @@ from computer_use_cache.store.base import (
     NewEntry,
     Size,
     Slow,
+    weight,
 )
 from computer_use_cache.store.disk_leases import DiskLeases
 from computer_use_cache.store.media_store import Media
@@ -46,7 +47,6 @@ _ENTRIES_SHARE = 1 - _REQUESTS_SHARE - _MEDIA_SHARE - RUNS_SHARE
 _QUICK_BYTES = 256 * 1024
 """An entry up to this size is decompressed on the event loop."""
 _COPIES_BYTES = 32 * 1024 * 1024
-_BYTES_BESIDE_BODY = 2048
 
 type _Copy = tuple[State, Entry]
 
@@ -87,7 +87,7 @@ class DiskStore:
         if not self._can_be_written:
             logger.warning("the store in %s can only be read: its answers are served, and no new ones stored", folder)
         self._reserve.refill()
-        self._copies = BoundedMemory[str, _Copy](_COPIES_BYTES, _weight)
+        self._copies = BoundedMemory[str, _Copy](_COPIES_BYTES, lambda copy: weight(copy[1]))
         self._seen = Seen[str]()
 
     def _open(self, folder: Path, size_limit: int, leases: bool) -> None:
@@ -272,6 +272,13 @@ class DiskStore:
             for name in names:
                 counters.delete(name)
 
+    def interrupt(self) -> None:
+        for database in self._shards:
+            database.interrupt()
+        self._media.interrupt()
+        for file in (self._requests, self.run_log):
+            file.interrupt()
+
     def close(self) -> None:
         self._copies.clear()  # they hold connections
         self._requests.close()
@@ -308,7 +315,3 @@ def _chosen_keys(database: Database, chosen: Choice) -> Iterator[list[str]]:
             keys, size = [], 0
     if keys:
         yield keys
-
-
-def _weight(copy: _Copy) -> int:
-    return _BYTES_BESIDE_BODY + len(copy[1].body)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from computer_use_cache.memory import BoundedMemory
 from computer_use_cache.models import Entry
+from computer_use_cache.store.base import weight
 
 _COPY_SECONDS = 1.0
 """How long a copy may hide another proxy's clear, delete or replacement: short for a person who clears the cache, but
@@ -22,7 +23,7 @@ class Copies:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._held = BoundedMemory[str, Entry](_COPIES_BYTES, lambda entry: len(entry.body))
+        self._held = BoundedMemory[str, Entry](_COPIES_BYTES, weight)
         self._reads: dict[str, object] = {}
         """The last read of each key that is under way, unless the entry has changed since it began."""
 

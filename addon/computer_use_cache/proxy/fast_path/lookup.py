@@ -31,7 +31,7 @@ from computer_use_cache.proxy.admission import Gate
 from computer_use_cache.proxy.guard import host_of
 from computer_use_cache.proxy.replayer import Replayer
 from computer_use_cache.proxy.request_head import Head
-from computer_use_cache.store.base import Slow
+from computer_use_cache.store.base import Slow, weight
 
 _HEAD = re.compile(
     rb"POST (/[!\"$-~]*) HTTP/1\.1\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*\r\n)+)\r\n",
@@ -231,7 +231,7 @@ class FastPath:
             known.wire = self._replayer.hit(known.plan, known.serve, now)
             known.until = _until(known.serve.entry, now)
         plan = known.plan if known.plan.route is route else replace(known.plan, route=route)  # another trace
-        self._shared.conclude_hit(plan, known.serve.entry, now)
+        self._shared.conclude_hit(plan, known.serve, now)
         return known.wire
 
     @_safely
@@ -267,7 +267,8 @@ class FastPath:
     def serve(self, hit: Hit, admitted: Admitted, body: bytes) -> bytes:
         """The response of a hit. Counts the hit and, if it is not the first for its key, remembers it.
 
-        If the request continues an earlier answer, whether it is a hit depends on how that one was served last.
+        A request that continues an earlier answer is not remembered: it stops being a hit once that answer has been
+        rebound for anyone.
         """
         continues = hit.plan.format.chain in hit.plan.body
         if hit.plan.key in self._seen and hit.length <= _LONGEST_REMEMBERED and not continues:
@@ -276,7 +277,7 @@ class FastPath:
             self._lengths.add(hit.length)
         else:
             self._seen.add(hit.plan.key)
-        self._shared.conclude_hit(hit.plan, hit.serve.entry, hit.began)
+        self._shared.conclude_hit(hit.plan, hit.serve, hit.began)
         self.failures.worked()
         return hit.wire
 
@@ -303,4 +304,5 @@ def _headers(lines: str) -> dict[str, str] | None:
 
 
 def _weight(hit: Hit) -> int:
-    return 2048 + hit.length + 2 * len(hit.wire)  # the plan's pieces are about as long as the response
+    pieces = 0 if hit.serve.pieces == [hit.serve.entry.body] else len(hit.wire)  # about as long as the response
+    return weight(hit.serve.entry) + hit.length + len(hit.wire) + pieces

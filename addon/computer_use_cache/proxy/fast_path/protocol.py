@@ -117,8 +117,12 @@ class FastPathProtocol(asyncio.Protocol):
             self._transport.abort()
 
     async def _run(self, search: Search) -> None:
-        await asyncio.to_thread(search.run)
-        self._resume()
+        try:
+            await asyncio.to_thread(search.run)
+        except Exception as error:  # no thread can be started
+            search.fast_path.failures.failed(error)
+            search.found = None
+        self._go_on()
 
     def _resume(self) -> None:
         self._search = None

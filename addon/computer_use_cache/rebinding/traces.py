@@ -21,6 +21,7 @@ from computer_use_cache.rebinding.refusal import Cause, Refusal
 _SHORTEST = 3
 _TELLING = 6
 """A shorter part of a path or an id could be any word."""
+_HEAD, _TAIL = slice(_TELLING), slice(-_TELLING, None)
 
 
 def judge(moves: Moves, rests: Sequence[bytes], present: bytes) -> Refusal | None:
@@ -30,24 +31,48 @@ def judge(moves: Moves, rests: Sequence[bytes], present: bytes) -> Refusal | Non
     for kind, part in _traces(moves, present):
         if part.lower() in together:
             return Refusal(Cause.TRACE, kind)
-    if name := _named(moves, rests, present):
+    apart = b"\0\0".join(rests)
+    if name := _shortened(moves, apart, present) or _named(moves, rests, present):
         return Refusal(Cause.TRACE, name)
-    if moves.times and not _is_explained(moves, b"\0\0".join(rests), present):
+    if moves.times and not _is_explained(moves, apart, present):
         return Refusal(Cause.COMPUTED, "time")
     return None
 
 
 def _traces(moves: Moves, present: bytes) -> Iterator[tuple[str, bytes]]:
     """The recorded values that moved, and their telling parts."""
-    for value, now in moves.pairs:
+    for value, _ in moves.pairs:
         text = value.text.encode("utf-8", "surrogatepass")
         if len(text) >= _TELLING:
             yield value.kind, text
-        if value.kind in CONSTANT or not moves.kinds.named(value.kind).numbered:
-            continue
-        for part in re.split(r"[^A-Za-z0-9]+", value.text):
-            if len(part) >= _TELLING and part not in now and _is_telling(part, present):
-                yield value.kind, part.encode()
+    for kind, part, now in _moved_parts(moves):
+        if part not in now and _is_telling(part, present):
+            yield kind, part.encode()
+
+
+def _shortened(moves: Moves, text: bytes, present: bytes) -> str | None:
+    """The kind of a moved id of which a word of the answer repeats the first or last characters, as `docker ps` and
+    people shorten ids."""
+    words = re.findall(rb"(?:\\[nrt])?([A-Za-z0-9]{%d,})" % _TELLING, text)
+    ends = {at: {word.decode()[at].lower() for word in words} for at in (_HEAD, _TAIL)}
+    for kind, part, now in _moved_parts(moves):
+        for at, found in ends.items():
+            end = part[at].lower()
+            if end in found and _is_telling(part[at], present) and end not in (p[at].lower() for p in _parts(now)):
+                return kind
+    return None
+
+
+def _moved_parts(moves: Moves) -> Iterator[tuple[str, str, str]]:
+    """The parts of the ids and paths that moved: kind, part, and the whole present value."""
+    for value, now in moves.pairs:
+        if value.kind not in CONSTANT and moves.kinds.named(value.kind).numbered:
+            yield from ((value.kind, part, now) for part in _parts(value.text))
+
+
+def _parts(text: str) -> list[str]:
+    """The parts of a path or an id that are long enough to be recognised."""
+    return [part for part in re.split(r"[^A-Za-z0-9]+", text) if len(part) >= _TELLING]
 
 
 def _named(moves: Moves, rests: Sequence[bytes], present: bytes) -> str | None:

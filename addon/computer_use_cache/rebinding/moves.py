@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from computer_use_cache.rebinding.bindings import CONSTANT, Bindings
+from computer_use_cache.rebinding.bindings import CONSTANT, FOLDERS, Bindings
 from computer_use_cache.rebinding.kinds import Kinds, have_one_form
 from computer_use_cache.rebinding.literals import Literals
 from computer_use_cache.rebinding.refusal import Cause, Refusal
@@ -176,8 +176,12 @@ def escapes(old: str, new: str | None) -> Iterator[tuple[str, str | None]]:
 
 
 def _moved_forms(old: Bindings, new: Bindings) -> dict[tuple[str, str], Move]:
+    """What becomes of each form of a binding. A path that is two bindings, like a folder that is the home, is ambiguous
+    if they moved apart."""
     moved = {}
-    for key, text in old.forms.items():
-        if (other := new.forms.get(key)) != text:
-            moved[key] = _move(key[0], text, other)
+    for (name, form), text in old.forms.items():
+        names = {name, *(other for other in FOLDERS if old.forms.get((other, form)) == text)}
+        targets = {new.forms.get((other, form)) for other in names}
+        if targets != {text}:
+            moved[name, form] = _move(name, text, targets.pop() if len(targets) == 1 else None)
     return moved

@@ -77,10 +77,10 @@ def _parts(text: str) -> list[str]:
 
 def _named(moves: Moves, rests: Sequence[bytes], present: bytes) -> str | None:
     """The kind of a name from the recorded run (of its user, host or folder) that is in an answer and not in the
-    present request. The name of a folder counts only if it is not a plain word."""
+    present request. The name of a folder does not count if it is a plain word."""
     for value, _ in moves.pairs:
         name = re.split(r"[/\\]", value.text.rstrip("/\\"))[-1] if value.kind == "cwd" else value.text
-        is_name = value.kind in NAMES or (value.kind == "cwd" and not name.islower())
+        is_name = value.kind in NAMES or (value.kind == "cwd" and not re.fullmatch("[a-z]+", name))
         literals = Literals([name.encode("utf-8", "surrogatepass")] if is_name and len(name) >= _SHORTEST else ())
         if any(any(literals.find(rest)) for rest in rests) and not any(literals.find(present)):
             return value.kind

@@ -53,6 +53,9 @@ _TOOK = (
 )
 _UNIT = r"(?:ns|µs|us|ms|s|secs?|seconds?|millis(?:econds)?|minutes?)"
 _SEPARATOR = r"""["'\\]{0,4}\s?[:=>]?\s?["'\\]{0,4}"""
+_SERVICES = frozenset(
+    ("1433", "1521", "3306", "5432", "5672", "6379", "9092", "9200", "11211", "27017")  # databases, caches and queues
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,11 @@ def _is_hex_id(text: str) -> bool:
     return len(text) != 40 and not text.isdigit() and not text.isalpha() and text in (text.lower(), text.upper())
 
 
+def _is_no_service(port: str) -> bool:
+    """Whether a port is not one by which a service is known, whatever host it is on."""
+    return port not in _SERVICES
+
+
 _BUILT_IN = (
     Kind("content", (
         rf"\b(?:sha-?\d*|md5|digest|checksum|integrity|commit|tree|blob|parent){_SEPARATOR}[-:]?([0-9a-f]{{16,128}})\b",
@@ -122,7 +130,7 @@ _BUILT_IN = (
          r"(?m:^)\[\d+\] (\d{3,7})(?m:$)"),
          labelled=True, ignore_case=True),
     Kind("port", (r"(?:\b(?:localhost|127\.0\.0\.1|0\.0\.0\.0)|\[::1?\]):(\d{4,5})\b",), labelled=True,
-         ignore_case=True),
+         ignore_case=True, is_value=_is_no_service),
     Kind("duration", (
         rf"{_TOOK}{_SEPARATOR}(\d+(?:\.\d+)?)\s?{_UNIT}\b",
         rf"{_TOOK}_?(?:in_?)?{_UNIT}{_SEPARATOR}(\d+(?:\.\d+)?)\b",

@@ -22,6 +22,11 @@ _MOST_CHARACTERS = 1_000_000
 """The limit for all recorded values together, because they are searched for in an answer at once."""
 SPECIAL = re.compile(r'["\\\x00-\x1f]')
 """Characters that JSON escapes."""
+_FILE_TYPE = re.compile(r"\.(?:[a-z]{1,8}|[a-z][a-z0-9]{0,4})$")
+_RANDOM = re.compile(r"\d|[a-z][A-Z]|[A-Z][a-z]+[A-Z]")
+"""What no chosen word holds: figures, or capitals in the middle."""
+_SHORTEST_RANDOM = 6
+"""Two generated names of at least this length, both equally long, may happen to hold small letters only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +111,24 @@ def _prefix(text: str) -> str:
 
 
 def _are_made_up(one: str, other: str) -> bool:
-    """Whether two paths differ only in generated names and not in words that someone chose."""
+    """Whether two paths differ only in generated names and not in words or types of files that someone chose."""
     names = [re.split(r"[/\\]", path)[-1] for path in (one, other)]
     if names[0] == names[1]:
         return True
-    shared = next((at for at, (a, b) in enumerate(zip(*names, strict=False)) if a != b), min(map(len, names)))
-    return shared >= 3 or all(re.search(r"\d|[a-z][A-Z]|[A-Z]{2}", name) for name in names)
+    if _FILE_TYPE.findall(names[0]) != _FILE_TYPE.findall(names[1]):
+        return False
+    if all(_RANDOM.search(rest) for rest in _unshared(names) if rest):
+        return True
+    words = _unshared([re.findall(r"[A-Za-z0-9]+|[^A-Za-z0-9]", name) for name in names])
+    return names[0][:3] == names[1][:3] and len(words[0]) == len(words[1]) >= _SHORTEST_RANDOM
+
+
+def _unshared(names: Sequence[Sequence[str]]) -> list[str]:
+    """What two names do not share at their beginning and their end."""
+    for _ in range(2):
+        shared = next((at for at, (a, b) in enumerate(zip(*names, strict=False)) if a != b), min(map(len, names)))
+        names = [name[shared:][::-1] for name in names]
+    return ["".join(name) for name in names]
 
 
 def _one_to_one(old: Sequence[Value], new: Sequence[Value], kinds: Kinds) -> Refusal | None:

@@ -21,6 +21,7 @@ from computer_use_cache.rebinding.refusal import Cause, Refusal
 _SHORTEST = 3
 _TELLING = 6
 """A shorter part of a path or an id could be any word."""
+_SHORTEST_NUMBER = 4
 _HEAD, _TAIL = slice(_TELLING), slice(-_TELLING, None)
 
 
@@ -32,7 +33,7 @@ def judge(moves: Moves, rests: Sequence[bytes], present: bytes) -> Refusal | Non
         if part.lower() in together:
             return Refusal(Cause.TRACE, kind)
     apart = b"\0\0".join(rests)
-    if name := _shortened(moves, apart, present) or _named(moves, rests, present):
+    if name := _shortened(moves, apart, present) or _attached(moves, apart) or _named(moves, rests, present):
         return Refusal(Cause.TRACE, name)
     if moves.times and not _is_explained(moves, apart, present):
         return Refusal(Cause.COMPUTED, "time")
@@ -60,6 +61,17 @@ def _shortened(moves: Moves, text: bytes, present: bytes) -> str | None:
             end = part[at].lower()
             if end in found and _is_telling(part[at], present) and end not in (p[at].lower() for p in _parts(now)):
                 return kind
+    return None
+
+
+def _attached(moves: Moves, text: bytes) -> str | None:
+    """The kind of a moved number that an answer attaches to letters, like the port in `-P34567`. Wherever it stands by
+    itself, it was replaced."""
+    numbers = set(re.findall(rb"\d{%d,}" % _SHORTEST_NUMBER, text))
+    for value, _ in moves.pairs:
+        kind = moves.kinds.named(value.kind)
+        if kind.labelled and not kind.placed and value.text.encode("utf-8", "surrogatepass") in numbers:
+            return value.kind
     return None
 
 

@@ -234,6 +234,30 @@ TIMES = [
     Pair("a time that did not move", f"Lunch at 12:30. {ISO}", "Lunch is at 12:30."),
     Pair("a date inside a number", DAY, "12026-11-265", TRACE),
 ]
+SPELLINGS = (
+    "2026-11-2«6|8»",
+    "11/2«6|8»/2026",
+    "2«6|8».11.2026",
+    "2«6|8»/11/2026",
+    "November 2«6|8», 2026",
+    "2«6|8» Nov 2026",
+    "«Thursday|Saturday», November 2«6|8»",
+    "«Thu|Sat» Nov 2«6 21|8 02»:24:38 UTC 2026",
+    "Nov 2«6 21|8 02»:24",
+    "2«6|8».11.2026, «21:23|02:24»",
+)
+OUTDATED = ("since November 26", "Reminder set for 11/26.", "am 26.11. und", "on the 26th", "26/11")
+READINGS = [
+    Pair("a date that is read either way", "Today is «12/11|11/12»/2026.", "on the 12th", COMPUTED),
+    Pair("a date that is read the other way", "Today is «11/12|12/11»/2026.", "on the 12th", COMPUTED),
+    Pair("a month without a day", "It is «November|December» 2026.", "in Nov", COMPUTED),
+    Pair("a day without a year beside a fraction", "«Thu|Sat», Nov 2«6|8»", "1/2 of 3.11"),
+    *(
+        Pair(f"{answer} of {spelling}", f"Today is {spelling}.", answer, COMPUTED)
+        for spelling in SPELLINGS
+        for answer in OUTDATED
+    ),
+]
 NUMBERS = [
     Pair("a process", "PID: «28358|31999»", "kill «28358|31999»"),
     Pair("a process in arguments", "PID: «28358|31999»", '{"pid": «28358|31999»}', arguments=True),
@@ -273,7 +297,7 @@ SCRIPTS = [
     Pair("a text like a mark", f"«\0uuid 1\0|{A}»", "ok", MISS),
     Pair("a text like what is shown of a mark", f"«<uuid 1>|{A}»", "ok", MISS),
 ]
-PAIRS = [*IDS, *TEMPORARY, *PLACES, *TIMES, *NUMBERS, *SCRIPTS]
+PAIRS = [*IDS, *TEMPORARY, *PLACES, *TIMES, *READINGS, *NUMBERS, *SCRIPTS]
 
 
 def readings(text: str) -> tuple[str, str]:

@@ -106,8 +106,7 @@ def _is_telling(part: str, present: bytes) -> bool:
 
 def _is_explained(moves: Moves, text: bytes, present: bytes) -> bool:
     """Whether each time, date, month and weekday is one that the present request names, and not the recorded one's."""
-    old, new = zip(*moves.times, strict=True)
-    stale = _said(old) - _said(new)
+    stale = _stale(moves)
     for found in _times().finditer(text):
         is_named = found.start(1) >= 0
         start, end = found.span(1 if is_named else 2)
@@ -117,8 +116,15 @@ def _is_explained(moves: Moves, text: bytes, present: bytes) -> bool:
     return True
 
 
-def _said(times: Sequence[str]) -> set[bytes]:
-    return {saying.encode() for text in times for saying in sayings(text)}
+def _stale(moves: Moves) -> set[bytes]:
+    """The ways to express a recorded time that express no present one. 11/12/2026 is read as either date."""
+    old, new = zip(*moves.times, strict=True)
+    readings = ((_said(old, is_day_first), _said(new, is_day_first)) for is_day_first in (True, False))
+    return {saying for recorded, present in readings for saying in recorded - present}
+
+
+def _said(times: Sequence[str], is_day_first: bool) -> set[bytes]:
+    return {saying.encode() for text in times for saying in sayings(text, day_first=is_day_first)}
 
 
 @cache

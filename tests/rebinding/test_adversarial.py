@@ -18,18 +18,20 @@ from rebinding.conversations import called, carried, chat, said, template, text_
 MISS = None
 """The requests are different questions."""
 RIGHT = "right"
-AMBIGUOUS, COMPUTED, ESCAPES, FORM, NAMES, TRACE = (
+AMBIGUOUS, COMPUTED, ESCAPES, FORM, NAMES, NOT_ONE_TO_ONE, TRACE = (
     Cause.AMBIGUOUS,
     Cause.COMPUTED,
     Cause.ESCAPES,
     Cause.FORM,
     Cause.NAMES,
+    Cause.NOT_ONE_TO_ONE,
     Cause.TRACE,
 )
 A, B = "3f2b8c1e-9d4a-4c6b-8e7f-1a2b3c4d5e6f", "a1b2c3d4-e5f6-4a7b-8c9d-0e1f2a3b4c5d"
 C, D = "0d9e8f7a-6b5c-4d3e-2f1a-b0c9d8e7f6a5", "7e6d5c4b-3a29-4180-9f8e-7d6c5b4a3928"
 ID = f"«{A}|{B}»"
-HEX = "«4bf92f3577b34da6a3ce929d0e0e4736|00f067aa0ba902b7a1b2c3d4e5f60718»"
+E, F, G = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7a1b2c3d4e5f60718", "9f86d081884c7d659a2feaa0c55ad015"
+HEX = f"«{E}|{F}»"
 TMP = "«/tmp/agent-Ab3dEf9h|/tmp/agent-Zx8yWv7u»"
 CWD, HOME, USER = "«/home/anna/project|/home/hans/checkout/app»", "/home/«anna|hans»", "«anna|hans»"
 WINDOWS = r"«C:\Users\anna\project|D:\ci\hans\app»"
@@ -83,6 +85,16 @@ IDS = [
     Pair("the same word beside an id", f"uuid: {ID}", "What a uuid!"),
     Pair("the digest of a picture", f"sha256:{HEX}", "ok", MISS),
     Pair("a checksum of forty digits", f"sum {'0a' * 19}0«a|b»", "ok", MISS),
+    Pair("a checksum that is as it should be", f"It must have sha256: {E}\n«{E}|{F}»  a.tgz", "It matches.", MISS),
+    Pair("a checksum that becomes as it should be", f"Is it sha256: {E}?\n«{F}|{E}»  a.tgz", "It differs.", MISS),
+    Pair("a checksum that is never as it should be", f"Is it sha256: {E}?\n«{F}|{G}»  a.tgz", "It differs."),
+    Pair("a checksum in capitals", f"It must have MD5 `{E}`\nHash: «{E.upper()}|{F.upper()}»", "It matches.", MISS),
+    Pair("a checksum in capitals without a label", f"md5={E}\n«{E.upper()}|{F.upper()}»", "It matches.", MISS),
+    Pair("equal but for capitals", f"want {E}\ngot «{E.upper()}|{F.upper()}»", "It matches.", NOT_ONE_TO_ONE),
+    Pair("a password's hash", f"Which password has the hash {HEX}?", "password", MISS),
+    Pair("a fingerprint", f"The key's fingerprint is **{HEX}**", "ok", MISS),
+    Pair("text in hex", "Decode «48656c6c6f20776f726c6421|476f6f64627965206d6f6f6e»", "Hello world!", MISS),
+    Pair("a line of a dump", f"xxd -p:\n{E[:28]}«{E}|{F}»", "ok", MISS),
     Pair("a commit", "HEAD is 38bda9f8a7e75a3912f308a4159d45dce8992d4«3|4»", "ok", MISS),
     Pair("a short commit in a log", "«38bda9f|40f24e9» Begin", "ok", MISS),
     Pair("a commit that a tool reports", "[main «38bda9f|40f24e9»] Begin", "It is «38bda9f|40f24e9»."),

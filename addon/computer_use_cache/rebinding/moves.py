@@ -132,11 +132,11 @@ def _unshared(names: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _one_to_one(old: Sequence[Value], new: Sequence[Value], kinds: Kinds) -> Refusal | None:
-    pairs = {
-        (one.text, other.text): one.kind for one, other in zip(old, new, strict=True) if kinds.named(one.kind).numbered
-    }
-    if len({one for one, _ in pairs}) < len(pairs) or len({other for _, other in pairs}) < len(pairs):
-        return Refusal(Cause.NOT_ONE_TO_ONE)
+    """Refuses two equal values that become different ones, or the reverse, whether or not capitals count."""
+    pairs = {(one.text, other.text) for one, other in zip(old, new, strict=True) if kinds.named(one.kind).numbered}
+    for every in (pairs, {(one.casefold(), other.casefold()) for one, other in pairs}):
+        if len({one for one, _ in every}) < len(every) or len({other for _, other in every}) < len(every):
+            return Refusal(Cause.NOT_ONE_TO_ONE)
     return None
 
 

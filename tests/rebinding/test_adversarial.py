@@ -18,13 +18,14 @@ from rebinding.conversations import called, carried, chat, said, template, text_
 MISS = None
 """The requests are different questions."""
 RIGHT = "right"
-AMBIGUOUS, COMPUTED, ESCAPES, FORM, NAMES, NOT_ONE_TO_ONE, TRACE = (
+AMBIGUOUS, COMPUTED, ESCAPES, FORM, NAMES, NOT_ONE_TO_ONE, ORDER, TRACE = (
     Cause.AMBIGUOUS,
     Cause.COMPUTED,
     Cause.ESCAPES,
     Cause.FORM,
     Cause.NAMES,
     Cause.NOT_ONE_TO_ONE,
+    Cause.ORDER,
     Cause.TRACE,
 )
 A, B = "3f2b8c1e-9d4a-4c6b-8e7f-1a2b3c4d5e6f", "a1b2c3d4-e5f6-4a7b-8c9d-0e1f2a3b4c5d"
@@ -270,6 +271,33 @@ READINGS = [
         for answer in OUTDATED
     ),
 ]
+LICENCE = "Licence valid until 2026-11-27."
+CLOCK = "It is 2026-11-26T2«1:23:51|2:31:07»Z."
+FOLLOWING = [
+    Pair("the days until a date", f"{DAY} Deadline 2026-11-30.", "4 days until the deadline", COMPUTED),
+    Pair("an amount in words", f"{DAY} Deadline 2026-12-10.", "That leaves two weeks.", COMPUTED),
+    Pair("an amount that the prompt names", f"Keep it for 30 days. {DAY}", "kept for 30 days"),
+    Pair("an hour that a tool waits", DAY, "It takes 4 hours."),
+    Pair("figures in arguments", f"{DAY} Remind me", '{"month":11,"day":26}', COMPUTED, arguments=True),
+    Pair("figures as texts in arguments", f"{DAY} Remind me", '{"startDay": "26"}', COMPUTED, arguments=True),
+    Pair("figures in arguments in JSON", f"{DAY} Remind me", r'{"a": "{\"day\": 26}"}', COMPUTED, arguments=True),
+    Pair("tomorrow's figures in arguments", f"{DAY} Remind me", '{"day": 27}', COMPUTED, arguments=True),
+    Pair("the hour in arguments", ISO, '{"hour": 21}', COMPUTED, arguments=True),
+    Pair("figures of a date in the prompt", f"{DAY} Due 2026-12-24", '{"month": 12, "day": 24}', arguments=True),
+    Pair("figures of something else", DAY, '{"timeout": 26, "days": 26}', arguments=True),
+    Pair("figures in code", DAY, "datetime(2026, 11, 26)", COMPUTED),
+    Pair("named figures in code", DAY, "now.replace(day=26)", COMPUTED),
+    Pair("a date that has passed", f"{DAY} {LICENCE}", "Yes.", ORDER),
+    Pair("a date that comes", f"{DAY} {LICENCE[:-3]}30.", "Yes."),
+    Pair("a date that came before", f"{DAY} {LICENCE[:-3]}20.", "No."),
+    Pair("the day itself", f"Today is 2026-11-2«6|7». {LICENCE}", "Yes."),
+    Pair("a date that has passed, as Americans write it", "It is 11/2«6|8»/2026, due 11/27/2026.", "Yes.", ORDER),
+    Pair("a date that has passed by the clock", f"{ISO} {LICENCE}", "Yes.", ORDER),
+    Pair("a time that has passed", f"{CLOCK} Due at 2026-11-26T22:00:00Z.", "Not yet.", ORDER),
+    Pair("a time in another zone", f"{CLOCK} Due at 2026-11-26T22:00:00+05:00.", "Not yet."),
+    Pair("dates that change places", "from 2026-11-2«6|9» to 2026-11-2«7|8»", "ok", ORDER),
+    Pair("lines of a log within a minute", "2026-11-26T21:23:0«1|9»Z a\n2026-11-26T21:23:0«2|5»Z b", "ok"),
+]
 NUMBERS = [
     Pair("a process", "PID: «28358|31999»", "kill «28358|31999»"),
     Pair("a process in arguments", "PID: «28358|31999»", '{"pid": «28358|31999»}', arguments=True),
@@ -309,7 +337,7 @@ SCRIPTS = [
     Pair("a text like a mark", f"«\0uuid 1\0|{A}»", "ok", MISS),
     Pair("a text like what is shown of a mark", f"«<uuid 1>|{A}»", "ok", MISS),
 ]
-PAIRS = [*IDS, *TEMPORARY, *PLACES, *TIMES, *READINGS, *NUMBERS, *SCRIPTS]
+PAIRS = [*IDS, *TEMPORARY, *PLACES, *TIMES, *READINGS, *FOLLOWING, *NUMBERS, *SCRIPTS]
 
 
 def readings(text: str) -> tuple[str, str]:

@@ -14,14 +14,30 @@ _YEAR_LAST = re.compile(r"(?<!\d)(\d{1,2})([./])(\d{1,2})[./](\d{4})(?!\d)")
 _MONTH = re.compile("|".join(month[:3] for month in MONTHS))
 _YEAR = re.compile(r"\b(?:19|20)\d{2}\b")
 _DAY = re.compile(r"(?<![\d:.,])\d{1,2}(?![\d:])")
+_CLOCK = re.compile(
+    r"(?<!\d)(\d{1,2}):(\d{2})(?::(\d{2}))?(?:[.,]\d+)?(?:\s?([AP])M\b)?(?:\s?(Z|UTC|GMT|[+-]\d{2}:?\d{2})\b)?"
+)
 
 
 class _Date(NamedTuple):
-    """A date, of which a text may leave out the year or the day."""
+    """A date; a text may leave out the year or the day."""
 
     year: int | None
     month: int
     day: int | None
+
+
+class Clock(NamedTuple):
+    """A time of the day, and the zone as it is written."""
+
+    hour: int
+    minute: int
+    second: int
+    zone: str
+
+    @property
+    def seconds(self) -> int:
+        return (self.hour * 60 + self.minute) * 60 + self.second
 
 
 def sayings(text: str, *, day_first: bool) -> frozenset[str]:
@@ -32,15 +48,37 @@ def sayings(text: str, *, day_first: bool) -> frozenset[str]:
         said |= _of_date(date)
     if weekday := re.search(WEEKDAY, text):
         said |= {name for day in WEEKDAYS if day.startswith(weekday[0][:3]) for name in (day, day[:3])}
-    if clock := re.search(r"(?<!\d)(\d{1,2}):(\d{2})(:\d{2})?", text):
-        hour, minute, second = int(clock[1]), clock[2], clock[3] or ""
-        said |= {
-            f"{hour}:{minute}",
-            f"{hour:02}:{minute}",
-            f"{(hour - 1) % 12 + 1}:{minute}",
-            f"{hour:02}:{minute}{second}",
-        }
+    if clock := clock_of(text):
+        hour, minute, second = clock.hour, f"{clock.minute:02}", f"{clock.second:02}"
+        said |= {f"{hour}:{minute}", f"{hour:02}:{minute}", f"{(hour - 1) % 12 + 1}:{minute}"}
+        said.add(f"{hour:02}:{minute}:{second}")
     return frozenset(said)
+
+
+def figures(text: str, *, day_first: bool) -> frozenset[tuple[str, int]]:
+    """The numbers of the moment in `text`, each with its unit."""
+    date, clock = _date(text, day_first=day_first), clock_of(text)
+    numbers: dict[str, int | None] = date._asdict() if date else {}
+    if clock:
+        numbers |= {"hour": clock.hour, "minute": clock.minute}
+    return frozenset((unit, number) for unit, number in numbers.items() if number is not None)
+
+
+def day_of(text: str, *, day_first: bool) -> int | None:
+    """The number of the day; None if the text does not name a whole date."""
+    date = _date(text, day_first=day_first)
+    return datetime.date(date.year, date.month, date.day).toordinal() if date and date.year and date.day else None
+
+
+def clock_of(text: str) -> Clock | None:
+    """The time of the day in a text; None if it has no clock."""
+    found = _CLOCK.search(text)
+    if found is None:
+        return None
+    hour, half = int(found[1]), found[4]
+    if half:
+        hour = hour % 12 + (12 if half == "P" else 0)
+    return Clock(hour, int(found[2]), int(found[3] or 0), found[5] or "")
 
 
 def _of_date(date: _Date) -> set[str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from computer_use_cache.rebinding import order
 from computer_use_cache.rebinding.bindings import CONSTANT, FOLDERS, Bindings
 from computer_use_cache.rebinding.kinds import Kinds, have_one_form
 from computer_use_cache.rebinding.literals import Literals
@@ -81,6 +82,8 @@ def approve(recorded: Iterable[Sequence[str]], present: Iterable[Sequence[str]],
         return Refusal(Cause.TOO_MANY)
     if refusal := _one_to_one(old, new, kinds):
         return refusal
+    if not order.is_kept((one.text, other.text) for one, other in zip(old, new, strict=True) if one.kind in TIMES):
+        return Refusal(Cause.ORDER)
     return _moves(kinds, old_bindings, new_bindings, becomes)
 
 

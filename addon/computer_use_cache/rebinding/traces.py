@@ -7,12 +7,12 @@ miss.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
 from computer_use_cache.rebinding.bindings import CONSTANT, NAMES
-from computer_use_cache.rebinding.dates import sayings
+from computer_use_cache.rebinding.dates import figures, sayings
 from computer_use_cache.rebinding.kinds import CLOCK, DATE, DAY, MONTH, TIME, WEEKDAY, compiled
 from computer_use_cache.rebinding.literals import Literals, stands_alone
 from computer_use_cache.rebinding.moves import Moves
@@ -23,6 +23,10 @@ _TELLING = 6
 """A shorter part of a path or an id could be any word."""
 _SHORTEST_NUMBER = 4
 _HEAD, _TAIL = slice(_TELLING), slice(-_TELLING, None)
+_MEMBER = re.compile(
+    rb"""(?i:(year|month|day|hour|minute))(?:\\*["']?\s?[:=]\s?\\*["']?|\0\0)(\d{1,4})(?=[\\"'\s,;)}\]\0]|$)"""
+)
+"""A number by the name of its unit, in JSON or in code, or in arguments that are an object: its texts are apart."""
 
 
 def judge(moves: Moves, rests: Sequence[bytes], present: bytes) -> Refusal | None:
@@ -35,7 +39,7 @@ def judge(moves: Moves, rests: Sequence[bytes], present: bytes) -> Refusal | Non
     apart = b"\0\0".join(rests)
     if name := _shortened(moves, apart, present) or _attached(moves, apart) or _named(moves, rests, present):
         return Refusal(Cause.TRACE, name)
-    if moves.times and not _is_explained(moves, apart, present):
+    if moves.times and (not _is_explained(moves, apart, present) or _has_old_figures(moves, apart, present)):
         return Refusal(Cause.COMPUTED, "time")
     return None
 
@@ -52,8 +56,8 @@ def _traces(moves: Moves, present: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _shortened(moves: Moves, text: bytes, present: bytes) -> str | None:
-    """The kind of a moved id of which a word of the answer repeats the first or last characters, as `docker ps` and
-    people shorten ids."""
+    """The kind of a moved id whose first or last characters begin or end a word of the answer: `docker ps` and people
+    shorten ids."""
     words = re.findall(rb"(?:\\[nrt])?([A-Za-z0-9]{%d,})" % _TELLING, text)
     ends = {at: {word.decode()[at].lower() for word in words} for at in (_HEAD, _TAIL)}
     for kind, part, now in _moved_parts(moves):
@@ -106,7 +110,7 @@ def _is_telling(part: str, present: bytes) -> bool:
 
 def _is_explained(moves: Moves, text: bytes, present: bytes) -> bool:
     """Whether each time, date, month and weekday is one that the present request names, and not the recorded one's."""
-    stale = _stale(moves)
+    stale = {saying.encode() for saying in _stale(moves, sayings)}
     for found in _times().finditer(text):
         is_named = found.start(1) >= 0
         start, end = found.span(1 if is_named else 2)
@@ -116,15 +120,28 @@ def _is_explained(moves: Moves, text: bytes, present: bytes) -> bool:
     return True
 
 
-def _stale(moves: Moves) -> set[bytes]:
-    """The ways to express a recorded time that express no present one. 11/12/2026 is read as either date."""
+def _has_old_figures(moves: Moves, text: bytes, present: bytes) -> bool:
+    """Whether a member like `"day": 26` holds a figure of the recorded time, or one that the present request does not
+    explain."""
+    found = {(unit.decode().lower(), int(number)) for unit, number in _MEMBER.findall(text)}
+    if not found:
+        return False
+    stale = _stale(moves, figures)
+    moved = {unit for unit, _ in stale}
+    numbers = {int(number) for number in re.findall(rb"(?<!\d)\d{1,4}(?!\d)", present)}
+    return any(one in stale or (one[0] in moved and one[1] not in numbers) for one in found)
+
+
+def _stale[T](moves: Moves, express: Callable[..., frozenset[T]]) -> set[T]:
+    """What expresses a recorded time and no present one."""
     old, new = zip(*moves.times, strict=True)
-    readings = ((_said(old, is_day_first), _said(new, is_day_first)) for is_day_first in (True, False))
-    return {saying for recorded, present in readings for saying in recorded - present}
-
-
-def _said(times: Sequence[str], is_day_first: bool) -> set[bytes]:
-    return {saying.encode() for text in times for saying in sayings(text, day_first=is_day_first)}
+    stale: set[T] = set()
+    for is_day_first in (True, False):
+        recorded, present = (
+            {one for text in texts for one in express(text, day_first=is_day_first)} for texts in (old, new)
+        )
+        stale |= recorded - present
+    return stale
 
 
 @cache
@@ -133,6 +150,7 @@ def _times() -> Any:
     return compiled(
         rf"(?:\b|\\[nrt])(?:({TIME}|{DATE}|{MONTH}\.?\s+{DAY}\b|{DAY}(?: of)?\s+{MONTH}\b|{CLOCK}|{MONTH}\b|{WEEKDAY}\b"
         r"|(?:1[5-9]|2[01])\d{8}(?:\d{3})?\b|(?i:tomorrow|yesterday|tonight)\b|Q[1-4]\b|(?i:week) \d{1,2}\b"
-        r"|\d+ (?:minute|hour|day|week|month|year)s? (?:ago|from now|left|old)\b)"
+        r"|(?:19|20)\d{2}, ?\d{1,2}, ?\d{1,2}\b|\d+ (?:minute|hour)s? (?:ago|from now|left|old)\b"
+        r"|(?i:\d+|two|three|four|five|six|seven|eight|nine|ten) (?:day|week|month|year)s?\b)"
         r"|(\d{1,2}[/.-]\d{1,2}\b|\d{1,2}(?:st|nd|rd|th)\b|\d{8}\b|\d{4}\b))"
     )

@@ -32,6 +32,4 @@ def open_spans(environment: Mapping[str, str]) -> Spans | None:
 @cache
 def _warn_of_missing_extra() -> None:
     """Cached: a change of options opens the cache again, and should not repeat the warning."""
-    logger.warning(
-        "an OTLP endpoint is set, but no spans are sent: the extra is missing (pip install '.[otel]')"
-    )
+    logger.warning("an OTLP endpoint is set, but no spans are sent: the extra is missing (pip install '.[otel]')")

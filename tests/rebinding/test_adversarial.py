@@ -65,6 +65,7 @@ IDS = [
     Pair("a hex id shortened", f"run: {HEX}", "docker logs 4bf92f3577b3", TRACE),
     Pair("a hex id shortened after an escape", f"run: {HEX}", r"a\n4bf92f3577b3\n", TRACE),
     Pair("a hex id shortened in capitals", f"run: {HEX}", "see 4BF92F35", TRACE),
+    Pair("a word that an id begins with", "run /tmp/agent-«ANSWER22|Zx8yWv7u»", "the answer"),
     Pair("the last characters of a hex id", f"trace {HEX}", "trace …0e4736", TRACE),
     Pair("the beginning that two ids share", f"«{A}|{A[:8]}{B[8:]}»", f"It is {A[:8]}…"),
     Pair(

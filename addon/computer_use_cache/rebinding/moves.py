@@ -24,7 +24,7 @@ _MOST_CHARACTERS = 1_000_000
 SPECIAL = re.compile(r'["\\\x00-\x1f]')
 """Characters that JSON escapes."""
 _FILE_TYPE = re.compile(r"\.(?:[a-z]{1,8}|[a-z][a-z0-9]{0,4})$")
-_RANDOM = re.compile(r"\d|[a-z][A-Z]|[A-Z][a-z]+[A-Z]")
+RANDOM = re.compile(r"\d|[a-z][A-Z]|[A-Z][a-z]+[A-Z]")
 """What no chosen word holds: figures, or capitals in the middle."""
 _SHORTEST_RANDOM = 6
 """Two generated names of at least this length, both equally long, may happen to hold small letters only."""
@@ -120,7 +120,7 @@ def _are_made_up(one: str, other: str) -> bool:
         return True
     if _FILE_TYPE.findall(names[0]) != _FILE_TYPE.findall(names[1]):
         return False
-    if all(_RANDOM.search(rest) for rest in _unshared(names) if rest):
+    if all(RANDOM.search(rest) for rest in _unshared(names) if rest):
         return True
     words = _unshared([re.findall(r"[A-Za-z0-9]+|[^A-Za-z0-9]", name) for name in names])
     return names[0][:3] == names[1][:3] and len(words[0]) == len(words[1]) >= _SHORTEST_RANDOM

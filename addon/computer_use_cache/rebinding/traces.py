@@ -15,7 +15,7 @@ from computer_use_cache.rebinding.bindings import CONSTANT, NAMES
 from computer_use_cache.rebinding.dates import figures, sayings
 from computer_use_cache.rebinding.kinds import CLOCK, DATE, DAY, MONTH, TIME, WEEKDAY, compiled
 from computer_use_cache.rebinding.literals import Literals, stands_alone
-from computer_use_cache.rebinding.moves import Moves
+from computer_use_cache.rebinding.moves import RANDOM, Moves
 from computer_use_cache.rebinding.refusal import Cause, Refusal
 
 _SHORTEST = 3
@@ -37,7 +37,7 @@ def judge(moves: Moves, rests: Sequence[bytes], present: bytes) -> Refusal | Non
         if part.lower() in together:
             return Refusal(Cause.TRACE, kind)
     apart = b"\0\0".join(rests)
-    if name := _shortened(moves, apart, present) or _attached(moves, apart) or _named(moves, rests, present):
+    if name := _shortened(moves, apart) or _attached(moves, apart) or _named(moves, rests, present):
         return Refusal(Cause.TRACE, name)
     if moves.times and (not _is_explained(moves, apart, present) or _has_old_figures(moves, apart, present)):
         return Refusal(Cause.COMPUTED, "time")
@@ -55,15 +55,16 @@ def _traces(moves: Moves, present: bytes) -> Iterator[tuple[str, bytes]]:
             yield kind, part.encode()
 
 
-def _shortened(moves: Moves, text: bytes, present: bytes) -> str | None:
+def _shortened(moves: Moves, text: bytes) -> str | None:
     """The kind of a moved id whose first or last characters begin or end a word of the answer: `docker ps` and people
     shorten ids."""
-    words = re.findall(rb"(?:\\[nrt])?([A-Za-z0-9]{%d,})" % _TELLING, text)
-    ends = {at: {word.decode()[at].lower() for word in words} for at in (_HEAD, _TAIL)}
+    words = [word.decode() for word in re.findall(rb"(?:\\[nrt])?([A-Za-z0-9]{%d,})" % _TELLING, text)]
+    ends = {at: {form[at] for word in words for form in (word, word.lower())} for at in (_HEAD, _TAIL)}
     for kind, part, now in _moved_parts(moves):
         for at, found in ends.items():
-            end = part[at].lower()
-            if end in found and _is_telling(part[at], present) and end not in (p[at].lower() for p in _parts(now)):
+            end = part[at]
+            form = end.lower() if re.search(r"\d", end) else end  # without a figure, capitals tell it from a word
+            if form in found and RANDOM.search(end) and end.lower() not in (p[at].lower() for p in _parts(now)):
                 return kind
     return None
 

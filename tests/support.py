@@ -53,7 +53,7 @@ class Upstream:
     connection stays open if `keep_alive` is set, and is closed otherwise, or reset if `resets` is set.
     """
 
-    def __init__(self, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0) -> None:
         self.asked: list[Asked] = []
         self.handler: Handler = answer_chat
         self.keep_alive = True
@@ -63,7 +63,7 @@ class Upstream:
         self._serving: set[asyncio.Task[None] | None] = set()  # the loop itself would let go of a task that waits
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()
-        self._server = self._run(asyncio.start_server(self._serve, host, 0, limit=2**24, ssl=tls))
+        self._server = self._run(asyncio.start_server(self._serve, host, port, limit=2**24, ssl=tls))
         self.port: int = self._server.sockets[0].getsockname()[1]
         self.url = f"{'https' if tls else 'http'}://{host}:{self.port}/v1"
 

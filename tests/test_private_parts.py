@@ -83,7 +83,10 @@ ATTRIBUTES: dict[str, tuple[Callable[..., Any], str]] = {
     "mitmproxy's Flow": (Flow, "_backup"),
     "asyncio's StreamReaderProtocol": (asyncio.StreamReaderProtocol, "_client_connected_cb"),
     "mitmproxy's Layer": (Layer, "_paused _paused_event_queue"),
-    "mitmproxy's ConnectionHandler": (ConnectionHandler, "transports timeout_watchdog layer _server_event_lock"),
+    "mitmproxy's ConnectionHandler": (
+        ConnectionHandler,
+        "transports timeout_watchdog layer max_conns _server_event_lock",
+    ),
     "asyncio's StreamReader": (asyncio.StreamReader, "_waiter"),
     "asyncio's Lock": (asyncio.Lock, "_waiters"),
 }

@@ -5,7 +5,8 @@ CacheError
 ├── RequestError    the cache refuses the client's request, with a status and a message for the client
 ├── FormatError     a body is not valid for its API, or cannot be converted to the requested shape
 └── StoreError      the store cannot be opened, read or written
-    └── StoreDown   the store's server does not respond; the store has logged this already
+    ├── StoreDown    the store's server does not respond; the store has logged this already
+    └── StoreClosed  the store is about to be closed
 """
 
 import logging
@@ -57,3 +58,12 @@ class StoreDown(StoreError):
     """The store's server does not respond. The store itself logs the outage once and the recovery once."""
 
     level = logging.DEBUG
+
+
+class StoreClosed(StoreError):
+    """Work that takes many transactions was interrupted, because the store is about to be closed."""
+
+    level = logging.DEBUG
+
+    def __init__(self) -> None:
+        super().__init__("the store is being closed")

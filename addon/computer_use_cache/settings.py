@@ -49,7 +49,7 @@ class Settings:
         "UPSTREAM_TIMEOUT_SECONDS",
         "600",
         setting_values.seconds,
-        "How long to wait for the upstream's first byte, and between the bytes of a stream.",
+        "How long to wait for the upstream's first byte once the request is sent, and between the bytes of a stream.",
     )
     host: str = _setting(
         "HOST",

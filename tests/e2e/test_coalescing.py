@@ -5,10 +5,12 @@ from __future__ import annotations
 import http.client
 import json
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from support import (
+    FAKE_KEY,
     STREAM_HEAD,
     Answer,
     Asked,
@@ -17,9 +19,11 @@ from support import (
     Send,
     Upstream,
     chat_events,
+    chat_request,
     chunk,
     completion,
     response,
+    running_proxy,
 )
 
 EVENTS = chat_events(*"pong")
@@ -156,3 +160,96 @@ def test_a_stream_that_breaks_is_broken_for_its_followers_too(proxy: Proxy, upst
         with pytest.raises(http.client.IncompleteRead):
             answer.read()
     assert proxy.stats()["entries"] == 0
+
+
+PIECE, PIECES = b"x" * 2**20, 32
+LONG_BODY = len(PIECE) * PIECES
+
+
+async def send_long_stream(asked: Asked, send: Send, gate: Gate) -> None:
+    """More than a connection can hold that is not read, once the gate is open."""
+    await send(STREAM_HEAD)
+    await gate.wait()
+    for _ in range(PIECES):
+        await send(chunk(PIECE))
+    await send(chunk(b""))
+
+
+def resident(proxy: Proxy) -> int:
+    """The bytes of memory that a proxy uses."""
+    status = Path(f"/proc/{proxy.process.pid}/status").read_text()
+    return 1024 * int(status.partition("VmRSS:")[2].split()[0])
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell a process's memory")
+def test_followers_that_read_nothing_share_one_copy_of_a_stream_and_get_all_of_it(
+    proxy: Proxy, upstream: Upstream
+) -> None:
+    gate = upstream.new_event()
+    upstream.handler = lambda asked, send: send_long_stream(asked, send, gate)
+    leader, *followers = (proxy.stream() for _ in range(7))
+    before = resident(proxy)
+    gate.open()
+    assert len(leader.read()) == LONG_BODY
+    assert proxy.stats()["coalesced"] == len(followers)
+    assert resident(proxy) - before < 2.5 * LONG_BODY
+    for follower in followers:
+        assert len(follower.read()) == LONG_BODY
+    assert len(upstream.asked) == 1
+
+
+COUNT = """
+import gc
+import weakref
+
+from mitmproxy import http
+
+from computer_use_cache.flights.flight import Flight
+
+alive = weakref.WeakSet()
+begin, follow = Flight.__init__, Flight.follow
+
+
+def begin_and_count(flight, key):
+    begin(flight, key)
+    alive.add(flight)
+
+
+def follow_and_tell(flight, is_alive):
+    follow(flight, is_alive)
+    print("a request follows", flush=True)
+
+
+Flight.__init__, Flight.follow = begin_and_count, follow_and_tell
+
+
+def request(flow):
+    if flow.request.path == "/flights":
+        gc.collect()
+        flow.response = http.Response.make(200, str(len(alive)))
+"""
+"""Answers with the number of flights in memory."""
+
+
+def test_a_follower_that_leaves_before_the_stream_begins_leaves_nothing(tmp_path: Path, upstream: Upstream) -> None:
+    script = tmp_path / "count.py"
+    script.write_text(COUNT)
+    gate = upstream.new_event()
+
+    async def held(asked: Asked, send: Send) -> None:
+        await gate.wait()
+        await send(STREAM_HEAD + b"".join(map(chunk, [*EVENTS, b""])))
+
+    upstream.handler = held
+    with running_proxy(tmp_path, upstream.url, "-s", str(script)) as proxy, ThreadPoolExecutor(1) as pool:
+        leader = pool.submit(proxy.chat, stream=True)
+        upstream.wait_for(1)
+        follower = http.client.HTTPConnection("127.0.0.1", proxy.port)
+        body, headers = json.dumps(chat_request(stream=True)), {"authorization": f"Bearer {FAKE_KEY}"}
+        follower.request("POST", "/v1/chat/completions", body, headers)
+        proxy.log.wait_for("a request follows")
+        follower.close()
+        proxy.log.wait_for("client disconnect")
+        gate.open()
+        assert leader.result().body == BODY
+        assert any(proxy.ask("GET", "/flights").body == b"0" for _ in range(100))

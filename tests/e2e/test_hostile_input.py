@@ -222,6 +222,25 @@ def test_what_is_sent_ahead_of_an_answer_is_bounded(proxy: Proxy, upstream: Upst
     gate.open()
 
 
+def peak_memory(proxy: Proxy) -> int:
+    """The most memory that the proxy has had, in bytes."""
+    status = Path(f"/proc/{proxy.process.pid}/status").read_text(encoding="ascii")
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024  # type: ignore[index]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells the memory of a process")
+@pytest.mark.parametrize("refused", ["two Hosts", "HTTP/1.2", "a head without end"])
+def test_what_follows_a_refused_head_is_dropped(proxy: Proxy, refused: str) -> None:
+    before = peak_memory(proxy)
+    with raw(proxy) as client:
+        client.send(REFUSED[refused])
+        assert (client.answer() or (0, b""))[0] >= 400
+        for _ in range(16):
+            client.send(b"x" * 2**22)
+    proxy.log.wait_for("client disconnect")
+    assert peak_memory(proxy) - before < 2**25, "64 MB were sent"
+
+
 def test_a_head_that_comes_byte_by_byte_holds_nobody_up(proxy: Proxy) -> None:
     data = head(POST, b"Content-Length: 2")
     with raw(proxy) as slow:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import ssl
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import h2.config
@@ -15,7 +16,7 @@ import h2.events
 import httpx
 import pytest
 
-from support import Asked, Upstream, chat_events, chat_request, completion, running_proxy
+from support import Asked, Send, Upstream, answer_chat, chat_events, chat_request, completion, running_proxy
 from tls import certificate
 
 EVENTS = chat_events("po", "ng")
@@ -96,3 +97,25 @@ def test_each_protocol_on_each_side(tmp_path: Path, client_speaks: str, upstream
     assert jsons[0].json() == completion("pong")
     assert len(provider.asked) == 2
     assert (failure.status_code, failure.json()["error"]["type"]) == (502, "upstream_error")
+
+
+def test_many_calls_of_one_connection_reach_an_http_1_upstream_at_the_same_time(tmp_path: Path) -> None:
+    provider, number = Upstream(certificate(tmp_path)), 20
+    gate = provider.new_event()
+
+    async def hold(asked: Asked, send: Send) -> None:
+        await gate.wait()
+        await answer_chat(asked, send)
+
+    provider.handler = hold
+    with (
+        contextlib.closing(provider),
+        running_proxy(tmp_path, provider.url, "--set", "ssl_insecure=true") as proxy,
+        client_of("HTTP/2") as client,
+        ThreadPoolExecutor(number) as pool,
+    ):
+        url = f"https://127.0.0.1:{proxy.port}/v1/chat/completions"
+        calls = [pool.submit(client.post, url, json=chat_request(f"call {call}"), timeout=60) for call in range(number)]
+        provider.wait_for(number)
+        gate.open()
+        assert [call.result().status_code for call in calls] == [200] * number

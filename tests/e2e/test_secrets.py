@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
+import zlib
 from pathlib import Path
 from typing import Any
 
+import brotli
 import pytest
+import zstandard
 
 import commands
 from credential_samples import TEXTS, VALUES
-from support import Asked, Send, Upstream, answer_chat, chat_request, completion, response, running_proxy
+from support import Asked, Send, Upstream, always, answer_chat, chat_request, chunk, completion, response, running_proxy
 
 # Assembled here, so that no file holds what looks like a credential.
 SECRETS = {
@@ -103,6 +107,45 @@ def test_a_word_in_the_place_of_a_key_is_left_in_answers(tmp_path: Path, upstrea
     with running_proxy(tmp_path, upstream.url, UPSTREAM_API_KEY="pong") as proxy:
         for _ in range(2):
             assert proxy.chat().json()["choices"][0]["message"]["content"] == "pong"
+
+
+ERROR = json.dumps({"error": {"message": f"bad key {SECRETS['operator']}, ask for another"}}).encode()
+CODINGS = {
+    "": lambda body: body,
+    "gzip": gzip.compress,
+    "br": brotli.compress,
+    "deflate": zlib.compress,
+    "zstd": zstandard.compress,
+    "rot13": lambda body: body,
+    "aes128gcm": lambda body: body,
+}
+UNKNOWN = ("rot13", "aes128gcm")
+FRAMINGS = {
+    "a length": lambda body: b"content-length: %d\r\n\r\n%s" % (len(body), body),
+    "chunks": lambda body: b"transfer-encoding: chunked\r\n\r\n" + chunk(body[:40]) + chunk(body[40:]) + chunk(b""),
+    "the connection's end": lambda body: b"connection: close\r\n\r\n" + body,
+}
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_no_client_sees_the_operators_key_in_an_error(tmp_path: Path, upstream: Upstream, framing: str) -> None:
+    upstream.keep_alive = framing != "the connection's end"
+    with running_proxy(tmp_path, upstream.url, UPSTREAM_API_KEY=SECRETS["operator"]) as proxy:
+        for coding, encode in CODINGS.items():
+            line = f"content-encoding: {coding}\r\n" if coding else ""
+            head = f"HTTP/1.1 401 X\r\ncontent-type: application/json\r\nx-request-id: 7\r\n{line}"
+            upstream.handler = always(head.encode() + FRAMINGS[framing](encode(ERROR)))
+            for method, path in (("POST", "/v1/chat/completions"), ("POST", "/v1/files"), ("GET", "/v1/models")):
+                sent = json.dumps(chat_request()).encode() if method == "POST" else None
+                answer = proxy.ask(method, path, sent, {"accept-encoding": coding or "identity"})
+                where = f"{method} {path}, {coding}: {answer}"
+                assert (answer.status, answer.headers["x-request-id"]) == (401, "7"), where
+                assert answer.cache == ("BYPASS" if path != "/v1/chat/completions" else "MISS"), where
+                assert "content-encoding" not in answer.headers, where
+                assert SECRETS["operator"].encode() not in answer.body, where
+                told = answer.json()["error"]["message"]
+                assert ("it is withheld" in told.lower()) == (coding in UNKNOWN), where
+                assert ("ask for another" in told) == (coding not in UNKNOWN), where
 
 
 async def repeat_the_prompt(asked: Asked, send: Send) -> None:

@@ -6,11 +6,15 @@ import asyncio
 import contextlib
 import http.client
 import json
+import socket
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from commands import free_port
 from support import (
     STREAM_HEAD,
     Answer,
@@ -31,6 +35,7 @@ from support import (
 CHAT = ("/v1/chat/completions", {"model": "m", "messages": [{"role": "user", "content": "x"}]})
 MESSAGES = ("/v1/messages", {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]})
 GEMINI = ("/v1beta/models/m:generateContent", {"contents": [{"parts": [{"text": "x"}]}]})
+FILES = "/v1/files"
 
 
 def kind_of_error(answer: Answer) -> tuple[int, Any]:
@@ -76,6 +81,19 @@ def test_an_upstream_that_is_silent_for_too_long_is_a_504(
         assert proxy.chat(stream=stream).status == 200, "the proxy is none the worse for it"
 
 
+def open_connection(proxy: Proxy) -> contextlib.closing[http.client.HTTPConnection]:
+    return contextlib.closing(http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20))
+
+
+def ask_over(connection: http.client.HTTPConnection, path: str = CHAT[0]) -> int:
+    """Ask over a connection that is to be kept; the answer's status."""
+    connection.request("POST", path, json.dumps(CHAT[1]), {"content-type": "application/json"})
+    answer = connection.getresponse()
+    assert answer.read()
+    assert connection.sock, "the connection is kept"
+    return answer.status
+
+
 @pytest.mark.parametrize("handler", [hang, hang_halfway])
 def test_after_a_504_the_connection_carries_the_answer_to_the_next_request(
     tmp_path: Path, upstream: Upstream, handler: Handler
@@ -83,31 +101,83 @@ def test_after_a_504_the_connection_carries_the_answer_to_the_next_request(
     upstream.handler = handler
     with (
         running_proxy(tmp_path, upstream.url, UPSTREAM_TIMEOUT_SECONDS="0.3") as proxy,
-        contextlib.closing(http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20)) as connection,
+        open_connection(proxy) as connection,
     ):
-        for expected in (504, 200):
-            connection.request("POST", CHAT[0], json.dumps(CHAT[1]), {"content-type": "application/json"})
-            assert connection.sock
-            port = connection.sock.getsockname()[1]
-            answer = connection.getresponse()
-            assert (answer.status, len(answer.read()) > 0) == (expected, True)
-            assert connection.sock, "the connection is kept"
-            assert connection.sock.getsockname()[1] == port, "the connection is the same one"
-            upstream.handler = answer_chat
+        assert ask_over(connection) == 504
+        upstream.handler = answer_chat
+        assert ask_over(connection) == 200
 
 
-def test_a_slow_upstream_that_keeps_sending_is_not_cut(tmp_path: Path, upstream: Upstream) -> None:
-    body = json.dumps(completion("pong")).encode()
+@pytest.mark.parametrize("path", [CHAT[0], FILES])
+def test_after_a_refused_connect_the_connection_carries_further_requests(tmp_path: Path, path: str) -> None:
+    port = free_port()
+    with running_proxy(tmp_path, f"http://127.0.0.1:{port}/v1") as proxy, open_connection(proxy) as connection:
+        assert [ask_over(connection, path) for _ in range(2)] == [502, 502]
+        with contextlib.closing(Upstream(port=port)):
+            assert ask_over(connection, path) == 200
 
+
+@contextlib.contextmanager
+def port_that_accepts_nothing() -> Iterator[int]:
+    """A port that ignores further clients: as many as it has room for already wait to be accepted."""
+    with contextlib.ExitStack() as sockets:
+        address = sockets.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0)).getsockname()
+        for _ in range(4):
+            waiting = sockets.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(address)
+        yield address[1]
+
+
+@pytest.mark.parametrize("path", [CHAT[0], FILES])
+def test_after_a_connect_that_timed_out_the_connection_carries_further_requests(tmp_path: Path, path: str) -> None:
+    with (
+        port_that_accepts_nothing() as port,
+        running_proxy(tmp_path, f"http://127.0.0.1:{port}/v1", UPSTREAM_TIMEOUT_SECONDS="0.3") as proxy,
+        open_connection(proxy) as connection,
+    ):
+        assert [ask_over(connection, path) for _ in range(2)] == [504, 504]
+
+
+WHOLE = response(json.dumps(completion("pong")).encode())
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        pytest.param([WHOLE[start : start + 100] for start in range(0, len(WHOLE), 100)], id="pieces"),
+        pytest.param([*[b"HTTP/1.1 100 Continue\r\n\r\n"] * 6, WHOLE], id="interim responses"),
+    ],
+)
+@pytest.mark.parametrize("path", [CHAT[0], FILES])
+def test_a_slow_upstream_that_keeps_sending_is_not_cut(
+    tmp_path: Path, upstream: Upstream, path: str, pieces: list[bytes]
+) -> None:
     async def slow(asked: Asked, send: Send) -> None:
-        whole = response(body)
-        for start in range(0, len(whole), 100):
-            await send(whole[start : start + 100])
+        for piece in pieces:
+            await send(piece)
             await asyncio.sleep(0.2)
 
     upstream.handler = slow
     with running_proxy(tmp_path, upstream.url, UPSTREAM_TIMEOUT_SECONDS="0.6") as proxy:
-        assert proxy.chat().body == body
+        assert proxy.post(path, CHAT[1]).json() == completion("pong")
+
+
+def test_a_slow_upload_that_goes_on_is_not_cut(tmp_path: Path, upstream: Upstream) -> None:
+    body = json.dumps(CHAT[1]).encode()
+
+    def slowly() -> Iterator[bytes]:
+        for start in range(0, len(body), 10):
+            yield body[start : start + 10]
+            time.sleep(0.2)
+
+    with (
+        running_proxy(tmp_path, upstream.url, UPSTREAM_TIMEOUT_SECONDS="0.6") as proxy,
+        open_connection(proxy) as connection,
+    ):
+        connection.request("POST", FILES, slowly(), {"content-length": str(len(body))})
+        assert connection.getresponse().status == 200
+    assert [asked.body for asked in upstream.asked] == [body]
 
 
 BROKEN: dict[str, bytes] = {

@@ -221,6 +221,23 @@ def test_messages_of_a_lane_wait_for_each_other_and_lanes_do_not(proxy: Proxy, u
     assert [asked.json()["input"][0]["content"] for asked in upstream.asked][-1] == "behind slow"
 
 
+def test_many_lanes_are_asked_at_the_same_time(proxy: Proxy, upstream: Upstream) -> None:
+    gate, good = upstream.new_event(), upstream.handler
+
+    async def hold(asked: Asked, send: Send) -> None:
+        await gate.wait()
+        await good(asked, send)
+
+    upstream.handler = hold
+    lanes = {f"lane {number}" for number in range(20)}
+    with websocket(proxy) as client:
+        for lane in lanes:
+            client.send(create(f"in {lane}", stream_id=lane))
+        upstream.wait_for(len(lanes))
+        gate.open()
+        assert {read(client)[-1]["stream_id"] for _ in lanes} == lanes
+
+
 def test_connections_to_the_upstream_are_used_again(proxy: Proxy, upstream: Upstream) -> None:
     before = sum("server connect" in line for line in list(proxy.log))
     with websocket(proxy) as client:

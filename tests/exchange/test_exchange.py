@@ -213,6 +213,36 @@ async def a_stream_that_has_ended_is_not_joined_but_served_when_it_is_stored(hou
     assert late.settle(serve, house.now).outcome is Outcome.HIT
 
 
+async def a_stream_too_large_to_store_reaches_its_followers_but_is_joined_no_more(house: House) -> None:
+    leader = house.asks(stream=True)
+    await leader.resolve()
+    await leader.begin_stream(200, 0.0, STREAM)
+    leader.feed(EVENTS[0], 0.1)
+    early = house.asks(stream=True)
+    join = await early.resolve()
+    assert isinstance(join, Join)
+    early.settle(join, house.now)
+    pieces = join.flight.tail()
+    assert await anext(pieces) == EVENTS[0]
+    leader.feed(b" " * 20_000_000, 0.2)
+    await house.answered(house.asks(stream=True))
+    for chunk in (*EVENTS[1:], b""):
+        leader.feed(chunk, 0.3)
+    result = leader.settle(await leader.on_response(Response(200, {}, b"", 9.0)), house.now)
+    assert result.storing == Skipped(Skip.TOO_LARGE, Skip.TOO_LARGE)
+    assert (b"".join([piece async for piece in pieces])).strip() == b"".join(EVENTS[1:]).strip()
+
+
+async def a_request_that_waits_for_a_stream_that_cannot_be_recorded_makes_its_own_call(house: House) -> None:
+    leader, [follower] = await followed(house, stream=True)
+    await leader.begin_stream(200, 0.0, STREAM)
+    leader.give_up(Skip.CODING)
+    assert isinstance(await follower, Forward)
+    exchange = follower.exchange  # type: ignore[attr-defined]
+    exchange.settle(await exchange.on_response(GOOD), house.now)
+    leader.settle(await leader.on_response(Response(200, {}, b"", 9.0)), house.now)
+
+
 async def a_stream_that_breaks_off_is_broken_for_its_followers(house: House) -> None:
     leader = house.asks(stream=True)
     await leader.resolve()
@@ -305,6 +335,8 @@ LIVES: list[Life] = [
     a_leader_that_the_cache_fails_releases_its_followers,
     a_stream_is_joined_while_it_runs,
     a_stream_that_has_ended_is_not_joined_but_served_when_it_is_stored,
+    a_stream_too_large_to_store_reaches_its_followers_but_is_joined_no_more,
+    a_request_that_waits_for_a_stream_that_cannot_be_recorded_makes_its_own_call,
     a_stream_that_breaks_off_is_broken_for_its_followers,
     a_batch_asks_for_what_is_not_known,
     a_batch_that_cannot_be_joined,

@@ -99,6 +99,52 @@ def test_a_slow_follower_misses_nothing() -> None:
     asyncio.run(scenario())
 
 
+def test_a_follower_that_is_behind_gets_pieces_of_a_limited_size() -> None:
+    async def scenario() -> None:
+        flight = streaming()
+        for _ in range(100):
+            flight.feed(bytes(10_000))
+        flight.feed(bytes(1_000_000))
+        flight.land(ENTRY)
+        received: list[bytes] = []
+        await collected(flight, received)
+        assert sum(map(len, received)) == 2_000_000
+        assert all(len(piece) < 80_000 for piece in received[:-1])
+
+    asyncio.run(scenario())
+
+
+def test_a_closed_flight_without_followers_keeps_nothing() -> None:
+    flight = streaming()
+    flight.feed(b"a")
+    flight.close()
+    assert flight._chunks == []
+    flight.feed(b"b")
+    assert flight._chunks == []
+
+
+def test_a_closed_flight_keeps_what_a_follower_has_yet_to_read_and_no_more() -> None:
+    async def scenario() -> None:
+        flight = streaming()
+        flight.feed(b"a")
+        fast, slow, gone = flight.tail(), flight.tail(), flight.tail()
+        assert await anext(fast) == await anext(slow) == b"a"
+        flight.close()
+        del gone
+        flight.feed(b"b")
+        assert await anext(fast) == b"b"
+        flight.feed(b"c")
+        assert flight._chunks == [b"b", b"c"]
+        assert [await anext(fast), await anext(slow)] == [b"c", b"bc"]
+        flight.feed(b"d")
+        assert flight._chunks == [b"d"]
+        flight.end_stream()
+        flight.land(Released.ALONE)
+        assert [[piece async for piece in tail] for tail in (fast, slow)] == [[b"d"], [b"d"]]
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("outcome", [Released.ALONE, Released.TOGETHER])
 def test_a_cut_stream_is_a_cut_for_its_followers_after_all_its_chunks(outcome: Released) -> None:
     async def scenario() -> None:

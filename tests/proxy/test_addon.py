@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from mitmproxy.http import HTTPFlow
+from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import tflow
 
 from computer_use_cache.proxy.addon import ComputerUseCache
@@ -20,14 +23,20 @@ with warnings.catch_warnings():
     from mitmproxy.test import taddons
 
 
-@pytest.fixture
-def addon(tmp_path: Path) -> Iterator[ComputerUseCache]:
+@contextmanager
+def running_addon(folder: Path) -> Iterator[ComputerUseCache]:
     addon = ComputerUseCache()
     with taddons.context(Proxyserver(), ProxyAuth(), loadcore=False) as context:
         context.master.addons.add(addon)
-        context.configure(addon, cache_dir=str(tmp_path))
+        context.configure(addon, cache_dir=str(folder))
         yield addon
         addon.done()
+
+
+@pytest.fixture
+def addon(tmp_path: Path) -> Iterator[ComputerUseCache]:
+    with running_addon(tmp_path) as addon:
+        yield addon
 
 
 def call_to_a_model() -> HTTPFlow:
@@ -55,3 +64,66 @@ def test_a_hook_ends_quietly_if_the_store_is_closed_while_it_waits(
         flow.response = None
     asyncio.run(getattr(addon, hook)(flow))
     assert addon._session is None
+
+
+@pytest.mark.parametrize("hook", ["responseheaders", "cache_slow_answer"])
+@pytest.mark.parametrize(("status", "is_streamed"), [(200, True), (401, False), (529, False)])
+def test_an_error_that_may_quote_the_operators_key_is_not_streamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: str, status: int, is_streamed: bool
+) -> None:
+    monkeypatch.setenv("UPSTREAM_API_KEY", "-".join(("operator", "0123456789abcdef")))
+    with running_addon(tmp_path) as addon:
+        flow = tflow.tflow(resp=True)
+        flow.client_conn.proxy_mode = ProxyMode.parse("reverse:http://127.0.0.1:9")
+        assert flow.response
+        flow.response.status_code = status
+        flow.response.stream = hook == "responseheaders"  # as mitmproxy's `stream_large_bodies` has it
+        asyncio.run(getattr(addon, hook)(flow))
+        assert bool(flow.response.stream) == is_streamed
+
+
+def test_counts_are_saved_while_the_store_is_maintained(
+    addon: ComputerUseCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = addon._session
+    assert session
+    maintaining, saved, gate = (threading.Event() for _ in range(3))
+    flush = session.shared.flush
+
+    def maintain() -> None:
+        maintaining.set()
+        gate.wait(10)
+
+    def counted_flush(now: float, *, is_last: bool = False) -> None:
+        flush(now, is_last=is_last)
+        if maintaining.is_set():
+            saved.set()
+
+    async def keep_up() -> None:
+        addon.running()
+        assert await asyncio.to_thread(saved.wait, 10)
+        gate.set()
+
+    monkeypatch.setattr(session.cache.store, "maintain", maintain)
+    monkeypatch.setattr(session.shared, "flush", counted_flush)
+    for name in ("_FLUSH_SECONDS", "_MAINTENANCE_SECONDS"):
+        monkeypatch.setattr(f"computer_use_cache.proxy.addon.{name}", 0.0)
+    asyncio.run(keep_up())
+
+
+def test_the_last_counts_are_saved_before_running_upkeep_is_waited_for(
+    addon: ComputerUseCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = addon._session
+    assert session
+    store, gate, saved = session.cache.store, threading.Event(), list[dict[str, float]]()
+
+    def interrupt() -> None:
+        saved.append(store.counts())
+        gate.set()
+
+    monkeypatch.setattr(store, "interrupt", interrupt)
+    session._keeper.submit(gate.wait, 10)
+    session.ledger.refused()
+    addon.done()
+    assert saved == [{"refusals": 1.0}]

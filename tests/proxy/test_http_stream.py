@@ -89,6 +89,9 @@ class Wire:
                 self.server = connection
                 connection.state = ConnectionState.OPEN
                 yield events.OpenConnectionCompleted(command, None)
+            case commands.CloseConnection(connection=connection):
+                connection.state = ConnectionState.CLOSED
+                yield events.ConnectionClosed(connection)
             case commands.RequestWakeup():
                 self.timers.append(command)
             case commands.StartHook():
@@ -129,3 +132,15 @@ def test_a_closed_connection_does_not_hold_its_last_request(without_collector: N
         wire.give(events.Wakeup(wire.timers.pop()))
     assert wire.sent[wire.context.client].endswith(b"{}")
     assert [request() for request in wire.requests] == [None]
+
+
+def test_connections_that_the_upstream_has_closed_are_forgotten() -> None:
+    wire = Wire()
+    for _ in range(20):
+        wire.give(events.DataReceived(wire.context.client, REQUEST))
+        wire.give(events.DataReceived(wire.server, RESPONSES["whole"]))
+        wire.server.state &= ~ConnectionState.CAN_READ
+        wire.give(events.ConnectionClosed(wire.server))
+    assert wire.sent[wire.context.client].count(b"200 OK") == 20
+    assert len(wire.layer.connections) <= 2
+    assert len(wire.layer._clients) <= 1

@@ -104,7 +104,7 @@ def test_without_botocore_the_error_says_what_to_install(monkeypatch: pytest.Mon
         return real(name, *arguments)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(RequestError, match=r"pip install 'computer-use-cache\[bedrock\]'"):
+    with pytest.raises(RequestError, match=r"pip install '\.\[bedrock\]'"):
         asyncio.run(sign_anew(flow(SIGNED), SETTINGS))
 
 

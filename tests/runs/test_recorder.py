@@ -12,8 +12,10 @@ from computer_use_cache.exchange.shared import Shared
 from computer_use_cache.formats import by_name
 from computer_use_cache.models import Outcome
 from computer_use_cache.run_models import Call, Run
+from computer_use_cache.runs import assignment, recorder
+from computer_use_cache.runs.assignment import MOST_JOINED
 from computer_use_cache.runs.conversation import head_of, opening_of
-from computer_use_cache.runs.recorder import MOST_JOINED, MOST_PENDING
+from computer_use_cache.runs.recorder import MOST_PENDING
 from credential_samples import token
 from exchange.house import START, House, failure
 from runs.chats import SYSTEM, chats, said
@@ -247,3 +249,98 @@ def test_calls_of_too_many_new_conversations_wait_for_the_next_flush_unless_it_i
     assert [len(names) for names in found] == [MOST_JOINED + is_last, MOST_JOINED + 1]
     assert found[1][0] == f"Buy {MOST_JOINED - 1} eggs"
     assert house.counted().unrecorded == 0
+
+
+@pytest.fixture
+def limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flush joins 20 runs, and 40 calls of new conversations may wait."""
+    monkeypatch.setattr(assignment, "MOST_JOINED", 20)
+    monkeypatch.setattr(recorder, "MOST_WAITING", 40)
+
+
+def flooded(house: House, number: int) -> None:
+    """New conversations begin and end with their first call."""
+    entry = next(house.store.entries())
+    for _ in range(number):
+        house.now += 0.001
+        plan = house.asks(messages=said(f"Buy {house.begun} eggs")).plan
+        house.shared.conclude_hit(plan, entry, house.now)
+
+
+def steps(house: House, name: str) -> list[int]:
+    """How many calls each run of that name has."""
+    log = house.store.run_log
+    return [len(log.calls(run.id)) for run in reversed(log.runs(9999)) if run.name == name]
+
+
+@pytest.mark.usefixtures("limits")
+@pytest.mark.parametrize("run", ["Buy milk", "nightly"])
+@pytest.mark.parametrize("has_body", [True, False])
+def test_calls_of_known_runs_are_recorded_at_once_while_new_conversations_wait(
+    house: House, run: str, has_body: bool
+) -> None:
+    headers = {"x-cache-run": run} if run == "nightly" else None
+    chats(house, said("Buy milk"), headers)
+    house.shared.flush(house.now)
+    entry, plan = next(house.store.entries()), house.asks(headers, messages=said("Buy milk")).plan
+    for flush in range(3):
+        flooded(house, 20 + 25)
+        house.shared.conclude_hit(plan if has_body else plan.without_bodies(), entry, house.now)
+        house.shared.flush(house.now)
+        assert steps(house, run) == [flush + 2]
+    assert house.counted().unrecorded == 3 * 25 - 40
+
+
+@pytest.mark.usefixtures("limits")
+def test_a_conversation_whose_run_must_wait_stays_in_order(house: House) -> None:
+    chats(house, said("Buy milk"))
+    chats(house, said("Buy milk", "Which?", "Whole"))
+    house.shared.flush(house.now)
+    flooded(house, 20)
+    entry = next(house.store.entries())
+    for messages in (said("Buy milk"), said("Buy milk", "Which?", "Whole"), said("Buy milk", "Which?", "Any")):
+        house.now += 1
+        house.shared.conclude_hit(house.asks(messages=messages).plan, entry, house.now)
+    house.shared.flush(house.now)
+    assert steps(house, "Buy milk") == [2]
+    house.shared.flush(house.now)
+    assert steps(house, "Buy milk") == [2, 3]
+
+
+@pytest.mark.usefixtures("limits")
+def test_a_hit_without_its_body_waits_with_the_one_that_had_it(house: House) -> None:
+    chats(house, said("Buy milk"))
+    house.shared.flush(house.now)
+    flooded(house, 20)
+    entry, plan = next(house.store.entries()), house.asks(messages=said("Buy bread")).plan
+    for known in (plan, plan.without_bodies()):
+        house.now += 1
+        house.shared.conclude_hit(known, entry, house.now)
+    for _ in range(2):
+        house.shared.flush(house.now)
+    assert (steps(house, "Buy milk"), steps(house, "Buy bread")) == ([1], [2])
+
+
+def test_one_flush_hashes_a_limited_amount_of_text(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    chats(house, said("Buy milk"))
+    chats(house, said("Buy bread"))
+    house.shared.flush(house.now)
+    monkeypatch.setattr(assignment, "_MOST_HASHED", 1)
+    entry = next(house.store.entries())
+    for text in ("Buy milk", "Buy bread"):
+        house.shared.conclude_hit(house.asks(messages=said(text)).plan, entry, house.now)
+    for expected in ([2], [1]), ([2], [2]):
+        house.shared.flush(house.now)
+        assert (steps(house, "Buy milk"), steps(house, "Buy bread")) == expected
+
+
+@pytest.mark.usefixtures("limits")
+def test_a_known_run_that_was_removed_is_begun_anew_at_once_in_a_flood(house: House) -> None:
+    chats(house, said("Buy milk"))
+    house.shared.flush(house.now)
+    entry, plan = next(house.store.entries()), house.asks(messages=said("Buy milk")).plan
+    house.store.run_log.clear()
+    flooded(house, 20)
+    house.shared.conclude_hit(plan, entry, house.now)
+    house.shared.flush(house.now)
+    assert steps(house, "Buy milk") == [1]

@@ -23,7 +23,7 @@ from pathlib import Path
 import diskcache
 import pytest
 
-from computer_use_cache.errors import StoreError
+from computer_use_cache.errors import StoreClosed, StoreError
 from computer_use_cache.models import Entry, RequestRecord
 from computer_use_cache.store.base import KEPT_MISSES, NEAR_CANDIDATES, NEWEST_OF_PART, Choice, Store
 from computer_use_cache.store.disk import DiskStore
@@ -173,6 +173,27 @@ def test_probing_leaves_no_trace(store: Store) -> None:
     store.probe()
     assert store.counts() == {}
     assert store.size().entries == 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Interrupting(Choice):
+    """Chooses everything, and interrupts the store."""
+
+    interrupt: Callable[[], None] = lambda: None
+
+    def __call__(self, entry: Entry) -> bool:
+        self.interrupt()
+        return True
+
+
+def test_work_that_is_interrupted_stops_and_says_so(store: Store) -> None:
+    for number in range(20):
+        store.put(entry(number), None)
+    with pytest.raises(StoreClosed):
+        store.clear(Interrupting(interrupt=store.interrupt))
+    for work in (store.clear, store.maintain):
+        with pytest.raises(StoreClosed):
+            work()
 
 
 def test_many_threads_use_one_store(store: Store) -> None:

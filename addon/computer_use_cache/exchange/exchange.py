@@ -194,10 +194,21 @@ class Exchange:
         assert self.recorder
         if chunk:
             self.recorder.feed(chunk, now)
-        if self.lead and chunk:
+        if self.lead is None:
+            return
+        if self.recorder.given_up:
+            self.lead.close()
+        if chunk:
             self.lead.flight.feed(chunk)
-        elif self.lead:
+        else:
             self.lead.flight.end_stream()
+
+    def give_up(self, reason: Skip) -> None:
+        """Pass the rest of the stream on without recording it."""
+        assert self.recorder
+        self.recorder.give_up(reason)
+        if self.lead:
+            self.lead.close()
 
     @property
     def may_be_stale(self) -> bool:

@@ -21,6 +21,8 @@ async def follow(
     flight, forward = decision.flight, Forward(decision.absent)
     flight.follow(is_here)
     begun = await flight.begun()
+    if isinstance(begun, Stream) and flight.is_closed:
+        return Again.AGAIN
     if isinstance(begun, Stream) and flight.has_ended:
         # The stream may have ended before this request was sent, so the store decides whether it is an answer.
         await flight.landed()

@@ -37,10 +37,19 @@ class Lead:
             self._flights.withdraw(self.flight)
         return self.flight.is_wanted
 
+    def close(self) -> None:
+        """Let no further request wait for this call, here or in another proxy: its answer will not be stored."""
+        self._flights.withdraw(self.flight)
+        self.flight.close()
+        self._end_lease()
+
     def release(self) -> None:
         """Land the flight and give back the lease, after the answer was stored. A second call changes nothing."""
         try:
             self._flights.land(self.flight, self.landing)
         finally:
-            if self._lease:
-                self._leases.end(self._lease)
+            self._end_lease()
+
+    def _end_lease(self) -> None:
+        if self._lease:
+            self._leases.end(self._lease)

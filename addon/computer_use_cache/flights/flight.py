@@ -10,8 +10,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from enum import Enum
+from weakref import WeakSet
 
 from computer_use_cache.models import Entry, Response, Shape
+
+_PIECE_SIZE = 64 * 1024
+"""A follower that is behind gets chunks joined until they have this size. Without a limit, every slow follower would
+have a copy of all that it has not read."""
 
 
 class Released(Enum):
@@ -46,6 +51,13 @@ class StreamCut(Exception):
     """The leader's stream ended before its answer was complete."""
 
 
+@dataclass(eq=False, slots=True, weakref_slot=True)
+class _Place:
+    """How many of the chunks that are kept a follower has read."""
+
+    position: int = 0
+
+
 class Flight:
     """One upstream call for all requests of one key."""
 
@@ -55,6 +67,10 @@ class Flight:
         self._chunks: list[bytes] = []
         self.has_ended = False
         """Whether the upstream has ended its stream cleanly, so that followers have all of it."""
+        self.is_closed = False
+        """Whether nobody may join the stream any more, because the cache does not keep it."""
+        self._places: WeakSet[_Place] = WeakSet()
+        """Where the followers that read the stream are. A follower that is gone has no place."""
         self._landing: Landing | None = None
         self._changed: asyncio.Event | None = None
         """Set at the next change. Created only when a follower waits for one: most streams have no followers."""
@@ -76,9 +92,16 @@ class Flight:
         self._wake()
 
     def feed(self, chunk: bytes) -> None:
-        """The leader received a chunk. All chunks are kept, so that followers can join at any time."""
+        """The leader received a chunk. Until the flight is closed, all are kept: followers can join at any time."""
         self._chunks.append(chunk)
+        if self.is_closed:
+            self._let_go()
         self._wake()
+
+    def close(self) -> None:
+        """Let nobody join any more, and from here on keep only the chunks that a follower still has to read."""
+        self.is_closed = True
+        self._let_go()
 
     def end_stream(self) -> None:
         """The upstream ended its stream properly."""
@@ -132,20 +155,43 @@ class Flight:
             except TimeoutError:
                 return
 
-    async def tail(self) -> AsyncIterator[bytes]:
-        """The chunks so far, joined, then each as it arrives; raises StreamCut if the upstream breaks off."""
-        position = 0
+    def tail(self) -> AsyncIterator[bytes]:
+        """The chunks so far, joined, then each as it arrives; raises StreamCut if the upstream breaks off.
+
+        A flight that is closed cannot be read from its beginning any more.
+        """
+        assert not self.is_closed
+        place = _Place()
+        self._places.add(place)
+        return self._read(place)
+
+    async def _read(self, place: _Place) -> AsyncIterator[bytes]:
         while True:
             landing = self._landing
-            if position < len(self._chunks):
-                backlog, position = b"".join(self._chunks[position:]), len(self._chunks)
-                yield backlog
+            if place.position < len(self._chunks):
+                yield self._next_piece(place)
             elif landing is None:
                 await self._change().wait()
             elif self.has_ended or isinstance(landing, Entry):
                 return
             else:
                 raise StreamCut
+
+    def _next_piece(self, place: _Place) -> bytes:
+        """The chunks that the follower has not had, joined, up to the size of a piece."""
+        first, size = place.position, 0
+        while place.position < len(self._chunks) and size < _PIECE_SIZE:
+            size += len(self._chunks[place.position])
+            place.position += 1
+        return b"".join(self._chunks[first : place.position])
+
+    def _let_go(self) -> None:
+        """Forget the chunks that every follower has read."""
+        read = min((place.position for place in self._places), default=len(self._chunks))
+        if read:
+            del self._chunks[:read]
+            for place in self._places:
+                place.position -= read
 
 
 class Flights:

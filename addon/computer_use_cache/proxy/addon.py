@@ -18,12 +18,12 @@ from mitmproxy.proxy.layer import NextLayer
 from mitmproxy.proxy.layers.http import HTTPMode
 from mitmproxy.tls import ClientHelloData
 
-from computer_use_cache.errors import CacheError, RequestError, SettingError, StoreError
+from computer_use_cache.errors import RequestError, SettingError, StoreError
 from computer_use_cache.exchange.failure_log import FailureLog
 from computer_use_cache.network import Proxies
 from computer_use_cache.proxy import flows, forwarding, interception, modes, replayer, responses
 from computer_use_cache.proxy.client_layer import FastHttpLayer
-from computer_use_cache.proxy.connections import Connections
+from computer_use_cache.proxy.connections import Connections, raise_upstream_limit
 from computer_use_cache.proxy.fast_path.conversation import Search
 from computer_use_cache.proxy.fast_path.eligibility import needs_flows
 from computer_use_cache.proxy.fast_path.lookup import FastPath
@@ -36,14 +36,14 @@ from computer_use_cache.proxy.shutdown import drain
 from computer_use_cache.proxy.signing import sign_anew
 from computer_use_cache.proxy.ui.annotations import Inspector
 from computer_use_cache.proxy.ui.commands import Commands
+from computer_use_cache.proxy.upkeep import import_once, repeat
 from computer_use_cache.setting_values import Samples, Switch
 from computer_use_cache.settings import Settings
-from computer_use_cache.units import counted
 
 logger = logging.getLogger(__name__)
 
 _FLUSH_SECONDS = 1.0
-_FLUSHES_PER_MAINTENANCE = 60
+_MAINTENANCE_SECONDS = 60.0
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
@@ -96,32 +96,21 @@ class ComputerUseCache:
     async def _keep_up(self) -> None:
         await modes.rebind(ctx.master.addons.get("proxyserver"), ctx.options.listen_host)
         if self._session:
-            await self._import_once(self._session)
-        flushes, upkeep = 0, FailureLog("upkeep")
-        while True:
-            await asyncio.sleep(_FLUSH_SECONDS)
-            self._is_fast_path_open = None
-            if self._session is None:
-                continue
-            try:
-                await self._session.write(self._session.shared.flush, time.time())
-                flushes += 1
-                if flushes % _FLUSHES_PER_MAINTENANCE == 0:
-                    await self._session.upkeep(self._session.cache.store.maintain)
-            except Exception as error:
-                upkeep.failed(error)
-            else:
-                upkeep.worked()
+            await import_once(self._session)
+        # Side by side: maintaining a large store may take minutes, and the counts must be saved meanwhile.
+        await asyncio.gather(
+            repeat(_FLUSH_SECONDS, self._flush, FailureLog("saving the counts")),
+            repeat(_MAINTENANCE_SECONDS, self._maintain, FailureLog("upkeep")),
+        )
 
-    async def _import_once(self, session: Session) -> None:
-        try:
-            done = await session.write(session.import_once)
-        except CacheError as error:
-            logger.warning("CACHE_DB_PATH was not imported: %s", error)
-        else:
-            if done:
-                imported = counted(done.kept, "entry", "entries")
-                logger.info("imported %s of CACHE_DB_PATH, skipped %s", imported, done.skipped or "none")
+    async def _flush(self) -> None:
+        self._is_fast_path_open = None
+        if self._session:
+            await self._session.write(self._session.shared.flush, time.time())
+
+    async def _maintain(self) -> None:
+        if self._session:
+            await self._session.upkeep(self._session.cache.store.maintain)
 
     def done(self) -> asyncio.Task[None] | None:
         """Close the store. When mitmproxy ends, it awaits the returned task, so running exchanges finish first."""
@@ -196,6 +185,7 @@ class ComputerUseCache:
         await replayer.next_chunk(feed)
 
     def client_connected(self, client: Client) -> None:
+        raise_upstream_limit(ctx.master.addons.get("proxyserver"), client)
         if self._session and not modes.is_allowed(client, loopback=self._session.loopback):
             client.error = "this proxy only serves its own machine"
 

@@ -19,10 +19,8 @@ from mitmproxy.connection import Connection
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 
+from computer_use_cache.proxy.backpressure import MOST_UNSENT
 from computer_use_cache.proxy.http.layer import CacheHttpLayer
-
-_MOST_UNSENT = 64 * 1024
-"""Bytes that may wait for a slow client to read them. With more, the upstream is read at the client's pace."""
 
 
 class CacheConnectionHandler(ProxyConnectionHandler):
@@ -97,7 +95,7 @@ class _Upstream(asyncio.Protocol):
         self._layer = None if upstream.tls else handler.find_layer()
 
     def data_received(self, data: bytes) -> None:
-        if not self._is_awaited or self._client.is_closing() or self._client.get_write_buffer_size() > _MOST_UNSENT:
+        if not self._is_awaited or self._client.is_closing() or self._client.get_write_buffer_size() > MOST_UNSENT:
             self._following.data_received(data)
             return
         try:

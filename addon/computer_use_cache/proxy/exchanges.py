@@ -218,10 +218,14 @@ class FlowExchanges:
             running.marks_end = responses.marks_end(flow.response)
             if streaming.shape_of(flow.response, running.exchange.plan) not in (None, Shape.JSON):
                 await streaming.pass_on(flow, flow.response, running.exchange, running.started, self._settings)
+        if responses.may_quote_key(flow, flow.response, self._settings):
+            flow.response.stream = False  # not even if mitmproxy's `stream_large_bodies` asks for it
 
     async def slow_answer(self, flow: http.HTTPFlow, response: http.Response) -> None:
-        """Stream a slow answer to the client, unless it must be complete first: it answers part of a batch, or is a
-        failure that an expired entry may replace."""
+        """Stream a slow answer to the client, unless it must be complete first: it answers part of a batch, is a
+        failure that an expired entry may replace, or is an error that may quote the operator's key."""
+        if responses.may_quote_key(flow, response, self._settings):
+            return
         running = self._running.get(flow.id)
         if running is None:
             response.stream = True
@@ -256,7 +260,9 @@ class FlowExchanges:
 
     async def _answer_whole(self, flow: http.HTTPFlow, response: http.Response, running: _Running) -> None:
         exchange = running.exchange
-        with contextlib.suppress(ValueError):  # a body that does not decode is passed on unchanged, and is not stored
+        # A body that does not decode is passed on unchanged, and is not stored. TypeError: a coding that mitmproxy
+        # misunderstands.
+        with contextlib.suppress(ValueError, TypeError):
             response.decode()
         if exchange.batch and not exchange.batch.is_whole:
             flow.request.content = exchange.plan.forward  # what the client sent, for people who look at the flow
@@ -285,6 +291,7 @@ class FlowExchanges:
 
     async def error(self, flow: http.HTTPFlow) -> None:
         """The upstream failed, or the client left."""
+        self._replayer.forget(flow)
         running, passing = self._running.get(flow.id), self._passing.pop(flow.id, None)
         result = _UNKNOWN
         try:

@@ -11,7 +11,7 @@ from computer_use_cache.formats import FORMATS
 from computer_use_cache.keys import upstream
 from computer_use_cache.models import QUERY_CREDENTIALS
 from computer_use_cache.proxy.flows import format_of, is_addressed_to_proxy, lower_headers, path_and_query
-from computer_use_cache.proxy.responses import without_key
+from computer_use_cache.proxy.responses import mask_key
 from computer_use_cache.setting_values import BaseUrl
 from computer_use_cache.settings import Settings
 
@@ -142,8 +142,8 @@ def forget_credentials(flow: http.HTTPFlow, settings: Settings) -> None:
         assert isinstance(before, http.HTTPFlow)
         _forget_callers(before)
         flow._backup = before.get_state()
-    if flow.response and (body := flow.response.raw_content):
-        flow.response.raw_content = without_key(body, settings)
+    if flow.response:
+        mask_key(flow, flow.response, settings)
 
 
 def _forget_callers(flow: http.HTTPFlow) -> None:

@@ -16,7 +16,7 @@ from computer_use_cache.exchange.result import Result, of_hit
 from computer_use_cache.flights.flight import Flight, Stream, StreamCut
 from computer_use_cache.formats import aws_events
 from computer_use_cache.models import Entry, Outcome, Response, Shape
-from computer_use_cache.proxy import cache_headers, flows, responses
+from computer_use_cache.proxy import backpressure, cache_headers, flows, responses
 from computer_use_cache.proxy.http.owner import Feed
 from computer_use_cache.settings import Settings
 
@@ -40,6 +40,10 @@ class Replayer:
     def feed_of(self, flow: http.HTTPFlow) -> Feed | None:
         """The feed of a flow's answer, handed out once."""
         return self._feeds.pop(flow.id, None)
+
+    def forget(self, flow: http.HTTPFlow) -> None:
+        """Drop the body of an answer that will not be sent: its client has left."""
+        self._feeds.pop(flow.id, None)
 
     def serve(self, flow: http.HTTPFlow, plan: Plan, entry: Entry, pieces: Sequence[bytes], result: Result) -> None:
         """Answer with an entry in the shape that the plan asks for; `pieces` are the body."""
@@ -89,7 +93,7 @@ class Replayer:
         responses.delimit(flow.request, response)
         cache_headers.tell(flow, response, result, self._settings)
         flows.answer(flow, response)
-        self._feeds[flow.id] = Feed(pieces)
+        self._feeds[flow.id] = Feed(flow.client_conn.id, pieces)
 
 
 def _headers(plan: Plan, entry: Entry, result: Result) -> dict[str, str]:
@@ -102,7 +106,8 @@ def _headers(plan: Plan, entry: Entry, result: Result) -> dict[str, str]:
 
 
 async def next_chunk(feed: Feed) -> None:
-    """Wait for a feed's next chunk."""
+    """Wait until the client has room for a feed's next chunk, and for the chunk."""
+    await backpressure.client_reads(feed.client_id)
     try:
         feed.chunk = await anext(feed.pieces)
     except StopAsyncIteration:

@@ -10,10 +10,10 @@ from computer_use_cache import formats
 from computer_use_cache.cache.lookup import OFFLINE_MISS
 from computer_use_cache.errors import RequestError
 from computer_use_cache.exchange.result import Result
-from computer_use_cache.formats.base import Json, dump
+from computer_use_cache.formats.base import Format, Json, dump
 from computer_use_cache.keys import upstream
 from computer_use_cache.proxy import cache_headers
-from computer_use_cache.proxy.flows import answer, path_and_query
+from computer_use_cache.proxy.flows import answer, is_addressed_to_proxy, path_and_query
 from computer_use_cache.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -30,19 +30,56 @@ def without_key(body: bytes, settings: Settings) -> bytes:
     return body.replace(key, b"*" * len(key)) if len(key) >= _SHORTEST_KEY else body
 
 
+def may_quote_key(flow: http.HTTPFlow, response: http.Response, settings: Settings) -> bool:
+    """Whether an answer is an error that may quote the operator's key. Such an answer is not streamed, so that the key
+    is masked wherever it is."""
+    is_sent = is_addressed_to_proxy(flow) and len(settings.upstream_api_key) >= _SHORTEST_KEY
+    return is_sent and response.status_code >= 400
+
+
+def mask_key(flow: http.HTTPFlow, response: http.Response, settings: Settings) -> None:
+    """Mask the operator's key in a complete answer."""
+    if response.raw_content and may_quote_key(flow, response, settings):
+        try:
+            response.decode()
+        except (ValueError, TypeError):
+            _withhold_body(flow, response, settings)
+    if response.raw_content:
+        response.raw_content = without_key(response.raw_content, settings)
+
+
+def _withhold_body(flow: http.HTTPFlow, response: http.Response, settings: Settings) -> None:
+    """Replace the body of an error that does not decode: the key may be in it. The status and the other headers say
+    what a client needs for its retries."""
+    coding = response.headers.pop("content-encoding")
+    logger.warning("an upstream's error does not decode as %r; its body is withheld", coding)
+    message = (
+        f"The upstream's error does not decode as {coding!r}. It is withheld because it may quote the proxy's key."
+    )
+    error = RequestError(response.status_code, message)
+    instead = json_response(error.status, _error_format(flow, settings).error(error))
+    response.headers["content-type"] = instead.headers["content-type"]
+    response.content = instead.content
+
+
 def refuse(flow: http.HTTPFlow, error: RequestError, settings: Settings) -> None:
     """Answer with an error in the form of the API that was asked, or of OpenAI's if the request is for none."""
-    path, _ = path_and_query(flow)
-    below = upstream.split("", upstream.resolve(settings.upstream_base_url, path), settings.upstream_base_url)[1]
-    format = formats.of_client(path, below, {name.lower() for name in flow.request.headers})
+    format = _error_format(flow, settings)
     if error.code == OFFLINE_MISS and error.status != 504:
         error = RequestError(format.offline_status, error.message, code=error.code)
     response = json_response(error.status, format.error(error))
     response.headers.update(format.error_headers(error))
     if error.code == OFFLINE_MISS:
-        logger.info("offline miss: %s %s: %s", flow.request.method, path, error.message)
+        logger.info("offline miss: %s %s: %s", flow.request.method, path_and_query(flow)[0], error.message)
         response.headers["x-should-retry"] = "false"  # otherwise the SDKs wait and retry
     answer(flow, response)
+
+
+def _error_format(flow: http.HTTPFlow, settings: Settings) -> Format:
+    """The API whose errors the client reads."""
+    path, _ = path_and_query(flow)
+    below = upstream.split("", upstream.resolve(settings.upstream_base_url, path), settings.upstream_base_url)[1]
+    return formats.of_client(path, below, {name.lower() for name in flow.request.headers})
 
 
 def upstream_error(flow: http.HTTPFlow, status: int, why: str) -> RequestError:

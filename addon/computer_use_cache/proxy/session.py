@@ -93,15 +93,19 @@ class Session:
         return await _run(self._student, partial(function, *arguments, **named))
 
     def close(self) -> None:
-        """Finish pending writes, save the counts and close the store."""
+        """Finish pending writes, save the counts, interrupt upkeep and close the store."""
         self.exchanges.close()
         self.loaded.close()
         self.shared.studies.close()
         self._student.shutdown(wait=True)
         self._writer.shutdown(wait=True)
+        try:
+            self.shared.flush(time.time(), is_last=True)  # first, because this process may be killed soon
+        except StoreError as error:
+            logger.warning("the last counts were not saved: %s", error)
+        self.cache.store.interrupt()
         self._keeper.shutdown(wait=True)
         try:
-            self.shared.flush(time.time(), is_last=True)
             self.cache.store.close()
         except StoreError as error:
             logger.warning("the store was not closed cleanly: %s", error)

@@ -40,15 +40,13 @@ def tee(
     exchange: Exchange, decode: Decoder | None, other: Callable[[bytes], Chunks] | None
 ) -> Callable[[bytes], Chunks]:
     """The callable for `flow.response.stream`; `other` is the one that was there before."""
-    recorder = exchange.recorder
-    assert recorder
 
     def keep(chunk: bytes) -> None:
         try:
             exchange.feed(chunk, time.monotonic())
         except Exception:
             logger.exception("the cache failed; the stream goes on unrecorded")
-            recorder.give_up(Skip.STORE)
+            exchange.give_up(Skip.STORE)
 
     def pass_on(sent: bytes) -> Chunks:
         chunk = sent
@@ -57,7 +55,7 @@ def tee(
                 chunk = decode(sent)
             except Exception as error:
                 logger.warning("a chunk cannot be decoded: %s", error)
-                recorder.give_up(Skip.CODING)
+                exchange.give_up(Skip.CODING)
                 return ()
         if sent and not chunk:
             return ()  # nothing decoded yet: an empty chunk would end a chunked body

@@ -18,6 +18,12 @@ from computer_use_cache.runs.conversation import Head, Opening, opening_of
 PAUSE_SECONDS = 1800.0
 """A longer pause ends a run, except the run of a command."""
 _MOST_REMEMBERED = 4096
+MOST_JOINED = 60
+"""How many runs one flush joins. Each takes half a millisecond, in which the interpreter has no time for answers."""
+_MOST_READ = 1_000_000
+"""How many characters of new openings one flush reads: 25 ms for prose."""
+_MOST_HASHED = 4_000_000
+"""How many characters one flush hashes to recognise conversations: 10 ms."""
 
 
 type OnRecorded = Callable[[str, int | None], object]
@@ -34,6 +40,11 @@ class Settled(NamedTuple):
     on_recorded: OnRecorded | None = None
     inexact: Plan | None = None
     """The request, if it was a hit on an entry that was recorded for other pixels."""
+
+    @property
+    def asked(self) -> str:
+        """The key of the question."""
+        return self.call.asked
 
 
 @dataclass(slots=True)
@@ -56,26 +67,48 @@ class Assignment:
         self._own_run = own_run
         self._joined = BoundedMemory[str, _Joined](_MOST_REMEMBERED)
         self._openings = BoundedMemory[bytes, Opening](_MOST_REMEMBERED)
-        self._left = math.inf
-        """How many more runs may be joined."""
-        self._unread = math.inf
-        """How many more openings may be read."""
+        self._unjoined: float = 0
+        """How many more runs may be joined in this flush."""
+        self._unread: float = 0
+        """How many more characters of openings may be read."""
+        self._unhashed: float = 0
+        """How many more characters may be hashed."""
+        self._gone = frozenset[str]()
+        """Runs that turned out to be gone in this flush."""
+        self._held = set[str]()
+        """Keys and labels of calls that must wait for the next flush. Later calls of the same conversations wait with
+        them."""
         self._by_key = BoundedMemory[str, tuple[Opening, bool]](MOST_SEEN)
         """By key, because the fast path may know a hit without its body."""
 
-    def renew(self, limit: float) -> None:
-        """Let this many openings be read and runs be joined from now on, because each takes some time."""
-        self._left = self._unread = limit
+    def renew(self, *, is_last: bool) -> None:
+        """A flush begins. Its work is bounded, unless it `is_last`."""
+        limits = (math.inf,) * 3 if is_last else (MOST_JOINED, _MOST_READ, _MOST_HASHED)
+        self._unjoined, self._unread, self._unhashed = limits
+        self._held.clear()
+        self._gone = frozenset()
 
-    def admits(self, route: Route, head: Head | None) -> bool:
+    def admits(self, route: Route, head: Head | None, asked: str) -> bool:
         """Whether the run of a call can be looked for now. If its conversation is new, its opening is read, which is
         slow: call this before the store is locked for `run_of`."""
-        if head is None or self._own_run or route.controls.run or self._openings.get(head.digest):
+        if self._own_run or route.controls.run:
             return True
-        if self._unread <= 0:
-            return False
-        self._unread -= 1
-        self._opening_of(head)
+        is_admitted = self._is_read(head) if head else asked not in self._held
+        if not is_admitted:
+            self._held.add(asked)
+        return is_admitted
+
+    def _is_read(self, head: Head) -> bool:
+        """Whether the opening of a conversation is known or can be read now."""
+        if not head.is_hashed:
+            if self._unhashed <= 0:
+                return False
+            self._unhashed -= head.size
+        if self._openings.get(head.digest) is None:
+            if self._unread <= 0:
+                return False
+            self._unread -= max(head.size, _MOST_READ / MOST_JOINED)  # else more would be read than may be joined
+            self._opening_of(head)
         return True
 
     def run_of(self, settled: Settled) -> str | None:
@@ -90,22 +123,30 @@ class Assignment:
             id = self._join(_label("conversation", client, opening.digest), opening.title, at, begins=begins)
         else:
             last = self._joined.get(client, at)
-            id = last.id if last else self._join(_label("other", client), settled.call.format, at)
+            id = (
+                last.id
+                if last and last.id not in self._gone
+                else self._join(_label("other", client), settled.call.format, at)
+            )
         if id:
             self._joined.put(client, _Joined(id, at, False), at + PAUSE_SECONDS)
         return id
 
-    def forget(self) -> None:
-        """Forget which runs were joined, because one of them is gone."""
-        self._joined.clear()
+    def forget(self, gone: frozenset[str]) -> None:
+        """Have these runs be joined anew, at once: they were removed, but their calls need not wait for new ones."""
+        self._gone = gone
+        self._unjoined = max(self._unjoined, len(gone))
 
     def _join(self, label: str, name: str, at: float, *, begins: bool = False) -> str | None:
         """The id of the run with this label; if it must be added, its name will be `name`, without credentials."""
+        if label in self._held:
+            return None
         known = self._joined.get(label, at)
-        if known is None or known.is_continued == begins:
-            if self._left <= 0:
+        if known is None or known.is_continued == begins or known.id in self._gone:
+            if self._unjoined <= 0:
+                self._held.add(label)
                 return None
-            self._left -= 1
+            self._unjoined -= 1
             run = Run(id=new_id(at), name=name, began=at, ended=at)
             id = self._cache.store.run_log.join_run(run, label, at - PAUSE_SECONDS, begins=begins)
             known = _Joined(id, at, not begins)

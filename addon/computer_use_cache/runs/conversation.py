@@ -34,6 +34,16 @@ class Head(msgspec.Struct, frozen=True, dict=True):
         """A digest of its exact texts. It is computed once, although a call may wait through several flushes."""
         return _hashed(self.format, self.body).digest()
 
+    @property
+    def is_hashed(self) -> bool:
+        """Whether the digest has been computed."""
+        return "digest" in self.__dict__
+
+    @cached_property
+    def size(self) -> int:
+        """How many characters the digest covers."""
+        return sum(min(len(text), _COUNTED_CHARS) for text in walking.texts(self.body))
+
 
 class Opening(NamedTuple):
     """The beginning of a conversation: a digest, and a title for people."""

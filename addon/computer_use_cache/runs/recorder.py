@@ -1,16 +1,15 @@
 """Records the calls of runs: in memory first, then in the store, in the writer thread.
 
-Recording costs a request one append. Under a flood, calls wait for a later flush; those that find no room are dropped
-and counted.
+Recording costs a request one append. In a flood of new conversations their calls wait for a later flush, while those of
+known runs are recorded. Calls that find no room are dropped and counted.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import math
 from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,9 +33,8 @@ if TYPE_CHECKING:
 MOST_PENDING = 2000
 """Between two flushes, which are a second apart. No agent makes this many calls; a load test does."""
 
-MOST_JOINED = 25
-"""Runs that one flush joins. A call that joins one takes twenty times as long to record as the next call of the run,
-and the interpreter has no time for answers meanwhile."""
+MOST_WAITING = 1000
+"""Calls of new conversations that may wait for a later flush. They take no place from calls of known ones."""
 
 
 class _Hit(NamedTuple):
@@ -78,6 +76,7 @@ class Recorder:
         self._call_log = call_log
         self._assignment = Assignment(cache, own_run)
         self._pending: deque[_Hit | Settled] = deque()
+        self._waiting = list[_Hit | Settled]()
         self._dropped = 0
         self._unstored = 0
         """Calls of the current flush that are lost if it fails."""
@@ -101,12 +100,13 @@ class Recorder:
     def flush(self, *, is_last: bool = False) -> None:
         """Move the calls into the store, except those that must wait for the next flush, unless this `is_last`. If that
         raises StoreError, they are lost, and counted."""
-        self._assignment.renew(math.inf if is_last else MOST_JOINED)
+        self._assignment.renew(is_last=is_last)
         dropped, self._dropped = self._dropped, 0
-        self._unstored = 0
+        ready = self._ready()
+        self._unstored = len(ready)
         stored = list[_Stored]()
         try:
-            settled = [_settled_hit(each) if isinstance(each, _Hit) else each for each in self._ready()]
+            settled = [_settled_hit(each) if isinstance(each, _Hit) else each for each in ready]
             for inexact in filter(None, (each.inexact for each in settled)):
                 with contextlib.suppress(FormatError):  # it cannot be audited, but its call still counts
                     self._cache.store.put_request(inexact.key, hit_record(self._cache, inexact))
@@ -114,27 +114,27 @@ class Recorder:
                 stored = self._stored_together(settled)
                 self._unstored = sum(each.step is None for each in stored)
         finally:
+            dropped += len(self._waiting[MOST_WAITING:])
+            del self._waiting[MOST_WAITING:]
             if dropped + self._unstored:
                 self._ledger.unrecorded(dropped + self._unstored)
             self._announce(stored, dropped)
 
-    def _ready(self) -> Iterator[_Hit | Settled]:
-        """Take the pending calls, up to the first that must wait for the next flush."""
-        for _ in range(len(self._pending)):
-            each = self._pending.popleft()
-            self._unstored += 1
-            if not self._assignment.admits(each.route, each.head):
-                self._unstored -= 1
-                self._pending.appendleft(each)
-                return
-            yield each
+    def _ready(self) -> list[_Hit | Settled]:
+        """Take the calls whose run can be looked for now. The others wait for the next flush."""
+        calls = self._waiting + [self._pending.popleft() for _ in range(len(self._pending))]
+        ready, self._waiting = list[_Hit | Settled](), []
+        for each in calls:
+            is_admitted = self._assignment.admits(each.route, each.head, each.asked)
+            (ready if is_admitted else self._waiting).append(each)
+        return ready
 
     def _stored_together(self, settled: Sequence[Settled]) -> list[_Stored]:
         """Store calls in their runs. Those whose run has been removed, or is full, join another."""
         with self._cache.store.run_log.together():
             stored = self._store(settled)
             if rejected := [each for each in stored if each.is_rejected]:
-                self._assignment.forget()
+                self._assignment.forget(frozenset(each.run for each in rejected))
                 stored = [each for each in stored if not each.is_rejected]
                 stored += self._store([each.settled for each in rejected])
         return stored
@@ -147,7 +147,7 @@ class Recorder:
                 by_run[run].append(each._replace(call=_redacted(each.call)))
             else:
                 self._unstored -= 1
-                self._pending.append(each)
+                self._waiting.append(each)
         stored = list[_Stored]()
         for id, members in by_run.items():
             steps = self._cache.store.run_log.add_calls(id, [one.call for one in members])

@@ -219,6 +219,9 @@ class Store(EntryStore, RequestLog, Counters, Protocol):
     def leases(self) -> Leases | None:
         """The leases of a store that several proxies share; None for a store with a single user."""
 
+    def interrupt(self) -> None:
+        """Have a running `clear` or `maintain` raise StoreClosed after its present transaction. Then `close` it."""
+
     def close(self) -> None:
         """Release files and connections. The store cannot be used afterwards."""
 

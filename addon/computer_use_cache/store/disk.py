@@ -272,6 +272,13 @@ class DiskStore:
             for name in names:
                 counters.delete(name)
 
+    def interrupt(self) -> None:
+        for database in self._shards:
+            database.interrupt()
+        self._media.interrupt()
+        for file in (self._requests, self.run_log):
+            file.interrupt()
+
     def close(self) -> None:
         self._copies.clear()  # they hold connections
         self._requests.close()

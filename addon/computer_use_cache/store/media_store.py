@@ -47,6 +47,10 @@ class Media:
         self._database.cull()
         self._database.remove_orphans()
 
+    def interrupt(self) -> None:
+        """As `Database.interrupt`."""
+        self._database.interrupt()
+
     def close(self) -> None:
         """Release the files."""
         with self._database.use() as media:

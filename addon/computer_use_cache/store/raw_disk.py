@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import diskcache
@@ -15,6 +16,10 @@ class RawDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
 
     A value's file is named after its key, so that a file without a row can be recognised.
     """
+
+    def __init__(self, directory: str, **settings: Any) -> None:
+        super().__init__(directory, **settings)
+        self._thread = threading.local()
 
     def put(self, key: str) -> tuple[str, bool]:
         if type(key) is not str:
@@ -34,6 +39,25 @@ class RawDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
     def filename(self, key: str = "", value: Any = None) -> tuple[str, str]:
         name = os.path.join(key[:2], key[2:4], f"{key}-{os.urandom(8).hex()}.val")
         return name, os.path.join(self._directory, name)
+
+    def remove(self, file_path: str) -> None:
+        postponed: list[str] | None = getattr(self._thread, "postponed", None)
+        if postponed is None:
+            super().remove(file_path)
+        else:
+            postponed.append(file_path)
+
+    @contextlib.contextmanager
+    def removing_last(self) -> Iterator[None]:
+        """Postpones what this thread removes to the end of the `with`. If the block fails, the files stay: the rollback
+        of its transaction brings their rows back."""
+        postponed = self._thread.postponed = list[str]()
+        try:
+            yield
+        finally:
+            self._thread.postponed = None
+        for file_path in postponed:
+            super().remove(file_path)
 
     def _write(self, full_path: str, iterator: Iterable[bytes], mode: str, encoding: str | None = None) -> Any:
         try:

@@ -288,6 +288,9 @@ class RedisStore:
         with self._servers.at(_COUNTERS) as server:
             server.hdel(_COUNTERS, *names)
 
+    def interrupt(self) -> None:
+        self._servers.interrupt()
+
     def close(self) -> None:
         self._servers.close()
 

@@ -20,7 +20,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from computer_use_cache.errors import StoreDown, StoreError
+from computer_use_cache.errors import StoreClosed, StoreDown, StoreError
 from computer_use_cache.store.redis_map import UNKNOWN, Server, map_of, shard_of
 from computer_use_cache.store.redis_outages import Outages
 from computer_use_cache.store_url import StoreUrl
@@ -58,6 +58,7 @@ class Servers:
             "protocol": 2,
         }
         self._map = map_of(parsed, options)
+        self._is_interrupted = False
         self.prefixes = self._map.prefixes
         self.prefix_of_runs = self._map.prefix_of_runs
         self.reads_replicas = parsed.reads_replicas
@@ -73,6 +74,8 @@ class Servers:
     @contextlib.contextmanager
     def at(self, name: str) -> Iterator[Any]:
         """The client of the server that has `name`. The block fails with StoreErrors."""
+        if self._is_interrupted:
+            raise StoreClosed
         server = self._find(name)
         with self._failures(self._outages, server):
             yield server.client
@@ -161,6 +164,10 @@ class Servers:
             self._map.refresh(failed)
             self._outages.end_replaced()
             self._replica_outages.end_replaced()
+
+    def interrupt(self) -> None:
+        """Have every further call of a primary raise StoreClosed."""
+        self._is_interrupted = True
 
     def close(self) -> None:
         self._map.close()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import random
 import sqlite3
 import threading
@@ -20,10 +19,12 @@ from typing import Any, NamedTuple
 
 import diskcache
 
+from computer_use_cache.errors import StoreClosed
 from computer_use_cache.store.raw_disk import RawDisk
 from computer_use_cache.store.read_only import ReadOnlyCache, can_only_be_read
 from computer_use_cache.store.space import rows_at_once, trim_log
 from computer_use_cache.store.sqlite_failures import FAILURES, failures, is_corrupt
+from computer_use_cache.store.sqlite_file import make_private
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ SELECT rowid, key, mode, filename, value FROM Cache WHERE rowid < ? AND {_ALIVE}
 _TAGGED = f"SELECT key, store_time FROM Cache WHERE tag = ? AND {_ALIVE} ORDER BY store_time DESC LIMIT ?"  # noqa: S608
 _TAG_INDEX = "CREATE INDEX IF NOT EXISTS Cache_tag_time ON Cache (tag, store_time) WHERE tag IS NOT NULL"
 """diskcache's own index of tags would hold a row for every value without one."""
+_EXPIRED = "SELECT rowid, filename FROM Cache WHERE expire_time < ? ORDER BY expire_time LIMIT 100"
 _OLDEST = "SELECT rowid, filename FROM Cache ORDER BY store_time LIMIT ?"
 _LAST = "SELECT rowid, filename FROM Cache ORDER BY rowid DESC LIMIT ?"
 _LAST_ROW = 2**63 - 1
@@ -92,6 +94,7 @@ class Database:
         self._tagged = tagged
         self._settings = settings
         self._lock = threading.Lock()
+        self._is_interrupted = False
         self._number = 0
         """That of the file, if it can be written."""
         # In random order, so that proxies which run only for minutes still visit every folder between them.
@@ -153,6 +156,7 @@ class Database:
         """All keys and values, the last stored first, a few at a time. The database may change meanwhile."""
         below = _LAST_ROW
         while True:
+            self._check_interrupted()
             with self.use() as cache:
                 rows = cache._con.execute(_WALK, (below, time.time())).fetchall()
                 found = [(key, _fetched(cache, *stored)) for _, key, *stored in rows]
@@ -179,7 +183,7 @@ class Database:
         """Store values in one transaction. Returns how many replaced another. Each has a key, a value, the seconds for
         which it is kept (None: forever), and a tag ("": none)."""
         replaced = 0
-        with self.use() as cache, cache.transact():
+        with self.use() as cache, cache.disk.removing_last(), cache.transact():
             for key, value, keep_seconds, tag in items:
                 # A row keeps its place when it is overwritten. Deleted first, rows stay in the order of their storing.
                 replaced += bool(cache.delete(key))
@@ -209,14 +213,16 @@ class Database:
 
     def cull(self) -> None:
         """Remove what has expired, then what was stored first until the rest is within `size_limit`."""
+        while self._delete(_EXPIRED, (time.time(),)):
+            pass
         with self.use() as cache:
-            cache.expire()
             while (volume := cache.volume()) > cache.size_limit and (rows := len(cache)):
                 surplus, most = volume - cache.size_limit, min(self.rows_at_once * volume // rows, BYTES_DELETED)
                 if not self._delete(_OLDEST, (max(min(surplus, most) * rows // volume, 1),)):
                     return
 
     def _delete(self, chosen: str, arguments: Sequence[Any]) -> int:
+        self._check_interrupted()
         with self.use() as cache:
             with cache.transact():
                 rows = cache._con.execute(chosen, arguments).fetchall()
@@ -237,6 +243,14 @@ class Database:
             with contextlib.suppress(FileNotFoundError):  # its row may be gone by now, and the file with it
                 if path != named and path.stat().st_mtime < limit:
                     path.unlink()
+
+    def interrupt(self) -> None:
+        """Have work that takes many transactions raise StoreClosed before its next one."""
+        self._is_interrupted = True
+
+    def _check_interrupted(self) -> None:
+        if self._is_interrupted:
+            raise StoreClosed
 
     # -- failures
 
@@ -267,16 +281,6 @@ class Database:
         logger.warning(
             "the database %s is corrupt (%s): moved to %s and replaced by an empty one", self._folder, why, aside
         )
-
-
-def make_private(path: Path) -> None:
-    """Create a database's file, if it is new, readable by its owner only: SQLite gives its other files the same mode.
-
-    An existing file must not be opened and closed here: closing releases the locks of everyone in this process who uses
-    it (POSIX), and another process would then delete the log they write to.
-    """
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _fetched(cache: Any, mode: int, filename: Any, value: Any) -> Any:

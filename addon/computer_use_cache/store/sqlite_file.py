@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from computer_use_cache.errors import StoreError
+from computer_use_cache.errors import StoreClosed, StoreError
 from computer_use_cache.store.read_only import Reader, can_only_be_read
 from computer_use_cache.store.space import trim_log
-from computer_use_cache.store.sqlite import make_private
 from computer_use_cache.store.sqlite_failures import is_corrupt
 
 logger = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ class SqliteFile:
         self._tables = tables
         self._content = content
         self._lock = threading.RLock()
+        self._is_interrupted = False
         self._reader = Reader(path, tables) if can_only_be_read(path) else None
         with self._lock, self._failures():
             try:
@@ -104,6 +105,8 @@ class SqliteFile:
             if database.in_transaction:
                 yield database
                 return
+            if self._is_interrupted:
+                raise StoreClosed
             database.execute("BEGIN IMMEDIATE")
             try:
                 yield database
@@ -128,7 +131,21 @@ class SqliteFile:
         with self._use() as database:
             trim_log(database, self._path)
 
+    def interrupt(self) -> None:
+        """Have every further transaction raise StoreClosed, the next one of running work first."""
+        self._is_interrupted = True
+
     def close(self) -> None:
         """Release the file."""
         with self._use() as database:
             database.close()
+
+
+def make_private(path: Path) -> None:
+    """Create a database's file, if it is new, readable by its owner only: SQLite gives its other files the same mode.
+
+    An existing file must not be opened and closed here: closing releases the locks of everyone in this process who uses
+    it (POSIX), and another process would then delete the log they write to.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))

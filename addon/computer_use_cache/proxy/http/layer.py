@@ -101,11 +101,16 @@ class CacheHttpLayer(HttpLayer):
     def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
         if isinstance(event, events.Start) and self.context.client.alpn not in (b"h2", b"h3"):
             self.connections[self.context.client] = self.make_server()
-        if isinstance(event, events.Wakeup) and event.command is self._watch:
-            self._watch = None
-            yield from self._end_silent_streams()
-        else:
-            yield from super()._handle_event(event)
+        match event:
+            case events.Wakeup() if event.command is self._watch:
+                self._watch = None
+                yield from self._end_silent_streams()
+            case events.ConnectionClosed() if self._is_forgotten(event.connection):
+                pass
+            case _:
+                yield from super()._handle_event(event)
+        if isinstance(event, (events.ConnectionClosed, events.OpenConnectionCompleted)):
+            self._forget_closed_upstreams()
         yield from self._keep_watch()
 
     def register_connection(self, command: RegisterHttpConnection) -> CommandGenerator[None]:
@@ -116,6 +121,25 @@ class CacheHttpLayer(HttpLayer):
             above._handle_event = client.handle_event  # type: ignore[method-assign]
             yield from self.event_to_child(above, events.Start())
         yield from super().register_connection(command)
+
+    def _forget_closed_upstreams(self) -> None:
+        """Drop the upstream connections that nothing uses any more.
+
+        mitmproxy keeps each one for as long as the client stays connected. One that could not be opened would even
+        fail all later requests to the same upstream.
+        """
+        opening = (command for command in self.command_sources if isinstance(command, commands.OpenConnection))
+        used: set[Connection] = {self.context.client, *self.waiting_for_establishment}
+        used |= {command.connection for command in opening}
+        used |= {stream.context.server for stream in self.streams.values()}
+        for connection in tuple(self.connections):
+            if connection.state is ConnectionState.CLOSED and connection not in used:
+                del self.connections[connection]
+                self._clients.pop(connection, None)
+
+    def _is_forgotten(self, connection: Connection) -> bool:
+        """Whether this is the end of a connection that was dropped after it had been told to close."""
+        return connection.state is ConnectionState.CLOSED and connection not in self.connections
 
     def passed_on(self, upstream: Connection, received: bytes) -> bytes | None:
         """What to send to the client for chunks of a streamed answer; None for everything that is not plain chunks.
@@ -192,7 +216,8 @@ class WebsocketLayer(CacheHttpLayer):
 
     def get_connection(self, event: GetHttpConnection, *, reuse: bool = True) -> CommandGenerator[None]:
         # Several requests may be under way. mitmproxy only expects that of HTTP/2, and would share a busy connection.
-        busy = [stream.context.server for stream in self.streams.values()]
+        # One that has just been opened is meant for the request that had it opened.
+        busy = {*self.waiting_for_establishment, *(stream.context.server for stream in self.streams.values())}
         suitable = (one for one in self.connections if event.connection_spec_matches(one))
         idle = next((one for one in suitable if one.connected and one not in busy), None)
         if idle is None:

@@ -25,9 +25,10 @@ FOREIGN = "cache_foreign"
 
 @dataclass(slots=True)
 class Feed:
-    """The pieces of an answer that an addon streams. `chunk` is the next one, None at the end; `cut` is set if the
-    answer was broken off."""
+    """The pieces of an answer that an addon streams to a client. `chunk` is the next one, None at the end; `cut` is set
+    if the answer was broken off."""
 
+    client_id: str
     pieces: AsyncIterator[bytes]
     chunk: bytes | None = None
     cut: bool = False

@@ -74,6 +74,8 @@ class CacheHttp1Server(CacheHttp1Connection, Http1Server):
 
     def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
         if isinstance(event, events.DataReceived):
+            if self._is_refused:
+                return
             inside = self._inside_body(len(event.data))
             if inside:
                 yield ReceiveHttp(RequestData(self.stream_id, event.data[:inside]))
@@ -81,14 +83,18 @@ class CacheHttp1Server(CacheHttp1Connection, Http1Server):
                     return
                 event = events.DataReceived(self.conn, event.data[inside:])
         yield from super()._handle_event(event)
-        if len(self.buf) <= _MOST_UNREAD or self.state == self.passthrough:
+        if len(self.buf) <= _MOST_UNREAD or self.state in (self.passthrough, self.done):
             return
-        if self.state == self.done:
-            self.buf.maybe_extract_at_most(len(self.buf))
-        elif self.state == self.read_headers:
+        if self.state == self.read_headers:
             yield from self._give_up(431, "The request's headers are too large.")
         else:
             yield from self._give_up(400, "More was sent than can be waited for.")
+
+    @property
+    def _is_refused(self) -> bool:
+        """Whether the connection was refused: whatever the client still sends is dropped. A tunnel that the other side
+        has half-closed still carries data."""
+        return self.state != self.passthrough and not self.conn.state & ConnectionState.CAN_WRITE
 
     def _inside_body(self, length: int) -> int:
         """How many of the bytes that come next belong to a body of known length. They are passed on uncopied; h11 would
@@ -176,4 +182,5 @@ class CacheHttp1Server(CacheHttp1Connection, Http1Server):
             response.headers["connection"] = "close"
             yield commands.SendData(self.conn, http1.assemble_response(response))
         yield commands.CloseTcpConnection(self.conn, half_close=True)
+        self.buf.maybe_extract_at_most(len(self.buf))
         self.state = self.done

@@ -20,6 +20,7 @@ from mitmproxy.proxy.layers.http import (
     ErrorCode,
     GetHttpConnection,
     HttpErrorHook,
+    HttpEvent,
     HttpResponseHook,
     HttpStream,
     RequestHeaders,
@@ -80,16 +81,17 @@ class CacheStream(HttpStream):
         self._handshake: http.Request | None = None
         """A copy of a request for another protocol, from before the addon points it at its upstream."""
         self.heard_upstream: float | None = None
-        """When the upstream was asked or last sent something (Unix seconds); None while nothing is expected of it."""
+        """When the upstream was asked, was last sent a piece of the request, or last sent something (Unix seconds);
+        None while nothing is expected of it."""
         self._is_forwarded = False
         """Whether the upstream call has begun. Before that, a client that leaves takes nothing from its followers: one
         of them makes the call. This connection could not make it any more."""
 
     def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
-        if isinstance(event, (ResponseHeaders, ResponseData)) and FOREIGN not in self.flow.metadata:
-            self.heard_upstream = time.time()
-        elif isinstance(event, (ResponseEndOfMessage, ResponseProtocolError)):
+        if isinstance(event, (ResponseEndOfMessage, ResponseProtocolError)):
             self.heard_upstream = None
+        elif isinstance(event, HttpEvent) and self.heard_upstream is not None:
+            self.heard_upstream = time.time()
         match event:
             case RequestHeaders() if "upgrade" in event.request.headers:
                 self._handshake = event.request.copy()
@@ -155,6 +157,10 @@ class CacheStream(HttpStream):
         if expectation := self.flow.metadata.pop(_EXPECTATION, None):
             self.flow.request.headers["expect"] = expectation
         yield from super().start_request_stream()
+        if self.client_state == self.state_errored and self.server_state == self.state_done:
+            # The upstream could not be reached, and the client has been told. The rest of the body is dropped.
+            self.client_state = self.state_done
+            yield from self.flow_done()
 
     def make_server_connection(self) -> CommandGenerator[bool]:
         """As mitmproxy's, through the proxy that the environment names for this host, unless the mode names one."""

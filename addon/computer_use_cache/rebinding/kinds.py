@@ -74,6 +74,9 @@ _PROCESS_ENDS = (
     r"(?: with\b| by\b| due\b|[^\w\s]|\s*(?m:$)))"
 )
 """What is said of a process: `Process 350 finished orders` is about orders."""
+_SERVICES = frozenset(
+    ("1433", "1521", "3306", "5432", "5672", "6379", "9092", "9200", "11211", "27017")  # databases, caches and queues
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +128,29 @@ def _is_commit(text: str) -> bool:
 
 
 def _is_hex_id(text: str) -> bool:
-    """Whether hex digits are an id; those of forty characters name a commit or another of Git's objects."""
-    return len(text) != 40 and not text.isdigit() and not text.isalpha() and text in (text.lower(), text.upper())
+    """Whether hex digits are an id. Forty of them name a commit or another of Git's objects, sixty are a line of what
+    `xxd -p` prints, and text in hex is content."""
+    is_mixed = not text.isdigit() and not text.isalpha() and text in (text.lower(), text.upper())
+    return is_mixed and len(text) not in (40, 60) and not _is_text_in_hex(text)
+
+
+def _is_text_in_hex(text: str) -> bool:
+    try:
+        decoded = bytes.fromhex(text).decode()
+    except ValueError:
+        return False
+    return all(character.isprintable() or character.isspace() for character in decoded)
+
+
+def _is_no_service(port: str) -> bool:
+    """Whether a port is not one by which a service is known, whatever host it is on."""
+    return port not in _SERVICES
 
 
 _BUILT_IN = (
     Kind("content", (
-        rf"\b(?:sha-?\d*|md5|digest|checksum|integrity|commit|tree|blob|parent){_SEPARATOR}[-:]?([0-9a-f]{{16,128}})\b",
+        r"(?:\b|_)(?:sha-?\d*|md5|digest|checksum|hash|fingerprint|etag|integrity|commit|tree|blob|parent)"
+        r"""["'`*\\]{0,4}\s?(?:[:=>]|is|was)?\s?["'`*\\]{0,4}[-:]?([0-9a-f]{16,128})\b""",
         r"\b([0-9a-f]{2}(?::[0-9a-f]{2}){3,})\b",
     ), ignore_case=True, is_value=None),
     Kind("uuid", (r"(?:\b|_)([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(?:\b|_)",), numbered=True,
@@ -164,7 +183,7 @@ _BUILT_IN = (
     Kind("port", (rf"\b(?:listening|running|serving|started|available) (?:on|at) port{_SEPARATOR}(\d{{5}})\b",),
          labelled=True, ignore_case=True, is_value=_is_ephemeral),
     Kind("port", (r"(?:\b(?:localhost|127\.0\.0\.1|0\.0\.0\.0)|\[::1?\]):(\d{4,5})\b",), labelled=True,
-         ignore_case=True),
+         ignore_case=True, is_value=_is_no_service),
     Kind("duration", (  # a whole number of seconds or minutes is somebody's: a timeout, a length, a time to cook
         rf"{_TOOK}{_SEPARATOR}(\d+(?:\.\d+)?)\s?{_BELOW_SECONDS}\b",
         rf"{_TOOK}{_SEPARATOR}(\d+\.\d+)\s?{_SECONDS}\b",
@@ -224,6 +243,10 @@ class Kinds:
 
     def find(self, text: bytes) -> Iterator[tuple[int, int, Kind]]:
         """Where the values occur in UTF-8 text: start, end, kind; in order, none inside another."""
+        return (found for found in self.scan(text) if found[2].is_value)
+
+    def scan(self, text: bytes) -> Iterator[tuple[int, int, Kind]]:
+        """Where the values occur, and what is known never to be one."""
         finder, teller = self._patterns
         at = 0
         while found := finder.search(text, at):
@@ -233,9 +256,7 @@ class Kinds:
                 continue
             start, end = told.span(told.lastindex)
             kind = self._groups[told.lastindex - 1][0]
-            if kind.is_value is None:
-                continue
-            if kind.is_value(text[start:end].decode("utf-8", "replace")):
+            if kind.is_value is None or kind.is_value(text[start:end].decode("utf-8", "replace")):
                 yield start, end, kind
             else:
                 at = found.start() + 1  # it may hold a value of another kind

@@ -185,9 +185,19 @@ def _spans(blob: bytes, calls: Sequence[_Span], bindings: Bindings, kinds: Kinds
     """All values in order, without overlaps. Bindings win over calls and calls over kinds, then the longer over the
     shorter."""
     bound = [_Span(*found) for found in bindings.find(blob)]
-    found = [_Span(start, end, kind.name) for start, end, kind in kinds.find(blob)]
-    known = _apart(bound, calls, found)
+    known = _apart(bound, calls, _recognised(blob, kinds))
     return _apart(known, list(_echoes(blob, known, kinds)))
+
+
+def _recognised(blob: bytes, kinds: Kinds) -> list[_Span]:
+    """What the kinds recognise, except what is repeated as content: a checksum and what it is compared with."""
+    scanned = list(kinds.scan(blob))
+    contents = {blob[start:end].lower() for start, end, kind in scanned if kind.is_value is None}
+    return [
+        _Span(start, end, kind.name)
+        for start, end, kind in scanned
+        if kind.is_value and blob[start:end].lower() not in contents
+    ]
 
 
 def _apart(*groups: Sequence[_Span]) -> list[_Span]:

@@ -98,6 +98,43 @@ def test_a_part_that_raises_does_not_fail_the_request(tmp_path: Path, upstream: 
         assert not [header for header in asked.headers if header.startswith("x-cache")]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cache.cache:Cache.plan",
+        "cache.policy:read_controls",
+        "cache.cache:Cache.conceal",
+        "proxy.exchanges:Exchange",
+        "exchange.exchange:Exchange.resolve",
+        "exchange.exchange:Exchange.result",
+        "diagnosis.near_miss:study",
+        "proxy.helper_routes:HelperRoutes.answer",
+    ],
+)
+def test_a_part_that_raises_sends_nothing_upstream_that_may_not_go_there(
+    tmp_path: Path, upstream: Upstream, name: str
+) -> None:
+    script = tmp_path / "break.py"
+    script.write_text(BREAK.format(name=name))
+    with running_proxy(tmp_path, upstream.url, "-s", str(script), CACHE_MODE="offline") as proxy:
+        answer = proxy.chat()
+        assert (answer.status, answer.headers["x-should-retry"]) == (404, "false")
+        assert "CACHE_MODE=offline lets nothing go upstream" in answer.json()["error"]["message"]
+        proxy.log.wait_for("broken on purpose")
+    assert upstream.asked == []
+
+
+def test_a_part_that_raises_does_not_lift_what_a_request_forbids(tmp_path: Path, upstream: Upstream) -> None:
+    script = tmp_path / "break.py"
+    script.write_text(BREAK.format(name="cache.cache:Cache.plan"))
+    with running_proxy(tmp_path, upstream.url, "-s", str(script)) as proxy:
+        assert proxy.chat(headers={"x-cache-mode": "offline"}).status == 404
+        assert proxy.chat(headers={"cache-control": "only-if-cached"}).status == 504
+        assert proxy.chat(headers={"x-cache-mode": "nonsense"}).status == 400
+        assert upstream.asked == []
+        assert proxy.chat().status == 200
+
+
 def test_a_route_of_the_cache_that_fails_is_never_asked_of_the_upstream(tmp_path: Path, upstream: Upstream) -> None:
     script = tmp_path / "break.py"
     script.write_text(BREAK.format(name="proxy.local_routes:LocalRoutes._answer"))

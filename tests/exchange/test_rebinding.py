@@ -279,6 +279,32 @@ def test_a_normalised_value_is_rebound_or_refused_and_never_served_stale(
     run(tmp_path, life, CACHE_NORMALIZE=rules)
 
 
+@pytest.mark.parametrize(
+    ("store", "present", "outcome"),
+    [
+        pytest.param(True, FIRST, Outcome.HIT, id="nothing moved"),
+        pytest.param(True, SECOND, Outcome.MISS, id="the provider keeps the other run's history"),
+        pytest.param(False, SECOND, Outcome.HIT, id="the provider keeps nothing"),
+    ],
+)
+def test_an_answer_that_the_provider_keeps_is_not_served_for_another_normalised_value(
+    tmp_path: Path, store: bool, present: str, outcome: Outcome
+) -> None:
+    async def life(house: House) -> None:
+        def asks(folder: str) -> Exchange:
+            return house.begins("/responses", {"model": "m", "input": f"use {folder}", "store": store}, {})
+
+        item = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "done"}]}
+        body = {"id": "resp_1", "object": "response", "status": "completed", "model": "m", "output": [item]}
+        answer = Response(200, {"content-type": "application/json"}, json.dumps(body).encode(), 1.0)
+        await results(house, asks(FIRST), answer)
+        result = await results(house, asks(present), answer)
+        assert result.outcome is outcome
+        assert outcome is Outcome.HIT or "the provider keeps the answer" in reason(result)
+
+    run(tmp_path, life, CACHE_NORMALIZE="tmp-paths")
+
+
 # -- credentials
 
 

@@ -76,6 +76,20 @@ def test_an_entry_that_came_just_before_the_lease_is_found_and_the_lease_given_b
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
+def test_a_lease_is_given_back_if_the_last_look_fails(leases: Any, error: type[BaseException]) -> None:
+    async def find() -> None:
+        raise error
+
+    async def scenario() -> None:
+        with pytest.raises(error):
+            await LeaseHolder(leases, 60).find_or_lead("key", find)
+        while leases.take("key", "another") != "another":
+            await asyncio.sleep(0)
+
+    asyncio.run(asyncio.wait_for(scenario(), 30))
+
+
 def test_nobody_waits_longer_than_its_patience(leases: Any) -> None:
     leases.take("key", "another")
     assert asyncio.run(LeaseHolder(leases, 0.1).find_or_lead("key", finds())) is None

@@ -14,7 +14,10 @@ from mitmproxy.http import HTTPFlow
 from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import tflow
 
+from computer_use_cache.exchange.forking import Forking
+from computer_use_cache.models import Request
 from computer_use_cache.proxy.addon import ComputerUseCache
+from computer_use_cache.run_models import Fork
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -64,6 +67,25 @@ def test_a_hook_ends_quietly_if_the_store_is_closed_while_it_waits(
         flow.response = None
     asyncio.run(getattr(addon, hook)(flow))
     assert addon._session is None
+
+
+def test_a_call_before_a_fork_is_refused_if_the_cache_fails_before_it_has_a_plan(
+    addon: ComputerUseCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Request) -> None:
+        raise RuntimeError("broken on purpose")
+
+    session = addon._session
+    assert session
+    monkeypatch.setattr(session.cache, "plan", broken)
+    session.exchanges.forking = Forking([Fork(after=1, run="r2")], is_new=True)
+    before, after = call_to_a_model(), call_to_a_model()
+    for flow in (before, after):
+        flow.request.method, flow.response = "POST", None
+        asyncio.run(addon.request(flow))
+    assert before.response
+    assert b"fork --from lets nothing go upstream" in (before.response.content or b"")
+    assert after.response is None
 
 
 @pytest.mark.parametrize("hook", ["responseheaders", "cache_slow_answer"])

@@ -107,9 +107,7 @@ def read_controls(headers: Mapping[str, str], settings: Settings) -> Controls:
         bypass=_requested_bypass(headers, mode),
         read_ban=_ban("no-cache", directives) or (_mode_source(headers, mode) if mode is Mode.REFRESH else ""),
         write_ban=_ban("no-store", directives) or ("" if mode in _STORING_MODES else _mode_source(headers, mode)),
-        upstream_ban=_mode_source(headers, mode)
-        if mode is Mode.OFFLINE
-        else (ONLY_IF_CACHED if "only-if-cached" in directives else ""),
+        upstream_ban=upstream_ban(headers, settings),
         max_age=int(max_age) if re.fullmatch(r"[0-9]{1,12}", max_age) else None,
         stale_seconds=_stale_seconds(mode, directives, settings),
         ttl=_whole(headers, "x-cache-ttl", 0),
@@ -120,6 +118,14 @@ def read_controls(headers: Mapping[str, str], settings: Settings) -> Controls:
         bindings=_bindings(headers, settings),
         reject=_rejected_key(headers, mode),
     )
+
+
+def upstream_ban(headers: Mapping[str, str], settings: Settings) -> str:
+    """What forbids sending a request with these headers upstream, "" if nothing does. Raises RequestError (400)."""
+    mode = _mode(headers, settings)
+    if mode is Mode.OFFLINE:
+        return _mode_source(headers, mode)
+    return ONLY_IF_CACHED if "only-if-cached" in _directives(headers.get("cache-control", "")) else ""
 
 
 def _ban(directive: str, directives: Mapping[str, str]) -> str:

@@ -100,9 +100,12 @@ def replay_exact(cache: Cache, plan: Plan, entry: Entry) -> Replayed | Refusal:
     """The answer of the entry under the request's own key. A value that a normaliser took out is never served stale."""
     if is_exact(plan, entry):
         return replay_rebound(plan, entry, NO_MOVES, b"", cache.settings.hit_usage)
-    return _rebound(
-        cache, with_template(cache, plan), entry, approve(_blanked(entry), plan.blanked, _profile(plan).kinds)
-    )
+    moves = approve(_blanked(entry), plan.blanked, _profile(plan).kinds)
+    if isinstance(moves, Refusal):
+        return moves
+    if moves and needs_state(plan):
+        return Refusal(Cause.STATE)
+    return _rebound(cache, with_template(cache, plan), entry, moves)
 
 
 def _blanked(entry: Entry) -> tuple[Value, ...]:
@@ -199,9 +202,7 @@ def _finder(cache: Cache, plan: Plan, entry: Entry) -> Find:
     return lambda digest: shown.get(digest) or cache.store.media(kept.get(digest, digest))
 
 
-def _rebound(cache: Cache, plan: Plan, entry: Entry, moves: Moves | Refusal) -> Replayed | Refusal:
-    if isinstance(moves, Refusal):
-        return moves
+def _rebound(cache: Cache, plan: Plan, entry: Entry, moves: Moves) -> Replayed | Refusal:
     text = plan.template.text if plan.template else b""
     answer = replay_rebound(plan, entry, moves, text, cache.settings.hit_usage)
     if isinstance(answer, Replayed) and moves and plan.format.keeps_answer(plan.body):

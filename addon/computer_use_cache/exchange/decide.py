@@ -7,6 +7,7 @@ Then come the calls that are under way, and the upstream last. The normal path, 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import NamedTuple, assert_never
 
@@ -18,6 +19,7 @@ from computer_use_cache.cache.plan import Plan
 from computer_use_cache.cache.rebound import Found
 from computer_use_cache.cache.replay import replay, replays_quickly
 from computer_use_cache.diagnosis import near_miss
+from computer_use_cache.diagnosis.near_miss import Near
 from computer_use_cache.errors import FormatError, StoreError
 from computer_use_cache.exchange.decisions import Decision, Follow, Forward, Postpone, Refuse, Serve, ServeStale
 from computer_use_cache.exchange.failure_log import FailureLog
@@ -25,6 +27,8 @@ from computer_use_cache.flights.flight import Flights
 from computer_use_cache.models import Absent, Bypass, Entry, Fwd
 from computer_use_cache.rebinding import Refusal
 from computer_use_cache.store.base import Slow
+
+logger = logging.getLogger(__name__)
 
 
 class Decided(NamedTuple):
@@ -133,7 +137,7 @@ class Decider:
         """The refusal, which names the nearest entry if there is one. Logs the near miss. Blocks and computes."""
         if isinstance(plan.verdict, Bypass):
             return refusal
-        near = near_miss.study(self._cache, plan).near
+        near = self._nearest(plan)
         if near is None:
             return refusal
         try:
@@ -142,6 +146,14 @@ class Decider:
             self._looking_up.failed(error)
         why = f"{refusal.why}; the nearest, {near.key[:8]}, differs at {near.differences[0]}"
         return Refuse(offline_error(plan.verdict.upstream_ban, why), near, why)
+
+    def _nearest(self, plan: Plan) -> Near | None:
+        """The nearest entry of a request that is refused in any case: a failure to find it changes nothing."""
+        try:
+            return near_miss.study(self._cache, plan).near
+        except Exception:
+            logger.exception("the cache failed; a near miss was not studied")
+            return None
 
     def stale(self, plan: Plan, now: float, status: int | None, *, collapsed: bool = False) -> ServeStale | None:
         """The expired entry that may stand in for an upstream that failed with this `status`. It is `collapsed` if

@@ -160,9 +160,9 @@ class Exchange:
         """Go upstream, and lead identical requests unless another does already; Share if another proxy has the
         answer."""
         self._absent = forward.absent
-        key, verdict, shared = self.plan.key, self.plan.verdict, self._shared
-        if not isinstance(verdict, Bypass) and verdict.coalesces and shared.flights.find(key) is None:
-            self.lead = Lead(key, shared.flights, shared.leases)
+        verdict, shared = self.plan.verdict, self._shared
+        if not isinstance(verdict, Bypass) and verdict.coalesces and shared.flights.find(self.plan.key) is None:
+            self.lead = Lead(self.plan, shared.flights, shared.leases)
             if found := await self.lead.take_lease(self._find):
                 return Share(found.entry, found.pieces)
         self._enter(State.FORWARDED)

@@ -9,7 +9,8 @@ from computer_use_cache.cache import judging
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.exchange.decisions import Again, Follow, Forward, Join, ServeStale, Share, ShareError
 from computer_use_cache.exchange.shared import Shared
-from computer_use_cache.flights.flight import Released, Stream
+from computer_use_cache.flights.flight import Flight, Released, Stream
+from computer_use_cache.flights.sender import Sender
 from computer_use_cache.models import Entry, Response
 
 
@@ -27,13 +28,13 @@ async def follow(
         # The stream may have ended before this request was sent, so the store decides whether it is an answer.
         await flight.landed()
         return Again.AGAIN
-    if isinstance(begun, Stream) and joins and _passes_unchanged(begun, plan):
+    if isinstance(begun, Stream) and joins and _passes_unchanged(flight, begun, plan):
         return Join(begun, flight)
     landing = await flight.landed()
     match landing:
         case Entry():
             return await _share(shared, plan, landing) or forward
-        case Response() if not plan.secrets:  # an error may quote the credentials in its request
+        case Response() if _may_share_error(flight, plan):
             stale = await _stale(shared, plan, landing.status) if judging.is_failure(landing.status) else None
             return stale or ShareError(landing)
         case Released.FAILED:
@@ -46,9 +47,16 @@ async def follow(
             assert_never(landing)
 
 
-def _passes_unchanged(stream: Stream, plan: Plan) -> bool:
-    """Whether the leader's stream can be passed on unchanged."""
-    return stream.suits(plan.shape, plan.with_usage) and not plan.has_own_values
+def _passes_unchanged(flight: Flight, stream: Stream, plan: Plan) -> bool:
+    """Whether the leader's stream can be passed on unchanged. It may repeat the credentials in the leader's body."""
+    has_same_values = not plan.has_own_values and flight.sender.body == Sender.of(plan).body
+    return stream.suits(plan.shape, plan.with_usage) and has_same_values
+
+
+def _may_share_error(flight: Flight, plan: Plan) -> bool:
+    """Whether the leader's error is one for this request too. It may be about the leader's account, such as a key that
+    was revoked, and it may quote the credentials in its request."""
+    return not plan.secrets and flight.sender == Sender.of(plan)
 
 
 async def _share(shared: Shared, plan: Plan, entry: Entry) -> Share | None:

@@ -20,8 +20,8 @@ from computer_use_cache.models import Response
 logger = logging.getLogger(__name__)
 
 _FEW, _MANY = 4, 500
-"""Clients do not wait for their answers to be stored while at least `_FEW` and fewer than `_MANY` others are waiting to
-be."""
+"""With fewer than `_FEW` answers waiting to be stored, waiting costs nothing, and the client waits. From `_MANY` on it
+waits again, to slow the clients down. In between it does not."""
 _MOST_BYTES = 64 * 1024 * 1024
 """The most that requests and answers may take up while no client waits for them. With a slow store, screenshots would
 fill the memory."""

@@ -5,16 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from computer_use_cache.cache.plan import Plan
 from computer_use_cache.exchange.decisions import Serve
 from computer_use_cache.flights.flight import Flights, Landing, Released
 from computer_use_cache.flights.leases import Lease, LeaseHolder
+from computer_use_cache.flights.sender import Sender
 
 
 class Lead:
-    """The lead of one key, begun at once; its holder must `release` it."""
+    """The lead of one request's key, begun at once; its holder must `release` it."""
 
-    def __init__(self, key: str, flights: Flights, leases: LeaseHolder) -> None:
-        self.flight = flights.begin(key)
+    def __init__(self, plan: Plan, flights: Flights, leases: LeaseHolder) -> None:
+        self.flight = flights.begin(plan.key, Sender.of(plan))
         self.landing: Landing = Released.ALONE
         """What the followers will get."""
         self._flights = flights

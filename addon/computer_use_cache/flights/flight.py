@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from weakref import WeakSet
 
+from computer_use_cache.flights.sender import NO_CREDENTIALS, Sender
 from computer_use_cache.models import Entry, Response, Shape
 
 _PIECE_SIZE = 64 * 1024
@@ -59,10 +60,11 @@ class _Place:
 
 
 class Flight:
-    """One upstream call for all requests of one key."""
+    """One upstream call for all requests of one key, made with the credentials of the leader (`sender`)."""
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, sender: Sender = NO_CREDENTIALS) -> None:
         self.key = key
+        self.sender = sender
         self.stream: Stream | None = None
         self._chunks: list[bytes] = []
         self.has_ended = False
@@ -209,9 +211,9 @@ class Flights:
         """The flight that a request with this key may follow."""
         return self._by_key.get(key)
 
-    def begin(self, key: str) -> Flight:
+    def begin(self, key: str, sender: Sender = NO_CREDENTIALS) -> Flight:
         """Begin a flight, which the caller leads and must land."""
-        flight = self._by_key[key] = Flight(key)
+        flight = self._by_key[key] = Flight(key, sender)
         return flight
 
     def withdraw(self, flight: Flight) -> None:

@@ -43,15 +43,15 @@ class LeaseHolder:
         self._releases: set[asyncio.Task[None]] = set()
 
     async def find_or_lead[T](self, key: str, find: Callable[[], Awaitable[T | None]]) -> T | Lease | None:
-        """What `find` returns once another proxy has made the call. If the caller has to make it: the lease, which it
-        must end, or None if there is no lease."""
+        """What `find` returns once another proxy has made the call; or a Lease: call upstream, then `end` it; or None:
+        call upstream without one."""
         if self._leases is None:
             return None
         lease = Lease(key, uuid.uuid4().hex)
-        leader = holder = await self._take(self._leases, lease)
+        first_holder = holder = await self._take(self._leases, lease)
         deadline = time.monotonic() + self._patience
         poll = _FIRST_POLL_SECONDS
-        while holder == leader and holder not in (lease.owner, None) and time.monotonic() < deadline:
+        while holder == first_holder and holder not in (lease.owner, None) and time.monotonic() < deadline:
             await asyncio.sleep(poll)
             poll = min(2 * poll, _LAST_POLL_SECONDS)
             if found := await find():
@@ -60,7 +60,12 @@ class LeaseHolder:
         if holder == lease.owner:
             self._held[lease] = asyncio.create_task(self._renew(self._leases, lease))
         # Another call may have ended between the last look and the end of its lease.
-        if found := await find():
+        try:
+            found = await find()
+        except BaseException:
+            self.end(lease)
+            raise
+        if found:
             self.end(lease)
             return found
         return lease if lease in self._held else None

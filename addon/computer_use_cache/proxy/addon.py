@@ -1,6 +1,6 @@
 """mitmproxy's hooks. Each one guards, translates, asks the core and acts; decisions are made in the core.
 
-A failure of the cache itself is a miss and one warning, never a failed request; a failure of the guard is a refusal.
+A failure of the cache is one warning and, if the request may go upstream, a miss; a failure of the guard is a refusal.
 """
 
 from __future__ import annotations
@@ -230,7 +230,7 @@ class ComputerUseCache:
         except RequestError as error:
             session.exchanges.refuse(flow, error)
         except Exception:
-            logger.exception("the cache failed; the request goes upstream without it")
+            logger.exception("the cache failed; the request goes upstream without it, if it may")
             if flow.response is None:
                 session.exchanges.fault(flow)
 

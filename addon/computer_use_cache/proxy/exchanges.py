@@ -14,7 +14,8 @@ from typing import assert_never
 from mitmproxy import http
 from msgspec.structs import replace
 
-from computer_use_cache.cache import judging
+from computer_use_cache.cache import judging, policy
+from computer_use_cache.cache.lookup import offline_error
 from computer_use_cache.cache.plan import Plan
 from computer_use_cache.errors import RequestError
 from computer_use_cache.exchange.decisions import (
@@ -52,6 +53,9 @@ from computer_use_cache.proxy.replayer import Replayer
 
 _UNKNOWN = Result(Outcome.BYPASS, fwd=Fwd.BYPASS)
 """The result of a flow that bypasses the cache and whose upstream broke off in the middle of its answer."""
+
+_FORK_BAN = "cache_fork_ban"
+"""The metadata of a flow that keeps the `upstream_ban` of its place in a forked run."""
 
 
 @dataclass(slots=True)
@@ -146,6 +150,8 @@ class FlowExchanges:
         if step and step.request is not request:
             request = step.request
             flows.replace_request(flow, request)
+        if step:
+            flow.metadata[_FORK_BAN] = step.upstream_ban
         plan = await self._plan(flow.client_conn.id, request)
         flow.metadata["cache_model"] = plan.model
         if plan.forward != request.body:
@@ -197,13 +203,24 @@ class FlowExchanges:
             forwarding.ask_for_plain_bytes(flow)  # for the tee
 
     def fault(self, flow: http.HTTPFlow) -> None:
-        """The cache failed on a request, which is sent upstream without it."""
+        """The cache failed on a request, which is sent upstream without it, or refused if it may not be sent there."""
+        try:
+            self._check_upstream(flow)
+        except RequestError as error:
+            self.refuse(flow, error)
+            return
         if running := self._running.get(flow.id):
             running.exchange.fault()
             flow.request.content = running.exchange.plan.forward  # a batch as a whole
         else:
             self._passing[flow.id] = Bypass(Reason.FAULT)
         forwarding.prepare_to_forward(flow, self._settings)
+
+    def _check_upstream(self, flow: http.HTTPFlow) -> None:
+        """Raises RequestError if a request may not go upstream. Its plan may never have been made."""
+        headers = flows.lower_headers(flow.request.headers)
+        if ban := flow.metadata.get(_FORK_BAN) or policy.upstream_ban(headers, self._settings):
+            raise offline_error(ban, "the cache failed on this request; see its log")
 
     # -- the answer
 

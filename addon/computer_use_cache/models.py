@@ -160,9 +160,6 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 type Query = tuple[tuple[str, str], ...]
 """The parameters of a URL, decoded, in order; a name may occur twice, and a value may be empty."""
 
-QUERY_CREDENTIALS = ("key", "access_token", "api-key", "subscription-key")
-"""Parameters in which Google's and Azure's clients send their credential."""
-
 
 class Request(msgspec.Struct, frozen=True, gc=False):
     """A request to a model API.

@@ -33,10 +33,23 @@ def test_a_credential_is_found_to_the_character(kind: str, frame: str) -> None:
 
 
 @pytest.mark.parametrize("kind", TEXTS)
-def test_a_credential_is_found_in_json_inside_a_text(kind: str) -> None:
-    text = json.dumps({"path": ".env", "content": f"# settings\n{TEXTS[kind]}\n# the end"})
-    escaped = json.dumps(VALUES[kind])[1:-1]
+@pytest.mark.parametrize("levels", [1, 2, 3, 4])
+def test_a_credential_is_found_in_json_inside_json(kind: str, levels: int) -> None:
+    text, escaped = f"# settings\n{TEXTS[kind]}\n# the end", VALUES[kind]
+    for _ in range(levels):
+        text, escaped = json.dumps({"path": ".env", "content": text}), json.dumps(escaped)[1:-1]
     assert {escaped, escaped.rstrip("=")} & set(found_in(text)), found_in(text)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3, 4])
+def test_a_labelled_secret_is_found_in_json_inside_json(levels: int) -> None:
+    password = VALUES["env password"]
+    login = base64.b64encode(f"ann:{password}".encode()).decode()
+    for label, value in (("password", password), ("SecretKey", password), ("auth", login), ("authorization", SECRET)):
+        text = json.dumps({label: value})
+        for _ in range(levels):
+            text = json.dumps({"output": f"here it is: {text}\n"})
+        assert found_in(text) == [value], label
 
 
 def test_at_least_46_kinds_are_tried() -> None:

@@ -20,7 +20,20 @@ from support import Asked, Send, Upstream, always, answer_chat, chat_request, ch
 # Assembled here, so that no file holds what looks like a credential.
 SECRETS = {
     name: "-".join((name, "0123456789abcdef"))
-    for name in ("operator", "admin", "bearer", "anthropic", "google", "azure", "query", "cookie", "org", "proxyauth")
+    for name in (
+        "operator",
+        "admin",
+        "bearer",
+        "anthropic",
+        "google",
+        "azure",
+        "query",
+        "apikey",
+        "sig",
+        "cookie",
+        "org",
+        "proxyauth",
+    )
 }
 PROMPTED = "_".join(("ghp", "0123456789abcdefghijklmnopqrstuvwxyz"[:36]))
 CARRIED = {
@@ -33,7 +46,7 @@ CARRIED = {
     "Proxy-Authorization": "Basic " + SECRETS["proxyauth"],
     "X-Cache-Admin-Token": SECRETS["admin"],
 }
-QUERY = "?key=" + SECRETS["query"]
+QUERY = f"?key={SECRETS['query']}&api_key={SECRETS['apikey']}&sig={SECRETS['sig']}"
 
 
 async def quote_the_key(asked: Asked, send: Send) -> None:

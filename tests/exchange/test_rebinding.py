@@ -366,6 +366,27 @@ def test_an_answer_that_holds_a_credential_in_another_form_is_not_stored(tmp_pat
     run(tmp_path, life)
 
 
+@pytest.mark.parametrize("levels", [1, 2, 3, 4])
+def test_a_password_in_json_inside_json_is_not_stored_and_its_conversation_hits(tmp_path: Path, levels: int) -> None:
+    def asks(house: House, password: str) -> Exchange:
+        result = json.dumps({"username": "admin", "password": password})
+        for name in ("SecretString", "output", "result", "content")[:levels]:
+            result = json.dumps({name: result})
+        return house.asks(text=result)
+
+    one, other = VALUES["env password"], VALUES["password in YAML"]
+
+    async def life(house: House) -> None:
+        await results(house, asks(house, one), saying(f"It is {one}."))
+        answer = await asks(house, other).resolve()
+        assert content(served(answer)) == f"It is {other}."
+        kept = repr([(entry, house.store.request(entry.key)) for entry in house.store.entries()])
+        assert "<secret 1" in kept
+        assert one not in kept
+
+    run(tmp_path, life)
+
+
 @pytest.mark.parametrize("kind", TEXTS)
 def test_no_credential_is_left_in_store_and_log_and_its_conversation_hits(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str

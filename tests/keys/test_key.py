@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.errors import FormatError, RequestError
 from computer_use_cache.keys.canonical_json import canonical, parse_body
-from computer_use_cache.keys.key import RELEVANT_HEADERS, relevant_headers, remove_pointers
+from computer_use_cache.keys.key import RELEVANT_HEADERS, relevant_headers, relevant_query, remove_pointers
 from computer_use_cache.keys.upstream import query_of
 from computer_use_cache.models import Request
 from computer_use_cache.settings import Settings
@@ -577,6 +577,8 @@ def test_what_is_not_a_json_object_is_refused(text: str) -> None:
         nested(100_000),
         '{"a": 1, "a": 1}',
         '{"a": 1, "b": {"\\u0061": 1, "a": 2}}',
+        '{"a": "x", "a": "\\u003a\\u005c"}',
+        '{"a": "x", "a": "\\u003A\\u005C"}',
     ],
     ids=lambda value: value[:9],
 )
@@ -590,6 +592,54 @@ def test_no_header_of_a_record_holds_a_credential_and_a_record_has_the_key_of_it
     kept = relevant_headers(sent)
     assert "opaque" not in repr(kept)
     assert relevant_headers(dict(kept)) == kept
+
+
+@pytest.mark.parametrize("name", ["helicone-target-url", "x-portkey-custom-host"])
+@pytest.mark.parametrize("value", ["https://ann:{}@host.example/v1", "https://host.example/v1?key={}"])
+def test_a_url_in_a_header_is_kept_without_its_credential_and_counts(name: str, value: str) -> None:
+    one, other = (relevant_headers({name: value.format(secret)}) for secret in ("opaque", "opaque2"))
+    assert one != other
+    assert "opaque" not in repr(one)
+    assert relevant_headers(dict(one)) == one
+    assert relevant_headers({name: "https://host.example/v1"}) == ((name, "https://host.example/v1"),)
+
+
+@pytest.mark.parametrize("name", ["api_key", "apikey", "apiKey", "x-api-key", "Key", "auth_token", "API-KEY"])
+def test_the_callers_credential_in_the_query_is_no_part_of_the_question_but_of_the_scope(
+    key_of: KeyOf, name: str
+) -> None:
+    one, other = (asking(f"{name}={value}") for value in ("opaque", "opaque2"))
+    assert key_of(one) == key_of(other) == key_of(CALL)
+    assert key_of(one, CACHE_SCOPE="credential") != key_of(other, CACHE_SCOPE="credential")
+    assert relevant_query(one.query) == ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sig",
+        "token",
+        "signature",
+        "X-Amz-Signature",
+        "code",
+        "password",
+        "client_secret",
+        "page_token",
+        "language_code",
+    ],
+)
+def test_another_credential_in_the_query_is_kept_as_a_digest_and_counts(key_of: KeyOf, name: str) -> None:
+    one, other = (asking(f"{name}={value}&a=1") for value in ("opaque", "opaque2"))
+    assert key_of(one) != key_of(other)
+    kept = relevant_query(one.query)
+    assert "opaque" not in kept
+    assert "a=1" in kept
+    assert relevant_query(query_of(kept)) == kept
+
+
+@pytest.mark.parametrize("query", ["api-version=2024-10-21", "monkey=a", "tokens=5", "max_tokens=5", "sig="])
+def test_what_is_no_credential_in_the_query_is_kept(query: str) -> None:
+    assert relevant_query(query_of(query)) == query
 
 
 def test_the_apis_headers_enter_a_key_in_the_order_that_stored_entries_have() -> None:

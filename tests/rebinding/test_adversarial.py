@@ -18,18 +18,21 @@ from rebinding.conversations import called, carried, chat, said, template, text_
 MISS = None
 """The requests are different questions."""
 RIGHT = "right"
-AMBIGUOUS, COMPUTED, ESCAPES, FORM, NAMES, TRACE = (
+AMBIGUOUS, COMPUTED, ESCAPES, FORM, NAMES, NOT_ONE_TO_ONE, ORDER, TRACE = (
     Cause.AMBIGUOUS,
     Cause.COMPUTED,
     Cause.ESCAPES,
     Cause.FORM,
     Cause.NAMES,
+    Cause.NOT_ONE_TO_ONE,
+    Cause.ORDER,
     Cause.TRACE,
 )
 A, B = "3f2b8c1e-9d4a-4c6b-8e7f-1a2b3c4d5e6f", "a1b2c3d4-e5f6-4a7b-8c9d-0e1f2a3b4c5d"
 C, D = "0d9e8f7a-6b5c-4d3e-2f1a-b0c9d8e7f6a5", "7e6d5c4b-3a29-4180-9f8e-7d6c5b4a3928"
 ID = f"«{A}|{B}»"
-HEX = "«4bf92f3577b34da6a3ce929d0e0e4736|00f067aa0ba902b7a1b2c3d4e5f60718»"
+E, F, G = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7a1b2c3d4e5f60718", "9f86d081884c7d659a2feaa0c55ad015"
+HEX = f"«{E}|{F}»"
 TMP = "«/tmp/agent-Ab3dEf9h|/tmp/agent-Zx8yWv7u»"
 CWD, HOME, USER = "«/home/anna/project|/home/hans/checkout/app»", "/home/«anna|hans»", "«anna|hans»"
 WINDOWS = r"«C:\Users\anna\project|D:\ci\hans\app»"
@@ -59,6 +62,18 @@ IDS = [
     Pair("an id in capitals is another text", f"id {ID}", f"It is {A.upper()}", TRACE),
     Pair("the beginning of an id", f"id {ID}", f"It is {A[:8]}…", TRACE),
     Pair("an id inside a longer word", f"id {ID}", f"x{A}y", TRACE),
+    Pair("a hex id shortened", f"run: {HEX}", "docker logs 4bf92f3577b3", TRACE),
+    Pair("a hex id shortened after an escape", f"run: {HEX}", r"a\n4bf92f3577b3\n", TRACE),
+    Pair("a hex id shortened in capitals", f"run: {HEX}", "see 4BF92F35", TRACE),
+    Pair("a word that an id begins with", "run /tmp/agent-«ANSWER22|Zx8yWv7u»", "the answer"),
+    Pair("the last characters of a hex id", f"trace {HEX}", "trace …0e4736", TRACE),
+    Pair("the beginning that two ids share", f"«{A}|{A[:8]}{B[8:]}»", f"It is {A[:8]}…"),
+    Pair(
+        "the beginning of a call's id",
+        "«toolu_a20966c07167aa88|toolu_b31077d18278bb99»",
+        "toolu_a20966c failed",
+        TRACE,
+    ),
     Pair("an id that only the answer has", f"id {ID}", f"new: {C}"),
     Pair("an id with underscores around it", f"run_{ID}_log", f"run_{ID}_log"),
     Pair("ids of other lengths", "«req_a1b2c3d4e5f6g7h8|req_z9y8x7w6v5u4t3s2r1q0»", "done"),
@@ -72,6 +87,16 @@ IDS = [
     Pair("the same word beside an id", f"uuid: {ID}", "What a uuid!"),
     Pair("the digest of a picture", f"sha256:{HEX}", "ok", MISS),
     Pair("a checksum of forty digits", f"sum {'0a' * 19}0«a|b»", "ok", MISS),
+    Pair("a checksum that is as it should be", f"It must have sha256: {E}\n«{E}|{F}»  a.tgz", "It matches.", MISS),
+    Pair("a checksum that becomes as it should be", f"Is it sha256: {E}?\n«{F}|{E}»  a.tgz", "It differs.", MISS),
+    Pair("a checksum that is never as it should be", f"Is it sha256: {E}?\n«{F}|{G}»  a.tgz", "It differs."),
+    Pair("a checksum in capitals", f"It must have MD5 `{E}`\nHash: «{E.upper()}|{F.upper()}»", "It matches.", MISS),
+    Pair("a checksum in capitals without a label", f"md5={E}\n«{E.upper()}|{F.upper()}»", "It matches.", MISS),
+    Pair("equal but for capitals", f"want {E}\ngot «{E.upper()}|{F.upper()}»", "It matches.", NOT_ONE_TO_ONE),
+    Pair("a password's hash", f"Which password has the hash {HEX}?", "password", MISS),
+    Pair("a fingerprint", f"The key's fingerprint is **{HEX}**", "ok", MISS),
+    Pair("text in hex", "Decode «48656c6c6f20776f726c6421|476f6f64627965206d6f6f6e»", "Hello world!", MISS),
+    Pair("a line of a dump", f"xxd -p:\n{E[:28]}«{E}|{F}»", "ok", MISS),
     Pair("a commit", "HEAD is 38bda9f8a7e75a3912f308a4159d45dce8992d4«3|4»", "ok", MISS),
     Pair("a short commit in a log", "«38bda9f|40f24e9» Begin", "ok", MISS),
     Pair("a commit that a tool reports", "[main «38bda9f|40f24e9»] Begin", "It is «38bda9f|40f24e9»."),
@@ -88,6 +113,14 @@ TEMPORARY = [
     Pair("the random name alone", f"made {TMP}", "in agent-«Ab3dEf9h|Zx8yWv7u»"),
     Pair("the random part alone", f"made {TMP}", "in Ab3dEf9h", TRACE),
     Pair("names that someone chose", "read /tmp/«invoices|orders».csv", "the invoices", NAMES),
+    Pair("another type of file", "Read /tmp/report.«pdf|docx»", "pdftotext /tmp/report.pdf -", NAMES),
+    Pair("another type of file of the same length", "Play /tmp/tune.mp«3|4»", "mpg123 /tmp/tune.mp3", NAMES),
+    Pair("chosen names that begin and end alike", "Load /tmp/sales_«train|test».csv", "Loading", NAMES),
+    Pair("a name that goes on", "Read /tmp/report«|-final».txt", "cat /tmp/report.txt", NAMES),
+    Pair("chosen names with capitals", "Read /tmp/my«Invoices|Orders».csv", "Loading", NAMES),
+    Pair("a generated name before a type", "/tmp/out-«k3J9xQ|Zw81hT».json", "cat /tmp/out-«k3J9xQ|Zw81hT».json"),
+    Pair("a generated name without figures", "/tmp/tmp«kqjxwvzb|a1b2c3d4»", "cd /tmp/tmp«kqjxwvzb|a1b2c3d4»"),
+    Pair("a number that grows longer", "/tmp/run-9«|1».log", "cat /tmp/run-9«|1».log"),
     Pair("the name where `ls` lists it", f"made {TMP}\nls: agent-«Ab3dEf9h|Zx8yWv7u»", TMP),
     Pair("another name where `ls` lists it", f"made {TMP}\nls: agent-«Ab3dEf9h|Aa1Bb2Cc»", TMP, MISS),
     Pair(
@@ -128,6 +161,26 @@ PLACES = [
     Pair("a newline of JSON before a path", rf'{{"out": "ok\n{CWD}\n"}}', CWD, bindings=HERE),
     Pair("the folder inside a URL's path", f"cwd {CWD}", "https://example.org/home/anna/project", TRACE, HERE),
     Pair("the folder when only the answer has it", "Hello", f"cd {CWD}", bindings=HERE),
+    Pair(
+        "the folder's name in the answer alone",
+        "Initialise an npm project here",
+        '{"name": "todo-app"}',
+        TRACE,
+        "cwd=/home/anna/«todo-app|chess-game»",
+    ),
+    Pair(
+        "the folder's name in both requests",
+        "in «/home/anna|/srv»/todo-app",
+        "todo-app is done",
+        bindings="cwd=«/home/anna|/srv»/todo-app",
+    ),
+    Pair("a folder that is the home no more", "Hello", "cat /root/.x", AMBIGUOUS, "cwd=/«root|work/app»,home=/root"),
+    Pair(
+        "a folder that is the home in both runs",
+        "Hello",
+        "cat /«root|home/anna»/.x",
+        bindings="cwd=/«root|home/anna»,home=/«root|home/anna»",
+    ),
     Pair("the user's name as a word", f"{USER} says hi", "ok", MISS, HERE),
     Pair("the user behind a label", f"User: {USER}", "ok", bindings=HERE),
     Pair("the user's name in the answer alone", f"User: {USER}", "Hello anna!", TRACE, HERE),
@@ -195,6 +248,57 @@ TIMES = [
     Pair("a time that did not move", f"Lunch at 12:30. {ISO}", "Lunch is at 12:30."),
     Pair("a date inside a number", DAY, "12026-11-265", TRACE),
 ]
+SPELLINGS = (
+    "2026-11-2«6|8»",
+    "11/2«6|8»/2026",
+    "2«6|8».11.2026",
+    "2«6|8»/11/2026",
+    "November 2«6|8», 2026",
+    "2«6|8» Nov 2026",
+    "«Thursday|Saturday», November 2«6|8»",
+    "«Thu|Sat» Nov 2«6 21|8 02»:24:38 UTC 2026",
+    "Nov 2«6 21|8 02»:24",
+    "2«6|8».11.2026, «21:23|02:24»",
+)
+OUTDATED = ("since November 26", "Reminder set for 11/26.", "am 26.11. und", "on the 26th", "26/11")
+READINGS = [
+    Pair("a date that is read either way", "Today is «12/11|11/12»/2026.", "on the 12th", COMPUTED),
+    Pair("a date that is read the other way", "Today is «11/12|12/11»/2026.", "on the 12th", COMPUTED),
+    Pair("a month without a day", "It is «November|December» 2026.", "in Nov", COMPUTED),
+    Pair("a day without a year beside a fraction", "«Thu|Sat», Nov 2«6|8»", "1/2 of 3.11"),
+    *(
+        Pair(f"{answer} of {spelling}", f"Today is {spelling}.", answer, COMPUTED)
+        for spelling in SPELLINGS
+        for answer in OUTDATED
+    ),
+]
+LICENCE = "Licence valid until 2026-11-27."
+CLOCK = "It is 2026-11-26T2«1:23:51|2:31:07»Z."
+FOLLOWING = [
+    Pair("the days until a date", f"{DAY} Deadline 2026-11-30.", "4 days until the deadline", COMPUTED),
+    Pair("an amount in words", f"{DAY} Deadline 2026-12-10.", "That leaves two weeks.", COMPUTED),
+    Pair("an amount that the prompt names", f"Keep it for 30 days. {DAY}", "kept for 30 days"),
+    Pair("an hour that a tool waits", DAY, "It takes 4 hours."),
+    Pair("figures in arguments", f"{DAY} Remind me", '{"month":11,"day":26}', COMPUTED, arguments=True),
+    Pair("figures as texts in arguments", f"{DAY} Remind me", '{"startDay": "26"}', COMPUTED, arguments=True),
+    Pair("figures in arguments in JSON", f"{DAY} Remind me", r'{"a": "{\"day\": 26}"}', COMPUTED, arguments=True),
+    Pair("tomorrow's figures in arguments", f"{DAY} Remind me", '{"day": 27}', COMPUTED, arguments=True),
+    Pair("the hour in arguments", ISO, '{"hour": 21}', COMPUTED, arguments=True),
+    Pair("figures of a date in the prompt", f"{DAY} Due 2026-12-24", '{"month": 12, "day": 24}', arguments=True),
+    Pair("figures of something else", DAY, '{"timeout": 26, "days": 26}', arguments=True),
+    Pair("figures in code", DAY, "datetime(2026, 11, 26)", COMPUTED),
+    Pair("named figures in code", DAY, "now.replace(day=26)", COMPUTED),
+    Pair("a date that has passed", f"{DAY} {LICENCE}", "Yes.", ORDER),
+    Pair("a date that comes", f"{DAY} {LICENCE[:-3]}30.", "Yes."),
+    Pair("a date that came before", f"{DAY} {LICENCE[:-3]}20.", "No."),
+    Pair("the day itself", f"Today is 2026-11-2«6|7». {LICENCE}", "Yes."),
+    Pair("a date that has passed, as Americans write it", "It is 11/2«6|8»/2026, due 11/27/2026.", "Yes.", ORDER),
+    Pair("a date that has passed by the clock", f"{ISO} {LICENCE}", "Yes.", ORDER),
+    Pair("a time that has passed", f"{CLOCK} Due at 2026-11-26T22:00:00Z.", "Not yet.", ORDER),
+    Pair("a time in another zone", f"{CLOCK} Due at 2026-11-26T22:00:00+05:00.", "Not yet."),
+    Pair("dates that change places", "from 2026-11-2«6|9» to 2026-11-2«7|8»", "ok", ORDER),
+    Pair("lines of a log within a minute", "2026-11-26T21:23:0«1|9»Z a\n2026-11-26T21:23:0«2|5»Z b", "ok"),
+]
 NUMBERS = [
     Pair("a process", "PID: «28358|31999»", "kill «28358|31999»"),
     Pair("a process in arguments", "PID: «28358|31999»", '{"pid": «28358|31999»}', arguments=True),
@@ -206,10 +310,36 @@ NUMBERS = [
     Pair("a process that the history does not repeat", "PID: «28358|31999»\nkill «28358|31998»", "killed", MISS),
     Pair("a port", "on http://localhost:«34567|45678»/x", "curl localhost:«34567|45678»"),
     Pair("a port elsewhere", "on http://example.org:«3456|4567»/x", "ok", MISS),
+    Pair("a port without a host", "listening on port «45123|50987»", "curl localhost:«45123|50987»"),
+    Pair("a port that somebody chose", "listening on port 808«0|1»", "curl localhost:8080", MISS),
+    Pair("a short id", "Running in background with ID: «b5a1c3f|c9d2e4a»", "I wait for «b5a1c3f|c9d2e4a»."),
+    Pair("a name that somebody chose", "task id: «sprint3|sprint4»", "It is late.", MISS),
+    Pair("the port of a service", "localhost:«5432|3306», list its tables", "psql -h localhost -p 5432", MISS),
+    Pair("a port that is a service's in one run", "on 127.0.0.1:«6379|45678»", "redis-cli -p 6379", MISS),
+    Pair("a service beside a port that moved", "127.0.0.1:«34567|45678»->localhost:3306", "curl localhost:3306"),
+    Pair("a port attached to its option", "127.0.0.1:«34567|45678»->3306", "mysql -h127.0.0.1 -P34567", TRACE),
+    Pair("a round port attached to its option", "on localhost:«8080|3000»", "docker run -p8080:80 x", TRACE),
     Pair("a duration", "Duration: 1.«25|31» seconds", "ok"),
     Pair("a duration in the answer", "took 1.«25|31» s", "It took 1.«25|31» s"),
     Pair("a duration that is a number elsewhere", "took 1.«25|31» s", "x = 1.25"),
     Pair("a timeout", "wait «3|6»0 seconds", "ok", MISS),
+    Pair("how long a fade takes", "Make the modal fade in «0.3|0.8»s", "opacity 0.3s", MISS),
+    Pair("how long a fade takes, behind a label", "Fade. Duration: «0.3|0.8» seconds", "opacity 0.3s", AMBIGUOUS),
+    Pair("how long a text is", "Write a voice-over. Duration: «30|5» seconds", "Once upon", MISS),
+    Pair("how long it may take", "Suggest a dinner. Total time: «30|90» minutes", "soup", MISS),
+    Pair("how long it took somebody", "The ride took «30|90» minutes for 12 km", "24 km/h", MISS),
+    Pair("how long an animation is, in JSON", '{"duration_seconds": «3|8»}', "ok", MISS),
+    Pair("things to process", "Process «300|500» invoices", "All done.", MISS),
+    Pair("finished things to process", "Process «300|500» finished orders", "All done.", MISS),
+    Pair("what was sold in a month", "In March 1«2|5»00 units were sold, 300 came back", "25 %", MISS),
+    Pair("times to compare", "Which is faster? A («83.2|85.0» s), B («84.1|82.0» s)", "A", MISS),
+    Pair("two equal processes", "PID: «1234|5678», in the file: PID: «1234|5678»", "It is running."),
+    Pair("two equal processes become two", "PID: 1234, now PID: «1234|5678»", "It is running.", NOT_ONE_TO_ONE),
+    Pair("two processes become one", "PID: 1234, now PID: «5678|1234»", "It has died.", NOT_ONE_TO_ONE),
+    Pair("two equal ports become two", "localhost:34567, localhost:«34567|45678»", "the same", NOT_ONE_TO_ONE),
+    Pair("a status in brackets", "[ERROR 8007000«5|e»] It failed.", "access denied", MISS),
+    Pair("a status in small letters", "[error 800700«0e|57»] It failed.", "out of memory", MISS),
+    Pair("a word in brackets", "[build «deadbeef|cafecafe»] passed", "ok", MISS),
 ]
 SCRIPTS = [
     Pair("right to left", f"מזהה {ID} כאן", f"המזהה הוא {ID}."),
@@ -229,7 +359,7 @@ SCRIPTS = [
     Pair("a text like a mark", f"«\0uuid 1\0|{A}»", "ok", MISS),
     Pair("a text like what is shown of a mark", f"«<uuid 1>|{A}»", "ok", MISS),
 ]
-PAIRS = [*IDS, *TEMPORARY, *PLACES, *TIMES, *NUMBERS, *SCRIPTS]
+PAIRS = [*IDS, *TEMPORARY, *PLACES, *TIMES, *READINGS, *FOLLOWING, *NUMBERS, *SCRIPTS]
 
 
 def readings(text: str) -> tuple[str, str]:

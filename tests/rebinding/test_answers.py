@@ -143,6 +143,21 @@ def test_a_number_in_an_input_is_replaced_and_usage_is_not() -> None:
     assert outcome == Rebound(message(block | {"input": {"pid": 2345, "after": 0.5}}), {"pid": 1})
 
 
+@pytest.mark.parametrize("now", [800, 0.5])
+def test_a_number_whose_name_says_what_it_is_is_replaced(now: float) -> None:
+    old, new = (template(messages_body(f"duration_ms: {duration}"), format=MESSAGES) for duration in (300, now))
+    block = {"type": "tool_use", "id": "toolu_1", "name": "fade", "input": {"duration_ms": 300, "steps": 300}}
+    outcome = carried(old, new, message(block), format=MESSAGES)
+    assert outcome == Rebound(message(block | {"input": {"duration_ms": now, "steps": 300}}), {"duration": 1})
+
+
+def test_figures_of_an_outdated_day_in_an_input_are_refused() -> None:
+    old, new = (template(messages_body(f"Today is 2026-11-{day}."), format=MESSAGES) for day in (26, 28))
+    for figures in ({"month": 11, "day": 26}, {"day": "26"}):
+        block = {"type": "tool_use", "id": "toolu_1", "name": "create_event", "input": figures}
+        assert carried(old, new, message(block), format=MESSAGES) == Refusal(Cause.COMPUTED, "time")
+
+
 def test_a_name_in_an_input_is_replaced() -> None:
     block = {"type": "tool_use", "id": "toolu_1", "name": "write", "input": {"files": {f"{OLD}/x": "done"}}}
     assert rebound(MESSAGES, message(block))["content"][0]["input"] == {"files": {f"{NEW}/x": "done"}}

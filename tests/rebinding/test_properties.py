@@ -13,15 +13,17 @@ from rebinding.conversations import CHAT, carried, chat, digest, said, streamed_
 
 Draw = Any
 NAME = st.text("abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789", min_size=8, max_size=8)
+MOMENT = st.datetimes(datetime.datetime(1970, 1, 1), datetime.datetime(2100, 1, 1))
 KINDS = {
     "uuid": st.uuids(version=4).map(str),
     "tmp": NAME.map("/tmp/agent-{}".format),
     "id": st.uuids(version=4).map(lambda value: f"call_{value.hex[:24]}"),
     "pid": st.integers(10_000, 99_999).map(str),
-    "date": st.dates(datetime.date(1970, 1, 1)).map(str),
-    "time": st.datetimes(datetime.datetime(1970, 1, 1)).map(lambda time: f"{time:%Y-%m-%dT%H:%M:%S.%fZ}"),
+    "date": MOMENT,
+    "time": MOMENT,
 }
 LABELS = {"pid": "PID: {}"}
+FORMS = {"date": "%Y-%m-%d", "time": "%Y-%m-%dT%H:%M:%S.%fZ"}
 WORDS = st.sampled_from(
     ["the answer", "is", "done.", "\n", "(in)", "écrit", "א", "😀", "{", '"', "7", "$5", "`x`", "uuid"]
 )
@@ -29,10 +31,16 @@ WORDS = st.sampled_from(
 
 @st.composite
 def runs(draw: Draw) -> tuple[list[str], list[str], list[str]]:
-    """The kinds of some values, and the values of two runs; no value is part of another."""
+    """The kinds of some values, and the values of two runs. All clocks go on by the same time."""
     kinds = draw(st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=6))
-    values = [draw(KINDS[kind]) for kind in [*kinds, *kinds]]
-    return kinds, values[: len(kinds)], values[len(kinds) :]
+    later = draw(st.timedeltas(datetime.timedelta(0), datetime.timedelta(days=1000)))
+    old, new = [], []
+    for kind in kinds:
+        value = draw(KINDS[kind])
+        form = FORMS.get(kind)
+        old.append(value.strftime(form) if form else value)
+        new.append((value + later).strftime(form) if form else draw(KINDS[kind]))
+    return kinds, old, new
 
 
 @st.composite

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import msgpack
@@ -99,6 +100,41 @@ def test_the_arguments_of_a_tool_are_text_whatever_their_names() -> None:
         return {"model": "m", "messages": [{"role": "assistant", "content": [call]}]}
 
     assert same(body(34567), body(45678), format=MESSAGES)
+
+
+def calling(text: str, arguments: Any) -> Any:
+    """A request to Messages in whose history a tool was called with these arguments."""
+    call = {"type": "tool_use", "id": "toolu_1", "name": "kill", "input": arguments}
+    return {"model": "m", "messages": [{"role": "user", "content": text}, {"role": "assistant", "content": [call]}]}
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments"),
+    [
+        ("PID: {}", {"pid": 0}),
+        ("PID: {}", {"process": 0}),
+        ("PID: {}", {"all": [0, 5]}),
+        ("begin", {"pid": 0}),
+    ],
+    ids=["behind its name", "under another name", "in a list", "without a mention"],
+)
+def test_a_number_in_the_arguments_of_a_tool_moves_as_its_text_does(text: str, arguments: Any) -> None:
+    def body(pid: Any, used: Any) -> Any:
+        return calling(text.format(pid), json.loads(json.dumps(arguments).replace("0", json.dumps(used))))
+
+    one = body(28358, 28358)
+    assert same(one, body(31999, 31999), format=MESSAGES)
+    assert not same(one, body(31999, "31999"), format=MESSAGES)
+    if "{}" in text and "pid" not in arguments:
+        assert not same(one, body(31999, 31998), format=MESSAGES)
+    assert isinstance(one["messages"][1]["content"][0]["input"], dict)
+
+
+def test_a_number_in_the_arguments_of_a_tool_that_is_no_value_stays() -> None:
+    texts = ("PID: 28358", "PID: 31999")
+    for arguments in ({"x": 28359}, {"x": 128358}, {"x": 2835.8}, {"x": True}, {"coordinate": [412, 1388]}):
+        assert same(*(calling(text, arguments) for text in texts), format=MESSAGES)
+    assert not same(*(calling("PID: 28358", {"x": x}) for x in (1388, 1389)), format=MESSAGES)
 
 
 def test_ids_of_calls_are_values_by_their_place() -> None:

@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 
 from computer_use_cache.credentials import aws
-from computer_use_cache.formats import FORMATS
-from computer_use_cache.models import QUERY_CREDENTIALS, Query
+from computer_use_cache.formats import FORMATS, query_names
+from computer_use_cache.models import Query
 
 CARRIERS = tuple(dict.fromkeys(("authorization", *(format.credential_header for format in FORMATS), "api-key")))
 """Headers in which clients send their credential; the last one is Azure's."""
@@ -24,8 +24,8 @@ def of_caller(headers: Mapping[str, str], query: Query) -> str:
     for name in CARRIERS:
         if value := headers.get(name):
             return without_scheme(value)
-    sent = dict(query)
-    return next((sent[name] for name in QUERY_CREDENTIALS if sent.get(name)), "")
+    sent = {query_names.snake(name): value for name, value in query if value}
+    return next((sent[name] for name in query_names.CALLERS if name in sent), "")
 
 
 def without_scheme(value: str) -> str:

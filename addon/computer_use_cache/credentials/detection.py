@@ -31,6 +31,8 @@ SHORTEST = 12
 
 _ESCAPES = ((r"\n", " \n"), (r"\r", "  "), (r"\t", "  "), (r"\"", '""'))
 """In JSON inside a text, a line break is written `\\n`, whose `n` would hide the beginning of the next word."""
+_NESTED_ESCAPE = re.compile(r"\\(?<!\\\\)\\+([nrt\"])")
+"""In JSON inside such JSON, it has two or more backslashes. A run of them is tried at its beginning only."""
 
 _ENCODED = re.compile(r"[A-Za-z0-9+/=_-]{2048,}")
 _STRIDE = 2048
@@ -45,7 +47,7 @@ _LONG_WORDS = r"[78]Q~|\bpat[A-Za-z0-9]{14}\.[0-9a-f]|[0-9a-f-]{20}[g-zA-Z_+~]|"
 )
 """A word of 20 characters or more that is neither a hash nor a UUID."""
 _LABELS = (
-    r"(?i:pass|pwd|secret|token|key|auth|cred)[\w\"'`\] -]{0,12}[:=>]"
+    r"(?i:pass|pwd|secret|token|key|auth|cred)[\w\"'`\] -]{0,12}[\"'`\]]*[ \t]*[:=>]"
     r"|(?i:--pass|--token|--secret|password |bearer |basic | -u)|://[^\s/]*@"
 )
 _SUSPECT = rf"(?m)(?:^.*(?:{_LONG_WORDS}|{_LABELS}).*(?:\n|\z))+"
@@ -94,10 +96,19 @@ def find_in_body(body: Mapping[str, Any]) -> Iterator[Found]:
 
 def _without_escapes(text: str) -> str:
     """`text` with JSON's escapes replaced by the white space and quotes that they mean, at the same length."""
+    if "\\\\" in text:
+        text = _NESTED_ESCAPE.sub(_meaning, text)
     if "\\" in text:
         for escape, meant in _ESCAPES:
             text = text.replace(escape, meant)
     return text
+
+
+def _meaning(escape: re.Match[str]) -> str:
+    length = len(escape[0])
+    if escape[1] == '"':
+        return '"' * length
+    return ("\n" if escape[1] == "n" else " ").rjust(length)
 
 
 def _without_encoded_data(text: str) -> Iterator[tuple[int, str]]:

@@ -91,23 +91,26 @@ _SHARED_FORMS = frozenset(("Vault token", "Render API key", "key of a model's pr
 _PUBLIC = "pk_"
 """Stripe and others use this name for keys that are meant for web pages."""
 
-_VALUE = r"(?:[\"'`]{1,3}([^\s\"'`\\]{8,500})|([^\s\"'`,;<>(){}\[\]\\|]{8,500}))"
+_QUOTES = "[\"'`]*"
+"""Any number, because JSON inside JSON doubles the quotes around a text at each level (see detection.py)."""
+_CLOSING = "[\"'`\\]]*"
+_VALUE = r"(?:[\"'`]+([^\s\"'`\\]{8,500})|([^\s\"'`,;<>(){}\[\]\\|]{8,500}))"
 _LABEL = (
     r"(?:pass(?:wd|word|phrase|code)?|passw|pwd|secret|token|credentials?"
     r"|(?:api|access|secret|private|signing|encryption|account|auth|master|service|license)[_-]?key|secret_?key_?base)"
 )
 _LABELS = (
-    (rf"{_LABEL}[\"'`\]]{{0,3}}[ \t]*[:=>]", r">?=?[ \t]*" + _VALUE, looks_random),
+    (rf"{_LABEL}{_CLOSING}[ \t]*[:=>]", r">?=?[ \t]*" + _VALUE, looks_random),
     (rf"--[a-z-]*{_LABEL}[ \t]", r"[ \t]*" + _VALUE, looks_random),
     (r"(?-i:[A-Z0-9]_KEY)[ \t]*[:=]", r"[ \t]*" + _VALUE, is_random_key),
     (r"\blogin[ \t]", rf"\S+\s+password[ \t]+{_VALUE}", looks_random),
     (r"\bbearer[ \t]", r"[ \t]*([A-Za-z0-9._~+/-]{20,}=*)", looks_random),
-    (r"\bauthorization[\"']{0,3}[ \t]*:", r"[ \t]*[\"']{0,3}(?:token[ \t]+)?([A-Za-z0-9._~+/-]{20,}=*)", looks_random),
+    (rf"\bauthorization{_QUOTES}[ \t]*:", rf"[ \t]*{_QUOTES}(?:token[ \t]+)?([\w.~+/-]{{20,}}=*)", looks_random),
     (r"\bbasic[ \t]", r"[ \t]*([A-Za-z0-9+/]{12,}={0,2})", is_basic_auth),
-    (r"\"auth\"{1,2}[ \t]*:", r"[ \t]*\"{1,2}([A-Za-z0-9+/]{12,}={0,2})", is_basic_auth),
-    (r"\b(?:set-)?cookie[\"']{0,3}[ \t]*:", r"[^\n]*?(?i:sess|sid|auth|token)[\w.-]*=([^\s;\"']{20,})", looks_random),
+    (r"\"auth\"+[ \t]*:", r"[ \t]*\"+([A-Za-z0-9+/]{12,}={0,2})", is_basic_auth),
+    (rf"\b(?:set-)?cookie{_QUOTES}[ \t]*:", r"[^\n]*?(?i:sess|sid|auth|token)[\w.-]*=([^\s;\"']{20,})", looks_random),
     (r"\w://([^\s/?#@\"'`<>]*:[^\s/?#@\"'`<>]+)@", "", is_login),
-    (r"[ \t](?:-u|--user)\b", r"[ =]?['\"]?([\w.@-]+:[^\s'\"]{8,})", is_login),
+    (r"[ \t](?:-u|--user)\b", rf"[ =]?{_QUOTES}([\w.@-]+:[^\s'\"]{{8,}})", is_login),
     (r"[?&;](?:sig|signature|x-(?:amz|goog)-signature)=", r"([A-Za-z0-9%/+]{40,}={0,2})", looks_random),
 )
 """A label, the secret after it, and a test that tells a secret from text about secrets. Labels match in any case."""

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from computer_use_cache.credentials.caller import digest, without_scheme
 from computer_use_cache.credentials.randomness import looks_random
-from computer_use_cache.formats import FORMATS, members, walking
+from computer_use_cache.formats import FORMATS, members, query_names, walking
 from computer_use_cache.formats.base import Json
 
 _HOLDERS = frozenset[str]().union(*(format.tool_members for format in FORMATS))
@@ -33,9 +33,7 @@ _TOP_LEVEL = re.compile(
     r"(?:authorization|api_?key|(?:extra_)?headers|(?:access|auth)_token|(?:aws|azure|vertex)_.*(?:key|token|secret|credentials))$"
 )
 """Gateways take the provider's credential in the body itself."""
-_IN_QUERY = re.compile(r"(?:^|_)(?:key|code|sig|signature|auth|password|secret|token|api_?key|access_?key)$")
 _LONG_IDENTIFIER = 20
-_WORD_BEGINS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|-")
 _URL = re.compile(r"https?://[^\s/]\S*")
 
 
@@ -115,7 +113,7 @@ def _clean_url(url: str, taken: list[str]) -> str:
         taken.append(login)
     query = []
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if value and _IN_QUERY.search(_snake(name)):
+        if value and query_names.is_credential(name):
             taken.append(value)
         else:
             query.append((name, _without_identifier(value, taken)))
@@ -132,16 +130,12 @@ def _without_identifier(text: str, taken: list[str]) -> str:
 
 @functools.lru_cache(1024)
 def _is_credential(name: str) -> bool:
-    return _CREDENTIAL.search(_snake(name)) is not None
+    return _CREDENTIAL.search(query_names.snake(name)) is not None
 
 
 @functools.lru_cache(1024)
 def _is_credential_at_top(name: str) -> bool:
-    return _TOP_LEVEL.match(_snake(name)) is not None
-
-
-def _snake(name: str) -> str:
-    return _WORD_BEGINS.sub("_", name).lower()
+    return _TOP_LEVEL.match(query_names.snake(name)) is not None
 
 
 _SHORTEST_TOLD = 6

@@ -50,7 +50,7 @@ _REPEATED = "the recorded answer repeats what moved"
 _REBOUND = "rebinding answers it by now"
 _TYPED = "what looks like a text cursor may be a typed letter"
 FOLLOWS = "an earlier miss began another chain of responses"
-_UNSAFE = (Cause.COMPUTED, Cause.SIGNED, Cause.TRACE)
+_UNSAFE = (Cause.COMPUTED, Cause.ORDER, Cause.SIGNED, Cause.TRACE)
 """Refusals of rebinding that say that the answer depends on the values that moved."""
 
 

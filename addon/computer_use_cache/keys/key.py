@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from computer_use_cache.formats import FORMATS
+from computer_use_cache.formats import FORMATS, query_names
 from computer_use_cache.keys.canonical_json import canonical
-from computer_use_cache.models import QUERY_CREDENTIALS, Query
+from computer_use_cache.models import Query
 
 SCHEMA = "1"
 """Part of every key. Raise it when the meaning of a key changes: entries with older keys are then never found."""
@@ -28,6 +28,8 @@ which Azure and gateways are told the model or provider."""
 
 _DIGESTED = ("x-portkey-config", "x-portkey-virtual-key")
 """Headers that may hold credentials. Stored requests keep the relevant headers, so a digest replaces these values."""
+_URLS = ("helicone-target-url", "x-portkey-custom-host")
+"""Headers with a URL, which holds a credential only if it has a login or a query."""
 _DIGEST = "sha256:"
 
 
@@ -37,22 +39,33 @@ def relevant_headers(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
 
 
 def _relevant(name: str, value: str) -> str:
-    if name in _DIGESTED and not value.startswith(_DIGEST):  # in a stored request, it already is a digest
-        return _DIGEST + hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
+    if name in _DIGESTED or (name in _URLS and ("@" in value or "?" in value)):
+        return _digested(value)
     return ",".join(item.strip() for item in value.split(","))
 
 
+def _digested(value: str) -> str:
+    if value.startswith(_DIGEST):  # in a stored request, it already is a digest
+        return value
+    return _DIGEST + hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def without_credential(name: str, value: str) -> str:
+    """The value of a parameter of the query, or its digest if it may be a credential."""
+    return _digested(value) if value and query_names.is_credential(name) else value
+
+
 def relevant_query(query: Query) -> str:
-    """The query as it enters the key: sorted by name, without credentials and the requested shape (`alt`).
+    """The query as it enters the key: sorted by name, without the caller's credential and the requested shape (`alt`).
 
     Google allows `$alt=sse;enum-encoding=int`; the part after the semicolon changes the answer and is kept.
     """
     kept: list[tuple[str, str]] = []
     for name, value in sorted(query, key=lambda pair: pair[0]):
-        if name in QUERY_CREDENTIALS:
+        if query_names.is_callers(name):
             continue
         if name not in ("alt", "$alt"):
-            kept.append((name, value))
+            kept.append((name, without_credential(name, value)))
         elif rest := value.partition(";")[2]:
             kept.append((name, rest))
     return urlencode(kept, errors="surrogateescape")

@@ -7,9 +7,9 @@ from mitmproxy import http
 from computer_use_cache.cache import policy
 from computer_use_cache.credentials import aws, caller
 from computer_use_cache.errors import RequestError
-from computer_use_cache.formats import FORMATS
+from computer_use_cache.formats import FORMATS, query_names
 from computer_use_cache.keys import upstream
-from computer_use_cache.models import QUERY_CREDENTIALS
+from computer_use_cache.keys.key import without_credential
 from computer_use_cache.proxy.flows import format_of, is_addressed_to_proxy, lower_headers, path_and_query
 from computer_use_cache.proxy.responses import mask_key
 from computer_use_cache.setting_values import BaseUrl
@@ -122,9 +122,13 @@ def _signed(flow: http.HTTPFlow) -> frozenset[bytes]:
 
 def _remove_credentials(flow: http.HTTPFlow) -> list[str]:
     taken = _take_out(flow.request.headers, _CREDENTIALS)
-    for name in QUERY_CREDENTIALS if "?" in flow.request.path else ():
+    for name in filter(query_names.is_callers, _query_names(flow)):
         flow.request.query.pop(name, None)
     return [name for name in caller.CARRIERS if name in taken]
+
+
+def _query_names(flow: http.HTTPFlow) -> list[str]:
+    return list(flow.request.query) if "?" in flow.request.path else []
 
 
 def _replace_credential(flow: http.HTTPFlow, settings: Settings) -> None:
@@ -149,3 +153,6 @@ def forget_credentials(flow: http.HTTPFlow, settings: Settings) -> None:
 def _forget_callers(flow: http.HTTPFlow) -> None:
     _remove_credentials(flow)
     _take_out(flow.request.headers, _CALLERS_OWN)
+    for name in filter(query_names.is_credential, _query_names(flow)):
+        values = flow.request.query.get_all(name)
+        flow.request.query.set_all(name, [without_credential(name, value) for value in values])

@@ -122,17 +122,19 @@ class _Writer:
             raise _RefusedError(Refusal(Cause.SIGNED))
 
     def _element(self, name: str, value: Any) -> Any:
-        """The present name of the element that this member of a tool's arguments names; None if it names none that
-        moved."""
+        """The present value of a member of a tool's arguments that says by its name what it is, like an element of a
+        page or a duration; None if it says nothing that moved."""
         if not self._moves.labelled or type(value) not in (str, int):
             return None
         member = json.dumps({name: value}).encode()
         for start, end, kind in self._moves.kinds.find(member):
             move = self._moves.labelled.get((kind.name, member[start:end]))
-            if kind.placed and move and move.present and member[start:end] == str(value).encode():
+            is_named = kind.placed or type(value) is int
+            if is_named and move and move.present and member[start:end] == str(value).encode():
                 self.counts[move.kind] += 1
                 self.rests.append(b"\0")
-                return type(value)(move.present.decode())
+                now = move.present.decode()
+                return now if isinstance(value, str) else float(now) if "." in now else int(now)
         return None
 
     def _text(self, text: str) -> str:

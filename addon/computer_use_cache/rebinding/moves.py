@@ -11,17 +11,25 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from computer_use_cache.rebinding.bindings import CONSTANT, Bindings
+from computer_use_cache.rebinding import order
+from computer_use_cache.rebinding.bindings import CONSTANT, FOLDERS, Bindings
 from computer_use_cache.rebinding.kinds import Kinds, have_one_form
 from computer_use_cache.rebinding.literals import Literals
 from computer_use_cache.rebinding.refusal import Cause, Refusal
 from computer_use_cache.rebinding.template import Value, echo_of
 
 TIMES = ("time", "date")
+_IDENTITIES = ("pid", "port")
+"""Kinds that are not numbered, but whether two of their values are equal is part of the question."""
 _MOST_CHARACTERS = 1_000_000
 """The limit for all recorded values together, because they are searched for in an answer at once."""
 SPECIAL = re.compile(r'["\\\x00-\x1f]')
 """Characters that JSON escapes."""
+_FILE_TYPE = re.compile(r"\.(?:[a-z]{1,8}|[a-z][a-z0-9]{0,4})$")
+RANDOM = re.compile(r"\d|[a-z][A-Z]|[A-Z][a-z]+[A-Z]")
+"""What no chosen word holds: figures, or capitals in the middle."""
+_SHORTEST_RANDOM = 6
+"""Two generated names of at least this length, both equally long, may happen to hold small letters only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +84,8 @@ def approve(recorded: Iterable[Sequence[str]], present: Iterable[Sequence[str]],
         return Refusal(Cause.TOO_MANY)
     if refusal := _one_to_one(old, new, kinds):
         return refusal
+    if not order.is_kept((one.text, other.text) for one, other in zip(old, new, strict=True) if one.kind in TIMES):
+        return Refusal(Cause.ORDER)
     return _moves(kinds, old_bindings, new_bindings, becomes)
 
 
@@ -106,20 +116,34 @@ def _prefix(text: str) -> str:
 
 
 def _are_made_up(one: str, other: str) -> bool:
-    """Whether two paths differ only in generated names and not in words that someone chose."""
+    """Whether two paths differ only in generated names and not in words or types of files that someone chose."""
     names = [re.split(r"[/\\]", path)[-1] for path in (one, other)]
     if names[0] == names[1]:
         return True
-    shared = next((at for at, (a, b) in enumerate(zip(*names, strict=False)) if a != b), min(map(len, names)))
-    return shared >= 3 or all(re.search(r"\d|[a-z][A-Z]|[A-Z]{2}", name) for name in names)
+    if _FILE_TYPE.findall(names[0]) != _FILE_TYPE.findall(names[1]):
+        return False
+    if all(RANDOM.search(rest) for rest in _unshared(names) if rest):
+        return True
+    words = _unshared([re.findall(r"[A-Za-z0-9]+|[^A-Za-z0-9]", name) for name in names])
+    return names[0][:3] == names[1][:3] and len(words[0]) == len(words[1]) >= _SHORTEST_RANDOM
+
+
+def _unshared(names: Sequence[Sequence[str]]) -> list[str]:
+    """What two names do not share at their beginning and their end."""
+    for _ in range(2):
+        shared = next((at for at, (a, b) in enumerate(zip(*names, strict=False)) if a != b), min(map(len, names)))
+        names = [name[shared:][::-1] for name in names]
+    return ["".join(name) for name in names]
 
 
 def _one_to_one(old: Sequence[Value], new: Sequence[Value], kinds: Kinds) -> Refusal | None:
-    pairs = {
-        (one.text, other.text): one.kind for one, other in zip(old, new, strict=True) if kinds.named(one.kind).numbered
-    }
-    if len({one for one, _ in pairs}) < len(pairs) or len({other for _, other in pairs}) < len(pairs):
-        return Refusal(Cause.NOT_ONE_TO_ONE)
+    """Refuses two equal values that become different ones, or the reverse, whether or not capitals count."""
+    numbered = {(one.text, other.text) for one, other in zip(old, new, strict=True) if kinds.named(one.kind).numbered}
+    without_capitals = {(one.casefold(), other.casefold()) for one, other in numbered}
+    identities = {(one, other) for one, other in zip(old, new, strict=True) if one.kind in _IDENTITIES}
+    for pairs in (numbered, without_capitals, identities):
+        if len({one for one, _ in pairs}) < len(pairs) or len({other for _, other in pairs}) < len(pairs):
+            return Refusal(Cause.NOT_ONE_TO_ONE)
     return None
 
 
@@ -176,8 +200,12 @@ def escapes(old: str, new: str | None) -> Iterator[tuple[str, str | None]]:
 
 
 def _moved_forms(old: Bindings, new: Bindings) -> dict[tuple[str, str], Move]:
+    """What becomes of each form of a binding. A path that is two bindings, like a folder that is the home, is ambiguous
+    if they moved apart."""
     moved = {}
-    for key, text in old.forms.items():
-        if (other := new.forms.get(key)) != text:
-            moved[key] = _move(key[0], text, other)
+    for (name, form), text in old.forms.items():
+        names = {name, *(other for other in FOLDERS if old.forms.get((other, form)) == text)}
+        targets = {new.forms.get((other, form)) for other in names}
+        if targets != {text}:
+            moved[name, form] = _move(name, text, targets.pop() if len(targets) == 1 else None)
     return moved

@@ -14,6 +14,7 @@ class Cause(StrEnum):
     NAMES = "names differ in words"
     TOO_MANY = "too many values moved"
     NOT_ONE_TO_ONE = "values do not map one to one"
+    ORDER = "times or dates come in another order"
     AMBIGUOUS = "a recorded value stands for two present ones"
     TRACE = "a trace of the recorded run would remain"
     COMPUTED = "a time or date is computed"

@@ -6,6 +6,7 @@ a miss: what is not clearly a value stays in it.
 
 from __future__ import annotations
 
+import json
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -24,9 +25,11 @@ from computer_use_cache.rebinding.literals import Literals
 from computer_use_cache.rebinding.profiles import NONE, Profile
 from computer_use_cache.screens.blanking import blanked
 
-_VERSION = 1
+_VERSION = 2
 """Enters every template: raise it when a kind or a form changes, and no older template is found."""
 _MARK = b"\0"
+_NUMBER = "\0number\0"
+"""Begins the text that stands for a number: no text of a request begins so, as its NULs are doubled."""
 _SHORTEST = 4
 """Shorter texts cannot be values."""
 _LONG_DATA = re.compile(r"(?:data:[^,]{0,200},)?[A-Za-z0-9+/_=-]{512}")
@@ -83,17 +86,20 @@ class _Texts:
         self.pieces: list[bytes] = []
         self._owners: list[tuple[Any, Any]] = []
         self._calls: list[int] = []
+        self._numbers: set[int] = set()
         self._has_mark = False
         self._format = format
+        self._exact = format.exact_members
         self._reference_types = format.reference_types
         self._argument_objects = format.argument_objects
 
     def copied(self, body: Json) -> Json:
-        copy: Json = self._copied(body, tree_of(self._format.call_id_places), self._format.exact_members)
+        copy: Json = self._copied(body, tree_of(self._format.call_id_places))
         return copy
 
-    def _copied(self, value: Any, tree: Json | None, exact: frozenset[str]) -> Any:
-        """A copy of `value`, which `fill` changes later. Members named in `exact` are left unchanged."""
+    def _copied(self, value: Any, tree: Json | None, *, is_argument: bool = False) -> Any:
+        """A copy of `value`, which `fill` changes later. Members that the format names exact are left unchanged, but
+        everything in a tool's arguments is the model's."""
         if isinstance(value, dict):
             if value.get("type") in self._reference_types:
                 return value
@@ -103,13 +109,15 @@ class _Texts:
                 below = tree.get(name) if tree else None
                 if isinstance(member, str):
                     copy[name] = member
-                    if name not in exact:
+                    if is_argument or name not in self._exact:
                         self._add(copy, name, member, below == {})
                 elif isinstance(member, (dict, list)):
-                    free = name in self._argument_objects
-                    copy[name] = self._copied(member, below, frozenset() if free else exact)
+                    begins = name in self._argument_objects
+                    copy[name] = self._copied(member, below, is_argument=is_argument or begins)
                 else:
                     copy[name] = member
+                    if is_argument and type(member) is int:
+                        self._add_number(copy, name, {name: member})
             return copy
         below = tree.get("*") if tree else None
         items = list(value)
@@ -117,7 +125,9 @@ class _Texts:
             if isinstance(item, str):
                 self._add(items, index, item, below == {})
             elif isinstance(item, (dict, list)):
-                items[index] = self._copied(item, below, exact)
+                items[index] = self._copied(item, below, is_argument=is_argument)
+            elif is_argument and type(item) is int:
+                self._add_number(items, index, item)
         return items
 
     def _add(self, owner: Any, place: Any, text: str, is_call: bool) -> None:
@@ -128,6 +138,14 @@ class _Texts:
         self._has_mark |= "\0" in text
         self.pieces.append(text.encode("utf-8", "surrogatepass"))
         self._owners.append((owner, place))
+
+    def _add_number(self, owner: Any, place: Any, value: Any) -> None:
+        """Add a number of a tool's arguments, with the name that may say what it is."""
+        text = json.dumps(value)
+        if len(text) >= _SHORTEST:
+            self._numbers.add(len(self.pieces))
+            self.pieces.append(text.encode())
+            self._owners.append((owner, place))
 
     def call_spans(self) -> list[_Span]:
         """The spans of call ids in the joined texts."""
@@ -149,7 +167,8 @@ class _Texts:
             changed.setdefault(bisect_right(starts, span.start) - 1, []).append((span, mark))
         for at, marks in changed.items():
             owner, place = self._owners[at]
-            owner[place] = _marked(self.pieces[at], starts[at], marks)
+            marked = _marked(self.pieces[at], starts[at], marks)
+            owner[place] = _NUMBER + marked if at in self._numbers else marked
 
 
 def _marked(piece: bytes, start: int, marks: Sequence[tuple[_Span, bytes]]) -> str:
@@ -166,9 +185,19 @@ def _spans(blob: bytes, calls: Sequence[_Span], bindings: Bindings, kinds: Kinds
     """All values in order, without overlaps. Bindings win over calls and calls over kinds, then the longer over the
     shorter."""
     bound = [_Span(*found) for found in bindings.find(blob)]
-    found = [_Span(start, end, kind.name) for start, end, kind in kinds.find(blob)]
-    known = _apart(bound, calls, found)
+    known = _apart(bound, calls, _recognised(blob, kinds))
     return _apart(known, list(_echoes(blob, known, kinds)))
+
+
+def _recognised(blob: bytes, kinds: Kinds) -> list[_Span]:
+    """What the kinds recognise, except what is repeated as content: a checksum and what it is compared with."""
+    scanned = list(kinds.scan(blob))
+    contents = {blob[start:end].lower() for start, end, kind in scanned if kind.is_value is None}
+    return [
+        _Span(start, end, kind.name)
+        for start, end, kind in scanned
+        if kind.is_value and blob[start:end].lower() not in contents
+    ]
 
 
 def _apart(*groups: Sequence[_Span]) -> list[_Span]:

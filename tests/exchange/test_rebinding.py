@@ -280,21 +280,22 @@ def test_a_normalised_value_is_rebound_or_refused_and_never_served_stale(
 
 
 @pytest.mark.parametrize(
-    ("store", "present", "outcome"),
+    ("store", "present", "said", "outcome"),
     [
-        pytest.param(True, FIRST, Outcome.HIT, id="nothing moved"),
-        pytest.param(True, SECOND, Outcome.MISS, id="the provider keeps the other run's history"),
-        pytest.param(False, SECOND, Outcome.HIT, id="the provider keeps nothing"),
+        pytest.param(True, FIRST, f"in {FIRST}", Outcome.HIT, id="nothing moved"),
+        pytest.param(True, SECOND, f"in {FIRST}", Outcome.MISS, id="the provider keeps the other run's answer"),
+        pytest.param(True, SECOND, "done", Outcome.HIT, id="the answer repeats no value"),
+        pytest.param(False, SECOND, f"in {FIRST}", Outcome.HIT, id="the provider keeps nothing"),
     ],
 )
-def test_an_answer_that_the_provider_keeps_is_not_served_for_another_normalised_value(
-    tmp_path: Path, store: bool, present: str, outcome: Outcome
+def test_an_answer_that_the_provider_keeps_is_not_changed_for_another_normalised_value(
+    tmp_path: Path, store: bool, present: str, said: str, outcome: Outcome
 ) -> None:
     async def life(house: House) -> None:
         def asks(folder: str) -> Exchange:
             return house.begins("/responses", {"model": "m", "input": f"use {folder}", "store": store}, {})
 
-        item = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "done"}]}
+        item = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": said}]}
         body = {"id": "resp_1", "object": "response", "status": "completed", "model": "m", "output": [item]}
         answer = Response(200, {"content-type": "application/json"}, json.dumps(body).encode(), 1.0)
         await results(house, asks(FIRST), answer)

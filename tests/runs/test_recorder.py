@@ -269,11 +269,11 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def flooded(house: House, number: int) -> None:
     """New conversations begin and end with their first call."""
-    entry = next(house.store.entries())
+    serve = Serve(next(house.store.entries()), ())
     for _ in range(number):
         house.now += 0.001
         plan = house.asks(messages=said(f"Buy {house.begun} eggs")).plan
-        house.shared.conclude_hit(plan, entry, house.now)
+        house.shared.conclude_hit(plan, serve, house.now)
 
 
 def steps(house: House, name: str) -> list[int]:
@@ -291,10 +291,10 @@ def test_calls_of_known_runs_are_recorded_at_once_while_new_conversations_wait(
     headers = {"x-cache-run": run} if run == "nightly" else None
     chats(house, said("Buy milk"), headers)
     house.shared.flush(house.now)
-    entry, plan = next(house.store.entries()), house.asks(headers, messages=said("Buy milk")).plan
+    serve, plan = Serve(next(house.store.entries()), ()), house.asks(headers, messages=said("Buy milk")).plan
     for flush in range(3):
         flooded(house, 20 + 25)
-        house.shared.conclude_hit(plan if has_body else plan.without_bodies(), entry, house.now)
+        house.shared.conclude_hit(plan if has_body else plan.without_bodies(), serve, house.now)
         house.shared.flush(house.now)
         assert steps(house, run) == [flush + 2]
     assert house.counted().unrecorded == 3 * 25 - 40
@@ -306,10 +306,10 @@ def test_a_conversation_whose_run_must_wait_stays_in_order(house: House) -> None
     chats(house, said("Buy milk", "Which?", "Whole"))
     house.shared.flush(house.now)
     flooded(house, 20)
-    entry = next(house.store.entries())
+    serve = Serve(next(house.store.entries()), ())
     for messages in (said("Buy milk"), said("Buy milk", "Which?", "Whole"), said("Buy milk", "Which?", "Any")):
         house.now += 1
-        house.shared.conclude_hit(house.asks(messages=messages).plan, entry, house.now)
+        house.shared.conclude_hit(house.asks(messages=messages).plan, serve, house.now)
     house.shared.flush(house.now)
     assert steps(house, "Buy milk") == [2]
     house.shared.flush(house.now)
@@ -321,10 +321,10 @@ def test_a_hit_without_its_body_waits_with_the_one_that_had_it(house: House) -> 
     chats(house, said("Buy milk"))
     house.shared.flush(house.now)
     flooded(house, 20)
-    entry, plan = next(house.store.entries()), house.asks(messages=said("Buy bread")).plan
+    serve, plan = Serve(next(house.store.entries()), ()), house.asks(messages=said("Buy bread")).plan
     for known in (plan, plan.without_bodies()):
         house.now += 1
-        house.shared.conclude_hit(known, entry, house.now)
+        house.shared.conclude_hit(known, serve, house.now)
     for _ in range(2):
         house.shared.flush(house.now)
     assert (steps(house, "Buy milk"), steps(house, "Buy bread")) == ([1], [2])
@@ -335,9 +335,9 @@ def test_one_flush_hashes_a_limited_amount_of_text(house: House, monkeypatch: py
     chats(house, said("Buy bread"))
     house.shared.flush(house.now)
     monkeypatch.setattr(assignment, "_MOST_HASHED", 1)
-    entry = next(house.store.entries())
+    serve = Serve(next(house.store.entries()), ())
     for text in ("Buy milk", "Buy bread"):
-        house.shared.conclude_hit(house.asks(messages=said(text)).plan, entry, house.now)
+        house.shared.conclude_hit(house.asks(messages=said(text)).plan, serve, house.now)
     for expected in ([2], [1]), ([2], [2]):
         house.shared.flush(house.now)
         assert (steps(house, "Buy milk"), steps(house, "Buy bread")) == expected
@@ -347,9 +347,9 @@ def test_one_flush_hashes_a_limited_amount_of_text(house: House, monkeypatch: py
 def test_a_known_run_that_was_removed_is_begun_anew_at_once_in_a_flood(house: House) -> None:
     chats(house, said("Buy milk"))
     house.shared.flush(house.now)
-    entry, plan = next(house.store.entries()), house.asks(messages=said("Buy milk")).plan
+    serve, plan = Serve(next(house.store.entries()), ()), house.asks(messages=said("Buy milk")).plan
     house.store.run_log.clear()
     flooded(house, 20)
-    house.shared.conclude_hit(plan, entry, house.now)
+    house.shared.conclude_hit(plan, serve, house.now)
     house.shared.flush(house.now)
     assert steps(house, "Buy milk") == [1]

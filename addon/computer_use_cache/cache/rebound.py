@@ -101,11 +101,10 @@ def replay_exact(cache: Cache, plan: Plan, entry: Entry) -> Replayed | Refusal:
     if is_exact(plan, entry):
         return replay_rebound(plan, entry, NO_MOVES, b"", cache.settings.hit_usage)
     moves = approve(_blanked(entry), plan.blanked, _profile(plan).kinds)
-    if isinstance(moves, Refusal):
-        return moves
-    if moves and needs_state(plan):
+    answer = moves if isinstance(moves, Refusal) else _rebound(cache, with_template(cache, plan), entry, moves)
+    if isinstance(answer, Replayed) and any(answer.counts.values()) and needs_state(plan):
         return Refusal(Cause.STATE)
-    return _rebound(cache, with_template(cache, plan), entry, moves)
+    return answer
 
 
 def _blanked(entry: Entry) -> tuple[Value, ...]:

@@ -38,8 +38,6 @@ from computer_use_cache.store.base import RequestLog
 _MOST_PICTURES = 8
 """Decoding is slow; this allows four pictures of each request."""
 _TEXT_NAMES = tuple(name for name in normalizers.NAMES if not name.startswith("image-"))
-_NOT_REBOUND = {"tool-call-ids", "image-pixels"}
-"""Normalisers that take no values out of texts, so that an answer is served unchanged."""
 _WORD = re.compile(r"\w+")
 _ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)")
 """Escapes in JSON that is a string itself, as arguments of tool calls are: `\\n7` is not a word `n7`."""
@@ -142,10 +140,9 @@ def _of_texts(store: RequestLog, plan: Plan, entry: Entry, asked: Side, stored: 
     enough = _normalizers(store, asked, stored)
     if enough and not plan.format.answers_in_text:
         return Cure()  # a vector is made of every word
-    needs_state = rebound.needs_state(plan)
-    if enough is not None and not (needs_state and set(enough) - _NOT_REBOUND) and not _repeats(entry, words):
+    if enough is not None and not _repeats(entry, words):
         return Cure(fields, enough)
-    if _repeats(entry, words.difference(_differing_words(asked.body, stored.body))) or needs_state:
+    if _repeats(entry, words.difference(_differing_words(asked.body, stored.body))) or rebound.needs_state(plan):
         return Cure(reason=_REPEATED)  # a field that is left out is not rebound
     if isinstance(answer, Replayed):
         return Cure(fields, rebind=not plan.verdict.rebinds, reason=_REBOUND)

@@ -77,7 +77,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def origin(self) -> str:
-        """What it repeats, such as `fork of 88ziw6ryb8`; "" if nothing."""
+        """What it repeats, such as `fork of 88ziw6ryb8k2`; "" if nothing."""
         return f"{'fork' if self.is_fork else 'replay'} of {self.parent}" if self.parent else ""
 
 
@@ -109,9 +109,10 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def new_id(now: float) -> str:
-    """The id of a run that begins at `now` (Unix seconds). Ids sort by time."""
+    """The id of a run that begins at `now` (Unix seconds). Ids sort by time. A busy proxy begins dozens of runs in a
+    tenth of a second: their random ends make it unlikely that two of them get the same id."""
     number, digits = int(now * 10), ""
     while number:
         number, digit = divmod(number, len(_DIGITS))
         digits = _DIGITS[digit] + digits
-    return digits + "".join(secrets.choice(_DIGITS) for _ in range(3))
+    return digits + "".join(secrets.choice(_DIGITS) for _ in range(5))

@@ -26,7 +26,7 @@ def test_a_run_is_named_after_its_command_and_knows_its_folder(monkeypatch: pyte
 def test_ids_are_short_differ_and_sort_by_time() -> None:
     ids = [new_run(("a",), NOW + second).id for second in range(100)]
     assert ids == sorted(set(ids))
-    assert {len(id) for id in ids} == {10}
+    assert {len(id) for id in ids} == {12}
     assert new_run(("a",), NOW).id != new_run(("a",), NOW).id
 
 
@@ -44,3 +44,7 @@ def test_a_command_line_is_kept_without_credentials(command: tuple[str, ...], ke
     run = new_run(command, NOW)
     assert run.command == kept
     assert run.name == " ".join(kept)
+
+
+def test_many_runs_of_one_moment_get_different_ids() -> None:
+    assert len({new_run(("a",), NOW).id for _ in range(500)}) == 500

@@ -92,7 +92,7 @@ IDS = [
     Pair("a checksum that is never as it should be", f"Is it sha256: {E}?\n«{F}|{G}»  a.tgz", "It differs."),
     Pair("a checksum in capitals", f"It must have MD5 `{E}`\nHash: «{E.upper()}|{F.upper()}»", "It matches.", MISS),
     Pair("a checksum in capitals without a label", f"md5={E}\n«{E.upper()}|{F.upper()}»", "It matches.", MISS),
-    Pair("equal but for capitals", f"want {E}\ngot «{E.upper()}|{F.upper()}»", "It matches.", NOT_ONE_TO_ONE),
+    Pair("equal in another case", f"want {E}\ngot «{E.upper()}|{F.upper()}»", "It matches.", NOT_ONE_TO_ONE),
     Pair("a password's hash", f"Which password has the hash {HEX}?", "password", MISS),
     Pair("a fingerprint", f"The key's fingerprint is **{HEX}**", "ok", MISS),
     Pair("text in hex", "Decode «48656c6c6f20776f726c6421|476f6f64627965206d6f6f6e»", "Hello world!", MISS),
@@ -174,7 +174,7 @@ PLACES = [
         "todo-app is done",
         bindings="cwd=«/home/anna|/srv»/todo-app",
     ),
-    Pair("a folder that is the home no more", "Hello", "cat /root/.x", AMBIGUOUS, "cwd=/«root|work/app»,home=/root"),
+    Pair("a folder that is the home no more", "Hello", "cat /root/.x", AMBIGUOUS, "cwd=/«root|srv/app»,home=/root"),
     Pair(
         "a folder that is the home in both runs",
         "Hello",

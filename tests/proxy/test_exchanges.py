@@ -27,3 +27,13 @@ def test_a_follower_that_leaves_before_its_answer_is_sent_keeps_nothing_of_the_s
     gc.collect()
     assert kept() is None
     house.store.close()
+
+
+def test_a_stream_that_broke_off_keeps_nothing_of_its_exchange(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    exchanges, flow = FlowExchanges(house.shared), tflow.tflow(resp=True, err=True)
+    assert flow.response
+    flow.response.stream = bytes.upper
+    asyncio.run(exchanges.error(flow))
+    assert flow.response.stream is True
+    house.store.close()

@@ -90,8 +90,10 @@ class Wire:
                 connection.state = ConnectionState.OPEN
                 yield events.OpenConnectionCompleted(command, None)
             case commands.CloseConnection(connection=connection):
+                is_read = bool(connection.state & ConnectionState.CAN_READ)
                 connection.state = ConnectionState.CLOSED
-                yield events.ConnectionClosed(connection)
+                if is_read:
+                    yield events.ConnectionClosed(connection)
             case commands.RequestWakeup():
                 self.timers.append(command)
             case commands.StartHook():
@@ -132,6 +134,39 @@ def test_a_closed_connection_does_not_hold_its_last_request(without_collector: N
         wire.give(events.Wakeup(wire.timers.pop()))
     assert wire.sent[wire.context.client].endswith(b"{}")
     assert [request() for request in wire.requests] == [None]
+
+
+BROKEN_OFF = {
+    "before the upstream's answer": b"",
+    "in the upstream's answer": b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{}",
+    "in a chunked answer": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n",
+}
+
+
+@pytest.mark.parametrize("received", BROKEN_OFF)
+def test_nothing_is_left_of_an_exchange_whose_client_leaves(received: str, without_collector: None) -> None:
+    wire = Wire()
+    wire.give(events.DataReceived(wire.context.client, REQUEST))
+    if BROKEN_OFF[received]:
+        wire.give(events.DataReceived(wire.server, BROKEN_OFF[received]))
+    wire.context.client.state &= ~ConnectionState.CAN_READ
+    wire.give(events.ConnectionClosed(wire.context.client))
+    assert len(wire.flows) == 1
+    assert [flow() for flow in wire.flows] == [None]
+    assert [request() for request in wire.requests] == [None]
+    while wire.timers:  # mitmproxy cancels them, unless they are due already
+        wire.give(events.Wakeup(wire.timers.pop()))
+
+
+def test_a_flow_is_freed_when_its_upstream_breaks_off(without_collector: None) -> None:
+    wire = Wire()
+    wire.give(events.DataReceived(wire.context.client, REQUEST))
+    wire.give(events.DataReceived(wire.server, BROKEN_OFF["in a chunked answer"]))
+    wire.server.state = ConnectionState.CLOSED
+    wire.give(events.ConnectionClosed(wire.server))
+    while wire.timers:
+        wire.give(events.Wakeup(wire.timers.pop()))
+    assert [flow() for flow in wire.flows] == [None]
 
 
 def test_connections_that_the_upstream_has_closed_are_forgotten() -> None:

@@ -273,7 +273,7 @@ class FlowExchanges:
             raise
         finally:
             self._running.pop(flow.id, None)
-            flow.response.stream = True  # no longer the tee, which refers to the flow: a cycle
+            _drop_tee(flow.response)
 
     async def _answer_whole(self, flow: http.HTTPFlow, response: http.Response, running: _Running) -> None:
         exchange = running.exchange
@@ -326,6 +326,8 @@ class FlowExchanges:
             status = flow.metadata.get(UPSTREAM_FAULT)
             if status and flow.response is None and flow.error:
                 self._answer_error(flow, responses.upstream_error(flow, status, flow.error.msg), result)
+            if flow.response:
+                _drop_tee(flow.response)
 
     async def _failed(self, flow: http.HTTPFlow, running: _Running) -> Result:
         exchange = running.exchange
@@ -360,6 +362,12 @@ def _note_step(shown: weakref.ref[http.HTTPFlow], run: str, number: int | None) 
     reference would keep the flow with all its screenshots."""
     if (flow := shown()) is not None:
         cache_headers.note_step(flow, run, number)
+
+
+def _drop_tee(response: http.Response) -> None:
+    """The tee of a stream that has ended refers to its flow: a cycle."""
+    if callable(response.stream):
+        response.stream = True
 
 
 def _client_fault(flow: http.HTTPFlow) -> RequestError:

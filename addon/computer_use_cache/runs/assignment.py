@@ -11,13 +11,15 @@ from typing import NamedTuple
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.cache.plan import Plan, Route
 from computer_use_cache.credentials.redaction import redacted
-from computer_use_cache.memory import MOST_SEEN, BoundedMemory
+from computer_use_cache.memory import BoundedMemory
 from computer_use_cache.run_models import Call, Run, new_id
 from computer_use_cache.runs.conversation import Head, Opening, opening_of
 
 PAUSE_SECONDS = 1800.0
 """A longer pause ends a run, except the run of a command."""
 _MOST_REMEMBERED = 4096
+_MOST_KEYS = 8192
+"""Enough for the hits that the fast path remembers (fast_path/lookup.py)."""
 MOST_JOINED = 60
 """How many runs one flush joins. Each takes half a millisecond, in which the interpreter has no time for answers."""
 _MOST_READ = 1_000_000
@@ -78,7 +80,7 @@ class Assignment:
         self._held = set[str]()
         """Keys and labels of calls that must wait for the next flush. Later calls of the same conversations wait with
         them."""
-        self._by_key = BoundedMemory[str, tuple[Opening, bool]](MOST_SEEN)
+        self._by_key = BoundedMemory[str, tuple[Opening, bool]](_MOST_KEYS)
         """By key, because the fast path may know a hit without its body."""
 
     def renew(self, *, is_last: bool) -> None:

@@ -15,4 +15,8 @@ class CacheHttp1Connection(Http1Connection):
     def mark_done(self, *, request: bool = False, response: bool = False) -> CommandGenerator[None]:
         yield from super().mark_done(request=request, response=response)
         if self.state == self.done:
-            self.request = self.response = None
+            self.forget_exchange()
+
+    def forget_exchange(self) -> None:
+        """Let go of the last exchange, also if it was broken off."""
+        self.request = self.response = None

@@ -105,12 +105,16 @@ class CacheHttpLayer(HttpLayer):
             case events.Wakeup() if event.command is self._watch:
                 self._watch = None
                 yield from self._end_silent_streams()
+            case events.Wakeup() if event.command not in self.command_sources:
+                pass  # its exchange has ended, and its client has left
             case events.ConnectionClosed() if self._is_forgotten(event.connection):
                 pass
             case _:
                 yield from super()._handle_event(event)
         if isinstance(event, (events.ConnectionClosed, events.OpenConnectionCompleted)):
             self._forget_closed_upstreams()
+        if self.context.client.state is ConnectionState.CLOSED and not self.streams:
+            self._let_go()
         yield from self._keep_watch()
 
     def register_connection(self, command: RegisterHttpConnection) -> CommandGenerator[None]:
@@ -135,7 +139,19 @@ class CacheHttpLayer(HttpLayer):
         for connection in tuple(self.connections):
             if connection.state is ConnectionState.CLOSED and connection not in used:
                 del self.connections[connection]
-                self._clients.pop(connection, None)
+                if client := self._clients.pop(connection, None):
+                    client.forget_exchange()
+
+    def _let_go(self) -> None:
+        """Let go of the exchanges of a client that has left: mitmproxy's layers refer to each other, and stay in memory
+        until the garbage collector looks at them."""
+        self._forget_closed_upstreams()
+        server = self.connections.get(self.context.client)
+        if isinstance(server, CacheHttp1Server):
+            server.forget_exchange()
+        for command in tuple(self.command_sources):
+            if isinstance(command, commands.RequestWakeup):
+                del self.command_sources[command]
 
     def _is_forgotten(self, connection: Connection) -> bool:
         """Whether this is the end of a connection that was dropped after it had been told to close."""

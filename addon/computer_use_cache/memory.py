@@ -17,22 +17,26 @@ long run are asked for once."""
 
 
 class Seen[Key]:
-    """The last `MOST_SEEN` keys that were added. Every hit asks, so asking takes no lock."""
+    """The last `MOST_SEEN` keys that were added. Every hit asks, so asking takes no lock.
+
+    Only their hashes are kept, which take less memory. Two keys may share one, but hardly ever do.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._keys: OrderedDict[Key, None] = OrderedDict()
+        self._hashes: OrderedDict[int, None] = OrderedDict()
 
     def __contains__(self, key: Key) -> bool:
-        return key in self._keys
+        return hash(key) in self._hashes
 
     def add(self, key: Key) -> None:
         """Remember a key, or that it was added again."""
+        name = hash(key)
         with self._lock:
-            self._keys[key] = None
-            self._keys.move_to_end(key)
-            if len(self._keys) > MOST_SEEN:
-                self._keys.popitem(last=False)
+            self._hashes[name] = None
+            self._hashes.move_to_end(name)
+            if len(self._hashes) > MOST_SEEN:
+                self._hashes.popitem(last=False)
 
 
 def trimmed(data: bytes) -> bytes:

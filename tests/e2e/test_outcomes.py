@@ -231,7 +231,7 @@ FAULTS = [
     "flights.flight:Flights.find",
     "flights.stream_recorder:Recorder.feed",
     "proxy.cache_headers:tell",
-    "proxy.exchanges:_response",
+    "proxy.running:Running.response",
     "proxy.responses:delimit",
 ]
 

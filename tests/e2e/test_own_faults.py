@@ -70,7 +70,7 @@ PARTS = [
     "accounting.ledger:Ledger.stored",
     "accounting.ledger:Ledger.flush",
     "cache.replay:_is_as_wanted",
-    "proxy.exchanges:_response",
+    "proxy.running:Running.response",
     "proxy.exchanges:Exchange",
     "exchange.exchange:Exchange.resolve",
     "exchange.decide:Decider.decide_at_once",
@@ -150,7 +150,7 @@ def test_a_route_of_the_cache_that_fails_is_never_asked_of_the_upstream(tmp_path
 
 def test_followers_of_a_leader_whose_answer_is_not_kept_ask_for_themselves(tmp_path: Path, upstream: Upstream) -> None:
     script = tmp_path / "break.py"
-    script.write_text(BREAK.format(name="proxy.exchanges:_response"))
+    script.write_text(BREAK.format(name="proxy.running:Running.response"))
     gate = upstream.new_event()
 
     async def held(asked: Asked, send: Send) -> None:

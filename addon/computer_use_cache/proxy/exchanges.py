@@ -8,7 +8,6 @@ import functools
 import time
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import assert_never
 
 from mitmproxy import http
@@ -36,37 +35,17 @@ from computer_use_cache.exchange.forking import Forking
 from computer_use_cache.exchange.keeping import Keeping
 from computer_use_cache.exchange.result import Result
 from computer_use_cache.exchange.shared import Shared
-from computer_use_cache.models import (
-    NOTHING,
-    Bypass,
-    Entry,
-    Fwd,
-    Outcome,
-    Reason,
-    Request,
-    Response,
-    Shape,
-)
+from computer_use_cache.models import NOTHING, Bypass, Entry, Fwd, Outcome, Reason, Request, Shape
 from computer_use_cache.proxy import cache_headers, flows, forwarding, responses, streaming
 from computer_use_cache.proxy.http.owner import CLIENT_FAULT, UPSTREAM_FAULT, Feed
 from computer_use_cache.proxy.replayer import Replayer
+from computer_use_cache.proxy.running import Running
 
 _UNKNOWN = Result(Outcome.BYPASS, fwd=Fwd.BYPASS)
 """The result of a flow that bypasses the cache and whose upstream broke off in the middle of its answer."""
 
 _FORK_BAN = "cache_fork_ban"
 """The metadata of a flow that keeps the `upstream_ban` of its place in a forked run."""
-
-
-@dataclass(slots=True)
-class _Running:
-    """The exchange of a flow that has not ended. `started` is monotonic time."""
-
-    exchange: Exchange
-    client_id: str
-    started: float
-    marks_end: bool = False
-    """Whether the upstream's answer marks its end, so that a cut would show."""
 
 
 class FlowExchanges:
@@ -77,7 +56,7 @@ class FlowExchanges:
         self._settings = shared.cache.settings
         self._replayer = Replayer(self._settings)
         self.keeping = Keeping(time.time, shared.unstored)
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, Running] = {}
         self._passing: dict[str, Bypass] = {}
         """Flows that bypass the cache and so have no exchange, and the reason."""
         self.forking: Forking | None = None
@@ -130,7 +109,7 @@ class FlowExchanges:
             self.pass_by(flow)
             return
         exchange = await self._begin(flow)
-        running = self._running[flow.id] = _Running(exchange, flow.client_conn.id, time.monotonic())
+        running = self._running[flow.id] = Running(exchange, flow.client_conn.id, time.monotonic())
         answer = await exchange.resolve()
         if isinstance(answer, Forward):
             running.started = time.monotonic()  # `resolve` may have waited for another request's call
@@ -264,7 +243,7 @@ class FlowExchanges:
         try:
             if recorder := running.exchange.recorder:
                 flow.response.data.content = recorder.body
-                answer = replace(_response(flow.response, running), ended=running.marks_end)
+                answer = replace(running.response(flow.response), ended=running.marks_end)
                 await self.keeping.keep(running.exchange, answer, functools.partial(cache_headers.note, flow))
             else:
                 await self._answer_whole(flow, flow.response, running)
@@ -275,7 +254,7 @@ class FlowExchanges:
             self._running.pop(flow.id, None)
             _drop_tee(flow.response)
 
-    async def _answer_whole(self, flow: http.HTTPFlow, response: http.Response, running: _Running) -> None:
+    async def _answer_whole(self, flow: http.HTTPFlow, response: http.Response, running: Running) -> None:
         exchange = running.exchange
         # A body that does not decode is passed on unchanged, and is not stored. TypeError: a coding that mitmproxy
         # misunderstands.
@@ -283,7 +262,7 @@ class FlowExchanges:
             response.decode()
         if exchange.batch and not exchange.batch.is_whole:
             flow.request.content = exchange.plan.forward  # what the client sent, for people who look at the flow
-        answer = _response(response, running)
+        answer = running.response(response)
         if judging.is_failure(answer.status):
             stale = await exchange.on_failure(answer)
             if isinstance(stale, ServeStale):
@@ -297,7 +276,7 @@ class FlowExchanges:
                 self._answer_error(flow, error, exchange.settle(joined, time.time()))
                 return
             response.content, parts = joined.body, joined.parts
-            answer = _response(response, running)
+            answer = running.response(response)
         kept = await exchange.on_response(answer, parts)
         cache_headers.tell(flow, response, exchange.settle(kept, time.time()), self._settings)
 
@@ -329,11 +308,11 @@ class FlowExchanges:
             if flow.response:
                 _drop_tee(flow.response)
 
-    async def _failed(self, flow: http.HTTPFlow, running: _Running) -> Result:
+    async def _failed(self, flow: http.HTTPFlow, running: Running) -> Result:
         exchange = running.exchange
         if flow.response and exchange.recorder and exchange.may_be_whole:
             flow.response.data.content = exchange.recorder.body
-            kept = await exchange.on_response(_response(flow.response, running))
+            kept = await exchange.on_response(running.response(flow.response))
             return exchange.settle(kept, time.time())
         ending: Ending = await exchange.on_failure() if UPSTREAM_FAULT in flow.metadata else exchange.on_client_left()
         if CLIENT_FAULT in flow.metadata:
@@ -373,14 +352,3 @@ def _drop_tee(response: http.Response) -> None:
 def _client_fault(flow: http.HTTPFlow) -> RequestError:
     """The error that the HTTP layer has already answered with."""
     return RequestError(400, flow.metadata[CLIENT_FAULT])
-
-
-def _response(response: http.Response, running: _Running) -> Response:
-    recorder = running.exchange.recorder
-    return Response(
-        response.status_code,
-        flows.lower_headers(response.headers),
-        response.raw_content or b"",
-        time.monotonic() - running.started,
-        recorder.pace if recorder else (),
-    )

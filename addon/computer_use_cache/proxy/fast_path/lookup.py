@@ -63,7 +63,7 @@ VOLATILE = (
 _VOLATILE_LINES = re.compile(rb"\r\n(?:" + "|".join(VOLATILE).encode() + rb"):[^\r]*", re.IGNORECASE)
 
 _MOST_HEADS = 256
-_MOST_BYTES = 16 * 1024 * 1024
+_MOST_BYTES = 8 * 1024 * 1024
 _LONGEST_REMEMBERED = 4 * 1024 * 1024
 """Looking for the body of a longer request would hold up the event loop for milliseconds. Its screenshots are known, so
 that a thread finds its key in half the time."""

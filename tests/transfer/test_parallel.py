@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
@@ -70,6 +71,8 @@ def test_the_result_is_the_same_as_in_one_process(cache: Cache, tmp_path: Path) 
     assert sum(isinstance(each, Exported) for each in found) == 97
     assert found[-1] == Damaged(f"{path}: line 102", "version 2 of an export is not supported")
     assert keep_all(cache, parallel.read(path, cache, ENVIRON), NOW).kept == 97
+    with ThreadPoolExecutor(1) as thread:  # which cannot set what Ctrl+C does
+        assert thread.submit(lambda: list(parallel.read(path, cache, ENVIRON))).result() == found
 
 
 def test_a_killed_process_is_reported_and_what_was_read_before_is_kept(cache: Cache, tmp_path: Path) -> None:

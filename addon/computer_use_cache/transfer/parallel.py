@@ -63,6 +63,9 @@ def _uninterrupted() -> Iterator[None]:
     The pool would not know a process whose start was interrupted, and nobody would end that one. One that has only just
     started needs what the pool takes away when it ends.
     """
+    if threading.current_thread() is not threading.main_thread():  # Ctrl+C does not interrupt any other
+        yield
+        return
     came = list[int]()
     before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))

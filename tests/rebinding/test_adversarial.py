@@ -174,7 +174,13 @@ PLACES = [
         "todo-app is done",
         bindings="cwd=«/home/anna|/srv»/todo-app",
     ),
-    Pair("a folder that is the home no more", "Hello", "cat /root/.x", AMBIGUOUS, "cwd=/«root|srv/app»,home=/root"),
+    Pair(
+        "a folder that is the home no more",
+        "Hello",
+        "cat /home/anna/.x",
+        AMBIGUOUS,
+        "cwd=/«home/anna|srv/app»,home=/home/anna",
+    ),
     Pair(
         "a folder that is the home in both runs",
         "Hello",

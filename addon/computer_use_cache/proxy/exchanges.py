@@ -252,7 +252,7 @@ class FlowExchanges:
             raise
         finally:
             self._running.pop(flow.id, None)
-            _drop_tee(flow.response)
+            streaming.drop_tee(flow.response)
 
     async def _answer_whole(self, flow: http.HTTPFlow, response: http.Response, running: Running) -> None:
         exchange = running.exchange
@@ -306,7 +306,7 @@ class FlowExchanges:
             if status and flow.response is None and flow.error:
                 self._answer_error(flow, responses.upstream_error(flow, status, flow.error.msg), result)
             if flow.response:
-                _drop_tee(flow.response)
+                streaming.drop_tee(flow.response)
 
     async def _failed(self, flow: http.HTTPFlow, running: Running) -> Result:
         exchange = running.exchange
@@ -341,12 +341,6 @@ def _note_step(shown: weakref.ref[http.HTTPFlow], run: str, number: int | None) 
     reference would keep the flow with all its screenshots."""
     if (flow := shown()) is not None:
         cache_headers.note_step(flow, run, number)
-
-
-def _drop_tee(response: http.Response) -> None:
-    """The tee of a stream that has ended refers to its flow: a cycle."""
-    if callable(response.stream):
-        response.stream = True
 
 
 def _client_fault(flow: http.HTTPFlow) -> RequestError:

@@ -38,3 +38,9 @@ async def pass_on(
     response.stream = tee(exchange, decode, already if callable(already) else None)
     responses.delimit(flow.request, response)
     cache_headers.tell(flow, response, result, settings)
+
+
+def drop_tee(response: http.Response) -> None:
+    """Take the tee from an answer that has ended: it refers to the flow, which would stay in memory with it."""
+    if callable(response.stream):
+        response.stream = True

@@ -257,7 +257,7 @@ class CacheStream(HttpStream):
         if isinstance(event, RequestProtocolError):
             self._note_fault(event)
             if not self._owner.is_held(self.flow):
-                yield from self._end_in(event)
+                yield from self._fail(event)
             return
         if self.server_state in (self.state_done, self.state_errored):
             return  # the client has its answer, and may still be sending the rest of its request
@@ -268,17 +268,18 @@ class CacheStream(HttpStream):
             self.state_consume_response_body,
         )
         if not unanswered or self.client_state == self.state_errored:
-            yield from self._end_in(event)
+            yield from self._fail(event)
             return
         self.flow.response = None
         self.flow.error = mitmproxy_flow.Error(event.message)
         yield HttpErrorHook(self.flow)
         if self.flow.response is None:
-            yield from self._end_in(event)
+            yield from self._fail(event)
         else:
             yield from self.send_response()
 
-    def _end_in(self, error: RequestProtocolError | ResponseProtocolError) -> CommandGenerator[None]:
+    def _fail(self, error: RequestProtocolError | ResponseProtocolError) -> CommandGenerator[None]:
+        """End the exchange without a complete answer."""
         yield from super().handle_protocol_error(error)
         if not self.flow.live:
             self._let_go()

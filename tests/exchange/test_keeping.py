@@ -83,6 +83,37 @@ def test_a_client_does_not_wait_if_others_do_and_its_next_request_finds_the_answ
     assert (counted.misses, counted.hits, counted.stored) == (AWAITED + 1, 1, AWAITED + 1)
 
 
+def test_a_client_waits_for_an_earlier_answer_if_many_wait_to_be_stored(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores, keep = threading.Semaphore(0), exchanges.keep
+
+    def one_at_a_time(*arguments: Any, **named: Any) -> Any:
+        assert stores.acquire(timeout=30)
+        return keep(*arguments, **named)
+
+    monkeypatch.setattr(exchanges, "keep", one_at_a_time)
+    monkeypatch.setattr(keeping, "_MANY", 2)
+
+    async def live() -> None:
+        kept, results = Keeping(lambda: house.now, house.shared.unstored), list[Result]()
+        waits = await awaited_elsewhere(house, kept, results)
+        for number in range(2):
+            await kept.keep(await streamed(house, f"left alone {number}"), ANSWER, results.append)
+        third = asyncio.create_task(kept.keep(await streamed(house, "third"), ANSWER, results.append))
+        stores.release(AWAITED)
+        await asyncio.gather(*waits)
+        assert not third.done()
+        stores.release()
+        await third
+        assert len(results) == AWAITED + 1  # it waited for the first one that was left alone, not for its own
+        stores.release(2)
+        await kept.ended()
+        assert len(results) == AWAITED + 3
+
+    asyncio.run(live())
+
+
 def test_an_answer_that_cannot_be_kept_while_no_client_waits_is_logged_and_counted(
     house: House, gate: threading.Event, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -105,13 +105,26 @@ def test_a_proxy_with_a_call_under_way_makes_up_for_studies_with_pauses(house: H
 def test_a_study_that_is_made_up_for_is_followed_by_a_pause_if_hits_were_served_meanwhile(
     house: House, pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def busy(cache: Cache, plan: Plan) -> Study:
+    serve_a_hit_during_each_study(house, monkeypatch)
+    make_up_for_some(house)
+    assert len([pause for pause in pauses if pause]) == LATER - 1
+
+
+def test_the_pause_after_a_study_that_took_long_ends_once_the_proxy_is_idle(
+    house: House, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(studies, "_SHARE", 1e-6)  # so that pauses would be at least 1,000 seconds long
+    serve_a_hit_during_each_study(house, monkeypatch)
+    make_up_for_some(house)
+    assert sum(pauses) <= studies._LONGEST_PAUSE_SECONDS * LATER
+
+
+def serve_a_hit_during_each_study(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def study(cache: Cache, plan: Plan) -> Study:
         house.shared.ledger.served(Outcome.HIT, "m", NOTHING)
         return Study()
 
-    monkeypatch.setattr(near_miss, "study", busy)
-    make_up_for_some(house)
-    assert len([pause for pause in pauses if pause]) == LATER - 1
+    monkeypatch.setattr(near_miss, "study", study)
 
 
 def test_only_the_newest_that_were_put_off_are_kept_and_the_others_counted_as_dropped(

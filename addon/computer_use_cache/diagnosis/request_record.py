@@ -81,7 +81,10 @@ def _kept(cache: Cache, plan: Plan) -> Json:
 
 
 def without_media(value: Any, taken: list[Taken]) -> Any:
-    """A copy of `value` (JSON) with placeholders for long base64 texts, which are appended to `taken` in order."""
+    """`value` (JSON) with placeholders for long base64 texts, which are appended to `taken` in order. It is copied only
+    if there are any."""
+    if not any(len(text) > _LONG and _base64(text) for text in walking.texts(value)):
+        return value
 
     def named(text: str) -> str:
         if len(text) <= _LONG or (found := _base64(text)) is None:

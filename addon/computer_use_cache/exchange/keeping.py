@@ -2,13 +2,15 @@
 
 The end of a stream waits until its answer is stored, so that what the client does next finds it there. If several
 answers wait to be stored already, their clients do not wait too. Until then, an identical request follows the call,
-and one that differs in values that rebinding moves waits (unstored.py).
+and one that differs in values that rebinding moves waits (unstored.py). If a thousand wait, each client waits until the
+answer a thousand places before its own is stored: clients that ask faster than answers can be stored slow down evenly.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 
 from computer_use_cache.exchange.decisions import FAULT
@@ -19,9 +21,10 @@ from computer_use_cache.models import Response
 
 logger = logging.getLogger(__name__)
 
-_FEW, _MANY = 4, 500
-"""With fewer than `_FEW` answers waiting to be stored, waiting costs nothing, and the client waits. From `_MANY` on it
-waits again, to slow the clients down. In between it does not."""
+_FEW = 4
+"""With fewer answers waiting to be stored, waiting costs nothing."""
+_MANY = 1000
+"""How many answers may wait before clients wait for them. A shutdown stores these within a few seconds."""
 _MOST_BYTES = 64 * 1024 * 1024
 """The most that requests and answers may take up while no client waits for them. With a slow store, screenshots would
 fill the memory."""
@@ -35,21 +38,23 @@ class Keeping:
         self._now = now
         self._unstored = unstored
         self._waiting = 0
-        self._left_alone: set[asyncio.Task[None]] = set()
-        """Those that no client waits for."""
+        self._left_alone = deque[asyncio.Task[None]]()
+        """Those that their clients do not wait for, in the order in which they are stored."""
         self._bytes_left_alone = 0
 
     async def keep(self, exchange: Exchange, answer: Response, on_settled: Callable[[Result], None]) -> None:
         """Keep a complete answer and settle its exchange, even if that fails. Returns early if the client need not
-        wait."""
+        wait for it."""
         held = len(exchange.plan.forward) + len(answer.body)
-        if _FEW <= self._waiting < _MANY and self._bytes_left_alone + held <= _MOST_BYTES:
-            task = asyncio.create_task(self._keep_alone(exchange, answer, on_settled, held))
-            self._left_alone.add(task)
-            task.add_done_callback(self._left_alone.discard)
-            self._unstored.add(exchange.plan, task)
-        else:
+        if self._waiting < _FEW or self._bytes_left_alone + held > _MOST_BYTES:
             await self._keep(exchange, answer, on_settled)
+            return
+        task = asyncio.create_task(self._keep_alone(exchange, answer, on_settled, held))
+        self._left_alone.append(task)
+        task.add_done_callback(self._left_alone.remove)
+        self._unstored.add(exchange.plan, task)
+        if len(self._left_alone) > _MANY:
+            await asyncio.wait([self._left_alone[-1 - _MANY]])
 
     async def _keep(self, exchange: Exchange, answer: Response, on_settled: Callable[[Result], None]) -> None:
         self._waiting += 1

@@ -99,10 +99,7 @@ class Studies:
     async def _make_up(self) -> None:
         loop, pause = asyncio.get_running_loop(), _PAUSE_SECONDS
         while self._put_off:
-            wait = 0.0 if self._is_idle() else pause
-            due = loop.time() + wait
-            await asyncio.sleep(wait)
-            if loop.time() - due > _LATE_SECONDS or self._waiting:
+            if await self._pause(pause) > _LATE_SECONDS or self._waiting:
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
                 continue
             if not self._put_off:
@@ -115,6 +112,17 @@ class Studies:
             else:
                 self._ledger.study_made_up()
             pause = max(loop.time() - begun, 0.001) / _SHARE
+
+    async def _pause(self, seconds: float) -> float:
+        """Wait this long, or until the proxy is idle. Returns by how many seconds the event loop is late."""
+        loop = asyncio.get_running_loop()
+        while True:
+            wait = 0.0 if self._is_idle() else min(seconds, _LONGEST_PAUSE_SECONDS)
+            due = loop.time() + wait
+            await asyncio.sleep(wait)
+            seconds -= wait
+            if not wait or seconds <= 0:
+                return loop.time() - due
 
     def _is_idle(self) -> bool:
         """Whether no call is under way, and no request has been served since the last look: a hit is served between two

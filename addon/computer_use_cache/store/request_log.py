@@ -74,7 +74,8 @@ class Requests(SqliteFile):
         ]
         parts, held = list[tuple[int, int]](), list[tuple[int, bytes]]()
         with self._change() as database:
-            replaced = _delete(database, _numbers(database, [key for key, _, _ in records]))
+            earlier = _numbers(database, [key for key, _, _ in records])
+            replaced = _delete(database, earlier) if earlier else set()
             for row, (_, record, _) in zip(rows, records, strict=True):
                 number = database.execute(_ADD, row).fetchone()[0]
                 parts += ((part, number) for part in record.parts)
@@ -157,7 +158,8 @@ class Requests(SqliteFile):
 
     def _remove_unheld(self, database: sqlite3.Connection, digests: Iterable[bytes]) -> None:
         held = "SELECT 1 FROM holds WHERE digest = ?"
-        self._media.remove([each.hex() for each in digests if database.execute(held, (each,)).fetchone() is None])
+        if unheld := [each.hex() for each in digests if database.execute(held, (each,)).fetchone() is None]:
+            self._media.remove(unheld)
 
     # -- misses
 

@@ -1,9 +1,12 @@
-"""A proxy's life: how quickly it starts, what more workers gain, and its memory over many requests."""
+"""A proxy's life: how quickly it and the commands start, what more workers gain, and its memory over many requests."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import subprocess
+import sys
+import time
 from statistics import median
 
 from benchmarks import servers, traffic
@@ -14,6 +17,7 @@ from benchmarks.load import Load, run
 def measure(bench: Run) -> None:
     """Add the rows."""
     _start(bench)
+    _commands(bench)
     _workers(bench)
     _memory(bench)
 
@@ -27,6 +31,21 @@ def _start(bench: Run) -> None:
             with servers.bare(upstream) as server:
                 bare.append(server.started_in)
     bench.add("start to listening", median(seconds), "s", "<= 1.5", f"bare mitmdump {median(bare):.2f} s")
+
+
+def _commands(bench: Run) -> None:
+    for arguments, most in ((("run", "--", "true"), "0.5"), (("version",), "0.1")):
+        seconds = list[float]()
+        for _ in range(2 if bench.quick else 7):
+            begun = time.perf_counter()
+            subprocess.run(
+                [sys.executable, "-m", "computer_use_cache", *arguments],
+                env=servers.environment_with(CACHE_DIR=str(bench.folder / "run")),
+                check=True,
+                capture_output=True,
+            )
+            seconds.append(time.perf_counter() - begun)
+        bench.add(f"`{' '.join(arguments)}`", median(seconds), "s", f"<= {most}")
 
 
 def _workers(bench: Run) -> None:

@@ -14,7 +14,7 @@ import time
 import urllib.request
 from collections import defaultdict
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks import agents, servers
 from benchmarks.agents import Agents, Answered, percentile
@@ -23,58 +23,73 @@ from benchmarks.servers import Server, Skipped
 
 _CHUNKS, _GAP = 40, 0.025
 _ONE, _FEW, _MANY = 20, 100, 300
-_BARE, _OURS, _LITELLM = "bare mitmdump", "start", "LiteLLM"
+_BARE, _OURS, _WORKERS, _LITELLM = "bare mitmdump", "start", "start --workers 2", "LiteLLM"
+
+
+class _Cpu(NamedTuple):
+    """Milliseconds of CPU for each answer: until all are stored, and until the studies that were put off are done."""
+
+    until_stored: float
+    until_studied: float
 
 
 def measure(bench: Run) -> None:
     """Add the rows."""
     seconds, rounds = (3.0, 1) if bench.quick else (8.0, 3)
     numbers, questions = (_MANY,) if bench.quick else (_ONE, _FEW, _MANY), itertools.count(0, 1_000_000)
-    answered, cpu = defaultdict[tuple[str, int], list[Answered]](list), defaultdict[tuple[str, int], list[float]](list)
+    answered, cpu = defaultdict[tuple[str, int], list[Answered]](list), defaultdict[tuple[str, int], list[_Cpu]](list)
     with contextlib.ExitStack() as stack:
-        upstream = stack.enter_context(servers.upstream(_CHUNKS, _GAP))
-        systems = {
-            "direct": upstream,
-            _BARE: stack.enter_context(servers.bare(upstream, "stream")),
-            _OURS: stack.enter_context(servers.ours(bench.folder / "misses", upstream)),
-        }
-        try:
-            peer = servers.litellm(bench.folder / "litellm", upstream, not bench.quick)
-            systems[_LITELLM] = stack.enter_context(peer)
-        except (Skipped, RuntimeError) as why:
-            bench.add(_LITELLM, None, detail=str(why))
+        systems = _started(bench, stack)
         for server in systems.values():
             agents.run(Agents(server.port, server.path, 20, 1.0, next(questions)))  # warms up its code
         for _, number, (name, server) in itertools.product(range(rounds), numbers, systems.items()):
-            if name == _LITELLM and number == _MANY:
-                continue  # it needs half a minute for these
+            if (name == _LITELLM and number == _MANY) or (name == _WORKERS and number != _MANY):
+                continue  # LiteLLM needs half a minute for these
             asked = Agents(server.port, server.path, number, seconds, next(questions))
-            seen, spent = _ask(server, asked, stores=name == _OURS)
+            seen, spent = _ask(server, asked, stores=name in (_OURS, _WORKERS))
             bench.add_rate(name, _load(number), seen.rate)
             answered[name, number].append(seen)
             cpu[name, number].append(spent)
     for number in numbers:
         _add(bench, number, {name: answered[name, number] for name in systems if answered[name, number]})
         _add_cpu(bench, number, cpu[_OURS, number], cpu[_BARE, number])
+    _add_workers(bench, cpu[_OURS, _MANY], cpu[_WORKERS, _MANY])
     if _LITELLM in systems and _FEW in numbers:
         row = f"answers a second to {_FEW} agents' new questions, over {_LITELLM}"
         bench.add_ratio(row, _OURS, _LITELLM, _load(_FEW), ">= 3")
+
+
+def _started(bench: Run, stack: contextlib.ExitStack) -> dict[str, Server]:
+    upstream = stack.enter_context(servers.upstream(_CHUNKS, _GAP))
+    systems = {
+        "direct": upstream,
+        _BARE: stack.enter_context(servers.bare(upstream, "stream")),
+        _OURS: stack.enter_context(servers.ours(bench.folder / "misses", upstream)),
+        _WORKERS: stack.enter_context(servers.ours(bench.folder / "misses-2", upstream, "--workers", "2")),
+    }
+    try:
+        peer = servers.litellm(bench.folder / "litellm", upstream, not bench.quick)
+        systems[_LITELLM] = stack.enter_context(peer)
+    except (Skipped, RuntimeError) as why:
+        bench.add(_LITELLM, None, detail=str(why))
+    return systems
 
 
 def _load(number: int) -> str:
     return f"{number} agents"
 
 
-def _ask(server: Server, asked: Agents, *, stores: bool) -> tuple[Answered, float]:
-    """The answers, and the milliseconds of the server's CPU for each."""
+def _ask(server: Server, asked: Agents, *, stores: bool) -> tuple[Answered, _Cpu]:
+    stored = _statistics(server)["stored"] if stores else 0
     before = server.cpu_seconds()
     seen = agents.run(asked)
-    if stores:
-        _statistics(server)  # asked for behind all that waits to be stored
-    spent = server.cpu_seconds() - before
+    while stores and _statistics(server)["stored"] < stored + seen.answers:
+        time.sleep(0.1)
+    until_stored = server.cpu_seconds() - before
     while stores and not _is_made_up(_statistics(server)):
         time.sleep(0.1)
-    return seen, 1000 * spent / seen.answers
+    until_studied = server.cpu_seconds() - before
+    return seen, _Cpu(1000 * until_stored / seen.answers, 1000 * until_studied / seen.answers)
 
 
 def _statistics(server: Server) -> dict[str, Any]:
@@ -108,7 +123,17 @@ def _shown(rounds: list[Answered]) -> str:
     return f"{median(one.rate for one in rounds):.0f}/s, {', '.join(times)} ms"
 
 
-def _add_cpu(bench: Run, number: int, ours: list[float], bare: list[float]) -> None:
-    ratio = median(mine / other for mine, other in zip(ours, bare, strict=True))
-    detail = f"{median(ours):.1f} ms, bare {median(bare):.1f}"
+def _add_cpu(bench: Run, number: int, ours: list[_Cpu], bare: list[_Cpu]) -> None:
+    ratio = median(mine.until_stored / other.until_stored for mine, other in zip(ours, bare, strict=True))
+    ours_ms, bare_ms = (median(each.until_stored for each in rounds) for rounds in (ours, bare))
+    detail = f"{ours_ms:.1f} ms, bare {bare_ms:.1f}"
     bench.add(f"CPU of a streamed miss of 4 KB for {number} agents, over bare", ratio, goal="<= 1.2", detail=detail)
+
+
+def _add_workers(bench: Run, one: list[_Cpu], two: list[_Cpu]) -> None:
+    """What two workers answer on cores of their own, by the CPU of each answer: here the agents and the upstream need
+    the second core."""
+    ratio = median(2 * alone.until_studied / shared.until_studied for alone, shared in zip(one, two, strict=True))
+    one_ms, two_ms = (median(each.until_studied for each in rounds) for rounds in (one, two))
+    detail = f"{two_ms:.1f} ms of CPU for each answer and its study, one worker {one_ms:.1f}"
+    bench.add(f"--workers 2 over 1, answers to {_MANY} agents, by CPU", ratio, goal=">= 1.7", detail=detail)

@@ -40,9 +40,14 @@ class Server:
         return int(found[1]) / 1000
 
     def cpu_seconds(self) -> float:
-        """The seconds of CPU that it has used, in its own code and in the kernel."""
-        after_name = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return sum(map(int, after_name[11:13])) / os.sysconf("SC_CLK_TCK")
+        """The seconds of CPU that it and its workers have used, in their own code and in the kernel."""
+        own = self.process.pid
+        workers = Path(f"/proc/{own}/task/{own}/children").read_text().split()
+        used = 0
+        for process in (own, *workers):
+            after_name = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+            used += sum(map(int, after_name[11:13]))
+        return used / os.sysconf("SC_CLK_TCK")
 
 
 class Skipped(Exception):
@@ -54,15 +59,11 @@ def serving(
     command: Sequence[str | Path], port: int | None, path: str = "", mark: str = "", **environment: str
 ) -> Iterator[Server]:
     """Start a command and wait until it listens on `port`, or, if that is None, on the port named in its output."""
-    clean = {name: text for name, text in os.environ.items() if not name.startswith("CACHE_")}
-    paths = f"{BENCHMARKS.parent}{os.pathsep}{ROOT / 'addon'}"
-    given = {"PYTHONPATH": paths, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"} | environment
+    given = environment_with(**environment)
     begun = time.monotonic()
     # Not a pipe: nobody reads this log, and a pipe fills up after some thousand lines.
     with tempfile.NamedTemporaryFile() as log:
-        process = subprocess.Popen(
-            [str(part) for part in command], env=clean | given, stdout=log, stderr=subprocess.STDOUT
-        )
+        process = subprocess.Popen([str(part) for part in command], env=given, stdout=log, stderr=subprocess.STDOUT)
         try:
             found = _named_port(process, Path(log.name)) if port is None else _when_open(process, port)
             yield Server(process, found, path or Server.path, mark, time.monotonic() - begun)
@@ -73,6 +74,13 @@ def serving(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def environment_with(**given: str) -> dict[str, str]:
+    """The environment of this process without settings of the cache, and with these variables."""
+    clean = {name: text for name, text in os.environ.items() if not name.startswith("CACHE_")}
+    paths = f"{BENCHMARKS.parent}{os.pathsep}{ROOT / 'addon'}"
+    return clean | {"PYTHONPATH": paths, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"} | given
 
 
 def _named_port(process: subprocess.Popen[bytes], log: Path) -> int:

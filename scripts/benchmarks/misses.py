@@ -13,6 +13,7 @@ import json
 import time
 import urllib.request
 from collections import defaultdict
+from collections.abc import Callable
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -23,6 +24,8 @@ from benchmarks.servers import Server, Skipped
 
 _CHUNKS, _GAP = 40, 0.025
 _ONE, _FEW, _MANY = 20, 100, 300
+_SECONDS = 60.0
+"""How long storing and studying may take once the agents have their answers."""
 _BARE, _OURS, _WORKERS, _LITELLM = "bare mitmdump", "start", "start --workers 2", "LiteLLM"
 
 
@@ -44,7 +47,7 @@ def measure(bench: Run) -> None:
             agents.run(Agents(server.port, server.path, 20, 1.0, next(questions)))  # warms up its code
         for _, number, (name, server) in itertools.product(range(rounds), numbers, systems.items()):
             if (name == _LITELLM and number == _MANY) or (name == _WORKERS and number != _MANY):
-                continue  # LiteLLM needs half a minute for these
+                continue  # LiteLLM needs half a minute for 300 agents, and two workers are of use to them alone
             asked = Agents(server.port, server.path, number, seconds, next(questions))
             seen, spent = _ask(server, asked, stores=name in (_OURS, _WORKERS))
             bench.add_rate(name, _load(number), seen.rate)
@@ -83,13 +86,21 @@ def _ask(server: Server, asked: Agents, *, stores: bool) -> tuple[Answered, _Cpu
     stored = _statistics(server)["stored"] if stores else 0
     before = server.cpu_seconds()
     seen = agents.run(asked)
-    while stores and _statistics(server)["stored"] < stored + seen.answers:
-        time.sleep(0.1)
+    if stores:
+        _wait_until(server, lambda counted: counted["stored"] >= stored + seen.answers)
     until_stored = server.cpu_seconds() - before
-    while stores and not _is_made_up(_statistics(server)):
-        time.sleep(0.1)
+    if stores:
+        _wait_until(server, _is_made_up)
     until_studied = server.cpu_seconds() - before
     return seen, _Cpu(1000 * until_stored / seen.answers, 1000 * until_studied / seen.answers)
+
+
+def _wait_until(server: Server, holds: Callable[[dict[str, Any]], bool]) -> None:
+    until = time.monotonic() + _SECONDS
+    while not holds(_statistics(server)):
+        if time.monotonic() > until:
+            raise RuntimeError(f"the cache is not done after {_SECONDS:.0f} s: {_statistics(server)}")
+        time.sleep(0.1)
 
 
 def _statistics(server: Server) -> dict[str, Any]:

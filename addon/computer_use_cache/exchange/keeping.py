@@ -39,7 +39,7 @@ class Keeping:
         self._unstored = unstored
         self._waiting = 0
         self._left_alone = deque[asyncio.Task[None]]()
-        """Those that their clients do not wait for, in the order in which they are stored."""
+        """Those that their clients do not wait for, the oldest first."""
         self._bytes_left_alone = 0
 
     async def keep(self, exchange: Exchange, answer: Response, on_settled: Callable[[Result], None]) -> None:

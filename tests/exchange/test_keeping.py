@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from computer_use_cache.exchange import exchange as exchanges
 from computer_use_cache.exchange import keeping
+from computer_use_cache.exchange import shared as shared_parts
 from computer_use_cache.exchange.decisions import Forward
 from computer_use_cache.exchange.exchange import Exchange
 from computer_use_cache.exchange.keeping import Keeping
@@ -31,13 +31,13 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Nothing is stored until it is set."""
-    gate, keep = threading.Event(), exchanges.keep
+    gate, keep = threading.Event(), shared_parts.keep
 
     def gated(*arguments: Any, **named: Any) -> Any:
         assert gate.wait(30)
         return keep(*arguments, **named)
 
-    monkeypatch.setattr(exchanges, "keep", gated)
+    monkeypatch.setattr(shared_parts, "keep", gated)
     return gate
 
 
@@ -86,13 +86,13 @@ def test_a_client_does_not_wait_if_others_do_and_its_next_request_finds_the_answ
 def test_a_client_waits_for_an_earlier_answer_if_many_wait_to_be_stored(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stores, keep = threading.Semaphore(0), exchanges.keep
+    stores, keep = threading.Semaphore(0), shared_parts.keep
 
     def one_at_a_time(*arguments: Any, **named: Any) -> Any:
         assert stores.acquire(timeout=30)
         return keep(*arguments, **named)
 
-    monkeypatch.setattr(exchanges, "keep", one_at_a_time)
+    monkeypatch.setattr(shared_parts, "keep", one_at_a_time)
     monkeypatch.setattr(keeping, "_MANY", 2)
 
     async def live() -> None:

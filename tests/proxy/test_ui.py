@@ -110,7 +110,7 @@ def test_savings_are_shown_for_hits_and_without_time_for_stale_answers(
     ending: Callable[[Entry, list[bytes]], Answer], usd: float | None, comment: str, tmp_path: Path
 ) -> None:
     settings = Settings.load({"UPSTREAM_BASE_URL": "https://api.example/v1", "CACHE_DIR": str(tmp_path)})
-    session = Session(settings, loopback=True)
+    session = Session(settings, {}, loopback=True)
     plan = session.cache.plan(Request("https://api.example/v1", "/chat/completions", (), {}, REQUEST))
     entry = Entry(plan.key, "chat_completions", Shape.JSON, "m", "", (), b"{}", 1.0, None, 8.123, usd=usd)
     seen = tflow.tflow()
@@ -228,9 +228,8 @@ def shown(request: bytes, answer: bytes, content_type: str, path: str, status: i
 
 @pytest.fixture
 def _views(tmp_path: Path) -> Iterator[None]:
-    session = Session(
-        Settings.load({"UPSTREAM_BASE_URL": "https://api.example/v1", "CACHE_DIR": str(tmp_path)}), loopback=True
-    )
+    settings = Settings.load({"UPSTREAM_BASE_URL": "https://api.example/v1", "CACHE_DIR": str(tmp_path)})
+    session = Session(settings, {}, loopback=True)
     for view in (ModelRequest, ModelAnswer):
         contentviews.add(view(lambda: session))
     with taddons.context():

@@ -260,8 +260,12 @@ class Cache:
         """
         if entry.offline_only and (held := self.store.get(entry.key)) and not held.offline_only and held.is_fresh(now):
             return False
-        self._kept.add(entry.key)
+        self.note_kept(entry.key)
         return self.store.put(entry, self.keep_seconds(entry, now), record)
+
+    def note_kept(self, key: str) -> None:
+        """This proxy has stored the entry, here or in a process of its own."""
+        self._kept.add(key)
 
     def has_kept(self, key: str) -> bool:
         """Whether this proxy itself has stored the entry lately."""

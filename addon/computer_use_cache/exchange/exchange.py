@@ -42,7 +42,6 @@ from computer_use_cache.exchange.result import Result, Storing
 from computer_use_cache.exchange.sample_numbers import Turn
 from computer_use_cache.exchange.shared import Shared
 from computer_use_cache.exchange.states import NEXT, State
-from computer_use_cache.exchange.storing import keep
 from computer_use_cache.exchange.study import MissStudy
 from computer_use_cache.flights.flight import Landing, Released, Stream
 from computer_use_cache.flights.stream_recorder import Recorder
@@ -236,9 +235,7 @@ class Exchange:
         if self.recorder and self.recorder.given_up:
             self._cost = Cost(seconds=response.seconds)
             return Skipped(self.recorder.given_up, self.recorder.given_up)
-        recorded = await self._shared.run.write(
-            keep, self._shared, self.plan, response, study=study, parts=parts, now=self._now()
-        )
+        recorded = await self._shared.keep(self.plan, response, study, parts)
         self._cost = recorded.cost
         self._will_land(recorded.landing)
         if study is None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, assert_never
 
 from computer_use_cache.accounting.ledger import Ledger
 from computer_use_cache.cache.cache import Cache
-from computer_use_cache.cache.judging import Judged
 from computer_use_cache.cache.plan import Plan
+from computer_use_cache.diagnosis.near_miss import Study
 from computer_use_cache.errors import StoreError
 from computer_use_cache.exchange.calls import call_of
 from computer_use_cache.exchange.decide import Decider
@@ -17,11 +18,13 @@ from computer_use_cache.exchange.failure_log import FailureLog
 from computer_use_cache.exchange.rendering import log_line
 from computer_use_cache.exchange.result import Result, Storing
 from computer_use_cache.exchange.runners import Runners
+from computer_use_cache.exchange.storing import Recorded, keep
+from computer_use_cache.exchange.storing_process import StoringProcess
 from computer_use_cache.exchange.studies import Studies
 from computer_use_cache.exchange.unstored import Unstored
 from computer_use_cache.flights.flight import Flights
 from computer_use_cache.flights.leases import LeaseHolder
-from computer_use_cache.models import NOTHING, Cost, Outcome, Skipped
+from computer_use_cache.models import NOTHING, Cost, Entry, Outcome, Response, Skipped
 from computer_use_cache.runs.assignment import OnRecorded
 from computer_use_cache.runs.call_log import CallLog
 from computer_use_cache.runs.recorder import Recorder
@@ -45,6 +48,7 @@ class Shared:
         own_run: str = "",
         spans: Spans | None = None,
         call_log: CallLog | None = None,
+        storing_process: StoringProcess | None = None,
     ) -> None:
         """`own_run` is the id of the run that all calls belong to, or ""."""
         self.cache = cache
@@ -59,14 +63,29 @@ class Shared:
         self.unstored = Unstored()
         self._recorder = Recorder(cache, ledger, own_run, spans, call_log)
         self._call_log = call_log
+        self._storing_process = storing_process
         self._decisions_level = logging.DEBUG if call_log else logging.INFO
         """DEBUG if a call log is printed, which says the same in other words."""
         self._recording = FailureLog("recording runs")
 
-    def read_answer(self, judged: Judged) -> None:
-        """Let the log of calls see an answer that has been stored, while it is still in memory as an object."""
-        if self._call_log:
-            self._call_log.read(judged.entry.key, judged.answer)
+    async def keep(self, plan: Plan, response: Response, study: Study | None, parts: Sequence[Entry]) -> Recorded:
+        """Store a complete answer that has just arrived, if it may be stored, and with it the `parts` of a batch."""
+        now, summarizes, recorded = self.run.now(), self._call_log is not None, None
+        if study is None and not parts and self._storing_process:
+            recorded = await self._storing_process.keep(plan, response, now=now, summarizes=summarizes)
+            if recorded:
+                self.cache.note_kept(plan.key)
+        if recorded is None:
+            recorded = await self.run.write(
+                keep, self.cache, plan, response, study=study, parts=parts, now=now, summarizes=summarizes
+            )
+        if recorded.error:
+            self.storing.failed(recorded.error)
+        elif not isinstance(recorded.kept, Skipped):
+            self.storing.worked()
+        if recorded.did and self._call_log:
+            self._call_log.remember(plan.key, recorded.did)
+        return recorded
 
     def conclude_hit(self, plan: Plan, serve: Serve, began: float) -> None:
         """Count and record a hit of the fast path that began at this time (Unix seconds). It is not logged: the line

@@ -81,9 +81,10 @@ class ComputerUseCache:
         if updated.isdisjoint((*options, "mode", "listen_host", "listen_port")):
             return
         try:
-            settings, loopback = modes.settle(ctx.options, {name: getattr(ctx.options, name) for name in options})
+            texts = {name: getattr(ctx.options, name) for name in options}
+            settings, loopback = modes.settle(ctx.options, texts)
             self._proxies = modes.proxies(ctx.options)
-            session = Session(settings, loopback)
+            session = Session(settings, texts, loopback=loopback)
         except (SettingError, StoreError) as error:
             raise exceptions.OptionsError(str(error)) from None
         self._close()

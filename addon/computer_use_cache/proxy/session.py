@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from computer_use_cache.exchange import forking
 from computer_use_cache.exchange.forking import Forking
 from computer_use_cache.exchange.runners import Runners
 from computer_use_cache.exchange.shared import Shared
+from computer_use_cache.exchange.storing_process import StoringProcess
 from computer_use_cache.proxy.admission import Gate
 from computer_use_cache.proxy.exchanges import FlowExchanges
 from computer_use_cache.proxy.fast_path.lookup import FastPath
@@ -30,6 +31,7 @@ from computer_use_cache.proxy.local_routes import LocalRoutes
 from computer_use_cache.proxy.unseen import Unseen
 from computer_use_cache.run_models import CALL_LINES, GIVEN_ANSWER, OWN_RUN, LineStyle
 from computer_use_cache.runs.call_log import CallLog
+from computer_use_cache.setting_values import cores
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.base import Store
 from computer_use_cache.store.opening import open_store
@@ -42,8 +44,9 @@ logger = logging.getLogger(__name__)
 class Session:
     """The running cache behind one set of settings. `close` ends it."""
 
-    def __init__(self, settings: Settings, loopback: bool) -> None:
-        """Opens the store; raises StoreError."""
+    def __init__(self, settings: Settings, options: Mapping[str, str], *, loopback: bool) -> None:
+        """Opens the store; raises StoreError. `options` are the texts that the settings were loaded from, beside the
+        environment."""
         self.settings = settings
         self.loopback = loopback
         self.cache = Cache(settings, open_store(settings), loopback=loopback)
@@ -52,6 +55,9 @@ class Session:
         self.unseen = Unseen(settings, self.ledger)
         run = Runners(asyncio.to_thread, self.write, self.study, time.time)
         self._spans = open_spans(os.environ)
+        # A socket can only be handed to a process on POSIX, and several workers use the cores anyway.
+        has_core = settings.workers == 1 and cores() > 1 and os.name == "posix" and not hasattr(sys, "frozen")
+        self._storing_process = StoringProcess(options, loopback=loopback) if has_core else None
         self.shared = Shared(
             self.cache,
             self.ledger,
@@ -59,6 +65,7 @@ class Session:
             own_run=os.environ.get(OWN_RUN, ""),
             spans=self._spans,
             call_log=_call_log(self.cache.store),
+            storing_process=self._storing_process,
         )
         self.exchanges = FlowExchanges(self.shared)
         self.exchanges.forking = _forking(self.cache.store)
@@ -97,6 +104,8 @@ class Session:
         self.exchanges.close()
         self.loaded.close()
         self.shared.studies.close()
+        if self._storing_process:
+            self._storing_process.close()
         self._student.shutdown(wait=True)
         self._writer.shutdown(wait=True)
         try:

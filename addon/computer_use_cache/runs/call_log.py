@@ -38,10 +38,9 @@ class CallLog:
         self._out = out
         self._summaries = BoundedMemory[str, str](_MOST_REMEMBERED)
 
-    def read(self, key: str, answer: Answer) -> None:
-        """Note what the model did in an answer that is stored as `key`."""
-        if self._style is not LineStyle.NONE:
-            self._summaries.put(key, lines.summarize(items_of(answer)))
+    def remember(self, key: str, did: str) -> None:
+        """Note what the model did in the answer that is stored as `key`, which need not be read for it then."""
+        self._summaries.put(key, did)
 
     def write(self, calls: Sequence[Recorded], dropped: int) -> None:
         """Print a line per call, at most a hundred, and then the number of the others, `dropped` ones included. Blocks.

@@ -6,7 +6,7 @@ import base64
 import json
 import struct
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,13 @@ from computer_use_cache.models import (
     Fwd,
     Reason,
     Request,
-    RequestRecord,
     Response,
     Shape,
     Skip,
     Skipped,
 )
 from computer_use_cache.settings import Settings
+from computer_use_cache.store.base import NewEntry
 from computer_use_cache.store.disk import DiskStore
 from credential_samples import token
 from pictures import coded
@@ -281,9 +281,9 @@ class MisfiledStore(DiskStore):
 
     filed = ""
 
-    def put(self, entry: Entry, keep_seconds: float | None, record: RequestRecord | None = None) -> bool:
-        self.filed = entry.key
-        return super().put(entry, keep_seconds)
+    def put_all(self, batch: Sequence[NewEntry]) -> Set[str]:
+        self.filed = batch[-1].entry.key
+        return super().put_all(batch)
 
     def get(self, key: str) -> Entry | None:
         return super().get(self.filed)

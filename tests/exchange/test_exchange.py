@@ -421,7 +421,7 @@ class BrokenStore(DiskStore):
     def get(self, key: str) -> Entry | None:
         raise StoreError("cannot read")
 
-    def put(self, *_: Any) -> bool:
+    def put_all(self, *_: Any) -> set[str]:
         raise StoreError("disk full")
 
 

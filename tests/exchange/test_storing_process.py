@@ -23,7 +23,7 @@ from computer_use_cache.exchange import storing_process, studies
 from computer_use_cache.exchange.decisions import Stored, Updated
 from computer_use_cache.exchange.runners import Runners
 from computer_use_cache.exchange.shared import Shared
-from computer_use_cache.exchange.storing import keep
+from computer_use_cache.exchange.storing import Arrived, keep
 from computer_use_cache.exchange.storing_process import StoringProcess
 from computer_use_cache.models import Outcome, Request, Response, Skip, Skipped
 from exchange.house import EVENTS, GOOD, START, UPSTREAM, House, failure
@@ -47,7 +47,7 @@ async def ready(house: House, **options: str) -> AsyncIterator[StoringProcess]:
     process = StoringProcess({"cache_dir": str(house.store.folder), **options}, loopback=True)
     plan = planned(house, user_note="first")
     until = time.monotonic() + 30
-    while await process.keep(plan, GOOD, now=START, summarizes=False) is None:
+    while await process.keep(Arrived(plan, GOOD, START)) is None:
         assert time.monotonic() < until
         assert process._running
         await asyncio.wait([process._running], timeout=0.02)
@@ -67,8 +67,8 @@ def test_it_stores_an_answer_as_the_proxy_itself_does(house: House, tmp_path: Pa
         plan = planned(house, user_note="alike")
         async with ready(house) as process:
             for _ in range(2):
-                recorded = await process.keep(plan, answer, now=START, summarizes=True)
-                assert recorded == keep(other.cache, plan, answer, now=START, summarizes=True)
+                arrived = Arrived(plan, answer, START, is_summarized=True)
+                assert [await process.keep(arrived)] == keep(other.cache, [arrived])
         assert house.store.get(plan.key) == other.store.get(plan.key)
         assert house.store.request(plan.key) == other.store.request(plan.key)
 
@@ -80,9 +80,9 @@ def test_it_tells_what_became_of_an_answer_and_what_the_model_did(house: House) 
     async def live() -> None:
         async with ready(house) as process:
             plan = planned(house, user_note="twice")
-            first = await process.keep(plan, GOOD, now=START, summarizes=True)
-            second = await process.keep(plan, GOOD, now=START, summarizes=False)
-            third = await process.keep(plan, failure(500), now=START, summarizes=True)
+            first = await process.keep(Arrived(plan, GOOD, START, is_summarized=True))
+            second = await process.keep(Arrived(plan, GOOD, START))
+            third = await process.keep(Arrived(plan, failure(500), START, is_summarized=True))
         assert first
         assert second
         assert third
@@ -101,7 +101,7 @@ def test_it_stores_no_credential_of_an_answer(house: House) -> None:
     async def live() -> None:
         plan = planned(house, user_note="which one?")
         async with ready(house) as process:
-            assert await process.keep(plan, answer, now=START, summarizes=True)
+            assert await process.keep(Arrived(plan, answer, START, is_summarized=True))
         entry = house.store.get(plan.key)
         assert entry is None or secret.encode() not in entry.body
 
@@ -125,11 +125,11 @@ def test_it_leaves_to_the_proxy(
     async def live() -> None:
         plan = planned(house, headers, **fields)
         process = StoringProcess({"cache_dir": str(house.store.folder), **options}, loopback=True)
-        assert await process.keep(plan, GOOD, now=START, summarizes=False) is None
+        assert await process.keep(Arrived(plan, GOOD, START)) is None
         assert process._running
         while not process._is_ready:
             await asyncio.wait([process._running], timeout=0.02)
-        assert await process.keep(plan, GOOD, now=START, summarizes=False) is None
+        assert await process.keep(Arrived(plan, GOOD, START)) is None
         process.close()
         await process._running
         assert house.store.get(plan.key) is None
@@ -141,7 +141,7 @@ def test_it_leaves_ordered_samples_to_the_proxy(house: House) -> None:
     async def live() -> None:
         async with ready(house) as process:
             plan = house.cache.plan_sample(planned(house), 2, None)
-            assert await process.keep(plan, GOOD, now=START, summarizes=False) is None
+            assert await process.keep(Arrived(plan, GOOD, START)) is None
 
     asyncio.run(live())
 
@@ -159,9 +159,9 @@ def test_what_it_has_not_stored_when_it(
             os.kill(process._process.pid, fate)
             if fate is signal.SIGSTOP:
                 monkeypatch.setattr(storing_process, "_MOST_SECONDS", 0.2)
-            kept = await asyncio.gather(*(process.keep(plan, GOOD, now=START, summarizes=False) for plan in plans))
+            kept = await asyncio.gather(*(process.keep(Arrived(plan, GOOD, START)) for plan in plans))
             assert None in kept
-            assert await process.keep(plans[0], GOOD, now=START, summarizes=False) is None
+            assert await process.keep(Arrived(plans[0], GOOD, START)) is None
             assert process._process.wait(30) == -signal.SIGKILL
 
     asyncio.run(live())
@@ -172,7 +172,7 @@ def test_it_stores_what_it_was_given_before_it_is_closed(house: House, caplog: p
     async def live() -> None:
         plans = [planned(house, user_note=f"number {number}") for number in range(20)]
         async with ready(house) as process:
-            asked = [asyncio.create_task(process.keep(plan, GOOD, now=START, summarizes=False)) for plan in plans]
+            asked = [asyncio.create_task(process.keep(Arrived(plan, GOOD, START))) for plan in plans]
             await asyncio.sleep(0)
             process.close()
             assert None not in await asyncio.gather(*asked)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 
 from msgspec.structs import replace
 
@@ -43,7 +43,7 @@ from computer_use_cache.models import (
 from computer_use_cache.rebinding import Cause, Refusal, Value, conceal
 from computer_use_cache.screens.approval import Approval, Rule
 from computer_use_cache.settings import Settings
-from computer_use_cache.store.base import Slow, Store
+from computer_use_cache.store.base import NewEntry, Slow, Store
 
 _QUICK_BYTES = 128 * 1024
 _BRIEF_BYTES = 16 * 1024
@@ -254,14 +254,25 @@ class Cache:
         return found.body
 
     def keep(self, entry: Entry, now: float, record: RequestRecord | None = None) -> bool:
-        """Write an entry and the request it answers; True if it replaced another. Raises StoreError.
+        """`keep_all` for one entry; True if it replaced another."""
+        return entry.key in self.keep_all([(entry, record)], now)
+
+    def keep_all(self, batch: Iterable[tuple[Entry, RequestRecord | None]], now: float) -> Set[str]:
+        """Write entries and the requests they answer at `now`; the keys of those that replaced others. Raises
+        StoreError.
 
         An answer without content never replaces one that has content.
         """
-        if entry.offline_only and (held := self.store.get(entry.key)) and not held.offline_only and held.is_fresh(now):
-            return False
-        self.note_kept(entry.key)
-        return self.store.put(entry, self.keep_seconds(entry, now), record)
+        new = dict[str, NewEntry]()
+        for entry, record in batch:
+            if not (entry.offline_only and (entry.key in new or self._has_content(entry.key, now))):
+                new[entry.key] = NewEntry(entry, self.keep_seconds(entry, now), record)
+                self.note_kept(entry.key)
+        return self.store.put_all(list(new.values()))
+
+    def _has_content(self, key: str, now: float) -> bool:
+        held = self.store.get(key)
+        return held is not None and not held.offline_only and held.is_fresh(now)
 
     def note_kept(self, key: str) -> None:
         """This proxy has stored the entry, here or in a process of its own."""

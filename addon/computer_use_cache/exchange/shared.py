@@ -18,7 +18,7 @@ from computer_use_cache.exchange.failure_log import FailureLog
 from computer_use_cache.exchange.rendering import log_line
 from computer_use_cache.exchange.result import Result, Storing
 from computer_use_cache.exchange.runners import Runners
-from computer_use_cache.exchange.storing import Recorded, keep
+from computer_use_cache.exchange.storing import Arrived, Recorded, keep
 from computer_use_cache.exchange.storing_process import StoringProcess
 from computer_use_cache.exchange.studies import Studies
 from computer_use_cache.exchange.unstored import Unstored
@@ -70,15 +70,14 @@ class Shared:
 
     async def keep(self, plan: Plan, response: Response, study: Study | None, parts: Sequence[Entry]) -> Recorded:
         """Store a complete answer that has just arrived, if it may be stored, and with it the `parts` of a batch."""
-        now, summarizes, recorded = self.run.now(), self._call_log is not None, None
-        if study is None and not parts and self._storing_process:
-            recorded = await self._storing_process.keep(plan, response, now=now, summarizes=summarizes)
+        arrived = Arrived(plan, response, self.run.now(), study, parts, is_summarized=self._call_log is not None)
+        recorded = None
+        if study is None and self._storing_process:
+            recorded = await self._storing_process.keep(arrived)
             if recorded:
                 self.cache.note_kept(plan.key)
         if recorded is None:
-            recorded = await self.run.write(
-                keep, self.cache, plan, response, study=study, parts=parts, now=now, summarizes=summarizes
-            )
+            (recorded,) = await self.run.write(keep, self.cache, [arrived])
         if recorded.error:
             self.storing.failed(recorded.error)
         elif not isinstance(recorded.kept, Skipped):

@@ -24,9 +24,8 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from computer_use_cache.cache.plan import Plan
 from computer_use_cache.exchange.decisions import Stored, Updated
-from computer_use_cache.exchange.storing import Recorded, landing_alone
+from computer_use_cache.exchange.storing import Arrived, Recorded, landing_alone
 from computer_use_cache.models import Cost, Entry, Request, Response, Skipped
 
 logger = logging.getLogger(__name__)
@@ -49,13 +48,13 @@ class Setup(msgspec.Struct):
 
 
 class Job(msgspec.Struct):
-    """An answer to store. `key` is that of the request; the other fields are the arguments of `storing.keep`."""
+    """An answer to store: `Arrived` as plain data. `key` is that of the request."""
 
     key: str
     request: Request
     response: Response
     now: float
-    summarizes: bool
+    is_summarized: bool
 
 
 class Reply(msgspec.Struct):
@@ -84,17 +83,17 @@ class StoringProcess:
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(Reply | None)
 
-    async def keep(self, plan: Plan, response: Response, *, now: float, summarizes: bool) -> Recorded | None:
-        """`storing.keep` in the process. None if the answer must be stored here."""
+    async def keep(self, arrived: Arrived) -> Recorded | None:
+        """Store an answer in the process. None if it must be stored here."""
         if self._running is None:
             self._running = asyncio.create_task(self._run())
-        is_long = len(plan.forward) + len(response.body) > _MOST_BYTES
-        if not self._is_ready or is_long or not _can_be_planned_again(plan):
+        plan, response = arrived.plan, arrived.response
+        if not self._is_ready or not _can_be_sent(arrived):
             return None
         request = replace(plan.route.request, body=plan.forward)
         answered: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
         try:
-            self._send(Job(plan.key, request, response, now, summarizes))
+            self._send(Job(plan.key, request, response, arrived.now, arrived.is_summarized))
         except UnicodeEncodeError:  # a header with bytes that are not UTF-8
             return None
         self._unanswered.append(answered)
@@ -170,10 +169,12 @@ async def _read_frame(reader: asyncio.StreamReader) -> bytes:
     return await reader.readexactly(length)
 
 
-def _can_be_planned_again(plan: Plan) -> bool:
-    """Whether a request can be planned from what is forwarded: not if samples are counted, and a request with secrets
-    would be searched for them again."""
-    return plan.is_prepared and plan.nth is None and not plan.secrets
+def _can_be_sent(arrived: Arrived) -> bool:
+    """Whether the process can plan the request from what is forwarded, and store the answer: a request with secrets
+    would be searched for them again, and samples in order are counted here."""
+    plan = arrived.plan
+    is_long = len(plan.forward) + len(arrived.response.body) > _MOST_BYTES
+    return plan.is_prepared and not plan.secrets and plan.nth is None and not arrived.parts and not is_long
 
 
 def _recorded(reply: Reply, response: Response) -> Recorded:

@@ -11,7 +11,7 @@ event loop calls them in a thread; the one exception is `get_quickly`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
@@ -96,9 +96,9 @@ class EntryStore(Protocol):
     def put(self, entry: Entry, keep_seconds: float | None, record: RequestRecord | None = None) -> bool:
         """Store an entry for `keep_seconds` (None: forever), and the request it answers; True if one was replaced."""
 
-    def put_all(self, batch: Sequence[NewEntry]) -> None:
-        """Store many entries at the cost of a few transactions. They count as equally new. If several have the same
-        key, the last one is kept."""
+    def put_all(self, batch: Sequence[NewEntry]) -> Set[str]:
+        """Store many entries at the cost of a few transactions; the keys of those that replaced others. They count as
+        equally new. If several have the same key, the last one is kept."""
 
     def with_template(self, template: str) -> list[str]:
         """The keys of the newest `NEWEST_OF_TEMPLATE` entries with that template, newest first."""

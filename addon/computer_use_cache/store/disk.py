@@ -10,7 +10,7 @@ import os
 import time
 import zlib
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 from computer_use_cache.errors import StoreError
@@ -146,20 +146,17 @@ class DiskStore:
         return entry
 
     def put(self, entry: Entry, keep_seconds: float | None, record: RequestRecord | None = None) -> bool:
-        return self._put([NewEntry(entry, keep_seconds, record)]) == 1
+        return entry.key in self.put_all([NewEntry(entry, keep_seconds, record)])
 
-    def put_all(self, batch: Sequence[NewEntry]) -> None:
-        self._put({new.entry.key: new for new in batch}.values())
-
-    def _put(self, batch: Collection[NewEntry]) -> int:
-        """Store entries with different keys. Returns how many replaced another."""
+    def put_all(self, batch: Sequence[NewEntry]) -> Set[str]:
         self._check_writable()
+        new = {each.entry.key: each for each in batch}.values()
         rows: dict[int, list[tuple[str, bytes, float | None, str]]] = defaultdict(list)
-        for entry, keep_seconds, _ in batch:
+        for entry, keep_seconds, _ in new:
             row = entry.key, codec.encode(entry), keep_seconds, entry.template
             rows[_shard_number(entry.key)].append(row)
-        replaced = sum(self._shards[number].put(of_shard) for number, of_shard in rows.items())
-        records = [(entry.key, record, keep_seconds) for entry, keep_seconds, record in batch if record]
+        replaced = set[str]().union(*(self._shards[number].put(of_shard) for number, of_shard in rows.items()))
+        records = [(entry.key, record, keep_seconds) for entry, keep_seconds, record in new if record]
         try:
             if records:
                 self._requests.put(records)

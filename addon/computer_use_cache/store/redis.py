@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from computer_use_cache.errors import StoreDown
@@ -96,13 +96,9 @@ class RedisStore:
         return self._copies.get(key) or Slow.SLOW
 
     def put(self, entry: Entry, keep_seconds: float | None, record: RequestRecord | None = None) -> bool:
-        return self._store([NewEntry(entry, keep_seconds, record)])[entry.key]
+        return entry.key in self.put_all([NewEntry(entry, keep_seconds, record)])
 
-    def put_all(self, batch: Sequence[NewEntry]) -> None:
-        self._store(batch)
-
-    def _store(self, batch: Sequence[NewEntry]) -> dict[str, bool]:
-        """Store entries, and the parts by which near misses find them. Says for each key whether it replaced one."""
+    def put_all(self, batch: Sequence[NewEntry]) -> Set[str]:
         by_name = {self._entry(new.entry.key): new for new in batch}
         holders: dict[str, list[NewEntry]] = {}
         for new in by_name.values():
@@ -119,7 +115,7 @@ class RedisStore:
             answers = self._servers.ask_each([*by_name, *holders], put, dispensable=holders.keys())
         finally:
             self._copies.drop(new.entry.key for new in batch)
-        return {new.entry.key: bool(answers[name]) for name, new in by_name.items()}
+        return {new.entry.key for name, new in by_name.items() if answers[name]}
 
     def _put(self, pipeline: Any, name: str, new: NewEntry) -> None:
         prefix, entry = self._servers.prefix(new.entry.key), new.entry

@@ -179,14 +179,15 @@ class Database:
 
     # -- writing
 
-    def put(self, items: Iterable[tuple[str, bytes, float | None, str]]) -> int:
-        """Store values in one transaction. Returns how many replaced another. Each has a key, a value, the seconds for
-        which it is kept (None: forever), and a tag ("": none)."""
-        replaced = 0
+    def put(self, items: Iterable[tuple[str, bytes, float | None, str]]) -> set[str]:
+        """Store values in one transaction. Returns the keys of those that replaced others. Each has a key, a value, the
+        seconds for which it is kept (None: forever), and a tag ("": none)."""
+        replaced = set[str]()
         with self.use() as cache, cache.disk.removing_last(), cache.transact():
             for key, value, keep_seconds, tag in items:
                 # A row keeps its place when it is overwritten. Deleted first, rows stay in the order of their storing.
-                replaced += bool(cache.delete(key))
+                if cache.delete(key):
+                    replaced.add(key)
                 cache.set(key, value, expire=keep_seconds, tag=tag or None)
         return replaced
 

@@ -184,6 +184,16 @@ def test_it_stores_what_it_was_given_before_it_is_closed(house: House, caplog: p
     assert not caplog.text
 
 
+def test_a_service_manager_that_ends_it_and_the_proxy_does_not_end_it_first(house: House) -> None:
+    async def live() -> None:
+        async with ready(house) as process:
+            assert process._process
+            process._process.terminate()
+            assert await process.keep(Arrived(planned(house, user_note="last"), GOOD, START))
+
+    asyncio.run(live())
+
+
 @pytest.mark.parametrize("is_killed", [False, True])
 def test_a_busy_proxy_stores_every_answer(house: House, is_killed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(studies, "_MANY_CALLS", 0)

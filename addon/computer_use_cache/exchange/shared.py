@@ -50,7 +50,8 @@ class Shared:
         call_log: CallLog | None = None,
         storing_process: StoringProcess | None = None,
     ) -> None:
-        """`own_run` is the id of the run that all calls belong to, or ""."""
+        """`own_run` is the id of the run that all calls belong to, or "". `storing_process` stores answers while the
+        proxy is busy."""
         self.cache = cache
         self.ledger = ledger
         self.run = run

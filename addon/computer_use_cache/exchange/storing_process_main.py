@@ -1,6 +1,7 @@
 """The process that stores answers for a busy proxy: `python -m computer_use_cache.exchange.storing_process_main`.
 
-Standard input is the socket to the proxy. It ends when the proxy closes it, however that happens.
+Standard input is the socket to the proxy. The process ends when the proxy closes it, however that happens. It ignores
+SIGTERM: a service manager sends that to both, while the proxy still has answers to store.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import signal
 import socket
 from collections.abc import Iterator, Sequence
 
@@ -101,5 +103,6 @@ def _reply(recorded: Recorded) -> Reply | None:
 
 if __name__ == "__main__":
     logging.basicConfig(format="%(message)s")
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with socket.socket(fileno=0) as end:
         serve(end)

@@ -59,7 +59,7 @@ def wait_for_end(process: int) -> None:
 def test_no_answer_is_lost_when_the_process_is_killed(proxy: Proxy, upstream: Upstream) -> None:
     assert ask_at_once(proxy, upstream, "first") == ["MISS"] * AGENTS
     os.kill(storing_process(proxy), signal.SIGKILL)
-    proxy.log.wait_for("from now on the proxy stores them itself")
+    proxy.log.wait_for("the proxy now stores them itself")
     assert ask_at_once(proxy, upstream, "second") == ["MISS"] * AGENTS
     asked = [f"{name} {number}" for name in ("first", "second") for number in range(AGENTS)]
     assert [proxy.chat(text).cache for text in asked] == ["HIT"] * len(asked)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 
-from computer_use_cache.exchange import keeping
+from computer_use_cache.exchange import keeping, studies
 from computer_use_cache.exchange import shared as shared_parts
 from computer_use_cache.exchange.decisions import Forward
 from computer_use_cache.exchange.exchange import Exchange
@@ -92,8 +95,14 @@ def test_a_client_waits_for_an_earlier_answer_if_many_wait_to_be_stored(
         assert stores.acquire(timeout=30)
         return keep(*arguments, **named)
 
+    async def write(function: Any, /, *arguments: Any, **named: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(writer, partial(function, *arguments, **named))
+
     monkeypatch.setattr(shared_parts, "keep", one_at_a_time)
     monkeypatch.setattr(keeping, "_MANY", 2)
+    monkeypatch.setattr(studies, "_MANY_CALLS", 0)  # no answer waits for its study, so they are stored in order
+    writer = ThreadPoolExecutor(1)
+    house.shared.run = replace(house.shared.run, write=write)
 
     async def live() -> None:
         kept, results = Keeping(lambda: house.now, house.shared.unstored), list[Result]()
@@ -112,6 +121,7 @@ def test_a_client_waits_for_an_earlier_answer_if_many_wait_to_be_stored(
         assert len(results) == AWAITED + 3
 
     asyncio.run(live())
+    writer.shutdown()
 
 
 def test_an_answer_that_cannot_be_kept_while_no_client_waits_is_logged_and_counted(

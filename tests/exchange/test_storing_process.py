@@ -87,7 +87,7 @@ def test_it_tells_what_became_of_an_answer_and_what_the_model_did(house: House) 
         assert second
         assert third
         assert (type(first.kept), first.did, first.cost.seconds) == (Stored, '"pong"', GOOD.seconds)
-        assert (type(second.kept), second.did) == (Updated, "")
+        assert (type(second.kept), second.did) == (Updated, None)
         assert isinstance(third.kept, Skipped)
         assert (third.kept.reason, third.landing) == (Skip.STATUS, failure(500))
 
@@ -126,15 +126,72 @@ def test_it_leaves_to_the_proxy(
         plan = planned(house, headers, **fields)
         process = StoringProcess({"cache_dir": str(house.store.folder), **options}, loopback=True)
         assert await process.keep(Arrived(plan, GOOD, START)) is None
+        assert await process.keep(Arrived(planned(house, user_note="first"), GOOD, START)) is None  # which starts it
         assert process._running
-        while not process._is_ready:
+        while not process._is_ready and not process._running.done():
             await asyncio.wait([process._running], timeout=0.02)
+        assert process._is_ready
         assert await process.keep(Arrived(plan, GOOD, START)) is None
         process.close()
         await process._running
         assert house.store.get(plan.key) is None
 
     asyncio.run(live())
+
+
+def test_an_answer_that_cannot_be_told_is_left_to_the_proxy_as_well(house: House) -> None:
+    answer = replace(GOOD, body=GOOD.body.replace(b"pong", b"\\ud83d"))
+
+    async def live() -> None:
+        async with ready(house) as process:
+            arrived = Arrived(planned(house, user_note="half a smile"), answer, START, is_summarized=True)
+            assert await process.keep(arrived) is None
+            assert await process.keep(Arrived(planned(house, user_note="next"), GOOD, START))
+
+    asyncio.run(live())
+
+
+def test_what_is_written_next_waits_until_it_has_caught_up(house: House) -> None:
+    async def live() -> None:
+        async with ready(house) as process:
+            assert process._process
+            process._process.send_signal(signal.SIGSTOP)
+            keeping = asyncio.create_task(process.keep(Arrived(planned(house, user_note="slow"), GOOD, START)))
+            await asyncio.sleep(0)
+            waiting = asyncio.create_task(process.caught_up())
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            process._process.send_signal(signal.SIGCONT)
+            await waiting
+            assert await keeping
+
+    asyncio.run(live())
+
+
+def test_it_ends_at_once_on_a_loop_that_is_about_to_end(house: House) -> None:
+    """uvloop ends connections only once its event loop goes on."""
+    uvloop = pytest.importorskip("uvloop", reason="uvloop is not installed (scripts/setup dev)")
+
+    async def live() -> None:
+        async with ready(house) as process:
+            process.close()
+            assert process._process
+            assert process._process.returncode == 0
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(live())
+
+
+def test_it_logs_through_the_proxy(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    async def live() -> None:
+        process = StoringProcess({"cache_dir": str(house.store.folder), "cache_mode": "no mode"}, loopback=True)
+        assert await process.keep(Arrived(planned(house), GOOD, START)) is None
+        assert process._running
+        await process._running
+
+    asyncio.run(live())
+    assert "CACHE_MODE" in caplog.text
+    assert "the proxy now stores them itself" in caplog.text
 
 
 def test_it_leaves_ordered_samples_to_the_proxy(house: House) -> None:
@@ -165,7 +222,7 @@ def test_what_it_has_not_stored_when_it(
             assert process._process.wait(30) == -signal.SIGKILL
 
     asyncio.run(live())
-    assert "from now on the proxy stores them itself" in caplog.text
+    assert "the proxy now stores them itself" in caplog.text
 
 
 def test_it_stores_what_it_was_given_before_it_is_closed(house: House, caplog: pytest.LogCaptureFixture) -> None:

@@ -268,7 +268,7 @@ class Cache:
             if not (entry.offline_only and (entry.key in new or self._has_content(entry.key, now))):
                 new[entry.key] = NewEntry(entry, self.keep_seconds(entry, now), record)
                 self.note_kept(entry.key)
-        return self.store.put_all(list(new.values()))
+        return self.store.put_all(list(new.values())) if new else set()
 
     def _has_content(self, key: str, now: float) -> bool:
         held = self.store.get(key)

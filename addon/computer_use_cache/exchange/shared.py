@@ -71,11 +71,12 @@ class Shared:
 
     async def keep(self, plan: Plan, response: Response, study: Study | None, parts: Sequence[Entry]) -> Recorded:
         """Store a complete answer that has just arrived, if it may be stored, and with it the `parts` of a batch."""
-        arrived = Arrived(plan, response, self.run.now(), study, parts, is_summarized=self._call_log is not None)
+        is_summarized = self._call_log is not None and self._call_log.is_printed
+        arrived = Arrived(plan, response, self.run.now(), study, parts, is_summarized=is_summarized)
         recorded = None
         if study is None and self._storing_process:
             recorded = await self._storing_process.keep(arrived)
-            if recorded:
+            if recorded and isinstance(recorded.landing, Entry):
                 self.cache.note_kept(plan.key)
         if recorded is None:
             (recorded,) = await self.run.write(keep, self.cache, [arrived])
@@ -83,7 +84,7 @@ class Shared:
             self.storing.failed(recorded.error)
         elif not isinstance(recorded.kept, Skipped):
             self.storing.worked()
-        if recorded.did and self._call_log:
+        if recorded.did is not None and self._call_log:
             self._call_log.remember(plan.key, recorded.did)
         return recorded
 

@@ -36,13 +36,13 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What became of an answer, what its followers get, and what it cost. `did` is what the model did in it, "" if it
+    """What became of an answer, what its followers get, and what it cost. `did` is what the model did in it, None if it
     is not stored or not summarized. `error` is why something could not be written."""
 
     kept: Stored | Updated | Skipped
     landing: Landing
     cost: Cost
-    did: str = ""
+    did: str | None = None
     error: StoreError | None = None
 
 
@@ -54,7 +54,7 @@ class _Judgement:
 
 
 def keep(cache: Cache, answers: Sequence[Arrived]) -> list[Recorded]:
-    """Store answers that may be stored, at the cost of a few transactions. If that fails, none of them is stored."""
+    """Store answers that may be stored, at the cost of a few transactions. If that fails, all count as not stored."""
     judgements = [_judge(cache, answer) for answer in answers]
     entries = [entry for pair in zip(answers, judgements, strict=True) for entry in _entries(*pair)]
     replaced: Set[str] | StoreError = set[str]()

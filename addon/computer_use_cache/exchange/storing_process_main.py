@@ -1,4 +1,4 @@
-"""The process that stores answers for a busy proxy: `python -m computer_use_cache.exchange.storing_process_main`.
+"""The process that stores answers for a busy proxy, which starts it (storing_process.py).
 
 Standard input is the socket to the proxy. The process ends when the proxy closes it, however that happens. It ignores
 SIGTERM: a service manager sends that to both, while the proxy still has answers to store.
@@ -6,6 +6,7 @@ SIGTERM: a service manager sends that to both, while the proxy still has answers
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
@@ -14,26 +15,22 @@ import socket
 from collections.abc import Iterator, Sequence
 
 import msgspec
-from msgspec.structs import replace
 
 from computer_use_cache.cache.cache import Cache
 from computer_use_cache.errors import CacheError
 from computer_use_cache.exchange.decisions import Updated
 from computer_use_cache.exchange.storing import Arrived, Recorded, keep
-from computer_use_cache.exchange.storing_process import LENGTH, Job, Reply, Setup
+from computer_use_cache.exchange.storing_process import BUFFER_BYTES, LENGTH, Job, Reply, Setup
 from computer_use_cache.models import Bypass, Entry, Skipped
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.opening import open_store
 
 logger = logging.getLogger(__name__)
 
-_READ_BYTES = 256 * 1024
-"""About as much as a socket holds. Answers that are read at once are stored together, which takes half the time."""
-
 
 def serve(proxy: socket.socket) -> None:
     """Store what the proxy sends until it closes the socket. Replies are in the order of the answers."""
-    decode, encode = msgspec.msgpack.Decoder(Job).decode, msgspec.msgpack.Encoder().encode
+    decode = msgspec.msgpack.Decoder(Job).decode
     batches = _batches(proxy)
     (frame,) = next(batches)
     setup = msgspec.msgpack.decode(frame, type=Setup)
@@ -42,15 +39,15 @@ def serve(proxy: socket.socket) -> None:
     _send(proxy, [b""])  # ready
     gc.freeze()
     for batch in batches:
-        _send(proxy, [encode(reply) for reply in _replies(cache, [decode(frame) for frame in batch])])
+        _send(proxy, [_encoded(reply) for reply in _replies(cache, [decode(frame) for frame in batch])])
     cache.store.close()
 
 
 def _batches(proxy: socket.socket) -> Iterator[list[bytes]]:
-    """The frames that have arrived, as many at a time as there are. An incomplete last one comes from a proxy that was
-    killed."""
+    """The frames that have arrived, as many at a time as there are: answers that are stored together take half the
+    time. An incomplete last one comes from a proxy that was killed."""
     received = bytearray()
-    while data := proxy.recv(_READ_BYTES):
+    while data := proxy.recv(BUFFER_BYTES):
         received += data
         frames, at = list[bytes](), 0
         while len(received) >= at + LENGTH.size:
@@ -66,7 +63,15 @@ def _batches(proxy: socket.socket) -> Iterator[list[bytes]]:
 
 
 def _send(proxy: socket.socket, frames: Sequence[bytes]) -> None:
-    proxy.sendall(b"".join(LENGTH.pack(len(frame)) + frame for frame in frames))
+    with contextlib.suppress(OSError):  # the proxy was killed; what it has sent is still stored
+        proxy.sendall(b"".join(LENGTH.pack(len(frame)) + frame for frame in frames))
+
+
+def _encoded(reply: Reply | None) -> bytes:
+    try:
+        return msgspec.msgpack.encode(reply)
+    except UnicodeEncodeError:  # the answer holds half of a surrogate pair, which JSON can but UTF-8 cannot express
+        return msgspec.msgpack.encode(None)
 
 
 def _replies(cache: Cache, jobs: Sequence[Job]) -> list[Reply | None]:
@@ -88,8 +93,6 @@ def _arrived(cache: Cache, job: Job) -> Arrived | None:
         return None
     if plan.key != job.key or isinstance(plan.verdict, Bypass):
         return None
-    # The proxy has searched it for credentials, and found none.
-    plan = replace(plan, is_prepared=True)
     return Arrived(plan, job.response, job.now, is_summarized=job.is_summarized)
 
 
@@ -101,8 +104,9 @@ def _reply(recorded: Recorded) -> Reply | None:
     return Reply(entry, isinstance(recorded.kept, Updated), skipped, recorded.cost, recorded.did)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Serve the proxy at the other end of standard input."""
     logging.basicConfig(format="%(message)s")
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    with socket.socket(fileno=0) as end:
-        serve(end)
+    with socket.socket(fileno=0) as proxy:
+        serve(proxy)

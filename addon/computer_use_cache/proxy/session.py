@@ -55,9 +55,7 @@ class Session:
         self.unseen = Unseen(settings, self.ledger)
         run = Runners(asyncio.to_thread, self.write, self.study, time.time)
         self._spans = open_spans(os.environ)
-        # A socket can only be handed to a process on POSIX, and several workers use the cores anyway.
-        has_core = settings.workers == 1 and cores() > 1 and os.name == "posix" and not hasattr(sys, "frozen")
-        self._storing_process = StoringProcess(options, loopback=loopback) if has_core else None
+        self._storing_process = StoringProcess(options, loopback=loopback) if _has_core_for_storing(settings) else None
         self.shared = Shared(
             self.cache,
             self.ledger,
@@ -84,7 +82,9 @@ class Session:
         return original_tool.import_once(self.settings, self.cache.store, loopback=self.loopback, now=time.time())
 
     async def write[**P, R](self, function: Callable[P, R], /, *arguments: P.args, **named: P.kwargs) -> R:
-        """Run a blocking function in the thread that writes."""
+        """Run a blocking function in the thread that writes, after what the storing process has been given."""
+        if self._storing_process:
+            await self._storing_process.caught_up()
         return await _run(self._writer, partial(function, *arguments, **named))
 
     def write_now[**P, R](self, function: Callable[P, R], /, *arguments: P.args, **named: P.kwargs) -> R:
@@ -120,6 +120,14 @@ class Session:
             logger.warning("the store was not closed cleanly: %s", error)
         if self._spans:
             self._spans.close()
+
+
+def _has_core_for_storing(settings: Settings) -> bool:
+    """Whether answers are stored in a process of their own while the proxy is busy: not with several workers, which use
+    the cores anyway, nor in a shared store, whose copies in this process would not learn of it. A socket can be handed
+    to a process on POSIX only, and mitmproxy's standalone program is no Python that could run one."""
+    is_possible = os.name == "posix" and not hasattr(sys, "frozen")
+    return is_possible and settings.workers == 1 and settings.store_url == "disk" and cores() > 1
 
 
 def _forking(store: Store) -> Forking | None:

@@ -38,6 +38,11 @@ class CallLog:
         self._out = out
         self._summaries = BoundedMemory[str, str](_MOST_REMEMBERED)
 
+    @property
+    def is_printed(self) -> bool:
+        """Whether anybody reads it."""
+        return self._style is not LineStyle.NONE
+
     def remember(self, key: str, did: str) -> None:
         """Note what the model did in the answer that is stored as `key`, which need not be read for it then."""
         self._summaries.put(key, did)
@@ -45,7 +50,7 @@ class CallLog:
     def write(self, calls: Sequence[Recorded], dropped: int) -> None:
         """Print a line per call, at most a hundred, and then the number of the others, `dropped` ones included. Blocks.
         Once nobody reads `out` any more (`start | head`), nothing is printed."""
-        if self._style is LineStyle.NONE:
+        if not self.is_printed:
             return
         try:
             self._print(calls, dropped)

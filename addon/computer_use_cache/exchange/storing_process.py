@@ -11,7 +11,6 @@ Both directions carry frames: a length of four bytes, and MessagePack. What the 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 import struct
@@ -118,7 +117,8 @@ class StoringProcess:
         self._unanswered.append(answered)
         while not answered.done():
             await asyncio.wait([answered], timeout=_MOST_SECONDS)
-            if not answered.done() and loop.time() - self._heard_at >= _MOST_SECONDS:
+            if not answered.done() and self._process and loop.time() - self._heard_at >= _MOST_SECONDS:
+                self._process.kill()
                 self._give_up("hangs")
         reply = answered.result()
         return _recorded(reply, arrived.response) if reply else None
@@ -154,7 +154,7 @@ class StoringProcess:
             if self._socket:
                 self._socket.close()
         if self._process and self._log:
-            await asyncio.to_thread(self._process.wait)
+            await asyncio.to_thread(_end, self._process)
             await asyncio.to_thread(self._log.join)
 
     async def _start(self) -> asyncio.StreamReader:
@@ -183,8 +183,6 @@ class StoringProcess:
         if not self._is_closed:
             logger.warning("the process that stores answers %s; the proxy now stores them itself", why)
         self._is_ready, self._is_closed = False, True
-        if self._process:
-            self._process.kill()
         while self._unanswered:
             _answer(self._unanswered.popleft(), None)
 
@@ -199,14 +197,23 @@ class StoringProcess:
         if was_ready:
             # Not by the writer: uvloop ends the connection only once the event loop goes on.
             self._socket.shutdown(socket.SHUT_WR)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_END_SECONDS)
-        self._process.kill()
+            _end(self._process)
+        else:
+            self._process.kill()
 
 
 def _answer(answered: asyncio.Future[Reply | None], reply: Reply | None) -> None:
     if not answered.done():
         answered.set_result(reply)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Wait until a process has ended whose socket is closed, but not for ever."""
+    try:
+        process.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _pass_on(log: IO[bytes]) -> None:

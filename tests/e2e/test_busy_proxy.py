@@ -24,7 +24,7 @@ pytestmark = [
 
 
 def ask_at_once(proxy: Proxy, upstream: Upstream, name: str) -> list[str]:
-    """The outcomes of many calls, none of which is answered before all have arrived."""
+    """The outcomes of many calls, which are answered once all have arrived."""
     gate, before = upstream.new_event(), len(upstream.asked)
 
     async def held(asked: Asked, send: Send) -> None:

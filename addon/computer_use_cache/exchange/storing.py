@@ -100,7 +100,7 @@ def _recorded(cache: Cache, answer: Arrived, judgement: _Judgement, replaced: Se
         try:
             near_miss.log_miss(cache, judgement.plan, judgement.study.near, answer.now)
         except StoreError as error:
-            recorded = replace(recorded, error=error)
+            recorded = replace(recorded, error=recorded.error or error)
     return replace(recorded, cost=total(part.cost for part in answer.parts)) if answer.parts else recorded
 
 

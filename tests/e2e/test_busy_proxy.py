@@ -46,7 +46,7 @@ def storing_process(proxy: Proxy) -> int:
         if found := "".join(children).split():
             return int(found[0])
         proxy.stats()
-    raise AssertionError("there is none")
+    raise AssertionError("it was not started")
 
 
 def wait_for_end(process: int) -> None:

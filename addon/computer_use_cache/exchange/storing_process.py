@@ -11,6 +11,7 @@ Both directions carry frames: a length of four bytes, and MessagePack. What the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import struct
@@ -196,7 +197,8 @@ class StoringProcess:
             return
         if was_ready:
             # Not by the writer: uvloop ends the connection only once the event loop goes on.
-            self._socket.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(OSError):  # on macOS, if the process has just died
+                self._socket.shutdown(socket.SHUT_WR)
             _end(self._process)
         else:
             self._process.kill()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from computer_use_cache.models import Entry, RequestRecord, Shape
-from computer_use_cache.store.base import Store
+from computer_use_cache.store.base import NewEntry, Store
 
 LIMIT = 2**25
 """The size limit of a store where none is given."""
@@ -38,3 +38,8 @@ def large(number: int, size: int = 100_000) -> Entry:
 
 def record(number: int, *parts: int) -> RequestRecord:
     return RequestRecord("https://api.test/v1", "/chat/completions", "", (), b'{"n": %d}' % number, parts)
+
+
+def put(store: Store, entry: Entry, keep_seconds: float | None, record: RequestRecord | None = None) -> bool:
+    """Store one entry for `keep_seconds` (None: forever); True if it replaced another."""
+    return entry.key in store.put_all([NewEntry(entry, keep_seconds, record)])

@@ -54,12 +54,19 @@ def test_what_is_dropped_or_cleared_weighs_nothing() -> None:
     assert memory.get(3) == bytes(10)
 
 
-def test_only_the_keys_seen_last_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memories, "MOST_SEEN", 3)
+def test_a_key_is_remembered_until_another_takes_its_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memories, "_SLOTS", 4)
     seen = Seen[int]()
-    for number in (0, 1, 2, 0, 3):
+    assert [number for number in range(10) if number in seen] == []
+    for number in (0, 1, 2, 5):
         seen.add(number)
-    assert [number in seen for number in range(5)] == [True, False, True, True, False]
+    assert [number for number in range(10) if number in seen] == [0, 2, 5]
+
+
+def test_a_text_is_remembered_too() -> None:
+    seen = Seen[str]()
+    seen.add("one")
+    assert ("one" in seen, "two" in seen) == (True, False)
 
 
 def test_many_threads_use_one_memory() -> None:

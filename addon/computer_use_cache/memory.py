@@ -1,4 +1,4 @@
-"""Memory that cannot outgrow its bound: what was used least recently goes first.
+"""Memory that cannot outgrow its bound: what was used least recently goes first, or makes room for a newer key.
 
 What the package remembers between requests is held by these classes, except pictures, which are found by a few of their
 characters (screens/picture.py). They are safe to use from any thread.
@@ -8,35 +8,32 @@ from __future__ import annotations
 
 import math
 import threading
+from array import array
 from collections import OrderedDict
 from collections.abc import Callable
 
-MOST_SEEN = 32_768
-"""How many keys to remember in order to tell which are asked for again. Only those are worth memory: most steps of a
-long run are asked for once."""
+_SLOTS = 2**16
 
 
 class Seen[Key]:
-    """The last `MOST_SEEN` keys that were added. Every hit asks, so asking takes no lock.
+    """About as many of the keys that were added last as there are slots: 65,536. It tells which keys are asked for
+    again. Only those are worth memory, as most steps of a long run are asked for once.
 
-    Only their hashes are kept, which take less memory. Two keys may share one, but hardly ever do.
+    Each key's hash has one slot, which it takes from the key that had it. So all of them take half a MiB from the
+    beginning, and no lock is needed. Two keys may have the same hash, but hardly ever do.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._hashes: OrderedDict[int, None] = OrderedDict()
+        self._hashes = array("q", [-1]) * _SLOTS  # no hash is -1
 
     def __contains__(self, key: Key) -> bool:
-        return hash(key) in self._hashes
+        name = hash(key)
+        return self._hashes[name % _SLOTS] == name
 
     def add(self, key: Key) -> None:
-        """Remember a key, or that it was added again."""
+        """Remember a key."""
         name = hash(key)
-        with self._lock:
-            self._hashes[name] = None
-            self._hashes.move_to_end(name)
-            if len(self._hashes) > MOST_SEEN:
-                self._hashes.popitem(last=False)
+        self._hashes[name % _SLOTS] = name
 
 
 def trimmed(data: bytes) -> bytes:

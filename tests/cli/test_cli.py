@@ -21,6 +21,7 @@ from computer_use_cache.setting_declaration import Surface
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore
 from computer_use_cache.units import counted
+from made import put
 
 Output = pytest.CaptureFixture[str]
 HIDDEN = "-".join(("not", "for", "printing"))
@@ -35,7 +36,7 @@ def fill(folder: str = ".computer-use-cache") -> None:
     store = DiskStore(Path(folder), 2**30)
     for number, (model, namespace, age) in enumerate([("a", "", 10), ("a", "n", 1000), ("b", "", 1000)]):
         made = time.time() - age
-        store.put(Entry(str(number), "chat", Shape.JSON, model, namespace, (), b"{}", made, None, 0.0), None)
+        put(store, Entry(str(number), "chat", Shape.JSON, model, namespace, (), b"{}", made, None, 0.0), None)
     store.close()
 
 

@@ -18,7 +18,7 @@ import commands
 from computer_use_cache.errors import StoreError
 from computer_use_cache.run_models import Run
 from computer_use_cache.store.disk import DiskStore
-from made import entry, record
+from made import entry, put, record
 from support import Asked, Proxy, Send, Upstream, completion, response, running_proxy
 
 RUN = Run(id="1", name="agent", began=1.0, ended=2.0)
@@ -138,14 +138,14 @@ def test_a_store_that_is_mounted_for_reading_shows_what_others_write_to_it(disk:
     folder = disk / "store"
     with contextlib.closing(DiskStore(folder, 2**20)) as store:
         for number in range(3):
-            store.put(entry(number), None, record(number, 1))
+            put(store, entry(number), None, record(number, 1))
     with mounted_for_reading(disk, tmp_path / "mounted") as reader:
         assert [reader.get(entry(0).key) is not None for _ in range(3)] == [True] * 3
         with contextlib.closing(DiskStore(folder, 2**20)) as store:
             store.delete(entry(0).key)
-            store.put(entry(7), None)
+            put(store, entry(7), None)
             assert [reader.get(entry(number).key) is not None for number in (0, 1, 7)] == [False, True, True]
-            store.put(entry(8), None, record(8, 1))
+            put(store, entry(8), None, record(8, 1))
             store.run_log.add_run(RUN)
             assert [reader.request(entry(number).key) for number in (1, 8)] == [record(1, 1), record(8, 1)]
             assert [run.id for run in reader.run_log.runs(9)] == [RUN.id]
@@ -161,7 +161,7 @@ def test_what_is_missing_in_a_store_that_can_only_be_read_is_empty(
 ) -> None:
     folder, kept = disk / "store", entry(0)
     with contextlib.closing(DiskStore(folder, 2**20)) as store:
-        store.put(kept, None, record(0, 1))
+        put(store, kept, None, record(0, 1))
         (shard,) = (shard for shard in store._shards if shard.read_row(kept.key))
     for path in folder.rglob("*.db"):
         if path.parent != shard._folder:
@@ -173,7 +173,7 @@ def test_what_is_missing_in_a_store_that_can_only_be_read_is_empty(
         assert (reader.request(kept.key), reader.near((1,)), reader.misses()) == (None, [], [])
         assert (reader.counts(), reader.media("a"), reader.run_log.runs(9)) == ({}, None, [])
         for write in (
-            lambda: reader.put(entry(1), None),
+            lambda: put(reader, entry(1), None),
             lambda: reader.add_counts({"hits": 1}, {}),
             lambda: reader.add_miss(b""),
             lambda: reader.run_log.add_run(RUN),
@@ -181,7 +181,7 @@ def test_what_is_missing_in_a_store_that_can_only_be_read_is_empty(
             with pytest.raises(StoreError):
                 write()
         with contextlib.closing(DiskStore(folder, 2**20)) as store:
-            store.put(entry(1), None, record(1, 1))
+            put(store, entry(1), None, record(1, 1))
             store.run_log.add_run(RUN)
             assert reader.get(entry(1).key) == entry(1)
             assert reader.request(entry(1).key) == record(1, 1)

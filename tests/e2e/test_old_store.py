@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from computer_use_cache.store.base import Choice
 from computer_use_cache.store.disk import DiskStore
+from made import put
 from support import Proxy, chat_request, running_proxy
 
 UPSTREAM = "http://127.0.0.1:9/v1"
@@ -82,7 +83,7 @@ def test_its_entries_have_no_template_and_new_ones_beside_them_do(store: DiskSto
     old = list(store.entries())
     assert {(entry.template, entry.bindings) for entry in old} == {("", b"")}
     new = replace(old[0], key="0" * 64, template="t", bindings=b"\x80")
-    store.put(new, None)
+    put(store, new, None)
     assert store.with_template("t") == [new.key]
     assert store.get(new.key) == new
     assert store.clear(Choice(model="gpt-test")) == 3 + (new.model == "gpt-test")

@@ -127,6 +127,12 @@ def running_site(folder: Path, upstream: Upstream, way: dict[str, Any], *argumen
     gate = upstream.new_event()
 
     async def handler(asked: Asked, send: Send) -> None:
+        if b"begins" in asked.body:
+            first, *rest = chat_events(*"pong")
+            await send(STREAM_HEAD + chunk(first))
+            await gate.wait()
+            await send(b"".join(map(chunk, [*rest, b""])))
+            return
         if b"waits" in asked.body or asked.path.endswith("waits"):
             await gate.wait()
         await provider(asked, send)
@@ -175,12 +181,17 @@ def failing(site: Site) -> None:
 
 def coalesced(site: Site) -> None:
     """Requests that ask the same at the same time."""
+    streams = [site.send("POST", CHAT, chat_request("begins", stream=True)) for _ in range(2)]
+    heads = [stream.getresponse() for stream in streams]  # both have begun, so one follows the other
     before = site.connections()
-    with ThreadPoolExecutor(4) as pool:
-        answers = [pool.submit(site.chat, "waits", stream=stream) for stream in (False, False, True, True)]
+    with ThreadPoolExecutor(2) as pool:
+        answers = [pool.submit(site.chat, "begins", stream=stream) for stream in (False, True)]
         while site.connections() < before + len(answers):
             assert site.proxy.process.poll() is None
         site.gate.open()
+        for stream, head in zip(streams, heads, strict=True):
+            head.read()
+            stream.close()
         for answer in answers:
             answer.result()
 

@@ -24,6 +24,7 @@ from computer_use_cache.proxy.fast_path import lookup
 from computer_use_cache.proxy.fast_path.lookup import VOLATILE, Admitted, Arrival, FastPath, Hit
 from computer_use_cache.settings import Settings
 from computer_use_cache.store.disk import DiskStore
+from made import put
 from support import chat_events
 
 HERE = Arrival("127.0.0.1", "127.0.0.1", None, "")
@@ -216,7 +217,7 @@ def served_twice(
     admitted, _ = found
     plan = cache.plan_body(admitted.route, sent)
     entry = Entry(plan.key, plan.format.name, shape, "m", "", (), answer, time.time(), None, 0.0, chunks=chunks)
-    cache.store.put(entry, None)
+    put(cache.store, entry, None)
     for _ in range(2):
         hit = fast_path.find(admitted, sent)
         assert isinstance(hit, Hit)

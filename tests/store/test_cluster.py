@@ -18,7 +18,7 @@ from computer_use_cache.errors import StoreDown
 from computer_use_cache.settings import Settings
 from computer_use_cache.store import opening
 from computer_use_cache.store.base import Store
-from made import entry, record
+from made import entry, put, record
 from valkey_cluster import ValkeyCluster
 
 redis_outages = pytest.importorskip("computer_use_cache.store.redis_outages", reason="the redis package is missing")
@@ -48,7 +48,7 @@ def test_every_primary_has_a_share_of_the_entries_and_all_names_begin_alike(
 ) -> None:
     store = make()
     for each in SOME:
-        store.put(each, None, record(NUMBER, 1, 2))
+        put(store, each, None, record(NUMBER, 1, 2))
     shares = [len([name for name in client.keys("*") if b":entry:" in name]) for client in store_cluster.primaries()]
     assert len(shares) == 3
     assert min(shares) > 0
@@ -58,7 +58,7 @@ def test_every_primary_has_a_share_of_the_entries_and_all_names_begin_alike(
 
 
 def test_the_layout_does_not_change(make: Any, store_cluster: ValkeyCluster) -> None:
-    make().put(entry(NUMBER, template="t"), None, record(NUMBER, 7))
+    put(make(), entry(NUMBER, template="t"), None, record(NUMBER, 7))
     tag = "computer-use-cache:1:{43}:"
     tables = ("order", "sizes", "template:t", "templates", "totals", f"entry:{KEY}", f"request:{KEY}")
     assert store_cluster.names() == sorted([*(tag + name for name in tables), "computer-use-cache:1:part:7"])
@@ -89,7 +89,7 @@ def test_a_user_with_the_rights_that_the_readme_names_can_do_everything(
     store = make(CACHE_STORE_URL=url, CACHE_STORE_PASSWORD=password)
     store.probe()
     for each in SOME:
-        store.put(each, 3600.0, record(NUMBER, 1))
+        put(store, each, 3600.0, record(NUMBER, 1))
     assert make("?read_from_replicas=true").get(KEY) == entry(NUMBER)
     store.maintain()
     assert store.clear() == len(SOME)
@@ -123,7 +123,7 @@ def lagging_replica(cluster: ValkeyCluster) -> Iterator[None]:
 
 
 def test_a_replica_sends_the_entries_of_its_primary(make: Any, store_cluster: ValkeyCluster) -> None:
-    make().put(entry(NUMBER), None)
+    put(make(), entry(NUMBER), None)
     wait_for_copy(store_cluster)
     replica = store_cluster.servers[3].client()
     replica.config_resetstat()
@@ -136,7 +136,7 @@ def test_a_replica_that_lags_brings_nothing_back(
     make: Any, store_cluster: ValkeyCluster, change: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     mine, theirs = make("?read_from_replicas=true"), make()
-    mine.put(entry(NUMBER), None)
+    put(mine, entry(NUMBER), None)
     theirs.get(KEY)
     (name,) = (name for name in store_cluster.names() if ":entry:" in name)
     replica = store_cluster.servers[3].client()
@@ -148,7 +148,7 @@ def test_a_replica_that_lags_brings_nothing_back(
             case "cleared":
                 assert theirs.clear() == 1
             case _:
-                assert theirs.put(entry(NUMBER, body=b"new"), None)
+                assert put(theirs, entry(NUMBER, body=b"new"), None)
         assert replica.get(name) is not None, "it lags"
         assert mine.get(KEY) == (entry(NUMBER, body=b"new") if change == "replaced" else None)
         assert ("has not confirmed a delete" in caplog.text) == (change != "replaced")
@@ -159,7 +159,7 @@ def test_while_a_replica_hangs_its_primary_is_read(
 ) -> None:
     monkeypatch.setattr(redis_outages, "_REST_SECONDS", 3600.0)
     store = make("?read_from_replicas=true")
-    some = [each for each in SOME if store.put(each, None) is False]
+    some = [each for each in SOME if put(store, each, None) is False]
     process = store_cluster.servers[3].client().info()["process_id"]
     os.kill(process, signal.SIGSTOP)
     try:
@@ -181,7 +181,7 @@ def test_a_failover_loses_no_count_and_gives_no_wrong_answer_and_is_reported_onc
     caplog.set_level(logging.INFO)
     store, other = make(), make("?read_from_replicas=true")
     for each in SOME:
-        store.put(each, None)
+        put(store, each, None)
     wait_for_copy(store_cluster)
     store.delete(KEY)
     kept = [each for each in SOME if each.key != KEY]
@@ -195,7 +195,7 @@ def test_a_failover_loses_no_count_and_gives_no_wrong_answer_and_is_reported_onc
         used = (store, other)[number % 2]
         for each in kept:
             assert until_it_answers(lambda: used.get(each.key)) == each  # noqa: B023  # called at once
-            assert until_it_answers(lambda: used.put(each, None)) is True  # noqa: B023
+            assert until_it_answers(lambda: put(used, each, None)) is True  # noqa: B023
         until_it_answers(lambda: used.add_counts({"hits": 1}, {}))
 
     with ThreadPoolExecutor(4) as pool:
@@ -217,7 +217,7 @@ def test_while_one_primary_is_down_the_others_answer(
     monkeypatch.setattr(redis_outages, "_REST_SECONDS", 3600.0)
     store = make()
     for each in SOME:
-        store.put(each, None)
+        put(store, each, None)
     process = store_cluster.servers[1].client().info()["process_id"]
     os.kill(process, signal.SIGSTOP)
     found = []
@@ -226,7 +226,7 @@ def test_while_one_primary_is_down_the_others_answer(
             with contextlib.suppress(StoreDown):
                 found.append(store.get(each.key))
         its_parts_are_everywhere = record(NUMBER, *range(20))
-        assert store.put(entry(NUMBER, body=b"new"), None, its_parts_are_everywhere) is True, "its primary answers"
+        assert put(store, entry(NUMBER, body=b"new"), None, its_parts_are_everywhere) is True, "its primary answers"
         assert store.get(KEY) == entry(NUMBER, body=b"new")
     finally:
         os.kill(process, signal.SIGCONT)
@@ -242,7 +242,7 @@ def test_a_slot_that_nobody_serves_is_no_outage_of_the_others(
     monkeypatch.setattr(redis_outages, "_REST_SECONDS", 3600.0)
     store, owner = make(), store_cluster.servers[1].client()
     for each in SOME:
-        store.put(each, None)
+        put(store, each, None)
     name = next(name for name in owner.keys("*") if b":entry:" in name).decode()
     slot = key_slot(name.encode())
     for client in store_cluster.primaries() if is_known_to == "all" else (owner,):
@@ -255,7 +255,7 @@ def test_a_slot_that_nobody_serves_is_no_outage_of_the_others(
         others = [each for each in SOME if key_slot(reader._entry(each.key).encode()) != slot]
         assert [reader.get(each.key) for each in others] == others
         its_parts_are_everywhere = record(NUMBER, *range(20), part_of(slot))
-        assert reader.put(entry(NUMBER, body=b"new"), None, its_parts_are_everywhere) is True
+        assert put(reader, entry(NUMBER, body=b"new"), None, its_parts_are_everywhere) is True
     finally:
         owner.execute_command("CLUSTER", "ADDSLOTS", slot)
         store_cluster.wait_until_whole()

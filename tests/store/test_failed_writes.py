@@ -17,7 +17,7 @@ import pytest
 from computer_use_cache.errors import StoreError
 from computer_use_cache.store.disk import DiskStore
 from computer_use_cache.store.sqlite import Database
-from made import LIMIT, entry, large
+from made import LIMIT, entry, large, put
 
 TESTS = Path(__file__).parents[1]
 
@@ -36,11 +36,11 @@ import sys
 from pathlib import Path
 from computer_use_cache.errors import StoreError
 from computer_use_cache.store.disk import DiskStore
-from made import LIMIT, entry, large
+from made import LIMIT, entry, large, put
 store = DiskStore(Path(sys.argv[1]), LIMIT)
 exec(sys.argv[2])
 try:
-    store.put(entry(1, body=large(2).body), None)
+    put(store, entry(1, body=large(2).body), None)
 except StoreError:
     sys.exit(3)
 """
@@ -52,12 +52,12 @@ except StoreError:
 )
 def test_a_large_entry_survives_when_replacing_it_fails(tmp_path: Path, ending: str, status: int) -> None:
     with closing(DiskStore(tmp_path, LIMIT)) as store:
-        store.put(large(1), None)
+        put(store, large(1), None)
         paths = os.pathsep.join((str(TESTS), str(TESTS.parent / "addon")))
         program = [sys.executable, "-c", REPLACE, str(tmp_path), ending]
         assert subprocess.run(program, env={"PYTHONPATH": paths}, check=False).returncode == status
         assert store.get(large(1).key) == large(1)
-        assert store.put(entry(1, body=b"small"), None) is True
+        assert put(store, entry(1, body=b"small"), None) is True
         assert store.get(large(1).key) == entry(1, body=b"small")
         assert list(store.entries()) == [entry(1, body=b"small")]
 
@@ -79,6 +79,6 @@ def test_a_failed_batch_keeps_what_it_replaced_and_what_it_made_room_for(tmp_pat
 def test_a_replaced_file_is_removed(tmp_path: Path) -> None:
     with closing(DiskStore(tmp_path, LIMIT)) as store:
         for number in (1, 2, 3):
-            store.put(entry(1, body=large(number).body), None)
+            put(store, entry(1, body=large(number).body), None)
         assert len(list(tmp_path.rglob("*.val"))) == 1
         assert store.get(entry(1).key) == entry(1, body=large(3).body)

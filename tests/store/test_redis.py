@@ -24,6 +24,7 @@ from computer_use_cache.models import Entry, Shape
 from computer_use_cache.settings import Settings
 from computer_use_cache.store import codec, opening
 from computer_use_cache.store.base import Store
+from made import put
 from tls import certificate, tls_front
 
 redis_store = pytest.importorskip("computer_use_cache.store.redis", reason="the redis package is not installed")
@@ -71,10 +72,10 @@ def own_keys(client: Any) -> list[str]:
 
 def test_the_server_expires_entries_and_their_size_goes_with_them(make: Any, client: Any) -> None:
     store = make()
-    store.put(entry(), 3600.0)
+    put(store, entry(), 3600.0)
     (key,) = (key for key in own_keys(client) if key.endswith(KEY))
     assert 3_590_000 < client.pttl(key) <= 3_600_000
-    store.put(entry(), 0.001)
+    put(store, entry(), 0.001)
     while client.exists(key):
         pass
     assert store.get(KEY) is None
@@ -84,8 +85,8 @@ def test_the_server_expires_entries_and_their_size_goes_with_them(make: Any, cli
 
 def test_an_entry_that_is_put_again_without_an_end_no_longer_expires(make: Any, client: Any) -> None:
     store = make()
-    store.put(entry(), 3600.0)
-    store.put(entry(), None)
+    put(store, entry(), 3600.0)
+    put(store, entry(), None)
     assert [client.pttl(key) for key in own_keys(client) if key.endswith(KEY)] == [-1]
     assert client.zcard("computer-use-cache:1:expiry") == 0
 
@@ -93,7 +94,7 @@ def test_an_entry_that_is_put_again_without_an_end_no_longer_expires(make: Any, 
 def test_what_others_keep_on_the_server_is_left_alone(make: Any, client: Any) -> None:
     client.set("somebody's", "data")
     store = make()
-    store.put(entry(), None)
+    put(store, entry(), None)
     store.add_counts({"hits": 1}, {})
     assert all(key.startswith("computer-use-cache:1:") for key in own_keys(client) if key != "somebody's")
     assert store.clear() == 1
@@ -103,20 +104,20 @@ def test_what_others_keep_on_the_server_is_left_alone(make: Any, client: Any) ->
 @pytest.mark.parametrize("harm", [lambda data: data[:-1], lambda data: b"", lambda data: b"\x80\x04N."])
 def test_a_harmed_entry_is_a_miss(make: Any, client: Any, harm: Any) -> None:
     store = make()
-    store.put(entry(), None)
+    put(store, entry(), None)
     (name,) = (key for key in own_keys(client) if key.endswith(KEY))
     client.set(name, harm(client.get(name)))
     assert store.get(KEY) is None
     assert list(store.entries()) == []
-    assert store.put(entry(), None) is True
+    assert put(store, entry(), None) is True
     assert store.get(KEY) == entry()
 
 
 def test_ones_own_changes_are_seen_at_once(make: Any) -> None:
     store = make()
-    store.put(entry(b"1"), None)
+    put(store, entry(b"1"), None)
     assert store.get(KEY) == entry(b"1")
-    store.put(entry(b"2"), None)
+    put(store, entry(b"2"), None)
     assert store.get(KEY) == entry(b"2")
     store.clear()
     assert store.get(KEY) is None
@@ -127,14 +128,14 @@ def test_ones_own_changes_are_seen_at_once(make: Any) -> None:
     [
         pytest.param(lambda store: store.delete(KEY), None, id="deleted"),
         pytest.param(lambda store: store.clear(), None, id="cleared"),
-        pytest.param(lambda store: store.put(entry(b"2"), None), entry(b"2"), id="replaced"),
+        pytest.param(lambda store: put(store, entry(b"2"), None), entry(b"2"), id="replaced"),
     ],
 )
 def test_a_read_that_began_before_a_change_leaves_no_copy_of_what_it_read(
     make: Any, monkeypatch: pytest.MonkeyPatch, change: Any, left: Any
 ) -> None:
     store = make()
-    store.put(entry(b"1"), None)
+    put(store, entry(b"1"), None)
 
     def decode_late(data: bytes) -> Any:
         monkeypatch.undo()
@@ -148,7 +149,7 @@ def test_a_read_that_began_before_a_change_leaves_no_copy_of_what_it_read(
 
 def test_changes_of_another_proxy_are_seen_when_the_copy_is_too_old(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     mine, theirs = make(), make()
-    theirs.put(entry(b"1"), None)
+    put(theirs, entry(b"1"), None)
     assert mine.get(KEY) == entry(b"1")
     theirs.delete(KEY)
     assert mine.get(KEY) == entry(b"1"), "a copy"
@@ -198,7 +199,7 @@ def test_a_server_that_is_down_is_reported_once_and_then_left_alone(
 ) -> None:
     caplog.set_level(logging.INFO)
     store = make()
-    store.put(entry(), None)
+    put(store, entry(), None)
     store_server.stop()
     for _ in range(50):
         with pytest.raises(StoreDown):
@@ -207,21 +208,21 @@ def test_a_server_that_is_down_is_reported_once_and_then_left_alone(
     rest_is_over(store)
     for _ in range(50):
         with pytest.raises(StoreDown):
-            store.put(entry(), None)
+            put(store, entry(), None)
     assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 1
     store_server.start()
     assert store.get(KEY) is None
-    assert store.put(entry(), None) is False
+    assert put(store, entry(), None) is False
     assert store.get(KEY) == entry()
     assert [record.getMessage() for record in caplog.records if "answers again" in record.getMessage()] != []
 
 
 def test_connections_from_before_a_restart_of_the_server_are_replaced(make: Any, store_server: Any) -> None:
     store = make()
-    store.put(entry(), None)
+    put(store, entry(), None)
     store_server.stop()
     store_server.start()
-    assert store.put(entry(), None) is False
+    assert put(store, entry(), None) is False
     assert store.get(KEY) == entry()
 
 
@@ -245,7 +246,7 @@ def test_while_a_server_hangs_one_call_waits_and_the_others_fail_at_once(
 
 def test_after_a_rest_one_thread_tries_and_the_others_go_on_resting(make: Any) -> None:
     store = make()
-    store.put(entry(), None)
+    put(store, entry(), None)
     store._servers._outages.begin(SERVER, ConnectionError())
     rest_is_over(store)
     assert store._servers._outages.is_trial(SERVER)  # this is the one that tries
@@ -283,18 +284,18 @@ def test_a_server_that_became_a_replica_is_down_until_the_address_leads_to_a_pri
 ) -> None:
     caplog.set_level(logging.INFO)
     store = make()
-    store.put(entry(), None)
+    put(store, entry(), None)
     before = client.info("clients")["connected_clients"]
     client.replicaof("127.0.0.1", free_port())
     try:
         with pytest.raises(StoreDown, match="read only"):
-            store.put(entry(b"2"), None)
+            put(store, entry(b"2"), None)
         while client.info("clients")["connected_clients"] >= before:  # the next call connects anew
             pass
     finally:
         client.replicaof("NO", "ONE")
     rest_is_over(store)
-    assert store.put(entry(b"2"), None) is True
+    assert put(store, entry(b"2"), None) is True
     assert len([record for record in caplog.records if record.name == redis_outages.__name__]) == 2
 
 
@@ -304,7 +305,7 @@ def test_a_refusal_quotes_the_server_and_is_not_an_outage(make: Any, client: Any
     with pytest.raises(StoreError, match="WRONGTYPE") as caught:
         store.counts()
     assert not isinstance(caught.value, StoreDown)
-    store.put(entry(), None)
+    put(store, entry(), None)
 
 
 # -- the setting
@@ -339,7 +340,7 @@ def test_a_user_with_the_rights_that_the_readme_names_can_do_everything(store_se
     url = store_server.connection_url.replace("//", "//team@")
     with contextlib.closing(opened(url, PASSWORD)) as store:
         store.probe()
-        store.put(entry(), 3600.0)
+        put(store, entry(), 3600.0)
         assert store.get(KEY) == entry()
         store.add_counts({"hits": 1}, {"last": 1.0})
         assert (store.counts(), store.size().entries) == ({"hits": 1, "last": 1.0}, 1)
@@ -367,7 +368,7 @@ def test_a_connection_by_tls_is_made_to_a_server_that_proves_its_name_only(
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.pem"))
         assert "IP address mismatch" in failure("127.0.0.1")
         with contextlib.closing(opened(f"rediss://localhost:{port}")) as store:
-            store.put(entry(), None)
+            put(store, entry(), None)
             assert store.get(KEY) == entry()
 
 
@@ -383,7 +384,7 @@ def test_the_command_line_works_on_the_shared_store(
 ) -> None:
     isolate(monkeypatch, tmp_path)
     monkeypatch.setenv("CACHE_STORE_URL", store_server.connection_url)
-    make().put(entry(), None)
+    put(make(), entry(), None)
     assert main(["stats", "--json"]) == 0
     counted = json.loads(capsys.readouterr().out)
     assert (counted["entries"], counted["cache_dir"]) == (1, store_server.connection_url)

@@ -18,7 +18,7 @@ from computer_use_cache.run_models import Call, Run
 from computer_use_cache.store import sqlite_file
 from computer_use_cache.store.base import CALLS_OF_RUN, LEAST_FOR_RUNS, Choice, Store
 from computer_use_cache.store.run_log import Runs
-from made import LIMIT, Opener, entry
+from made import LIMIT, Opener, entry, put
 
 START = 1_700_000_000.0
 
@@ -151,7 +151,7 @@ def test_a_run_keeps_its_first_calls(store: Store) -> None:
 
 
 def test_clearing_everything_clears_the_runs(store: Store) -> None:
-    store.put(entry(1), None)
+    put(store, entry(1), None)
     store.run_log.add_run(run(1))
     assert store.clear(Choice(model="model-1")) == 1
     assert store.run_log.runs(1) == [run(1)]

@@ -31,9 +31,10 @@ from computer_use_cache.store.disk_leases import DiskLeases
 from computer_use_cache.store.media_store import Media
 from computer_use_cache.store.raw_disk import RawDisk
 from computer_use_cache.store.request_log import Requests
-from made import LIMIT, Opener, entry, large, record
+from made import LIMIT, Opener, entry, large, put, record
 
-ADDON = Path(__file__).parents[2] / "addon"
+TESTS = Path(__file__).parents[1]
+ADDON = TESTS.parent / "addon"
 CROWDED_LIMIT = 2**23
 
 
@@ -46,20 +47,20 @@ def test_a_new_store_is_empty(store: Store) -> None:
 
 @pytest.mark.parametrize("made", [entry(1), large(2), large(3, 3_000_000)], ids=["small", "large", "huge"])
 def test_what_was_put_is_got(store: Store, made: Entry) -> None:
-    assert store.put(made, None) is False
+    assert put(store, made, None) is False
     assert store.get(made.key) == made
 
 
 def test_a_second_entry_of_a_key_takes_the_place_of_the_first(store: Store) -> None:
-    store.put(large(1), None)
-    assert store.put(entry(1), None) is True
+    put(store, large(1), None)
+    assert put(store, entry(1), None) is True
     assert store.get(entry(1).key) == entry(1)
     assert store.size().entries == 1
 
 
 def test_a_deleted_entry_is_gone(store: Store) -> None:
-    store.put(entry(1), None)
-    store.put(entry(2), None)
+    put(store, entry(1), None)
+    put(store, entry(2), None)
     assert store.delete(entry(1).key) is True
     assert store.delete(entry(1).key) is False
     assert list(store.entries()) == [entry(2)]
@@ -67,8 +68,8 @@ def test_a_deleted_entry_is_gone(store: Store) -> None:
 
 def test_entries_come_newest_first(store: Store) -> None:
     for number in range(30):
-        store.put(entry(number), None)
-    store.put(entry(5, created_at=entry(31).created_at), None)
+        put(store, entry(number), None)
+    put(store, entry(5, created_at=entry(31).created_at), None)
     keys = [found.key for found in store.entries()]
     assert keys == [entry(number).key for number in (5, *(number for number in reversed(range(30)) if number != 5))]
 
@@ -77,20 +78,20 @@ def test_every_entry_comes_once_whatever_its_age_when_it_was_put(store: Store) -
     numbers = list(range(40))
     random.Random(1).shuffle(numbers)
     for number in numbers:
-        store.put(entry(number), None)
+        put(store, entry(number), None)
     assert sorted(found.key for found in store.entries()) == [entry(number).key for number in range(40)]
 
 
 def test_entries_can_be_deleted_while_they_are_listed(store: Store) -> None:
     for number in range(20):
-        store.put(entry(number), None)
+        put(store, entry(number), None)
     assert sum(store.delete(found.key) for found in store.entries()) == 20
 
 
 def test_clear_removes_everything_but_the_counters(store: Store) -> None:
     store.add_counts({"hits": 1}, {})
     for number in range(20):
-        store.put(entry(number), None)
+        put(store, entry(number), None)
     assert store.clear() == 20
     assert list(store.entries()) == []
     assert store.counts() == {"hits": 1}
@@ -98,7 +99,7 @@ def test_clear_removes_everything_but_the_counters(store: Store) -> None:
 
 def test_clear_removes_the_chosen_entries_only(store: Store) -> None:
     for number in range(20):
-        store.put(entry(number), None)
+        put(store, entry(number), None)
     assert store.clear(lambda found: found.model == "model-1") == 10
     assert {found.model for found in store.entries()} == {"model-0"}
     assert store.clear(lambda found: False) == 0
@@ -107,15 +108,15 @@ def test_clear_removes_the_chosen_entries_only(store: Store) -> None:
 def test_size_counts_entries_and_the_bytes_they_take(store: Store) -> None:
     before = store.size().bytes
     for number in range(5):
-        store.put(large(number), None)
+        put(store, large(number), None)
     assert store.size().entries == 5
     assert store.size().bytes - before >= 500_000
 
 
 def test_entries_and_counters_survive_a_restart(open_store: Opener) -> None:
     first = open_store()
-    first.put(entry(1), None)
-    first.put(large(2), 3600.0)
+    put(first, entry(1), None)
+    put(first, large(2), 3600.0)
     first.add_counts({"hits": 2}, {"last_updated_at": 7.5})
     first.close()
     again = open_store()
@@ -124,9 +125,9 @@ def test_entries_and_counters_survive_a_restart(open_store: Opener) -> None:
 
 
 def test_maintaining_drops_what_has_expired(store: Store) -> None:
-    store.put(entry(1), 0.0)
-    store.put(entry(2), 3600.0)
-    store.put(entry(3), None)
+    put(store, entry(1), 0.0)
+    put(store, entry(2), 3600.0)
+    put(store, entry(3), None)
     while store.get(entry(1).key):  # a server's clock has milliseconds
         pass
     store.maintain()
@@ -139,10 +140,10 @@ def crowded(open_store: Opener) -> Store:
     """Half of 600 entries fit into it; the first ten were read, and the ten after them put again."""
     store = open_store()
     for number in range(600):
-        store.put(large(number, 30_000), None)
+        put(store, large(number, 30_000), None)
     for number in range(10):
         store.get(entry(number).key)
-        store.put(large(10 + number, 30_000), None)
+        put(store, large(10 + number, 30_000), None)
     store.close()
     return open_store(CROWDED_LIMIT)
 
@@ -188,7 +189,7 @@ class Interrupting(Choice):
 
 def test_work_that_is_interrupted_stops_and_says_so(store: Store) -> None:
     for number in range(20):
-        store.put(entry(number), None)
+        put(store, entry(number), None)
     with pytest.raises(StoreClosed):
         store.clear(Interrupting(interrupt=store.interrupt))
     for work in (store.clear, store.maintain):
@@ -204,7 +205,7 @@ def test_many_threads_use_one_store(store: Store) -> None:
         try:
             for _ in range(25):
                 number = next(numbers)
-                store.put(entry(number), None)
+                put(store, entry(number), None)
                 assert store.get(entry(number).key) == entry(number)
                 store.add_counts({"hits": 1}, {})
         except Exception as error:
@@ -253,15 +254,15 @@ from msgspec.structs import replace
 from pathlib import Path
 from computer_use_cache.models import Entry, Shape
 from computer_use_cache.store.disk import DiskStore
-from computer_use_cache.store.disk_leases import DiskLeases
+from made import put
 
 store = DiskStore(Path(sys.argv[1]), 2**25)
 print("ready", flush=True)
 sys.stdin.readline()
 for number in range(int(sys.argv[2]), int(sys.argv[2]) + 60):
     entry = Entry(f"{number:064x}", "f", Shape.JSON, "m", "", (), b"x" * 100, float(number), None, 1.0)
-    store.put(entry, None)
-    store.put(replace(entry, key="f" * 64), None)
+    put(store, entry, None)
+    put(store, replace(entry, key="f" * 64), None)
     assert store.get(entry.key) == entry
     store.add_counts({"hits": 1}, {"last": float(number)})
 store.close()
@@ -272,7 +273,7 @@ def test_a_copy_in_memory_is_given_until_anything_changes_the_database(tmp_path:
     key = entry(1).key
     with contextlib.closing(DiskStore(tmp_path / FOLDER, LIMIT)) as other, ThreadPoolExecutor(1) as thread:
         changes: list[Callable[[DiskStore], object]] = [
-            lambda store: store.put(entry(1, body=b"new"), None),
+            lambda store: put(store, entry(1, body=b"new"), None),
             lambda store: store.delete(key),
             lambda store: store.clear(),
         ]
@@ -282,7 +283,7 @@ def test_a_copy_in_memory_is_given_until_anything_changes_the_database(tmp_path:
             lambda change: change(other),
         ]
         for change, write in itertools.product(changes, writers):
-            disk.put(entry(1), None)
+            put(disk, entry(1), None)
             read_in_thread = thread.submit(disk.get, key).result()
             copy = disk.get(key)
             assert copy == entry(1)
@@ -291,7 +292,7 @@ def test_a_copy_in_memory_is_given_until_anything_changes_the_database(tmp_path:
             write(change)
             assert disk.get(key) == (entry(1, body=b"new") if change is changes[0] else None)
             disk.clear()
-        disk.put(entry(2), 0.05)
+        put(disk, entry(2), 0.05)
         assert set(itertools.takewhile(bool, iter(lambda: disk.get(entry(2).key), ()))) <= {entry(2)}
 
 
@@ -302,7 +303,7 @@ def test_processes_may_write_to_one_folder_at_the_same_time(tmp_path: Path, disk
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | {"PYTHONPATH": str(ADDON)},
+            env=os.environ | {"PYTHONPATH": f"{ADDON}{os.pathsep}{TESTS}"},
         )
         for start in (0, 1000)
     ]
@@ -332,7 +333,7 @@ def test_what_is_put_stays_when_another_process_has_opened_the_folder_and_closed
     with contextlib.closing(DiskStore(tmp_path, LIMIT)) as store:
         DiskStore(tmp_path, LIMIT).close()  # as mitmproxy does when an option changes
         subprocess.run([sys.executable, "-c", _OPEN_AND_CLOSE, tmp_path], env={"PYTHONPATH": str(ADDON)}, check=True)
-        store.put(entry(1), None)
+        put(store, entry(1), None)
         with contextlib.closing(DiskStore(tmp_path, LIMIT)) as other:
             assert other.get(entry(1).key) == store.get(entry(1).key) == entry(1)
 
@@ -349,7 +350,7 @@ class Trap:
 
 @pytest.mark.parametrize("mode", [diskcache.core.MODE_RAW, diskcache.core.MODE_TEXT, diskcache.core.MODE_PICKLE])
 def test_a_pickled_row_is_a_miss_and_is_not_unpickled(tmp_path: Path, disk: DiskStore, mode: int) -> None:
-    disk.put(entry(1), None)
+    put(disk, entry(1), None)
     sprung = tmp_path / "sprung"
     pickled = pickle.dumps(Trap(sprung))
     assert execute(tmp_path, "UPDATE Cache SET mode = ?, value = ?", mode, pickled) == 1
@@ -360,17 +361,17 @@ def test_a_pickled_row_is_a_miss_and_is_not_unpickled(tmp_path: Path, disk: Disk
 
 @pytest.mark.parametrize("mode", [diskcache.core.MODE_BINARY, diskcache.core.MODE_TEXT, diskcache.core.MODE_PICKLE])
 def test_a_row_that_does_not_say_it_holds_bytes_is_a_miss(tmp_path: Path, disk: DiskStore, mode: int) -> None:
-    disk.put(entry(1), None)
+    put(disk, entry(1), None)
     assert execute(tmp_path, "UPDATE Cache SET mode = ?", mode) == 1
     assert disk.get(entry(1).key) is None
     assert list(disk.entries()) == []
 
 
 def test_a_pickled_key_is_not_unpickled(tmp_path: Path, disk: DiskStore) -> None:
-    disk.put(entry(1), None)
+    put(disk, entry(1), None)
     sprung = tmp_path / "sprung"
     assert execute(tmp_path, "UPDATE Cache SET key = ?, raw = 0", pickle.dumps(Trap(sprung))) == 1
-    disk.put(entry(2), None)
+    put(disk, entry(2), None)
     assert disk.get(entry(1).key) is None
     assert disk.get(entry(2).key) == entry(2)
     with contextlib.suppress(StoreError):
@@ -394,7 +395,7 @@ def test_what_would_be_pickled_is_not_written(tmp_path: Path, value: object) -> 
     "harm", [lambda data: data[:-1], lambda data: b"", lambda data: data[:40] + bytes([data[40] ^ 1]) + data[41:]]
 )
 def test_a_harmed_entry_is_a_miss(tmp_path: Path, disk: DiskStore, made: Entry, harm: Callable[[bytes], bytes]) -> None:
-    disk.put(made, None)
+    put(disk, made, None)
     for file in (tmp_path / FOLDER).rglob("*.val"):
         file.write_bytes(harm(file.read_bytes()))
     for database in databases(tmp_path):
@@ -405,16 +406,16 @@ def test_a_harmed_entry_is_a_miss(tmp_path: Path, disk: DiskStore, made: Entry, 
         connection.close()
     assert disk.get(made.key) is None
     assert list(disk.entries()) == []
-    assert disk.put(made, None) is True
+    assert put(disk, made, None) is True
     assert disk.get(made.key) == made
 
 
 def test_an_entry_whose_file_is_gone_is_a_miss(tmp_path: Path, disk: DiskStore) -> None:
-    disk.put(large(1), None)
+    put(disk, large(1), None)
     for file in (tmp_path / FOLDER).rglob("*.val"):
         file.unlink()
     assert disk.get(large(1).key) is None
-    disk.put(large(1), None)
+    put(disk, large(1), None)
     assert disk.get(large(1).key) == large(1)
 
 
@@ -432,7 +433,7 @@ def test_a_folder_with_other_files_keeps_its_mode_and_hides_what_is_stored(tmp_p
     (tmp_path / "notes.txt").touch(mode=0o644)
     for _ in range(2):
         with contextlib.closing(DiskStore(tmp_path, LIMIT, leases=True)) as store:
-            store.put(entry(1), None)
+            put(store, entry(1), None)
         assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
         stored = [path for path in tmp_path.iterdir() if path.name != "notes.txt"]
         assert {stat.S_IMODE(path.stat().st_mode) & 0o077 for path in stored} == {0}
@@ -475,7 +476,7 @@ def test_a_corrupt_database_is_set_aside_at_the_start(
 ) -> None:
     before = DiskStore(tmp_path / FOLDER, LIMIT)
     for number in range(40):
-        before.put(entry(number), None)
+        put(before, entry(number), None)
     before.close()
     harmed = databases(tmp_path)[3]
     harm(harmed)
@@ -483,7 +484,7 @@ def test_a_corrupt_database_is_set_aside_at_the_start(
     kept = sum(store.get(entry(number).key) == entry(number) for number in range(40))
     assert 20 < kept < 40, "the other databases are whole"
     for number in range(40):
-        store.put(entry(number), None)
+        put(store, entry(number), None)
     assert all(store.get(entry(number).key) == entry(number) for number in range(40))
     store.close()
     if harm is not emptied:  # to SQLite an empty file is a new database
@@ -493,13 +494,13 @@ def test_a_corrupt_database_is_set_aside_at_the_start(
 
 
 @pytest.mark.parametrize("times", [1, 2])
-@pytest.mark.parametrize("use", [lambda store: store.put(entry(1), None), lambda store: store.get(entry(1).key)])
+@pytest.mark.parametrize("use", [lambda store: put(store, entry(1), None), lambda store: store.get(entry(1).key)])
 def test_a_database_that_becomes_corrupt_is_set_aside_at_its_next_use(
     tmp_path: Path, disk: DiskStore, use: Callable[[DiskStore], object], times: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(times):
-        disk.put(entry(1), None)
-        disk.put(large(1), None)
+        put(disk, entry(1), None)
+        put(disk, large(1), None)
         used = max(databases(tmp_path), key=lambda file: file.with_name("cache.db-wal").stat().st_size)
         connection = sqlite3.connect(used)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -508,7 +509,7 @@ def test_a_database_that_becomes_corrupt_is_set_aside_at_its_next_use(
         with pytest.raises(StoreError, match="CACHE_DIR"):
             use(disk)
         assert disk.get(entry(1).key) is None
-        disk.put(entry(1), None)
+        put(disk, entry(1), None)
         assert disk.get(entry(1).key) == entry(1)
     set_aside = sorted(path.name for path in (tmp_path / FOLDER / "entries").glob("*.corrupt-*"))
     assert [name.partition(".")[2] for name in set_aside] == [f"corrupt-{number + 1}" for number in range(times)]
@@ -520,7 +521,7 @@ def test_random_harm_to_a_database_never_makes_an_answer(tmp_path: Path) -> None
     chance = random.Random(7)
     store = DiskStore(tmp_path / FOLDER, LIMIT)
     for item in made:
-        store.put(item, None)
+        put(store, item, None)
     store.close()
     sound = {database: database.read_bytes() for database in databases(tmp_path)}
     for _ in range(20):
@@ -539,14 +540,14 @@ def test_random_harm_to_a_database_never_makes_an_answer(tmp_path: Path) -> None
                 assert found is None or found == made[int(found.key, 16)]
                 # A row may have got another's key: the cache compares the entry's own with the one asked for.
             with contextlib.suppress(StoreError):
-                store.put(item, None)
+                put(store, item, None)
         with contextlib.suppress(StoreError):
             store.maintain()
         store.close()
 
 
 def test_files_without_a_row_are_removed_once_they_are_old(tmp_path: Path, disk: DiskStore) -> None:
-    disk.put(large(1), None)
+    put(disk, large(1), None)
     [kept] = (tmp_path / FOLDER).rglob("*.val")
     orphans = [kept.with_name(kept.name.replace("-", f"-{number}")) for number in (1, 2)]
     orphans.append(kept.with_name(kept.name.replace("1-", "2-")))
@@ -565,8 +566,8 @@ def test_its_files_are_for_its_owner_only_whatever_the_umask(tmp_path: Path, uma
     before = os.umask(umask)
     try:
         store = DiskStore(tmp_path / FOLDER, LIMIT)
-        store.put(entry(1), None)
-        store.put(large(2), None, showing(1))
+        put(store, entry(1), None)
+        put(store, large(2), None, showing(1))
         files = [path for path in (tmp_path / FOLDER).rglob("*") if path.is_file()]
         assert {path.suffix for path in files} == {".db", ".db-wal", ".db-shm", ".val", ".reserve"}
         assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
@@ -577,30 +578,30 @@ def test_its_files_are_for_its_owner_only_whatever_the_umask(tmp_path: Path, uma
 
 def test_a_request_is_kept_beside_its_entry_and_goes_with_it(store: Store) -> None:
     for number in range(3):
-        store.put(entry(number), None, record(number, 7, 10 + number))
-    store.put(entry(3), None)
+        put(store, entry(number), None, record(number, 7, 10 + number))
+    put(store, entry(3), None)
     assert store.request(entry(1).key) == record(1, 7, 11)
     assert store.request(entry(3).key) is None
     store.delete(entry(1).key)
     assert store.request(entry(1).key) is None
     store.clear(Choice(model="model-0"))
     assert store.request(entry(2).key) is None
-    store.put(entry(4), None, record(4))
+    put(store, entry(4), None, record(4))
     store.clear()
     assert store.request(entry(4).key) is None
     assert store.near([7, 10, 11, 12]) == []
 
 
 def test_a_request_that_took_the_place_of_another_is_the_one_found(store: Store) -> None:
-    store.put(entry(1), None, record(1, 7, 8))
-    store.put(entry(1), None, record(2, 9))
+    put(store, entry(1), None, record(1, 7, 8))
+    put(store, entry(1), None, record(2, 9))
     assert store.request(entry(1).key) == record(2, 9)
     assert store.near([9]) == [entry(1).key]
 
 
 def test_the_near_requests_are_those_that_share_most_the_newest_first(store: Store) -> None:
     for number in range(NEWEST_OF_PART + 10):
-        store.put(entry(number), None, record(number, 1, 100 + number // 2))
+        put(store, entry(number), None, record(number, 1, 100 + number // 2))
     newest = NEWEST_OF_PART + 9
     assert store.near([1, 2, -5]) == [entry(newest - number).key for number in range(NEAR_CANDIDATES)]
     assert store.near([102]) == [entry(5).key, entry(4).key]
@@ -625,7 +626,7 @@ def showing(*numbers: int, size: int = 100_000) -> RequestRecord:
 
 
 def test_a_picture_of_a_request_is_given_back_as_it_was_or_not_at_all(store: Store) -> None:
-    store.put(entry(1), None, showing(1, 2))
+    put(store, entry(1), None, showing(1, 2))
     assert store.request(entry(1).key) == record(1)
     assert store.media(digest_of(picture(1))) in (picture(1), None)
     assert store.media(digest_of(picture(3))) is None
@@ -635,7 +636,7 @@ def test_a_picture_of_a_request_is_given_back_as_it_was_or_not_at_all(store: Sto
 
 def test_what_all_share_does_not_add_up_to_what_two_share(store: Store) -> None:
     for number in range(NEWEST_OF_PART + 10):
-        store.put(entry(number), None, record(number, *range(20), *([99] if number in (3, 4) else [])))
+        put(store, entry(number), None, record(number, *range(20), *([99] if number in (3, 4) else [])))
     assert store.near([*range(20), 99])[:2] == [entry(4).key, entry(3).key]
 
 
@@ -671,17 +672,17 @@ def kept_pictures(store: DiskStore, numbers: range) -> set[int]:
 def test_a_picture_is_kept_once_until_the_last_request_that_holds_it_is_gone(tmp_path: Path, disk: DiskStore) -> None:
     files: list[set[Path]] = [set()]
     for turn in range(1, 6):
-        disk.put(entry(turn), 3600.0, showing(*range(turn)))
+        put(disk, entry(turn), 3600.0, showing(*range(turn)))
         files.append(set((tmp_path / FOLDER / "media").rglob("*.val")))
         assert len(files[turn]) == turn
         assert files[turn] > files[turn - 1], "what is there is not written again"
-    disk.put(entry(1), 3600.0, showing(0))
+    put(disk, entry(1), 3600.0, showing(0))
     assert kept_pictures(disk, range(5)) == set(range(5)), "a request that takes its own place keeps them"
     disk.delete(entry(5).key)
     assert kept_pictures(disk, range(5)) == set(range(4))
-    disk.put(entry(4), 3600.0, record(4))
+    put(disk, entry(4), 3600.0, record(4))
     assert kept_pictures(disk, range(5)) == set(range(3))
-    disk.put(entry(3), 0.0, showing(*range(3)))
+    put(disk, entry(3), 0.0, showing(*range(3)))
     disk.maintain()
     assert kept_pictures(disk, range(5)) == set(range(2))
     disk.close()
@@ -694,21 +695,21 @@ def test_a_picture_is_kept_once_until_the_last_request_that_holds_it_is_gone(tmp
 def test_the_oldest_pictures_go_when_they_are_too_much_and_their_requests_stay(tmp_path: Path) -> None:
     with contextlib.closing(DiskStore(tmp_path / FOLDER, 2**40)) as store:
         for number in range(60):
-            store.put(entry(number), None, showing(number))
+            put(store, entry(number), None, showing(number))
     with contextlib.closing(DiskStore(tmp_path / FOLDER, 30_000_000)) as store:
         store.maintain()
         kept = kept_pictures(store, range(60))
         assert 10 < len(kept) < 30, "a tenth of the limit"
         assert kept == set(range(60 - len(kept), 60))
         assert store.request(entry(0).key) == record(0)
-        store.put(entry(0), None, showing(0))
+        put(store, entry(0), None, showing(0))
         assert kept_pictures(store, range(1)) == {0}
 
 
 @pytest.mark.parametrize("size", [1000, 100_000])
 def test_a_damaged_picture_is_not_returned(tmp_path: Path, disk: DiskStore, size: int) -> None:
     digest = digest_of(picture(1, size))
-    disk.put(entry(1), None, showing(1, size=size))
+    put(disk, entry(1), None, showing(1, size=size))
     assert disk.media(digest) == picture(1, size)
     for file in (tmp_path / FOLDER / "media").rglob("*.val"):
         file.write_bytes(file.read_bytes()[:-1])
@@ -747,7 +748,7 @@ def test_an_entry_is_kept_where_its_request_cannot_be(tmp_path: Path, caplog: py
     store = DiskStore(tmp_path / "store", LIMIT)
     with contextlib.closing(sqlite3.connect(tmp_path / "store" / "requests.db")) as other:
         other.execute("DROP TABLE parts")
-    assert store.put(entry(1), None, record(1, 5)) is False
+    assert put(store, entry(1), None, record(1, 5)) is False
     assert store.get(entry(1).key) == entry(1)
     assert "stored without their requests" in caplog.text
     store.close()

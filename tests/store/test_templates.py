@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from computer_use_cache.models import Entry
 from computer_use_cache.store.base import NEWEST_OF_TEMPLATE, Choice, NewEntry, Slow, Store
 from computer_use_cache.store.disk import DiskStore
-from made import Opener, entry, large, record
+from made import Opener, entry, large, put, record
 
 
 def made(number: int, template: str = "t") -> Entry:
@@ -24,10 +24,10 @@ def keys(*numbers: int) -> list[str]:
 
 def test_the_newest_of_a_template_are_found_newest_first(store: Store) -> None:
     for number in range(NEWEST_OF_TEMPLATE + 4):
-        store.put(made(number), None)
-    store.put(made(100, "other"), None)
-    store.put(entry(101), None)
-    store.put(made(7), None)
+        put(store, made(number), None)
+    put(store, made(100, "other"), None)
+    put(store, entry(101), None)
+    put(store, made(7), None)
     newest = [7, *(number for number in reversed(range(NEWEST_OF_TEMPLATE + 4)) if number != 7)]
     assert store.with_template("t") == keys(*newest[:NEWEST_OF_TEMPLATE])
     assert store.with_template("other") == keys(100)
@@ -35,7 +35,7 @@ def test_the_newest_of_a_template_are_found_newest_first(store: Store) -> None:
 
 
 def test_an_entry_comes_back_with_its_template_and_bindings(store: Store) -> None:
-    store.put(made(1), None)
+    put(store, made(1), None)
     assert store.get(made(1).key) == made(1)
     assert list(store.entries()) == [made(1)]
 
@@ -44,27 +44,27 @@ GOING: dict[str, Callable[[Store], object]] = {
     "deleted": lambda store: store.delete(entry(1).key),
     "cleared": lambda store: store.clear(),
     "cleared by choice": lambda store: store.clear(Choice(before=entry(2).created_at)),
-    "replaced by one of another template": lambda store: store.put(made(1, "other"), None),
-    "replaced by one without": lambda store: store.put(entry(1), None),
+    "replaced by one of another template": lambda store: put(store, made(1, "other"), None),
+    "replaced by one without": lambda store: put(store, entry(1), None),
 }
 
 
 @pytest.mark.parametrize("how", GOING)
 def test_a_template_goes_with_its_entry(store: Store, how: str) -> None:
-    store.put(made(1), None, record(1))
-    store.put(made(2), None)
+    put(store, made(1), None, record(1))
+    put(store, made(2), None)
     GOING[how](store)
     assert store.with_template("t") == ([] if how == "cleared" else keys(2))
 
 
 def test_a_template_expires_and_is_evicted_with_its_entry(open_store: Opener) -> None:
     store = open_store()
-    store.put(made(1), 0.0)
+    put(store, made(1), 0.0)
     while store.get(entry(1).key):  # a server's clock has milliseconds
         pass
     assert store.with_template("t") == []
     for number in range(2, 300):
-        store.put(replace(large(number, 30_000), template="t"), None)
+        put(store, replace(large(number, 30_000), template="t"), None)
     store.close()
     small = open_store(2**20)
     small.maintain()
@@ -74,7 +74,7 @@ def test_a_template_expires_and_is_evicted_with_its_entry(open_store: Opener) ->
 
 
 def test_a_batch_is_stored_as_single_entries_are(store: Store) -> None:
-    store.put(entry(1, body=b"old"), None, record(1, 5))
+    put(store, entry(1, body=b"old"), None, record(1, 5))
     batch = [NewEntry(made(number), None, record(number, 10 + number)) for number in range(30)]
     batch.append(NewEntry(entry(30), None))
     batch.append(NewEntry(entry(31), 0.0))
@@ -97,7 +97,7 @@ def test_a_batch_is_stored_as_single_entries_are(store: Store) -> None:
 def test_a_quick_read_gives_the_entry_or_says_that_it_would_be_slow(store: Store) -> None:
     tall = entry(3, body=b"x" * 3_000_000)
     for each in (entry(1), large(2), tall):
-        store.put(each, None)
+        put(store, each, None)
         quick = store.get_quickly(each.key)
         assert quick in (each, Slow.SLOW)
         assert store.get(each.key) == each
@@ -109,8 +109,8 @@ def test_a_quick_read_gives_the_entry_or_says_that_it_would_be_slow(store: Store
 
 def test_on_disk_small_entries_and_misses_are_quick_and_large_ones_are_not(tmp_path: Path) -> None:
     disk = DiskStore(tmp_path, 2**30)
-    disk.put(entry(1), None)
-    disk.put(large(2), None)
+    put(disk, entry(1), None)
+    put(disk, large(2), None)
     assert disk.get_quickly(entry(1).key) == entry(1)
     assert disk.get_quickly(large(2).key) is Slow.SLOW
     assert disk.get_quickly(entry(3).key) is None

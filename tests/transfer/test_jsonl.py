@@ -18,6 +18,7 @@ from computer_use_cache.store.base import Choice
 from computer_use_cache.store.disk import DiskStore
 from computer_use_cache.transfer import jsonl, recordings
 from computer_use_cache.transfer.recordings import Damaged, Exported, Kind, Recording
+from made import put
 from support import chat_events, chat_request, completion
 
 NOW = 1_700_000_000.0
@@ -103,10 +104,10 @@ def test_every_request_is_the_same_hit_as_before(stream: bool, full: Cache, empt
 
 def test_a_template_is_exported_only_where_there_is_one(full: Cache, empty: Cache, tmp_path: Path) -> None:
     for entry in list(full.store.entries()):
-        full.store.put(replace(entry, template="", bindings=b""), None)
+        put(full.store, replace(entry, template="", bindings=b""), None)
     assert b"template" not in written(full, tmp_path / "old").read_bytes()
     bound = replace(next(full.store.entries()), template="0a" * 16, bindings=bytes(range(256)))
-    full.store.put(bound, None)
+    put(full.store, bound, None)
     summary = recordings.keep_all(empty, jsonl.read(written(full, tmp_path / "new"), empty), NOW)
     assert summary.skipped == {}
     assert empty.store.get(bound.key) == bound

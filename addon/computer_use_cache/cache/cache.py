@@ -28,7 +28,7 @@ from computer_use_cache.formats import walking
 from computer_use_cache.formats.answer import Answer
 from computer_use_cache.formats.base import Format, Json, load_object
 from computer_use_cache.keys import canonical_json, forms, lifting
-from computer_use_cache.memory import Seen
+from computer_use_cache.memory import BoundedMemory, Seen
 from computer_use_cache.models import (
     Absent,
     Bypass,
@@ -47,6 +47,7 @@ from computer_use_cache.store.base import NewEntry, Slow, Store
 
 _QUICK_BYTES = 128 * 1024
 _BRIEF_BYTES = 16 * 1024
+_MOST_REBOUND = 32_768
 
 _LEAST_KNOWN, _MOST_KNOWN = 60.0, 86400.0
 """An expired entry is kept as long as it was fresh, but at least and at most for these numbers of seconds."""
@@ -64,7 +65,7 @@ class Cache:
         self.proxy_id = secrets.token_hex(4)
         self.keying = Keying(settings, loopback=loopback)
         self.samples = Samples()
-        self.rebound_answers = Seen[str]()
+        self.rebound_answers = BoundedMemory[str, bool](_MOST_REBOUND)
         """The ids of answers that were rebound although the provider keeps them under these ids, with other values."""
         self._finder = Finder()
         self._kept = Seen[str]()
@@ -148,7 +149,7 @@ class Cache:
             return "", Bypass(Reason.FORM, str(error))
         if computed == controls.reject:
             return computed, dataclasses.replace(controls, read_ban="X-Cache-Reject")
-        if chain and isinstance(name := body.get(chain), str) and name in self.rebound_answers:
+        if chain and isinstance(name := body.get(chain), str) and self.rebound_answers.get(name):
             return computed, dataclasses.replace(controls, read_ban="it continues an answer that was rebound")
         return computed, controls
 

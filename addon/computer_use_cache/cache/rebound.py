@@ -205,7 +205,7 @@ def _rebound(cache: Cache, plan: Plan, entry: Entry, moves: Moves) -> Replayed |
     text = plan.template.text if plan.template else b""
     answer = replay_rebound(plan, entry, moves, text, cache.settings.hit_usage)
     if isinstance(answer, Replayed) and moves and plan.format.keeps_answer(plan.body):
-        cache.rebound_answers.add(str(Answer(plan.format, entry.shape, entry.body).whole.get("id")))
+        cache.rebound_answers.put(str(Answer(plan.format, entry.shape, entry.body).whole.get("id")), True)
     if isinstance(answer, Refusal) or answer.counts:
         return answer
     moved = {value.kind: 0 for value, _ in moves.pairs}  # the requests differ, although the answer repeats none of it

@@ -21,6 +21,7 @@ from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 
 from computer_use_cache.proxy.backpressure import MOST_UNSENT
 from computer_use_cache.proxy.http.layer import CacheHttpLayer
+from computer_use_cache.proxy.http.take_apart import take_apart
 
 
 class CacheConnectionHandler(ProxyConnectionHandler):
@@ -30,6 +31,25 @@ class CacheConnectionHandler(ProxyConnectionHandler):
         super().__init__(*arguments)  # type: ignore[no-untyped-call]
         self._completed: deque[events.HookCompleted] = deque()
         """Hooks that were handled while the event that called them is still being handled."""
+        self._running_hooks = 0
+        self._has_ended = False
+
+    async def handle_client(self) -> None:
+        await super().handle_client()
+        self._has_ended = True
+        self._free_if_over()
+
+    async def handle_connection(self, connection: Connection) -> None:
+        reader = self.transports[connection].reader
+        try:
+            await super().handle_connection(connection)
+        except asyncio.CancelledError as error:
+            # mitmproxy's method holds the error, and the error would hold the method's frame, and so this handler.
+            error.__traceback__ = None
+            raise
+        finally:
+            if isinstance(reader, StreamReader) and (lost := reader.exception()):
+                lost.__traceback__ = None  # for the same reason
 
     async def server_event(self, event: events.Event) -> None:
         if isinstance(event, events.OpenConnectionCompleted) and event.reply is None:
@@ -39,14 +59,31 @@ class CacheConnectionHandler(ProxyConnectionHandler):
             await super().server_event(self._completed.popleft())
 
     async def hook_task(self, hook: commands.StartHook) -> None:
-        await self.handle_hook(hook)
-        if not hook.blocking:
-            return
-        completed = events.HookCompleted(hook)
+        self._running_hooks += 1
+        try:
+            await self.handle_hook(hook)
+            if hook.blocking:
+                await self._complete(events.HookCompleted(hook))
+        finally:
+            self._running_hooks -= 1
+            self._free_if_over()
+
+    async def _complete(self, hook: events.HookCompleted) -> None:
         if self._server_event_lock.locked():  # by the caller: nothing is awaited while it is
-            self._completed.append(completed)
+            self._completed.append(hook)
         else:
-            await self.server_event(completed)
+            await self.server_event(hook)
+
+    def _free_if_over(self) -> None:
+        """Free the layers and this handler once no event can come any more."""
+        if not self._has_ended or self._running_hooks:
+            return
+        layers = {self.layer, *self.layer.context.layers}
+        for layer in layers:
+            if isinstance(layer, CacheHttpLayer):
+                layer.end()
+        take_apart(layers)
+        vars(self.timeout_watchdog).clear()
 
     def _receive_directly(self, upstream: Connection) -> None:
         client, to_upstream = self.transports[self.client].writer, self.transports[upstream].writer

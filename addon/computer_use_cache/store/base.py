@@ -93,9 +93,6 @@ class EntryStore(Protocol):
     def get_quickly(self, key: str) -> Entry | Slow | None:
         """As `get`, on the event loop: SLOW if reading the entry would hold it up, and `get` must be used instead."""
 
-    def put(self, entry: Entry, keep_seconds: float | None, record: RequestRecord | None = None) -> bool:
-        """Store an entry for `keep_seconds` (None: forever), and the request it answers; True if one was replaced."""
-
     def put_all(self, batch: Sequence[NewEntry]) -> Set[str]:
         """Store many entries at the cost of a few transactions; the keys of those that replaced others. They count as
         equally new. If several have the same key, the last one is kept."""

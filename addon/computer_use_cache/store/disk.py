@@ -145,9 +145,6 @@ class DiskStore:
                 self._seen.add(key)
         return entry
 
-    def put(self, entry: Entry, keep_seconds: float | None, record: RequestRecord | None = None) -> bool:
-        return entry.key in self.put_all([NewEntry(entry, keep_seconds, record)])
-
     def put_all(self, batch: Sequence[NewEntry]) -> Set[str]:
         self._check_writable()
         new = {each.entry.key: each for each in batch}.values()

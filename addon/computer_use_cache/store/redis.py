@@ -95,9 +95,6 @@ class RedisStore:
     def get_quickly(self, key: str) -> Entry | Slow:
         return self._copies.get(key) or Slow.SLOW
 
-    def put(self, entry: Entry, keep_seconds: float | None, record: RequestRecord | None = None) -> bool:
-        return entry.key in self.put_all([NewEntry(entry, keep_seconds, record)])
-
     def put_all(self, batch: Sequence[NewEntry]) -> Set[str]:
         by_name = {self._entry(new.entry.key): new for new in batch}
         holders: dict[str, list[NewEntry]] = {}

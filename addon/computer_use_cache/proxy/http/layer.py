@@ -35,6 +35,7 @@ from computer_use_cache.proxy.http.client import CacheHttp1Client
 from computer_use_cache.proxy.http.owner import UPSTREAM_FAULT, Owner
 from computer_use_cache.proxy.http.server import CacheHttp1Server
 from computer_use_cache.proxy.http.stream import CacheStream
+from computer_use_cache.proxy.http.take_apart import take_apart
 from computer_use_cache.proxy.http.websocket import WebsocketServer
 
 
@@ -120,7 +121,9 @@ class CacheHttpLayer(HttpLayer):
     def register_connection(self, command: RegisterHttpConnection) -> CommandGenerator[None]:
         layers = self.connections[command.connection].context.layers
         if type(layers[-1]) is Http1Client:  # mitmproxy has just made it, and has not used it yet
-            context, above = layers.pop().context, layers[-1]
+            replaced, above = layers.pop(), layers[-1]
+            context = replaced.context
+            take_apart([replaced])
             client = self._clients[command.connection] = CacheHttp1Client(context, self._proxies, self.passed_on)
             above._handle_event = client.handle_event  # type: ignore[method-assign]
             yield from self.event_to_child(above, events.Start())
@@ -132,15 +135,15 @@ class CacheHttpLayer(HttpLayer):
         mitmproxy keeps each one for as long as the client stays connected. One that could not be opened would even
         fail all later requests to the same upstream.
         """
-        opening = (command for command in self.command_sources if isinstance(command, commands.OpenConnection))
         used: set[Connection] = {self.context.client, *self.waiting_for_establishment}
-        used |= {command.connection for command in opening}
         used |= {stream.context.server for stream in self.streams.values()}
-        for connection in tuple(self.connections):
-            if connection.state is ConnectionState.CLOSED and connection not in used:
+        waiting = set(self.command_sources.values())
+        for connection, upstream in tuple(self.connections.items()):
+            if connection.state is ConnectionState.CLOSED and connection not in used and upstream not in waiting:
                 del self.connections[connection]
-                if client := self._clients.pop(connection, None):
-                    client.forget_exchange()
+                self._clients.pop(connection, None)
+                own = self.context.layers
+                take_apart(layer for layer in upstream.context.layers if layer not in own)
 
     def _let_go(self) -> None:
         """Let go of the exchanges of a client that has left: mitmproxy's layers refer to each other, and stay in memory
@@ -152,6 +155,12 @@ class CacheHttpLayer(HttpLayer):
         for command in tuple(self.command_sources):
             if isinstance(command, commands.RequestWakeup):
                 del self.command_sources[command]
+
+    def end(self) -> None:
+        """The client has left, and no event will come any more."""
+        self._connections.discard(self)
+        for connection in self.connections.values():
+            take_apart(layer for layer in connection.context.layers if layer not in self.context.layers)
 
     def _is_forgotten(self, connection: Connection) -> bool:
         """Whether this is the end of a connection that was dropped after it had been told to close."""

@@ -20,8 +20,7 @@ from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 
 from computer_use_cache.proxy.backpressure import MOST_UNSENT
-from computer_use_cache.proxy.http.layer import CacheHttpLayer
-from computer_use_cache.proxy.http.take_apart import take_apart
+from computer_use_cache.proxy.http.layer import CacheHttpLayer, take_apart
 
 
 class CacheConnectionHandler(ProxyConnectionHandler):
@@ -78,11 +77,7 @@ class CacheConnectionHandler(ProxyConnectionHandler):
         """Free the layers and this handler once no event can come any more."""
         if not self._has_ended or self._running_hooks:
             return
-        layers = {self.layer, *self.layer.context.layers}
-        for layer in layers:
-            if isinstance(layer, CacheHttpLayer):
-                layer.end()
-        take_apart(layers)
+        take_apart({self.layer, *self.layer.context.layers})
         vars(self.timeout_watchdog).clear()
 
     def _receive_directly(self, upstream: Connection) -> None:

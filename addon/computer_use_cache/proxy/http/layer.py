@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from mitmproxy import http
@@ -35,7 +35,6 @@ from computer_use_cache.proxy.http.client import CacheHttp1Client
 from computer_use_cache.proxy.http.owner import UPSTREAM_FAULT, Owner
 from computer_use_cache.proxy.http.server import CacheHttp1Server
 from computer_use_cache.proxy.http.stream import CacheStream
-from computer_use_cache.proxy.http.take_apart import take_apart
 from computer_use_cache.proxy.http.websocket import WebsocketServer
 
 
@@ -47,6 +46,18 @@ def with_cache_layer(layer: Layer, make: Callable[[Context, HTTPMode], CacheHttp
     if isinstance(layer, TunnelLayer):
         layer.child_layer = with_cache_layer(layer.child_layer, make)
     return layer
+
+
+def take_apart(layers: Iterable[Layer]) -> None:
+    """Empty layers that will never handle another event, and those below them.
+
+    Layers refer to themselves and to each other in circles. They would stay in memory until the garbage collector gets
+    to them, which is minutes later and holds up every agent.
+    """
+    for layer in tuple(layers):
+        if isinstance(layer, CacheHttpLayer) and vars(layer):
+            layer.end()
+        vars(layer).clear()
 
 
 def _forked(context: Context) -> Context:
@@ -137,13 +148,15 @@ class CacheHttpLayer(HttpLayer):
         """
         used: set[Connection] = {self.context.client, *self.waiting_for_establishment}
         used |= {stream.context.server for stream in self.streams.values()}
-        waiting = set(self.command_sources.values())
+        busy = {*self.command_sources.values(), *self.streams.values()}
+        gone = set[Layer]()
         for connection, upstream in tuple(self.connections.items()):
-            if connection.state is ConnectionState.CLOSED and connection not in used and upstream not in waiting:
+            if connection.state is ConnectionState.CLOSED and connection not in used and upstream not in busy:
                 del self.connections[connection]
                 self._clients.pop(connection, None)
-                own = self.context.layers
-                take_apart(layer for layer in upstream.context.layers if layer not in own)
+                gone.update(upstream.context.layers)
+        # The connection to a forward proxy, and the one through it, have layers in common.
+        take_apart(gone.difference(*(one.context.layers for one in self.connections.values())))
 
     def _let_go(self) -> None:
         """Let go of the exchanges of a client that has left: mitmproxy's layers refer to each other, and stay in memory
@@ -157,10 +170,10 @@ class CacheHttpLayer(HttpLayer):
                 del self.command_sources[command]
 
     def end(self) -> None:
-        """The client has left, and no event will come any more."""
+        """No event will come any more."""
         self._connections.discard(self)
-        for connection in self.connections.values():
-            take_apart(layer for layer in connection.context.layers if layer not in self.context.layers)
+        parts = {*self.connections.values(), *self.streams.values()}
+        take_apart({layer for part in parts for layer in part.context.layers}.difference(self.context.layers))
 
     def _is_forgotten(self, connection: Connection) -> bool:
         """Whether this is the end of a connection that was dropped after it had been told to close."""

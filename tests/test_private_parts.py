@@ -20,7 +20,7 @@ import pytest
 from mitmproxy.flow import Flow
 from mitmproxy.proxy.layer import Layer
 from mitmproxy.proxy.layers.http import HttpLayer, HttpStream
-from mitmproxy.proxy.server import ConnectionHandler
+from mitmproxy.proxy.server import ConnectionHandler, TimeoutWatchdog
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PINNED = {"h11": "<", "diskcache": "<", "mitmproxy": "<13", "cryptography": ""}
@@ -68,6 +68,8 @@ CALLABLES = {
     "mitmproxy.addonmanager:AddonManager.register": "self addon",
     "mitmproxy.addonmanager:AddonManager.remove": "self addon",
     "mitmproxy.proxy.mode_servers:ProxyConnectionHandler.__init__": "self master r w options mode",
+    "mitmproxy.proxy.server:ConnectionHandler.handle_client": "self",
+    "mitmproxy.proxy.server:ConnectionHandler.handle_connection": "self connection",
     "mitmproxy.proxy.server:ConnectionHandler.server_event": "self event",
     "mitmproxy.proxy.server:ConnectionHandler.hook_task": "self hook",
     "asyncio.transports:BaseTransport.set_protocol": "self protocol",
@@ -85,8 +87,9 @@ ATTRIBUTES: dict[str, tuple[Callable[..., Any], str]] = {
     "mitmproxy's Layer": (Layer, "_paused _paused_event_queue"),
     "mitmproxy's ConnectionHandler": (
         ConnectionHandler,
-        "transports timeout_watchdog layer max_conns _server_event_lock",
+        "transports timeout_watchdog layer max_conns wakeup_timer _server_event_lock",
     ),
+    "mitmproxy's TimeoutWatchdog": (TimeoutWatchdog, "callback"),
     "asyncio's StreamReader": (asyncio.StreamReader, "_waiter"),
     "asyncio's Lock": (asyncio.Lock, "_waiters"),
 }

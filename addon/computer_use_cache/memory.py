@@ -1,4 +1,4 @@
-"""Memory that cannot outgrow its bound: what was used least recently goes first, or makes room for a newer key.
+"""Memory that cannot outgrow its bound: what was used least recently goes first, or a newer key takes its place.
 
 What the package remembers between requests is held by these classes, except pictures, which are found by a few of their
 characters (screens/picture.py). They are safe to use from any thread.
@@ -16,11 +16,11 @@ _SLOTS = 2**16
 
 
 class Seen[Key]:
-    """About as many of the keys that were added last as there are slots: 65,536. It tells which keys are asked for
-    again. Only those are worth memory, as most steps of a long run are asked for once.
+    """Keys that were added lately. Each stays until another takes its slot, of which there are 65,536.
 
-    Each key's hash has one slot, which it takes from the key that had it. So all of them take half a MiB from the
-    beginning, and no lock is needed. Two keys may have the same hash, but hardly ever do.
+    It tells which keys are asked for again. Only those are worth memory: most steps of a long run are asked for once.
+    It holds their hashes, which take half a MiB from the beginning and need no lock. Two keys may have the same hash,
+    but hardly ever do.
     """
 
     def __init__(self) -> None:

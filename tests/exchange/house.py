@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from computer_use_cache.accounting.ledger import Ledger
 from computer_use_cache.accounting.statistics import Statistics
+from computer_use_cache.cache import rebound
 from computer_use_cache.cache.cache import Cache
+from computer_use_cache.cache.plan import Plan
 from computer_use_cache.exchange.decisions import Forward
 from computer_use_cache.exchange.exchange import Exchange
 from computer_use_cache.exchange.result import Result
@@ -41,8 +46,13 @@ class House:
         self.store = DiskStore(folder, 2**24)
         self.settings = Settings.load({"UPSTREAM_BASE_URL": UPSTREAM, "CACHE_DIR": str(folder)} | environment)
         self.cache = Cache(self.settings, self.store, loopback=True)
-        run = Runners(asyncio.to_thread, asyncio.to_thread, asyncio.to_thread, lambda: self.now)
+        self._writer = ThreadPoolExecutor(1)
+        run = Runners(asyncio.to_thread, self.write, asyncio.to_thread, lambda: self.now)
         self.shared = Shared(self.cache, Ledger(self.store), run)
+
+    async def write[**P, R](self, function: Callable[P, R], /, *arguments: P.args, **named: P.kwargs) -> R:
+        """Run a function in the only thread that writes."""
+        return await asyncio.get_running_loop().run_in_executor(self._writer, partial(function, *arguments, **named))
 
     def asks(self, headers: dict[str, str] | None = None, *, is_here: bool = True, **fields: Any) -> Exchange:
         """A chat request."""
@@ -77,3 +87,11 @@ class House:
 
     def counted(self) -> Statistics:
         return self.shared.ledger.statistics(self.settings, self.now)
+
+
+def planned(house: House, headers: dict[str, str] | None = None, **fields: Any) -> Plan:
+    """The plan of a chat request, ready to be stored."""
+    body = json.dumps(chat_request(**fields)).encode()
+    return rebound.prepare(
+        house.cache, house.cache.plan(Request(UPSTREAM, "/chat/completions", (), headers or {}, body))
+    )

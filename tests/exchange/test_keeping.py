@@ -5,15 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import pytest
 
-from computer_use_cache.exchange import keeping, studies
-from computer_use_cache.exchange import shared as shared_parts
+from computer_use_cache.exchange import keeping, storing_thread, studies
 from computer_use_cache.exchange.decisions import Forward
 from computer_use_cache.exchange.exchange import Exchange
 from computer_use_cache.exchange.keeping import Keeping
@@ -34,13 +30,13 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Nothing is stored until it is set."""
-    gate, keep = threading.Event(), shared_parts.keep
+    gate, keep = threading.Event(), storing_thread.keep
 
     def gated(*arguments: Any, **named: Any) -> Any:
         assert gate.wait(30)
         return keep(*arguments, **named)
 
-    monkeypatch.setattr(shared_parts, "keep", gated)
+    monkeypatch.setattr(storing_thread, "keep", gated)
     return gate
 
 
@@ -89,20 +85,16 @@ def test_a_client_does_not_wait_if_others_do_and_its_next_request_finds_the_answ
 def test_a_client_waits_for_an_earlier_answer_if_many_wait_to_be_stored(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stores, keep = threading.Semaphore(0), shared_parts.keep
+    stores, keep = threading.Semaphore(0), storing_thread.keep
 
     def one_at_a_time(*arguments: Any, **named: Any) -> Any:
         assert stores.acquire(timeout=30)
         return keep(*arguments, **named)
 
-    async def write(function: Any, /, *arguments: Any, **named: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(writer, partial(function, *arguments, **named))
-
-    monkeypatch.setattr(shared_parts, "keep", one_at_a_time)
+    monkeypatch.setattr(storing_thread, "keep", one_at_a_time)
+    monkeypatch.setattr(storing_thread, "_MOST", 1)
     monkeypatch.setattr(keeping, "_MANY", 2)
     monkeypatch.setattr(studies, "_MANY_CALLS", 0)  # no answer waits for its study, so they are stored in order
-    writer = ThreadPoolExecutor(1)
-    house.shared.run = replace(house.shared.run, write=write)
 
     async def live() -> None:
         kept, results = Keeping(lambda: house.now, house.shared.unstored), list[Result]()
@@ -121,7 +113,6 @@ def test_a_client_waits_for_an_earlier_answer_if_many_wait_to_be_stored(
         assert len(results) == AWAITED + 3
 
     asyncio.run(live())
-    writer.shutdown()
 
 
 def test_an_answer_that_cannot_be_kept_while_no_client_waits_is_logged_and_counted(

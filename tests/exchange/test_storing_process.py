@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import time
@@ -17,28 +16,18 @@ import pytest
 from msgspec.structs import replace
 
 from computer_use_cache.accounting.ledger import Ledger
-from computer_use_cache.cache import rebound
-from computer_use_cache.cache.plan import Plan
 from computer_use_cache.exchange import storing_process, studies
 from computer_use_cache.exchange.decisions import Stored, Updated
 from computer_use_cache.exchange.runners import Runners
 from computer_use_cache.exchange.shared import Shared
 from computer_use_cache.exchange.storing import Arrived, keep
 from computer_use_cache.exchange.storing_process import StoringProcess
-from computer_use_cache.models import Outcome, Request, Response, Skip, Skipped
-from exchange.house import EVENTS, GOOD, START, UPSTREAM, House, failure
-from support import chat_request
+from computer_use_cache.models import Outcome, Response, Skip, Skipped
+from exchange.house import EVENTS, GOOD, START, House, failure, planned
 
 STREAM = Response(200, {"content-type": "text/event-stream"}, b"".join(EVENTS), 1.0, ((9, 20),), ended=True)
 SILENT = replace(GOOD, body=GOOD.body.replace(b'"pong"', b'""'))
 ANSWERS = {"JSON": GOOD, "a stream": STREAM, "an error": failure(429), "silence": SILENT}
-
-
-def planned(house: House, headers: dict[str, str] | None = None, **fields: Any) -> Plan:
-    body = json.dumps(chat_request(**fields)).encode()
-    return rebound.prepare(
-        house.cache, house.cache.plan(Request(UPSTREAM, "/chat/completions", (), headers or {}, body))
-    )
 
 
 @asynccontextmanager
@@ -258,7 +247,7 @@ def test_a_busy_proxy_stores_every_answer(house: House, is_killed: bool, monkeyp
 
     async def write(function: Any, /, *arguments: Any, **named: Any) -> Any:
         here.append(function.__name__)
-        return await asyncio.to_thread(function, *arguments, **named)
+        return await house.write(function, *arguments, **named)
 
     async def live() -> None:
         async with ready(house) as process:
@@ -277,7 +266,7 @@ def test_a_busy_proxy_stores_every_answer(house: House, is_killed: bool, monkeyp
             assert repeated.outcome is Outcome.HIT
 
     asyncio.run(live())
-    assert ("keep" in here) is is_killed
+    assert ("_store" in here) is is_killed
     assert house.counted().stored == 20
 
 

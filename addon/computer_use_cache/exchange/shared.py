@@ -18,8 +18,9 @@ from computer_use_cache.exchange.failure_log import FailureLog
 from computer_use_cache.exchange.rendering import log_line
 from computer_use_cache.exchange.result import Result, Storing
 from computer_use_cache.exchange.runners import Runners
-from computer_use_cache.exchange.storing import Arrived, Recorded, keep
+from computer_use_cache.exchange.storing import Arrived, Recorded
 from computer_use_cache.exchange.storing_process import StoringProcess
+from computer_use_cache.exchange.storing_thread import StoringThread
 from computer_use_cache.exchange.studies import Studies
 from computer_use_cache.exchange.unstored import Unstored
 from computer_use_cache.flights.flight import Flights
@@ -65,6 +66,7 @@ class Shared:
         self._recorder = Recorder(cache, ledger, own_run, spans, call_log)
         self._call_log = call_log
         self._storing_process = storing_process
+        self._storing_thread = StoringThread(cache, run)
         self._decisions_level = logging.DEBUG if call_log else logging.INFO
         """DEBUG if a call log is printed, which says the same in other words."""
         self._recording = FailureLog("recording runs")
@@ -79,7 +81,9 @@ class Shared:
             if recorded and isinstance(recorded.landing, Entry):
                 self.cache.note_kept(plan.key)
         if recorded is None:
-            (recorded,) = await self.run.write(keep, self.cache, [arrived])
+            if self._storing_process:
+                await self._storing_process.caught_up()  # it may have an older answer to the same request
+            recorded = await self._storing_thread.keep(arrived)
         if recorded.error:
             self.storing.failed(recorded.error)
         elif not isinstance(recorded.kept, Skipped):

@@ -1,5 +1,5 @@
-"""Judges complete answers and stores them, in the thread that writes or in the storing process (storing_process.py).
-Importers use the same `Cache.judge`."""
+"""Judges complete answers and stores them, in the thread that writes (storing_thread.py) or in the storing process
+(storing_process.py). Importers use the same `Cache.judge`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from computer_use_cache.flights.flight import Landing, Released
 from computer_use_cache.models import Cost, Entry, RequestRecord, Response, Skip, Skipped
 from computer_use_cache.runs import lines
 from computer_use_cache.runs.steps import items_of
+
+NOT_WRITTEN = Skipped(Skip.STORE, Skip.STORE)
+"""What becomes of an answer if the store fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,7 @@ def _recorded(cache: Cache, answer: Arrived, judgement: _Judgement, replaced: Se
 def _of_entry(judged: Judged, replaced: Set[str] | StoreError) -> Recorded:
     entry = judged.entry
     if isinstance(replaced, StoreError):
-        return Recorded(Skipped(Skip.STORE, Skip.STORE), entry, entry.cost, error=replaced)
+        return Recorded(NOT_WRITTEN, entry, entry.cost, error=replaced)
     if entry.offline_only:
         return Recorded(Skipped(Skip.SILENT, Skip.SILENT), entry, entry.cost)
     return Recorded(Updated(entry) if entry.key in replaced else Stored(entry), entry, entry.cost)

@@ -61,7 +61,7 @@ are dropped, and try again seconds later."""
 _NEW_OBJECTS = 20_000
 """The garbage collector runs after this many new objects. A streamed miss has 400 until it ends, so that Python's 700
 have the collector visit hundreds of running answers again and again, for up to 60 ms at a time. There is little to
-collect: only connections that have ended refer to each other in circles, and their requests are not among them."""
+collect, because connections that have ended are taken apart (proxy/http/layer.py)."""
 _NOT_IN_REVERSE_MODE = ("dnsresolver", "onboarding", "stripdnshttpsrecords")
 """Addons for clients that were set up to use a proxy, and for DNS."""
 

@@ -77,10 +77,14 @@ class CacheConnectionHandler(ProxyConnectionHandler):
         """Free the layers and this handler once no event can come any more."""
         if not self._has_ended or self._running_hooks:
             return
+        while self.wakeup_timer:
+            self.wakeup_timer.pop().cancel()
         take_apart({self.layer, *self.layer.context.layers})
-        vars(self.timeout_watchdog).clear()
+        del self.timeout_watchdog.callback  # a method of this handler
 
     def _receive_directly(self, upstream: Connection) -> None:
+        if self.client not in self.transports:  # it has left, and others follow its call
+            return
         client, to_upstream = self.transports[self.client].writer, self.transports[upstream].writer
         reader = self.transports[upstream].reader
         # Datagrams have streams of mitmproxy's own.

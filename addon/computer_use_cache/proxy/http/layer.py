@@ -51,8 +51,8 @@ def with_cache_layer(layer: Layer, make: Callable[[Context, HTTPMode], CacheHttp
 def take_apart(layers: Iterable[Layer]) -> None:
     """Empty layers that will never handle another event, and those below them.
 
-    Layers refer to themselves and to each other in circles. They would stay in memory until the garbage collector gets
-    to them, which is minutes later and holds up every agent.
+    Layers refer to themselves and to each other in circles. Otherwise they wait for the garbage collector, which runs
+    minutes later and holds up every agent.
     """
     for layer in tuple(layers):
         if isinstance(layer, CacheHttpLayer) and vars(layer):
@@ -136,6 +136,7 @@ class CacheHttpLayer(HttpLayer):
             context = replaced.context
             take_apart([replaced])
             client = self._clients[command.connection] = CacheHttp1Client(context, self._proxies, self.passed_on)
+            above.child_layer = client  # type: ignore[attr-defined]  # an HttpClient
             above._handle_event = client.handle_event  # type: ignore[method-assign]
             yield from self.event_to_child(above, events.Start())
         yield from super().register_connection(command)
@@ -146,15 +147,18 @@ class CacheHttpLayer(HttpLayer):
         mitmproxy keeps each one for as long as the client stays connected. One that could not be opened would even
         fail all later requests to the same upstream.
         """
+        opening = (command for command in self.command_sources if isinstance(command, commands.OpenConnection))
         used: set[Connection] = {self.context.client, *self.waiting_for_establishment}
+        used |= {command.connection for command in opening}
         used |= {stream.context.server for stream in self.streams.values()}
         busy = {*self.command_sources.values(), *self.streams.values()}
         gone = set[Layer]()
         for connection, upstream in tuple(self.connections.items()):
-            if connection.state is ConnectionState.CLOSED and connection not in used and upstream not in busy:
+            if connection.state is ConnectionState.CLOSED and connection not in used:
                 del self.connections[connection]
                 self._clients.pop(connection, None)
-                gone.update(upstream.context.layers)
+                if upstream not in busy:
+                    gone.update(upstream.context.layers)
         # The connection to a forward proxy, and the one through it, have layers in common.
         take_apart(gone.difference(*(one.context.layers for one in self.connections.values())))
 
@@ -173,6 +177,7 @@ class CacheHttpLayer(HttpLayer):
         """No event will come any more."""
         self._connections.discard(self)
         parts = {*self.connections.values(), *self.streams.values()}
+        parts |= {stream.child_layer for stream in self.streams.values() if stream.child_layer}
         take_apart({layer for part in parts for layer in part.context.layers}.difference(self.context.layers))
 
     def _is_forgotten(self, connection: Connection) -> bool:

@@ -16,7 +16,7 @@ _SLOTS = 2**16
 
 
 class Seen[Key]:
-    """Keys that were added lately. Each stays until another takes its slot, of which there are 65,536.
+    """Keys that were added lately. Each stays until another takes its slot. There are 65,536 slots.
 
     It tells which keys are asked for again. Only those are worth memory: most steps of a long run are asked for once.
     It holds their hashes, which take half a MiB from the beginning and need no lock. Two keys may have the same hash,

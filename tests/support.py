@@ -298,6 +298,13 @@ class Proxy:
         self.live.append(answer)
         return answer
 
+    def http_proxy(self) -> tuple[str, int]:
+        """The address where it serves as an HTTP proxy, if it was started in that mode too."""
+        self.log.wait_for("HTTP(S) proxy listening at")
+        found = re.search(r"HTTP\(S\) proxy listening at (\S+):([0-9]+)\.", "".join(self.log))
+        assert found
+        return found[1], int(found[2])
+
     def stats(self) -> Any:
         return self.ask("GET", "/cache/stats").json()
 

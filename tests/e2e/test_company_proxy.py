@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import re
 import shutil
 import socket
 import socketserver
@@ -63,11 +62,9 @@ def company(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Proxy]:
     configuration.write_text(f"proxyauth: me:{PASSWORD}\nssl_insecure: true\n")
     options = ("--mode", "regular@127.0.0.2:0")
     with running_proxy(tmp_path / "company", "http://localhost/v1", *options, entry=script) as proxy:
-        place = re.compile(r"HTTP\(S\) proxy listening at (\S+)\.")
-        proxy.log.wait_for("HTTP(S) proxy listening")
-        address = next(found[1] for line in list(proxy.log) if (found := place.search(line)))
+        host, port = proxy.http_proxy()
         for name in ("HTTPS_PROXY", "HTTP_PROXY"):
-            monkeypatch.setenv(name, f"http://me:p%40ss%2Fword@{address}")
+            monkeypatch.setenv(name, f"http://me:p%40ss%2Fword@{host}:{port}")
         monkeypatch.setenv("SSL_CERT_FILE", str(configuration.with_name("mitmproxy-ca-cert.pem")))
         monkeypatch.setenv("OPENAI_API_KEY", FAKE_KEY)
         yield proxy

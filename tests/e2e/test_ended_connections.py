@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,8 +64,6 @@ def request(flow):
 """Tells what is alive of all connections and holds something. What refers to itself in a circle is never freed."""
 ITS_OWN = b"CacheConnectionHandler CacheHttp1Server CacheStream FastHttpLayer"
 """What the connection that asks consists of."""
-
-
 HEADERS = {"authorization": f"Bearer {FAKE_KEY}"}
 
 
@@ -109,10 +106,7 @@ def leave_an_answer_that_others_wait_for(site: Site) -> None:
 
 
 def go_through_a_tunnel(site: Site) -> None:
-    site.proxy.log.wait_for("HTTP(S) proxy listening at")
-    found = re.search(r"HTTP\(S\) proxy listening at (\S+):([0-9]+)\.", "".join(site.proxy.log))
-    assert found
-    with contextlib.closing(http.client.HTTPConnection(found[1], int(found[2]), timeout=60)) as connection:
+    with contextlib.closing(http.client.HTTPConnection(*site.proxy.http_proxy(), timeout=60)) as connection:
         connection.set_tunnel("127.0.0.1", site.upstream.port)
         connection.request("POST", "/v1/chat/completions", json.dumps(chat_request()), HEADERS)
         assert connection.getresponse().read()

@@ -139,12 +139,7 @@ def running_site(folder: Path, upstream: Upstream, way: dict[str, Any], *argumen
 
     upstream.handler = handler
     with running_proxy(folder, upstream.url, "-v", *arguments, **{"program": mitmdump} | way) as proxy:
-        through = None
-        if is_intercepting:
-            proxy.log.wait_for("HTTP(S) proxy listening at")
-            found = re.search(r"HTTP\(S\) proxy listening at (\S+):([0-9]+)\.", "".join(proxy.log))
-            assert found
-            through = found[1], int(found[2])
+        through = proxy.http_proxy() if is_intercepting else None
         yield Site(proxy, upstream, through, gate)
 
 
@@ -184,8 +179,9 @@ def coalesced(site: Site) -> None:
     streams = [site.send("POST", CHAT, chat_request("begins", stream=True)) for _ in range(2)]
     heads = [stream.getresponse() for stream in streams]  # both have begun, so one follows the other
     before = site.connections()
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(6) as pool:
         answers = [pool.submit(site.chat, "begins", stream=stream) for stream in (False, True)]
+        answers += [pool.submit(site.chat, "waits", stream=stream) for stream in (False, False, True, True)]
         while site.connections() < before + len(answers):
             assert site.proxy.process.poll() is None
         site.gate.open()

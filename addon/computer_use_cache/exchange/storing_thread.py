@@ -45,11 +45,9 @@ class StoringThread:
         """Store what waits, the oldest first, until this answer has had its turn, which may be before the call."""
         while not own.has_had_its_turn:
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST))]
-            try:
-                with contextlib.suppress(Exception):
-                    for waiting, recorded in zip(batch, keep(self._cache, [one.arrived for one in batch]), strict=True):
-                        if len(batch) == 1 or recorded.kept != NOT_WRITTEN:
-                            waiting.recorded = recorded
-            finally:
-                for waiting in batch:
-                    waiting.has_had_its_turn = True
+            for waiting in batch:
+                waiting.has_had_its_turn = True
+            with contextlib.suppress(Exception):
+                for waiting, recorded in zip(batch, keep(self._cache, [one.arrived for one in batch]), strict=True):
+                    if len(batch) == 1 or recorded.kept != NOT_WRITTEN:
+                        waiting.recorded = recorded
